@@ -1,0 +1,1 @@
+"""hapacs: the controller side: settings, provisioning, verification and the command line."""
