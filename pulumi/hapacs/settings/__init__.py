@@ -1,0 +1,35 @@
+"""The settings of a deployment: models, checks over several fields, and reading them from a file."""
+
+from hapacs.settings.checks import Problem
+from hapacs.settings.load import SettingsError, load, parse
+from hapacs.settings.models import (
+    GROUPS,
+    OPERATIONS,
+    Caller,
+    Group,
+    LabTarget,
+    Node,
+    Operation,
+    Policy,
+    Settings,
+    Site,
+    StaticTarget,
+)
+
+__all__ = [
+    "GROUPS",
+    "OPERATIONS",
+    "Caller",
+    "Group",
+    "LabTarget",
+    "Node",
+    "Operation",
+    "Policy",
+    "Problem",
+    "Settings",
+    "SettingsError",
+    "Site",
+    "StaticTarget",
+    "load",
+    "parse",
+]

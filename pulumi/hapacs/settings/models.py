@@ -1,0 +1,215 @@
+"""What a deployment is: one frozen model, read from ``inventories/<deployment>/settings.yaml``."""
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, StringConstraints
+
+from hapacs.settings.fields import (
+    AeTitle,
+    DeploymentName,
+    DevicePath,
+    GroupWord,
+    Network,
+    Networks,
+    NodeName,
+    Port,
+)
+
+Group = Literal["etcd", "postgres", "cas", "pacs", "load_balancer", "monitoring"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+
+Operation = Literal["echo", "store", "find", "get", "move"]
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+
+
+class Model(BaseModel):
+    """Base of all parts: frozen, and an unknown key is an error instead of a setting that does nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LabTarget(Model):
+    """Nodes are containers on this machine, disks are loop devices; made and removed by us."""
+
+    kind: Literal["lab"]
+
+
+class StaticTarget(Model):
+    """Machines that exist: Debian 13, reachable by SSH; we neither make nor remove them."""
+
+    kind: Literal["static"]
+    ssh_user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "hapacs"
+    ssh_port: Port = 22
+
+
+class Node(Model):
+    """One machine.
+
+    Attributes
+    ----------
+    zone
+        What fails together: a rack, a room. The CAS keeps its copies in different zones.
+    address
+        In the site's cluster network; databases, CAS and DICOM between nodes use it.
+    management_address
+        Where Ansible and the statistics page are reached; the same as `address` unless given.
+    das_devices
+        The disks of a machine that exists (target ``static``), best as ``/dev/disk/by-id/...``.
+    """
+
+    zone: GroupWord
+    address: IPv4Address
+    management_address: IPv4Address | None = None
+    das_devices: tuple[DevicePath, ...] = ()
+
+
+class DasDisks(Model):
+    """The disks of each node's online store; btrfs raid1 keeps two copies, hence at least two disks."""
+
+    count: Annotated[int, Field(ge=2, le=24)] = 2
+    size_bytes: Annotated[ByteSize, Field(ge=512 * 1024**2)]
+
+    @property
+    def usable_bytes(self) -> int:
+        """What fits when everything is kept twice."""
+        return self.count * int(self.size_bytes) // 2
+
+
+class Disks(Model):
+    """The disks of each node of a site."""
+
+    das: DasDisks
+
+
+class SiteNetworks(Model):
+    """Where the nodes stand and who may reach them; the firewall lets in nobody else.
+
+    Attributes
+    ----------
+    cluster
+        The nodes' own network, which also holds the virtual address.
+    gateway
+        The router in `cluster`; needed by targets that make the network.
+    management
+        May reach SSH, the statistics page and the administrative ports.
+    clients
+        May reach the virtual address.
+    """
+
+    cluster: Network
+    gateway: IPv4Address | None = None
+    management: Networks
+    clients: Networks
+
+
+class VirtualAddress(Model):
+    """The address that moves (VRRP, RFC 5798)."""
+
+    address: IPv4Address
+    router_id: Annotated[int, Field(ge=1, le=255)]
+
+
+class Dicom(Model):
+    """How the site is called in DICOM; both titles answer at the virtual address."""
+
+    store_ae: AeTitle
+    query_ae: AeTitle
+    port: Port = 11112
+    tls_port: Port = 2762
+
+
+class Policy(Model):
+    """What is kept, how often and how long.
+
+    Attributes
+    ----------
+    das_watermark_fraction
+        Used share of a node's DAS above which the node takes no more images.
+    das_minimum_free_bytes
+        Free space below which the node takes no more images, whatever the fraction says.
+    cas_replication
+        Further copies in SeaweedFS's notation: other sites' centres, other zones, other nodes of the same zone.
+    retention_mode, retention_days
+        Default lock of an archived object (S3 Object Lock).
+    """
+
+    das_watermark_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.9
+    das_minimum_free_bytes: Annotated[ByteSize, Field(ge=64 * 1024**2)] = ByteSize(10 * 1024**3)
+    cas_replication: Annotated[str, StringConstraints(pattern=r"^0[0-2][0-2]$")] = "010"
+    retention_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "COMPLIANCE"
+    retention_days: Annotated[int, Field(ge=1, le=36500)] = 3650
+
+
+class Site(Model):
+    """One place with its own index and its own archive.
+
+    Attributes
+    ----------
+    pools
+        Which nodes serve which group. Not given: a compact site, where every node serves all of them.
+    """
+
+    role: Literal["primary", "dr"]
+    nodes: Annotated[Mapping[NodeName, Node], Field(min_length=1)]
+    pools: Mapping[Group, tuple[NodeName, ...]] | None = None
+    disks: Disks
+    networks: SiteNetworks
+    vip: VirtualAddress
+    dicom: Dicom
+    https_port: Port = 443
+    policy: Policy = Policy()
+
+    def members(self, group: Group) -> tuple[str, ...]:
+        """Return the names of a group's nodes: all of them in a compact site."""
+        if self.pools is None:
+            return tuple(self.nodes)
+        return self.pools.get(group, ())
+
+    def management_address(self, node: str) -> IPv4Address:
+        """Return where a node is managed."""
+        return self.nodes[node].management_address or self.nodes[node].address
+
+
+class Caller(Model):
+    """Who may open an association, from where, and for what.
+
+    Attributes
+    ----------
+    host, port
+        Where the caller itself listens: the destination of its C-MOVE.
+    max_associations
+        At once, over the whole site.
+    """
+
+    ae_title: AeTitle
+    networks: Networks
+    may: Annotated[tuple[Operation, ...], Field(min_length=1)]
+    host: IPv4Address | None = None
+    port: Port | None = None
+    max_associations: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+
+class VerifyCaller(Model):
+    """Under which title ``hapacs verify`` calls, and where the controller listens for its own C-MOVE."""
+
+    ae_title: AeTitle = "HAPACS_VERIFY"
+    host: IPv4Address
+    port: Port = 11190
+
+
+class Settings(Model):
+    """A whole deployment.
+
+    Attributes
+    ----------
+    callers
+        The same at every site: a promoted second site serves the same modalities.
+    """
+
+    deployment: DeploymentName
+    target: Annotated[LabTarget | StaticTarget, Field(discriminator="kind")]
+    sites: Annotated[Mapping[GroupWord, Site], Field(min_length=1)]
+    callers: tuple[Caller, ...] = ()
+    verify: VerifyCaller
