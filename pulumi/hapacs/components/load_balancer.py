@@ -1,0 +1,44 @@
+"""The entry of a site."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from hapacs import contract
+from hapacs.settings import Caller, Site
+
+
+@dataclass(frozen=True)
+class LoadBalancerArgs:
+    """The site whose entry it is, and who may call there."""
+
+    site: Site
+    callers: tuple[Caller, ...]
+
+
+class LoadBalancer(pulumi.ComponentResource):
+    """The virtual address, what answers there and who may call.
+
+    It has no resource of its own (HAProxy and keepalived run on the site's nodes), but a change shows in a plan.
+
+    Attributes
+    ----------
+    contract
+        The entry's part of the site in the inventory contract.
+    """
+
+    contract: dict[str, Any]
+
+    def __init__(self, name: str, args: LoadBalancerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("hapacs:site:LoadBalancer", name, None, opts)
+        site = args.site
+        vip = contract.ContractVip(
+            address=site.vip.address, router_id=site.vip.router_id, prefix=site.networks.cluster.prefixlen
+        )
+        self.contract = {
+            "vip": vip.model_dump(mode="json"),
+            "dicom": site.dicom.model_dump(mode="json"),
+            "https_port": site.https_port,
+            "callers": [caller.model_dump(mode="json", exclude_none=True) for caller in args.callers],
+        }
+        self.register_outputs({"contract": self.contract})

@@ -1,0 +1,55 @@
+"""One place with its own index and its own archive."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from hapacs import settings
+from hapacs.components.cas_store import CasStore, CasStoreArgs
+from hapacs.components.load_balancer import LoadBalancer, LoadBalancerArgs
+from hapacs.components.pacs_node import PacsNode, PacsNodeArgs
+from hapacs.targets import NetworkArgs, Target
+
+
+@dataclass(frozen=True)
+class SiteArgs:
+    """The site, who may call there, and where its machines come from."""
+
+    target: Target
+    site: settings.Site
+    callers: tuple[settings.Caller, ...]
+
+
+class Site(pulumi.ComponentResource):
+    """A network, its nodes, the archive and the entry.
+
+    Attributes
+    ----------
+    contract
+        The site's part of the inventory contract.
+    """
+
+    contract: pulumi.Output[dict[str, Any]]
+
+    def __init__(self, name: str, args: SiteArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("hapacs:site:Site", name, None, opts)
+        site, networks = args.site, args.site.networks
+        child = pulumi.ResourceOptions(parent=self)
+        network = args.target.network(NetworkArgs(name, networks.cluster, networks.gateway), parent=self)
+        nodes = {
+            node: PacsNode(node, PacsNodeArgs(args.target, name, spec, network, site.disks.das), child)
+            for node, spec in site.nodes.items()
+        }
+        cas = CasStore(f"{name}-cas", CasStoreArgs(site), child)
+        entry = LoadBalancer(f"{name}-entry", LoadBalancerArgs(site, args.callers), child)
+        self.contract = pulumi.Output.all(
+            role=site.role,
+            cluster_network=str(networks.cluster),
+            management_networks=[str(network) for network in networks.management],
+            client_networks=[str(network) for network in networks.clients],
+            policy=cas.policy.model_dump(mode="json"),
+            members={group: list(site.members(group)) for group in settings.GROUPS},
+            nodes={node: component.contract for node, component in nodes.items()},
+            **entry.contract,
+        )
+        self.register_outputs({"contract": self.contract})

@@ -1,0 +1,37 @@
+"""The Pulumi program: from settings to the inventory contract."""
+
+from typing import Any
+
+import pulumi
+from hapacs import contract
+from hapacs.components import Site, SiteArgs
+from hapacs.settings import Settings
+from hapacs.targets import Target
+
+OUTPUT = "inventory"
+"""Name of the stack output that holds the contract."""
+
+
+def program(settings: Settings, target: Target) -> None:
+    """Make every site of a deployment and export the contract.
+
+    Parameters
+    ----------
+    settings
+        The deployment.
+    target
+        Where its machines come from, see `hapacs.targets.create`.
+    """
+    callers = contract.callers(settings)
+    sites = {name: Site(name, SiteArgs(target, site, callers)) for name, site in settings.sites.items()}
+
+    def finish(contracts: dict[str, Any]) -> dict[str, Any]:
+        whole = {
+            "schema_version": contract.SCHEMA_VERSION,
+            "deployment": settings.deployment,
+            "target": settings.target.kind,
+            "sites": contracts,
+        }
+        return contract.Contract.model_validate(whole).plain()
+
+    pulumi.export(OUTPUT, pulumi.Output.all(**{name: site.contract for name, site in sites.items()}).apply(finish))
