@@ -1,0 +1,68 @@
+"""The inventory contract: the golden file, its schema, and what may never be in it.
+
+After a wanted change of the contract: ``UPDATE_GOLDEN=1 .venv/bin/pytest tests/contract`` writes the files anew;
+look at the difference before you commit it.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import jsonschema
+import pytest
+from pydantic import ValidationError
+
+from hapacs import contract
+from hapacs.settings import load
+from tests.contract import pulumi_mocks
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).with_name("lab.json")
+SCHEMA = Path(contract.__file__).with_name("contract.schema.json")
+
+
+@pytest.fixture(scope="module")
+def exported():
+    return pulumi_mocks.run(load(ROOT / "inventories/lab/settings.yaml")).inventory
+
+
+def same_as_committed(path, text):
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text(), f"{path.name} is out of date: UPDATE_GOLDEN=1 .venv/bin/pytest tests/contract"
+
+
+def test_program_exports_the_golden_contract(exported):
+    same_as_committed(GOLDEN, contract.to_text(exported))
+
+
+def test_committed_schema_is_the_models_schema():
+    same_as_committed(SCHEMA, contract.to_text(contract.json_schema()))
+
+
+def test_golden_contract_fits_the_schema():
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(json.loads(GOLDEN.read_text()), schema)
+
+
+def test_schema_refuses_another_version():
+    golden = json.loads(GOLDEN.read_text()) | {"schema_version": 2}
+    with pytest.raises(jsonschema.ValidationError, match="1 was expected"):
+        jsonschema.validate(golden, json.loads(SCHEMA.read_text()))
+
+
+def test_contract_survives_a_round_trip(exported):
+    assert contract.Contract.model_validate_json(json.dumps(exported)).plain() == exported
+
+
+def test_members_must_be_nodes(exported):
+    broken = json.loads(json.dumps(exported))
+    broken["sites"]["primary"]["members"]["etcd"].append("ghost")
+    with pytest.raises(ValidationError, match=r"members\.etcd names unknown nodes: ghost"):
+        contract.Contract.model_validate(broken)
+
+
+def test_verify_may_call_and_nobody_else_was_added(exported):
+    titles = [caller["ae_title"] for caller in exported["sites"]["primary"]["callers"]]
+    assert titles == ["MODALITY", "WORKSTATION", "HAPACS_VERIFY"]
