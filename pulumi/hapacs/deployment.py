@@ -1,0 +1,161 @@
+"""Where the things of one deployment lie on the controller.
+
+Settings and encrypted secrets are in the tree (``inventories/<name>/``); everything that is made (Pulumi state,
+contract, keys, logs, lab disks) is outside of it. Two variables move the made things, so that tests are isolated:
+``HAPACS_STATE_DIR`` (worth keeping) and ``HAPACS_CACHE_DIR`` (safe to lose).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hapacs.errors import HapacsError
+
+if TYPE_CHECKING:
+    from hapacs.settings import Settings
+
+PULUMI_VERSION = "3.259.0"
+PROJECT = Path(__file__).resolve().parents[2]
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+
+
+def _directory(variable: str, xdg: str, fallback: str) -> Path:
+    if given := os.environ.get(variable):
+        return Path(given).absolute()
+    base = os.environ.get(xdg)
+    return (Path(base) if base else Path.home() / fallback) / "hapacs"
+
+
+def cache_directory() -> Path:
+    """Return the directory of what can be made again: engine, images, wheels."""
+    return _directory("HAPACS_CACHE_DIR", "XDG_CACHE_HOME", ".cache")
+
+
+def state_directory() -> Path:
+    """Return the directory that holds one directory of state for each deployment."""
+    return _directory("HAPACS_STATE_DIR", "XDG_STATE_HOME", ".local/state")
+
+
+def names() -> list[str]:
+    """Return the names of the deployments that have settings in the tree."""
+    return sorted(path.parent.name for path in (PROJECT / "inventories").glob("*/settings.yaml"))
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One deployment: its settings in the tree and its state on the controller.
+
+    Parameters
+    ----------
+    name
+        Name of the directory below ``inventories/`` and of the Pulumi stack.
+    directory
+        ``inventories/<name>``: settings, inventory source, group variables, encrypted secrets.
+    state
+        Made for this deployment alone: Pulumi state, contract, keys, logs, lab disks.
+    cache
+        Shared by all deployments and safe to lose.
+    """
+
+    name: str
+    directory: Path
+    state: Path
+    cache: Path
+
+    @classmethod
+    def load(cls, name: str) -> Deployment:
+        """Find a deployment by its name.
+
+        Raises
+        ------
+        HapacsError
+            If no settings of that name are in the tree.
+        """
+        directory = PROJECT / "inventories" / name
+        if not _NAME.fullmatch(name) or not (directory / "settings.yaml").is_file():
+            raise HapacsError(
+                f"There is no deployment {name!r} (known: {', '.join(names()) or 'none'}).",
+                f"Write inventories/{name}/settings.yaml first; inventories/lab is one to start from.",
+            )
+        return cls(name, directory, state_directory() / name, cache_directory())
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The checked settings; reading them raises ``SettingsError`` with every problem found."""
+        # Imported late: pydantic costs a quarter of a second that `hapacs --help` need not pay.
+        from hapacs import settings  # noqa: PLC0415
+
+        return settings.load(self.directory / "settings.yaml")
+
+    @property
+    def is_lab(self) -> bool:
+        """Whether the nodes are containers of this machine, made and removed by us."""
+        return self.settings.target.kind == "lab"
+
+    @property
+    def secrets_file(self) -> Path:
+        """The encrypted secrets, read by Ansible through community.sops."""
+        return self.directory / "group_vars" / "all" / "secrets.sops.yaml"
+
+    @property
+    def age_key(self) -> Path:
+        """The key that opens the secrets; ``HAPACS_AGE_KEY_FILE`` names another place for it."""
+        given = os.environ.get("HAPACS_AGE_KEY_FILE")
+        return Path(given).absolute() if given else self.state / "age.key"
+
+    @property
+    def contract_file(self) -> Path:
+        """The inventory contract that the last `up` wrote."""
+        return self.state / "inventory.json"
+
+    @property
+    def ssh_key(self) -> Path:
+        """The private key that opens the nodes."""
+        return self.state / "ssh" / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The host keys of the nodes, pinned before first contact."""
+        return self.state / "ssh" / "known_hosts"
+
+    @property
+    def pki_directory(self) -> Path:
+        """The private certificate authorities."""
+        return self.state / "pki"
+
+    @property
+    def logs(self) -> Path:
+        """One file for each run of a playbook or of the engine."""
+        return self.state / "logs"
+
+    def secrets(self) -> dict[str, object]:
+        """Decrypt the secrets, in memory only."""
+        from hapacs import secrets  # noqa: PLC0415
+
+        return secrets.read(self)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment for Ansible, Pulumi and sops on this deployment; it holds no secret."""
+        return os.environ | self.variables()
+
+    def variables(self) -> dict[str, str]:
+        """Return only the variables that :meth:`environment` adds."""
+        path = [str(Path(sys.executable).parent), str(self.cache / "bin"), str(self.cache / "pulumi" / PULUMI_VERSION)]
+        given = os.environ.get("PATH", os.defpath).split(os.pathsep)
+        return {
+            "PATH": os.pathsep.join(path + [entry for entry in given if entry not in path]),
+            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+            "ANSIBLE_HOME": str(self.state / "ansible"),
+            "SOPS_AGE_KEY_FILE": str(self.age_key),
+            "PULUMI_BACKEND_URL": f"file://{self.state / 'pulumi'}",
+            "PULUMI_HOME": str(self.state / "pulumi-home"),
+            "PULUMI_SKIP_UPDATE_CHECK": "1",
+            "HAPACS_STATE_DIR": str(self.state.parent),
+            "HAPACS_CACHE_DIR": str(self.cache),
+        }

@@ -1,0 +1,136 @@
+"""Secrets of a deployment: made once, kept encrypted with SOPS and age, decrypted only in memory.
+
+``inventories/<name>/group_vars/all/secrets.sops.yaml`` holds them. The key that opens it is ``<state>/age.key`` (mode
+0600), or the file that ``HAPACS_AGE_KEY_FILE`` names. A hospital commits the encrypted file, copies the key to each
+operator's controller and keeps another copy off-line: without it the secrets are lost. The lab's file is not committed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets as random
+import shutil
+import string
+import subprocess
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hapacs.errors import HapacsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hapacs.deployment import Deployment
+
+_ALPHABET = string.ascii_letters + string.digits
+
+
+def _password() -> str:
+    # Letters and digits only: safe in a connection string, a URL and every configuration file. 40 of 62 are 238 bits.
+    return "".join(random.choice(_ALPHABET) for _ in range(40))
+
+
+def _access_key() -> str:
+    return "".join(random.choice(string.ascii_uppercase + string.digits) for _ in range(20))
+
+
+# What is made, and how. A new name here is added to existing deployments by the next `hapacs init`.
+SECRETS: Mapping[str, Callable[[], object]] = {
+    "hapacs_secret_pulumi_passphrase": _password,
+    "hapacs_secret_pki_passphrase": _password,
+    "hapacs_secret_postgres_superuser": _password,
+    "hapacs_secret_postgres_replication": _password,
+    "hapacs_secret_postgres_rewind": _password,
+    "hapacs_secret_postgres_pacs": _password,
+    "hapacs_secret_postgres_cas": _password,
+    "hapacs_secret_patroni_rest": _password,
+    "hapacs_secret_cas_admin_access_key": _access_key,
+    "hapacs_secret_cas_admin_secret_key": _password,
+    "hapacs_secret_cas_node_access_key": _access_key,
+    "hapacs_secret_cas_node_secret_key": _password,
+    "hapacs_secret_cas_jwt_signing": _password,
+    "hapacs_secret_cas_jwt_filer_signing": _password,
+    "hapacs_secret_cas_jwt_filer_read": _password,
+    "hapacs_secret_dicomweb_users": lambda: {"verify": _password()},
+    "hapacs_secret_statistics_password": _password,
+}
+
+
+def ensure(deployment: Deployment) -> list[str]:
+    """Make the key and every secret that is missing; nothing that exists is changed.
+
+    Returns
+    -------
+    list of str
+        The names of the secrets that were made.
+    """
+    file = deployment.secrets_file
+    if file.exists() and not deployment.age_key.exists():
+        raise HapacsError(
+            f"{file} exists, but not the key that opens it ({deployment.age_key}).",
+            "Copy the key there, or name it in HAPACS_AGE_KEY_FILE. If it is lost, so are the secrets.",
+        )
+    recipient = _ensure_key(deployment.age_key)
+    present = read(deployment) if file.exists() else {}
+    missing = [name for name in SECRETS if name not in present]
+    if missing:
+        # JSON is YAML, and sops re-writes it as YAML.
+        _write(file, recipient, deployment, present | {name: SECRETS[name]() for name in missing})
+    return missing
+
+
+def read(deployment: Deployment) -> dict[str, Any]:
+    """Decrypt the secrets.
+
+    Raises
+    ------
+    HapacsError
+        If there are none yet, or the key does not open them.
+    """
+    file = deployment.secrets_file
+    if not file.exists():
+        raise HapacsError(
+            f"The deployment {deployment.name!r} has no secrets yet.", f"Run `hapacs init {deployment.name}` first."
+        )
+    command = ["--decrypt", "--input-type", "yaml", "--output-type", "json", str(file)]
+    plain: dict[str, Any] = json.loads(_sops(deployment, command))
+    return plain
+
+
+def _ensure_key(path: Path) -> str:
+    """Make the age key unless it is there, and return its public half."""
+    if not path.exists():
+        if shutil.which("age-keygen") is None:
+            raise HapacsError("age-keygen is not installed.", "Run `make setup`, or install the Debian package `age`.")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = path.with_name(f".{path.name}.new")
+        made.unlink(missing_ok=True)
+        subprocess.run(["age-keygen", "-o", str(made)], check=True, capture_output=True)
+        made.chmod(0o600)
+        made.replace(path)
+    found = re.search(r"^# public key: (age1\w+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    if found is None:
+        raise HapacsError(f"{path} is no age key file.", "Make one with `age-keygen`, or name the right one.")
+    return found[1]
+
+
+def _write(file: Path, recipient: str, deployment: Deployment, content: dict[str, Any]) -> None:
+    command = ["--encrypt", "--age", recipient, "--input-type", "json", "--output-type", "yaml", "/dev/stdin"]
+    encrypted = _sops(deployment, command, json.dumps(content))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(encrypted, encoding="utf-8")
+    new.replace(file)
+
+
+def _sops(deployment: Deployment, words: list[str], stdin: str | None = None) -> str:
+    done = subprocess.run(
+        ["sops", *words], input=stdin, capture_output=True, text=True, env=deployment.environment(), check=False
+    )
+    if done.returncode:
+        raise HapacsError(
+            f"sops failed on {deployment.secrets_file}: {done.stderr.strip()}",
+            f"Check that {deployment.age_key} is the key of this deployment.",
+        )
+    return done.stdout

@@ -1,0 +1,1 @@
+"""The target `lab`: nodes are containers of this machine."""

@@ -1,0 +1,101 @@
+"""SSH to nodes: keys made on the controller, host keys pinned before first contact."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hapacs.targets.lab.podman import LabError
+
+USER = "hapacs"
+
+
+def make_key(path: Path, comment: str) -> str:
+    """Make an Ed25519 key pair unless it is there, and return the public half."""
+    public = path.with_name(f"{path.name}.pub")
+    if not (path.exists() and public.exists()):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Made beside and renamed: an interrupted run leaves no half key pair that counts.
+        made = path.with_name(f".{path.name}.{os.getpid()}")
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(made)]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        made.with_name(f"{made.name}.pub").replace(public)
+        made.replace(path)
+    return public.read_text(encoding="utf-8").strip()
+
+
+@contextmanager
+def _edit(known_hosts: Path) -> Iterator[list[str]]:
+    """Change the lines of a file that several nodes' providers write at the same time."""
+    known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with known_hosts.with_name(".known_hosts.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lines = known_hosts.read_text(encoding="utf-8").splitlines() if known_hosts.exists() else []
+        before = list(lines)
+        yield lines
+        if lines != before:
+            new = known_hosts.with_name(".known_hosts.new")
+            new.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            new.replace(known_hosts)
+
+
+def pin(known_hosts: Path, address: str, public_key: str) -> None:
+    """Make ``public_key`` the only host key that is accepted from ``address``."""
+    entry = f"{address} {' '.join(public_key.split()[:2])}"
+    with _edit(known_hosts) as lines:
+        if entry not in lines:
+            lines[:] = [line for line in lines if line.split()[0] != address]
+            lines.append(entry)
+
+
+def unpin(known_hosts: Path, address: str) -> None:
+    """Forget the host keys of ``address``."""
+    if known_hosts.exists():
+        with _edit(known_hosts) as lines:
+            lines[:] = [line for line in lines if line.split()[0] != address]
+
+
+def command(address: str, key: Path, known_hosts: Path, *words: str) -> list[str]:
+    """Return the command line that runs ``words`` on a node."""
+    options = {
+        "BatchMode": "yes",
+        "ConnectTimeout": "3",
+        "IdentitiesOnly": "yes",
+        "IdentityFile": str(key),
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": str(known_hosts),
+        "GlobalKnownHostsFile": "none",
+    }
+    return ["ssh", "-F", "none", *(f"-o{name}={value}" for name, value in options.items()), f"{USER}@{address}", *words]
+
+
+def wait(address: str, key: Path, known_hosts: Path, timeout_s: float = 90) -> None:
+    """Return when the node answers by SSH.
+
+    Raises
+    ------
+    LabError
+        If it does not within ``timeout_s``.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        done = subprocess.run(
+            command(address, key, known_hosts, "true"),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        if done.returncode == 0:
+            return
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"{address} does not answer by SSH within {timeout_s:.0f} s: {done.stderr.strip()}",
+                "`hapacs up` again tries once more; the container's own messages: `podman logs`.",
+            )
+        time.sleep(0.3)
