@@ -4,11 +4,11 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-import pulumi
 from pulumi.runtime import mocks, rpc
 from pulumi.runtime.settings import set_root_resource
 from pulumi.runtime.stack import run_in_stack
 
+import pulumi
 from hapacs.program import OUTPUT, program
 from hapacs.settings import Settings
 from hapacs.targets import DiskArgs, NetworkArgs, NodeArgs, NodeOutputs, Target
