@@ -46,8 +46,8 @@ options:
     default: file
   state_directory:
     description:
-      - Directory that holds, for each deployment, one directory of state; contract, SSH key, known hosts and certificate
-        authorities are there.
+      - Directory that holds, for each deployment, one directory of state; contract, SSH key, known hosts and
+        certificate authorities are there.
       - By default C($XDG_STATE_HOME/hapacs), or C(~/.local/state/hapacs).
     type: path
     env:
