@@ -109,7 +109,7 @@ def _quorum(path: str, site: Site) -> Iterator[Problem]:
     if etcd and len(etcd) % 2 == 0:
         yield Problem(
             _groups_path(path, site, "etcd"),
-            f"{len(etcd)} etcd members: an even number adds no safety; use {len(etcd) - 1} or {len(etcd) + 1}",
+            f"{len(etcd)} etcd members: an even number adds no safety; use one more, or one less where enough remain",
         )
     if site.role != "primary":
         return
@@ -262,9 +262,8 @@ def _duplicates(settings: Settings) -> Iterator[Problem]:
         names["AE title"].append((site.dicom.store_ae, f"{path}.dicom.store_ae"))
         names["AE title"].append((site.dicom.query_ae, f"{path}.dicom.query_ae"))
         names["virtual address"].append((site.vip.address, f"{path}.vip.address"))
-        names["zone of another site"] += [
-            (zone, f"{path}.nodes.*.zone") for zone in dict.fromkeys(node.zone for node in site.nodes.values())
-        ]
+        zones = {node.zone: name for name, node in reversed(site.nodes.items())}
+        names["zone"] += [(zone, f"{path}.nodes.{name}.zone") for zone, name in zones.items()]
         for name, node in site.nodes.items():
             names["node name"].append((name, f"{path}.nodes.{name}"))
             names["address"].append((node.address, f"{path}.nodes.{name}.address"))

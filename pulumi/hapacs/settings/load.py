@@ -79,7 +79,12 @@ def load(path: Path) -> Settings:
         raise _refused(source, f"no valid YAML: {error.problem}{place}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise _refused(source, f"no valid YAML: {error}") from error
-    return parse(data, source)
+    settings = parse(data, source)
+    if settings.deployment != path.resolve().parent.name:
+        # State, stack and containers carry the directory's name: a copied file must not reach for another deployment.
+        message = f"is {settings.deployment!r}, but the directory is {path.resolve().parent.name!r}; make them equal"
+        raise SettingsError(source, [Problem("deployment", message)])
+    return settings
 
 
 def parse(data: object, source: str = "settings") -> Settings:
