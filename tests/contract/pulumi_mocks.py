@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pulumi.runtime import mocks, rpc
-from pulumi.runtime.settings import set_root_resource
+from pulumi.runtime.settings import SETTINGS, set_root_resource
 from pulumi.runtime.stack import run_in_stack
 
 import pulumi
@@ -118,6 +118,9 @@ class MockTarget:
 def run(settings: Settings, target: Target | None = None) -> Run:
     """Run the program to its end and return what it did."""
     result = Run()
+    # A run that failed leaves tasks of its closed loop behind.
+    SETTINGS.rpc_manager.clear()
+    SETTINGS.outputs.clear()
     asyncio.set_event_loop(loop := asyncio.new_event_loop())
     try:
         mocks.set_mocks(_Echo(), "hapacs", settings.deployment, preview=False, monitor=_Monitor(result))

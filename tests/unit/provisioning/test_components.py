@@ -1,0 +1,166 @@
+"""The components under Pulumi's mocks; each test is named after the invariant it guards."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from hapacs import contract, targets
+from hapacs.settings import load, parse
+from hapacs.targets.static import Static
+from tests.contract.pulumi_mocks import STACK_TYPE, MockTarget, run
+from tests.unit.provisioning.conftest import LAB
+
+SITE, NODE, DAS = "hapacs:site:Site", "hapacs:site:PacsNode", "hapacs:site:DasVolume"
+BELOW = {
+    SITE: STACK_TYPE,
+    NODE: SITE,
+    DAS: NODE,
+    "hapacs:site:CasStore": SITE,
+    "hapacs:site:LoadBalancer": SITE,
+    "mock:target:Network": SITE,
+    "mock:target:Node": NODE,
+    "mock:target:Disk": DAS,
+}
+
+
+@pytest.fixture(scope="module")
+def lab():
+    return run(load(LAB))
+
+
+def test_every_resource_is_below_its_component(lab):
+    parents = {
+        (resource.type, lab.resources[resource.parent].type)
+        for resource in lab.resources.values()
+        if resource.type != STACK_TYPE
+    }
+    assert parents == set(BELOW.items())
+
+
+def test_every_site_is_in_the_program(with_dr):
+    assert {site.name for site in run(parse(with_dr)).of_type(SITE)} == {"primary", "dr"}
+
+
+def test_every_node_is_below_its_own_site(with_dr):
+    done = run(parse(with_dr))
+    below = {site.name: {node.name for node in done.children(site.urn, NODE)} for site in done.of_type(SITE)}
+    assert below == {"primary": {"pacs1", "pacs2", "pacs3"}, "dr": {"dr1"}}
+
+
+def test_every_node_has_two_das_disks_of_its_own(lab):
+    disks = {
+        node.name: [
+            disk.inputs["device"]
+            for das in lab.children(node.urn, DAS)
+            for disk in lab.children(das.urn, "mock:target:Disk")
+        ]
+        for node in lab.of_type(NODE)
+    }
+    assert {name: len(devices) for name, devices in disks.items()} == {"pacs1": 2, "pacs2": 2, "pacs3": 2}
+    assert len({device for devices in disks.values() for device in devices}) == 6
+
+
+def test_every_machine_gets_the_disks_of_its_das(lab):
+    for node in lab.of_type(NODE):
+        (das,) = lab.children(node.urn, DAS)
+        (machine,) = lab.children(node.urn, "mock:target:Node")
+        made = sorted(disk.inputs["device"] for disk in lab.children(das.urn, "mock:target:Disk"))
+        assert sorted(machine.inputs["disks"]) == made
+
+
+def test_every_disk_has_the_size_of_the_settings(lab):
+    assert {disk.inputs["size_bytes"] for disk in lab.of_type("mock:target:Disk")} == {4 * 1024**3}
+
+
+def test_every_component_registers_outputs(lab):
+    components = [r for r in lab.resources.values() if r.type.startswith("hapacs:")]
+    assert components
+    assert [component.name for component in components if not lab.outputs.get(component.urn)] == []
+
+
+def test_contract_holds_no_secret(lab):
+    text = json.dumps(lab.inventory)
+    assert not re.search(r"secret|password|passphrase|token|private|BEGIN", text, re.IGNORECASE)
+    schema = json.dumps(contract.json_schema()["$defs"])
+    assert not re.search(r'"[a-z_]*(secret|password|passphrase|token|key)[a-z_]*": \{', schema)
+
+
+def test_contract_says_what_the_target_says(with_dr):
+    class Elsewhere(MockTarget):
+        def node(self, args, parent):
+            outputs = super().node(args, parent)
+            return replace(outputs, management_address=outputs.address.apply(lambda a: a.replace("10.89", "192.168")))
+
+    site = run(parse(with_dr), Elsewhere()).inventory["sites"]["dr"]
+    assert site["nodes"]["dr1"]["management_address"] == "192.168.78.11"
+    assert site["nodes"]["dr1"]["address"] == "10.89.78.11"
+
+
+def test_split_pools_reach_the_contract(data, primary):
+    primary["nodes"]["pacs4"] = {"zone": "rack1", "address": "10.89.77.14"}
+    groups = ("etcd", "postgres", "cas", "load_balancer", "monitoring")
+    primary["pools"] = {group: ["pacs1", "pacs2", "pacs3"] for group in groups} | {"pacs": ["pacs3", "pacs4"]}
+    assert run(parse(data)).inventory["sites"]["primary"]["members"] == primary["pools"]
+
+
+def test_unsound_output_of_a_target_stops_the_program(data):
+    class Broken(MockTarget):
+        def node(self, args, parent):
+            outputs = super().node(args, parent)
+            return replace(outputs, das_devices=outputs.das_devices.apply(lambda _: []))
+
+    with pytest.raises(ValueError, match="das_devices"):
+        run(parse(data), Broken())
+
+
+def static(data):
+    data["target"] = {"kind": "static", "ssh_user": "operator", "ssh_port": 2222}
+    for name, node in data["sites"]["primary"]["nodes"].items():
+        node["das_devices"] = [f"/dev/disk/by-id/{name}-a", f"/dev/disk/by-id/{name}-b"]
+    return parse(data)
+
+
+def test_existing_machines_are_only_passed_on(data, tmp_path):
+    settings = static(data)
+    done = run(settings, targets.create(settings, tmp_path))
+    assert {resource.type for resource in done.resources.values()} == {
+        STACK_TYPE,
+        SITE,
+        NODE,
+        DAS,
+        "hapacs:site:CasStore",
+        "hapacs:site:LoadBalancer",
+    }
+    assert done.inventory["target"] == "static"
+    assert done.inventory["sites"]["primary"]["nodes"]["pacs2"] == {
+        "zone": "rack2",
+        "address": "10.89.77.12",
+        "management_address": "10.89.77.12",
+        "ssh_user": "operator",
+        "ssh_port": 2222,
+        "das_devices": ["/dev/disk/by-id/pacs2-a", "/dev/disk/by-id/pacs2-b"],
+        "data_directory": "/srv/data",
+    }
+
+
+def test_target_is_found_by_its_kind(data, tmp_path):
+    assert isinstance(targets.create(static(data), tmp_path), Static)
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="canary: a false claim inside an output has to fail a test"
+)
+def test_canary_false_claim_inside_an_output_fails(data):
+    class Lying(MockTarget):
+        def node(self, args, parent):
+            outputs = super().node(args, parent)
+
+            def claim(address):
+                assert address == "nowhere"
+
+            outputs.address.apply(claim)
+            return outputs
+
+    run(parse(data), Lying())
