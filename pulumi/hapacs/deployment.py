@@ -146,7 +146,7 @@ class Deployment:
 
     def variables(self) -> dict[str, str]:
         """Return only the variables that :meth:`environment` adds."""
-        path = [str(Path(sys.executable).parent), str(self.cache / "bin"), str(self.cache / "pulumi" / PULUMI_VERSION)]
+        path = [str(Path(sys.executable).parent), str(self.state / "bin"), str(self.cache / "pulumi" / PULUMI_VERSION)]
         given = os.environ.get("PATH", os.defpath).split(os.pathsep)
         return {
             "PATH": os.pathsep.join(path + [entry for entry in given if entry not in path]),

@@ -97,10 +97,9 @@ def detach(path: Path, timeout_s: float = 20) -> None:
 def _add(number: int) -> None:
     device = Path(f"/dev/loop{number}")
     if not Path(f"/sys/block/loop{number}").exists():
-        with Path("/dev/loop-control").open("rb") as control:
-            # Another process may have been first.
-            with contextlib.suppress(FileExistsError):
-                fcntl.ioctl(control, _CTL_ADD, number)
+        # Another process may have been first.
+        with Path("/dev/loop-control").open("rb") as control, contextlib.suppress(FileExistsError):
+            fcntl.ioctl(control, _CTL_ADD, number)
     # Inside a container /dev is no devtmpfs and nobody makes the node.
     if not device.exists():
         os.mknod(device, stat.S_IFBLK | 0o600, os.makedev(_LOOP_MAJOR, number))

@@ -43,7 +43,8 @@ def ensure(network: Network) -> None:
         check_owner("network", network.name, {LABEL: present.deployment}, network.deployment)
         if present == network:
             return
-        podman("network", "rm", network.name)
+        # Nodes on it go with it: they are made anew with the new addresses.
+        podman("network", "rm", "--force", network.name)
     podman(
         "network", "create", "--driver", "bridge", "--disable-dns", "--label", f"{LABEL}={network.deployment}",
         "--subnet", network.subnet, "--gateway", network.gateway, network.name,

@@ -1,0 +1,178 @@
+"""The golden image: the `install` half of every role, run once, so that bringing nodes up is configuration only.
+
+Its name is a hash of all that goes into it. It lies in podman's image store as a cache: `down` keeps it, and when it is
+lost the next `up` bakes it again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hapacs import playbook, wheelhouse
+from hapacs.deployment import PROJECT, cache_directory
+from hapacs.targets.lab import base_image, networks, nodes, ssh
+from hapacs.targets.lab.podman import LABEL, inspect, leave, podman
+
+REPOSITORY = "localhost/hapacs/node"
+_BAKER = "hapacs-bake"
+_ANSIBLE = PROJECT / "ansible"
+_WORD = re.compile(r"\w+")
+# Whatever makes a container this one machine, or can be fetched again, has no place in an image.
+_CLEAN = """
+set -e
+apt-get clean
+rm -rf /var/lib/apt/lists/* /var/cache/debconf/*-old /tmp/* /var/tmp/* /home/hapacs/.ssh /home/hapacs/.ansible
+rm -f /etc/ssh/ssh_host_*
+printf '%s\\n' "$1" >/etc/hapacs/image-id.new && mv /etc/hapacs/image-id.new /etc/hapacs/image-id
+journalctl --quiet --rotate --vacuum-size=1K || true
+: >/etc/machine-id
+sync
+"""
+
+
+def identifier() -> str:
+    """Return the hash of everything that decides what is in the image.
+
+    Of each role: its install tasks, the files and templates, and those of its variables that the tasks name.
+    """
+    parts: dict[str, Any] = {
+        "base": base_image.tag(),
+        "requirements": wheelhouse.REQUIREMENTS.read_text(encoding="utf-8"),
+        "clean": _CLEAN,
+    }
+    for path in [_ANSIBLE / "playbooks" / "bake.yml", *sorted((_ANSIBLE / "roles").glob("*/tasks/install*.yml"))]:
+        if path.is_file():
+            parts[str(path.relative_to(_ANSIBLE))] = path.read_text(encoding="utf-8")
+    for role in sorted((_ANSIBLE / "roles").glob("*/")):
+        parts[f"uses {role.name}"] = _uses(role)
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def tag() -> str:
+    """Return the image's name."""
+    return f"{REPOSITORY}:{identifier()}"
+
+
+def is_baked() -> bool:
+    """Tell whether the image is there."""
+    return inspect("image", tag()) is not None
+
+
+def ensure(on_step: Callable[[str], None] = lambda _: None) -> str:
+    """Bake the image unless it is there, and return its name.
+
+    Parameters
+    ----------
+    on_step
+        Called with what is being done.
+    """
+    identity = identifier()
+    name = f"{REPOSITORY}:{identity}"
+    if inspect("image", name) is not None:
+        return name
+    work = cache_directory() / "images"
+    work.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (work / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if inspect("image", name) is None:
+            on_step("base image: Debian 13")
+            base = base_image.ensure()
+            on_step("packages for the nodes")
+            wheelhouse.ensure()
+            with _baker(base, work) as node:
+                on_step("installing into the image")
+                playbook.run(
+                    "bake",
+                    inventory=_inventory(node, work),
+                    logs=work / "logs",
+                    variables={"hapacs_image_id": identity, **wheel_variables()},
+                    on_task=on_step,
+                )
+                on_step("saving the image")
+                podman("exec", _BAKER, "sh", "-c", _CLEAN, "sh", identity)
+                # Nothing may write into it between cleaning and saving.
+                podman("kill", "--signal", "KILL", _BAKER)
+                podman("commit", "--quiet", "--change", 'CMD ["/sbin/init"]', _BAKER, name)
+    base_image.prune(REPOSITORY, name)
+    return name
+
+
+def wheel_variables() -> dict[str, str]:
+    """Return where the roles find the nodes' Python packages on this controller."""
+    return {
+        "hapacs_wheelhouse_directory": str(wheelhouse.directory()),
+        "hapacs_node_wheel": str(wheelhouse.node_wheel()),
+    }
+
+
+def _uses(role: Path) -> dict[str, object]:
+    """Return the files and the variables that a role's install tasks name, directly or through other variables."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted((role / "tasks").glob("install*.yml"))]
+    if not texts:
+        return {}
+    variables: dict[str, object] = {}
+    shared = sorted((_ANSIBLE / "playbooks" / "group_vars").rglob("*.yml"))
+    for path in [role / "defaults" / "main.yml", role / "vars" / "main.yml", *shared]:
+        if path.is_file():
+            variables |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    used: dict[str, object] = {}
+    waiting = texts
+    while waiting:
+        words = set(_WORD.findall(waiting.pop()))
+        for key in sorted(words & variables.keys() - used.keys()):
+            used[key] = variables[key]
+            waiting.append(str(variables[key]))
+    named = "\n".join([*texts, *map(str, used.values())])
+    for kind in ("files", "templates"):
+        for path in sorted((role / kind).rglob("*")):
+            if path.is_file() and path.name.removesuffix(".j2") in named:
+                used[str(path.relative_to(role))] = path.read_text(encoding="utf-8", errors="replace")
+    return used
+
+
+@contextmanager
+def _baker(base: str, work: Path) -> Iterator[nodes.Node]:
+    """Run the node that the image is made of; nothing of it stays, however this ends."""
+    _remove_baker()
+    podman("network", "create", "--disable-dns", "--label", f"{LABEL}={_BAKER}", _BAKER)
+    network = networks.find(_BAKER)
+    # podman chose a free subnet.
+    address = str(list(ip_network(network.subnet if network else "").hosts())[9])
+    node = nodes.Node(_BAKER, _BAKER, "image", _BAKER, address, base, (), work / "data", work / "ssh")
+    try:
+        nodes.ensure(node)
+        yield node
+    finally:
+        _remove_baker()
+        ssh.unpin(work / "ssh" / "known_hosts", address)
+        leave()
+
+
+def _remove_baker() -> None:
+    nodes.remove(_BAKER, _BAKER)
+    networks.remove(_BAKER, _BAKER)
+
+
+def _inventory(node: nodes.Node, work: Path) -> Path:
+    known_hosts = node.keys / "known_hosts"
+    options = f"-o UserKnownHostsFile={known_hosts} -o StrictHostKeyChecking=yes"
+    host = {
+        "ansible_host": node.address,
+        "ansible_user": ssh.USER,
+        "ansible_ssh_private_key_file": str(node.keys / "id_ed25519"),
+        "ansible_ssh_common_args": options,
+        "ansible_become": True,
+    }
+    path = work / "inventory.yml"
+    path.write_text(yaml.safe_dump({"image": {"hosts": {"image": host}}}), encoding="utf-8")
+    return path
