@@ -311,7 +311,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Fill Ansible's inventory."""
         super().parse(inventory, loader, path, cache)
-        self._read_config_data(path)
+        unknown = sorted(set(self._read_config_data(path)) - set(self.option_definitions))
+        if unknown:
+            raise AnsibleParserError(
+                f"{path}: {', '.join(unknown)}: there is no such option; remove it or mend its name"
+            )
         deployment = self.get_option("deployment")
         state = state_directory(self.get_option("state_directory")) / deployment
         try:
