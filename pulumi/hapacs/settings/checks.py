@@ -262,7 +262,9 @@ def _duplicates(settings: Settings) -> Iterator[Problem]:
         names["AE title"].append((site.dicom.store_ae, f"{path}.dicom.store_ae"))
         names["AE title"].append((site.dicom.query_ae, f"{path}.dicom.query_ae"))
         names["virtual address"].append((site.vip.address, f"{path}.vip.address"))
-        zones = {node.zone: name for name, node in reversed(site.nodes.items())}
+        zones: dict[str, str] = {}
+        for name, node in site.nodes.items():
+            zones.setdefault(node.zone, name)
         names["zone"] += [(zone, f"{path}.nodes.{name}.zone") for zone, name in zones.items()]
         for name, node in site.nodes.items():
             names["node name"].append((name, f"{path}.nodes.{name}"))
