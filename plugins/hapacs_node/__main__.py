@@ -1,0 +1,5 @@
+"""`python -m hapacs_node`."""
+
+from hapacs_node.cli import main
+
+main()

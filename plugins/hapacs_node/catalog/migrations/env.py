@@ -1,0 +1,11 @@
+"""How alembic runs here: on the connection that already holds the advisory lock, all versions in one transaction."""
+
+from alembic import context
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    version_table="schema_version",
+    version_table_schema="hapacs",
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,161 @@
+"""`hapacs-node`: look at a node and what it keeps.
+
+Exit codes: 0 all is well; 1 something is missing, damaged or doesn't answer; 2 wrong usage or configuration.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hapacs_node import log, settings
+from hapacs_node.catalog import schema
+from hapacs_node.catalog.database import Database
+from hapacs_node.errors import ConfigurationError, NodeError
+from hapacs_node.health import try_once
+from hapacs_node.metrics import Metrics
+from hapacs_node.node import Node
+from hapacs_node.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+_out = Console()
+_err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+ConfigOption = Annotated[Path, typer.Option("--config", envvar="HAPACS_NODE_FILE", help="The node's configuration.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    logging.getLogger(log.ROOT).setLevel(logging.ERROR)
+    app()
+
+
+@app.command()
+def migrate(config: ConfigOption = settings.DEFAULT_PATH) -> None:
+    """Bring the catalog's schema to this program's version (once per site; again is harmless)."""
+    with _errors():
+        loaded = settings.load(config)
+        with Database(loaded.database, Metrics(), application="hapacs-node migrate") as database:
+            before, after = schema.migrate(database)
+    if before == after:
+        _out.print(f"unchanged: the schema is version {after}")
+    else:
+        _out.print(f"changed: the schema went from version {before or 'nothing'} to {after}")
+
+
+@app.command()
+def check(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = False) -> None:
+    """Check the configuration and everything that storing an image needs."""
+    with _node(config) as node:
+        results = {name: try_once(probe) for name, probe in {**node.health.probes, "schema": _schema(node)}.items()}
+    ok = all(result.ok for result in results.values())
+    if as_json:
+        _print_json({"ok": ok, "checks": {name: {"ok": r.ok, "detail": r.detail} for name, r in results.items()}})
+    else:
+        table = Table("", "check", "seen", box=None)
+        for name, result in results.items():
+            table.add_row("[green]ok[/]" if result.ok else "[red]bad[/]", name, result.detail)
+        _out.print(table)
+    raise typer.Exit(0 if ok else 1)
+
+
+@app.command()
+def instance(
+    name: Annotated[str, typer.Argument(help="SOP Instance UID or Orthanc's identifier.")],
+    config: ConfigOption = settings.DEFAULT_PATH,
+    as_json: JsonOption = False,
+) -> None:
+    """Look an instance up: where its copies are and whether they are whole."""
+    with _node(config) as node:
+        reports = node.lookup.by_instance(name)
+    _show(reports, as_json, f"the index has no instance {name}")
+
+
+@app.command(name="object")
+def object_(
+    digest: Annotated[str, typer.Argument(help="SHA-256 of the stored bytes.")],
+    config: ConfigOption = settings.DEFAULT_PATH,
+    as_json: JsonOption = False,
+) -> None:
+    """Look an object up by its digest."""
+    with _node(config) as node:
+        report = node.lookup.by_digest(digest)
+    _show([report] if report["catalog"] else [], as_json, f"the catalog has no object {digest}")
+
+
+def _show(reports: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
+    ok = bool(reports) and all(report["ok"] for report in reports)
+    if as_json:
+        _print_json({"ok": ok, "objects": reports})
+    elif not reports:
+        _err.print(nothing)
+    for report in [] if as_json else reports:
+        title = " ".join(f"{key} {report[key]}" for key in ("instance", "digest") if report.get(key))
+        table = Table("where", "state", "particulars", title=title, title_justify="left", box=None)
+        for row in report["catalog"]:
+            state = "removed" if row["tombstoned_at"] else "acknowledged" if row["acknowledged"] else "not in the index"
+            table.add_row(
+                "catalog", state, f"{row['uuid']} {row['size']} bytes, stored {row['stored_at']} by {row['node']}"
+            )
+        if not report["catalog"]:
+            table.add_row("catalog", "[red]missing[/]", f"attachment {report['uuid']}")
+        for place in ("das", "cas"):
+            copy = report.get(place)
+            if copy is None:
+                continue
+            lock = f"{copy['retention_mode']} lock until {copy['retained_until']}" if copy["retention_mode"] else ""
+            where = f"{place} {report['node']}" if place == "das" else place
+            colour = {"whole": "green", "missing": "yellow"}.get(copy["state"], "red")
+            table.add_row(where, f"[{colour}]{copy['state']}[/]", f"{copy['detail']} {lock}".strip())
+        _out.print(table)
+    raise typer.Exit(0 if ok else 1)
+
+
+def _schema(node: Node) -> Any:
+    def probe() -> str:
+        version, wanted = node.database.run(schema.current, deadline_s=10), schema.expected()
+        if version != wanted:
+            raise NodeError(f"version {version or 'nothing'} in place of {wanted}: run `hapacs-node migrate`")
+        return f"version {version}"
+
+    return probe
+
+
+@contextmanager
+def _node(config: Path) -> Iterator[Node]:
+    with _errors():
+        node = Node.build(_short(settings.load(config)), "store")
+        try:
+            yield node
+        finally:
+            node.close()
+
+
+def _short(loaded: Settings) -> Settings:
+    # A person waits: what isn't there in ten seconds isn't there.
+    database = loaded.database.model_copy(update={"deadline_s": 10.0, "statement_timeout_s": 5.0})
+    cas = loaded.cas.model_copy(update={"deadline_s": 10.0, "attempt_timeout_s": 5.0})
+    return loaded.model_copy(update={"database": database, "cas": cas})
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        _err.print(str(error), style="red")
+        raise typer.Exit(2) from None
+    except NodeError as error:
+        _err.print(str(error), style="red")
+        raise typer.Exit(1) from None
+
+
+def _print_json(document: object) -> None:
+    typer.echo(json.dumps(document))

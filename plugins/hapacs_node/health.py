@@ -1,0 +1,139 @@
+"""Can this node durably store right now? Asked in the background, so that the answer costs nothing."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hapacs_node import log
+from hapacs_node.catalog import heartbeats
+from hapacs_node.catalog.database import Database
+from hapacs_node.errors import NodeError
+from hapacs_node.metrics import Metrics
+from hapacs_node.settings import Health as HealthSettings
+
+_LOG = log.get("health")
+Service = Literal["store", "query"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """The latest answer of one probe.
+
+    Attributes
+    ----------
+    ok : bool
+        Whether it is good.
+    detail : str
+        What was seen, or what is wrong.
+    took_s : float
+        How long the probe took.
+    at : float
+        When it ended, monotonic seconds.
+    """
+
+    ok: bool
+    detail: str
+    took_s: float
+    at: float
+
+
+def try_once(probe: Callable[[], str]) -> Check:
+    """Run a probe now.
+
+    Parameters
+    ----------
+    probe : callable
+        Returns what it saw or raises.
+    """
+    began = time.monotonic()
+    try:
+        ok, detail = True, probe()
+    except (NodeError, OSError) as error:
+        ok, detail = False, " ".join(str(error).split())
+    now = time.monotonic()
+    return Check(ok, detail, now - began, now)
+
+
+def probe_database(database: Database, node: str, service: str, timeout_s: float) -> str:
+    """Prove that the leader takes a write, replicated as every store is."""
+    database.run(lambda connection: heartbeats.beat(connection, node, service), deadline_s=timeout_s)
+    return "the leader takes writes"
+
+
+@dataclass
+class Health:
+    """Background probes and their latest answers.
+
+    Parameters
+    ----------
+    node : str
+        This node's name, for the answer.
+    service : {'store', 'query'}
+        One that stores needs everything; one that reads needs the index and either copy.
+    probes : mapping
+        By name: database, das, cas.
+    settings : hapacs_node.settings.Health
+        How often, and when an answer is too old.
+    metrics : Metrics
+        Shows each answer.
+    """
+
+    node: str
+    service: Service
+    probes: Mapping[str, Callable[[], str]]
+    settings: HealthSettings
+    metrics: Metrics
+    _checks: dict[str, Check] = field(default_factory=dict, init=False)
+    _stop: threading.Event = field(default_factory=threading.Event, init=False)
+
+    def start(self) -> None:
+        """Begin to probe, each probe on a thread of its own: one that hangs makes no other one old."""
+        for name in self.probes:
+            threading.Thread(target=self._repeat, args=(name,), name=f"health-{name}", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop probing."""
+        self._stop.set()
+
+    def refresh(self, name: str) -> None:
+        """Run one probe now and remember its answer."""
+        before, check = self._checks.get(name), try_once(self.probes[name])
+        self._checks[name] = check
+        self.metrics.health.labels(name).set(check.ok)
+        if before is None or before.ok != check.ok:
+            write = _LOG.info if check.ok else _LOG.error
+            write(log.line("health changed", check=name, ok=check.ok, detail=check.detail))
+
+    def report(self) -> dict[str, object]:
+        """Answer from what is remembered.
+
+        Returns
+        -------
+        dict
+            ``{"ok", "node", "service", "checks": {name: {"ok", "detail", "took_s", "age_s"}}}``, fit for JSON.
+        """
+        now = time.monotonic()
+        checks = {}
+        for name in self.probes:
+            check = self._checks.get(name)
+            if check is None:
+                checks[name] = {"ok": False, "detail": "not probed yet", "took_s": None, "age_s": None}
+                continue
+            age_s = now - check.at
+            fresh = age_s <= self.settings.stale_after_s
+            checks[name] = {
+                "ok": check.ok and fresh,
+                "detail": check.detail if fresh else f"the probe hangs; its last answer was: {check.detail}",
+                "took_s": round(check.took_s, 3),
+                "age_s": round(age_s, 1),
+            }
+        good = {name for name, check in checks.items() if check["ok"]}
+        ok = good == set(self.probes) if self.service == "store" else "database" in good and bool({"das", "cas"} & good)
+        return {"ok": ok, "node": self.node, "service": self.service, "checks": checks}
+
+    def _repeat(self, name: str) -> None:
+        while not self._stop.is_set():
+            self.refresh(name)
+            self._stop.wait(self.settings.period_s)

@@ -1,0 +1,68 @@
+"""Puts the parts of a node together from its settings."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Self
+
+from hapacs_node.catalog.database import Database
+from hapacs_node.health import Health, Service, probe_database
+from hapacs_node.lookup import Lookup
+from hapacs_node.metrics import Metrics
+from hapacs_node.settings import Settings
+from hapacs_node.storage import cas as archive
+from hapacs_node.storage.area import StorageArea
+from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.das import Das
+
+
+@dataclass(frozen=True)
+class Node:
+    """One process's parts of a node."""
+
+    settings: Settings
+    metrics: Metrics
+    database: Database
+    das: Das
+    cas: Cas
+    storage: StorageArea
+    health: Health
+    lookup: Lookup
+
+    @classmethod
+    def build(cls, settings: Settings, service: Service) -> Self:
+        """Put the parts together. Nothing is connected or started yet.
+
+        Parameters
+        ----------
+        settings : Settings
+            The node's configuration.
+        service : {'store', 'query'}
+            Which Orthanc this is.
+        """
+        metrics = Metrics()
+        database = Database(settings.database, metrics, application=f"hapacs-{service}@{settings.node}")
+        das = Das(settings.das, metrics)
+        cas = Cas(archive.connect(settings.cas, metrics), settings.cas.deadline_s, metrics)
+        archivers = ThreadPoolExecutor(settings.cas.parallel, thread_name_prefix="archive")
+        storage = StorageArea(settings.node, das, cas, database, settings.outbox, archivers, metrics)
+        probes: dict[str, Callable[[], str]] = {
+            "database": partial(
+                probe_database, database, settings.node, service, settings.database.statement_timeout_s
+            ),
+            "das": das.probe,
+            "cas": cas.probe,
+        }
+        health = Health(settings.node, service, probes, settings.health, metrics)
+        return cls(settings, metrics, database, das, cas, storage, health, Lookup(settings.node, das, cas, database))
+
+    def start(self) -> None:
+        """Begin to probe."""
+        self.health.start()
+
+    def close(self) -> None:
+        """Stop probing and let go of the database."""
+        self.health.stop()
+        self.storage.archivers.shutdown(wait=False, cancel_futures=True)
+        self.database.close()

@@ -1,0 +1,109 @@
+"""What Orthanc's Python plugin loads: the only module that knows Orthanc's interface, and as thin as can be.
+
+The configuration is /etc/hapacs/node.json or ``HAPACS_NODE_FILE``; ``HAPACS_SERVICE`` says whether this Orthanc stores
+(``store``) or answers (``query``).
+"""
+
+import json
+import logging
+import os
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, cast
+
+import orthanc  # type: ignore[import-not-found] # exists inside Orthanc only
+
+from hapacs_node import log, settings
+from hapacs_node.errors import NodeError
+from hapacs_node.health import Service
+from hapacs_node.node import Node
+
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _OrthancLog(logging.Handler):
+    """Passes our log lines on to Orthanc's log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = f"{record.name} {record.getMessage()}"
+        if record.levelno >= logging.ERROR:
+            orthanc.LogError(text)
+        elif record.levelno >= logging.WARNING:
+            orthanc.LogWarning(text)
+        else:
+            orthanc.LogInfo(text)
+
+
+def _service() -> Service:
+    name = os.environ.get("HAPACS_SERVICE", "store")
+    if name not in {"store", "query"}:
+        raise NodeError(f"HAPACS_SERVICE is {name!r}, it must be 'store' or 'query'")
+    return cast("Service", name)
+
+
+def _answer(output: Any, document: object, status: HTTPStatus = HTTPStatus.OK) -> None:
+    body = json.dumps(document)
+    if status == HTTPStatus.OK:
+        output.AnswerBuffer(body, "application/json")
+    else:
+        output.SendHttpStatus(status.value, body)
+
+
+def _get_only(output: Any, request: dict[str, Any]) -> bool:
+    if request["method"] == "GET":
+        return True
+    output.SendMethodNotAllowed("GET")
+    return False
+
+
+def _health(output: Any, _uri: str, **request: Any) -> None:
+    if _get_only(output, request):
+        report = node.health.report()
+        _answer(output, report, HTTPStatus.OK if report["ok"] else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def _metrics(output: Any, _uri: str, **request: Any) -> None:
+    if _get_only(output, request):
+        output.AnswerBuffer(node.metrics.text(), _METRICS_TYPE)
+
+
+def _object(output: Any, _uri: str, **request: Any) -> None:
+    if _get_only(output, request):
+        report = node.lookup.by_digest(request["groups"][0])
+        _answer(output, report, HTTPStatus.OK if report["catalog"] else HTTPStatus.NOT_FOUND)
+
+
+def _instance(output: Any, _uri: str, **request: Any) -> None:
+    if _get_only(output, request):
+        reports = node.lookup.by_instance(request["groups"][0])
+        _answer(output, reports, HTTPStatus.OK if reports else HTTPStatus.NOT_FOUND)
+
+
+def _create(uuid: str, content_type: int, content: bytes) -> None:
+    node.storage.create(uuid, int(content_type), content)
+
+
+def _read(uuid: str, content_type: int) -> bytes:
+    return node.storage.read(uuid, int(content_type))
+
+
+def _remove(uuid: str, content_type: int) -> None:
+    node.storage.remove(uuid, int(content_type))
+
+
+def _changed(change: int, _level: int, _resource: str) -> None:
+    if change == orthanc.ChangeType.ORTHANC_STOPPED:
+        node.close()
+
+
+logging.getLogger(log.ROOT).addHandler(_OrthancLog())
+logging.getLogger(log.ROOT).setLevel(logging.INFO)
+logging.getLogger(log.ROOT).propagate = False
+node = Node.build(settings.load(Path(os.environ.get("HAPACS_NODE_FILE", settings.DEFAULT_PATH))), _service())
+orthanc.RegisterStorageArea(_create, _read, _remove)
+orthanc.RegisterRestCallback("/hapacs/health", _health)
+orthanc.RegisterRestCallback("/hapacs/metrics", _metrics)
+orthanc.RegisterRestCallback("/hapacs/objects/([0-9a-f]{64})", _object)
+orthanc.RegisterRestCallback("/hapacs/instances/([0-9a-f.-]{1,64})", _instance)
+orthanc.RegisterOnChangeCallback(_changed)
+node.start()

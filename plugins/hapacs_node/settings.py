@@ -1,0 +1,193 @@
+"""The node's configuration file, checked as a whole before anything is used."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, model_validator
+
+from hapacs_node.errors import ConfigurationError
+
+DEFAULT_PATH = Path("/etc/hapacs/node.json")
+
+Seconds = Annotated[float, Field(gt=0, le=600)]
+Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9:][A-Za-z0-9_.:-]*$")]
+_URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Database(_Section):
+    """Where the index and the catalog live: one PostgreSQL leader somewhere among `hosts`."""
+
+    hosts: Annotated[tuple[Host, ...], Field(min_length=1)]
+    port: Annotated[int, Field(ge=1, le=65535)] = 5432
+    name: Name = "pacs"
+    user: Name = "pacs"
+    password_file: Path
+    ca_file: Path | None = None
+    """Authority that signed the servers' certificates; without it the connection isn't encrypted (loopback tests)."""
+    connections: Annotated[int, Field(ge=1, le=100)] = 8
+    connect_timeout_s: Annotated[int, Field(ge=2, le=60)] = 3
+    statement_timeout_s: Seconds = 10
+    """Longest wait for the answer to one statement, including its synchronous replication."""
+    deadline_s: Seconds = 40
+    """Longest time spent on one catalog transaction, with every reconnection to a moved leader."""
+
+    @model_validator(mode="after")
+    def _deadline_leaves_room(self) -> Self:
+        if self.deadline_s < self.statement_timeout_s:
+            raise ValueError("deadline_s must not be shorter than statement_timeout_s")
+        return self
+
+    def password(self) -> SecretStr:
+        """Read the password from its file."""
+        return SecretStr(self.password_file.read_text().strip())
+
+
+class Das(_Section):
+    """The node's own disks."""
+
+    root: Path
+    minimum_free_bytes: Annotated[int, Field(ge=0)]
+    """Below this much free space nothing is stored (the watermark)."""
+    must_be_mount: bool = True
+    """Refuse to store when `root` isn't a mount point: an unmounted DAS would fill the system's disk."""
+
+    @model_validator(mode="after")
+    def _absolute(self) -> Self:
+        if not self.root.is_absolute():
+            raise ValueError("root must be an absolute path")
+        return self
+
+
+class Credentials(_Section):
+    """The identity of this node at the archive store."""
+
+    access_key: Annotated[str, Field(min_length=1)]
+    secret_key: Annotated[SecretStr, Field(min_length=1)]
+
+
+class Cas(_Section):
+    """The archive store: one bucket behind several S3 gateways, the local one first."""
+
+    gateways: Annotated[tuple[str, ...], Field(min_length=1)]
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    region: Name = "us-east-1"
+    credentials_file: Path
+    """JSON: ``{"access_key": ..., "secret_key": ...}``."""
+    ca_file: Path | None = None
+    connect_timeout_s: Seconds = 2
+    attempt_timeout_s: Seconds = 15
+    """Longest time for one request to one gateway."""
+    deadline_s: Seconds = 45
+    """Longest time for one object, over all gateways. A change of the archive's leading master takes up to 12 s."""
+    parallel: Annotated[int, Field(ge=1, le=256)] = 32
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = []
+        for gateway in self.gateways:
+            try:
+                url = _URL.validate_python(gateway)
+            except ValidationError:
+                problems.append(f"gateways: {gateway!r} is not a URL such as https://10.0.0.11:8333")
+                continue
+            if url.path not in {None, "/"} or url.query:
+                problems.append(f"gateways: {gateway!r} must not have a path or query")
+        if len(set(self.gateways)) != len(self.gateways):
+            problems.append("gateways: the same one is listed twice")
+        if self.deadline_s < self.attempt_timeout_s:
+            problems.append("deadline_s must not be shorter than attempt_timeout_s")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def credentials(self) -> Credentials:
+        """Read the keys from their file."""
+        return Credentials.model_validate_json(self.credentials_file.read_bytes())
+
+
+class Health(_Section):
+    """How often a node asks itself whether it can store."""
+
+    period_s: Seconds = 5
+    stale_after_s: Seconds = 30
+    """An answer older than this counts as bad: the probe itself hangs."""
+
+
+class Settings(_Section):
+    """Everything a node knows about itself."""
+
+    node: Name
+    site: Name
+    database: Database
+    das: Das
+    cas: Cas
+    outbox: tuple[Literal["route", "replicate"], ...] = ("route", "replicate")
+    """What is to be done with every stored DICOM instance, noted in the transaction that stores it."""
+    health: Health = Health()
+
+
+def load(path: Path = DEFAULT_PATH) -> Settings:
+    """Read and check the configuration and the files that it names.
+
+    Parameters
+    ----------
+    path : Path
+        The configuration file (JSON).
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    ConfigurationError
+        With all problems at once, one a line, each naming its field.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: is not JSON: {error}") from error
+    try:
+        settings = Settings.model_validate(document)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
+        raise ConfigurationError("\n".join(f"{path}: {problem}" for problem in problems)) from None
+    problems = [*_file_problems(settings)]
+    if problems:
+        raise ConfigurationError("\n".join(f"{path}: {problem}" for problem in problems))
+    return settings
+
+
+def _file_problems(settings: Settings) -> list[str]:
+    problems = []
+    named = {
+        "database.password_file": settings.database.password_file,
+        "database.ca_file": settings.database.ca_file,
+        "cas.credentials_file": settings.cas.credentials_file,
+        "cas.ca_file": settings.cas.ca_file,
+    }
+    readable = set()
+    for field, file in named.items():
+        if file is None:
+            continue
+        try:
+            if file.read_bytes().strip():
+                readable.add(field)
+            else:
+                problems.append(f"{field}: {file} is empty")
+        except OSError as error:
+            problems.append(f"{field}: {file} can't be read: {error.strerror}")
+    if "cas.credentials_file" in readable:
+        try:
+            settings.cas.credentials()
+        except ValidationError:
+            problems.append('cas.credentials_file: must be JSON {"access_key": "...", "secret_key": "..."}')
+    return problems

@@ -1,0 +1,230 @@
+"""Orthanc's storage area with the policy `through`: nothing is acknowledged before it lies in the archive store.
+
+A DICOM file is written to the DAS and to the CAS at the same time, then noted in the catalog; only then `create`
+returns. Whatever fails, it raises: Orthanc refuses the image with 0xA700 and the modality keeps it. Bytes that reached
+one store only are harmless, because nothing refers to them.
+"""
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from uuid import UUID
+
+from hapacs_node import log
+from hapacs_node.catalog import objects
+from hapacs_node.catalog.database import Database
+from hapacs_node.catalog.index import DICOM
+from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.errors import (
+    CasUnavailableError,
+    CatalogError,
+    DasCorruptError,
+    DasError,
+    DasMissingError,
+    NodeError,
+    RefusedError,
+)
+from hapacs_node.metrics import Metrics
+from hapacs_node.storage import derived, names
+from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.das import Das
+
+_LOG = log.get("storage")
+STORE = "cas"
+"""The name of the archive store in the catalog."""
+
+
+@dataclass
+class StorageArea:
+    """What Orthanc calls: create, read, remove. Any number of threads may be inside at once.
+
+    Parameters
+    ----------
+    node : str
+        This node's name, for the catalog.
+    das, cas, database
+        The three places that an image is kept in.
+    outbox : tuple of str
+        What is to be done with every DICOM file once it is stored.
+    archivers : ThreadPoolExecutor
+        Threads that write to the CAS while the caller's writes to the DAS.
+    metrics : Metrics
+        Times and failures of each step.
+    """
+
+    node: str
+    das: Das
+    cas: Cas
+    database: Database
+    outbox: tuple[str, ...]
+    archivers: ThreadPoolExecutor
+    metrics: Metrics
+
+    def create(self, name: str, content_type: int, content: bytes) -> None:
+        """Keep an attachment; return only when it can't be lost any more.
+
+        Parameters
+        ----------
+        name : str
+            Orthanc's UUID of the attachment.
+        content_type : int
+            Orthanc's content type.
+        content : bytes
+            All of it.
+
+        Raises
+        ------
+        NodeError
+            When anything failed. It is as if nothing was stored.
+        """
+        uuid = names.checked_uuid(name)
+        if not content:
+            raise RefusedError(f"attachment {uuid} is empty")
+        with self.metrics.in_flight.track_inprogress(), self._reported("create", uuid):
+            if content_type in derived.TYPES:
+                self._keep_derived(uuid, content)
+                return
+            began = time.monotonic()
+            digest = names.digest_of(content)
+            key = self._keep(digest, content)
+            row = StoredObject(uuid, digest, len(content), content_type, STORE, key, 0, len(content), self.node)
+            with self.metrics.step("catalog_add"):
+                self.database.run(
+                    lambda connection: objects.add(connection, row, self.outbox if content_type == DICOM else ())
+                )
+            self.metrics.bytes.labels("stored").inc(len(content))
+            took = f"{time.monotonic() - began:.3f}"
+            _LOG.debug(log.line("stored", uuid=uuid, digest=digest, size=len(content), type=content_type, took_s=took))
+
+    def read(self, name: str, content_type: int) -> bytes:
+        """Give an attachment back, checked; a copy that is missing or wrong on the DAS is made again.
+
+        Raises
+        ------
+        NodeError
+            When no place has the right bytes, or it can't be known now.
+        """
+        uuid = names.checked_uuid(name)
+        with self._reported("read", uuid):
+            is_derived = content_type in derived.TYPES
+            content = self._read_derived(uuid) if is_derived else self._read_object(self._find(uuid))
+        self.metrics.bytes.labels("read").inc(len(content))
+        return content
+
+    def remove(self, name: str, content_type: int) -> None:
+        """Note that Orthanc removed an attachment. The bytes remain, unless they can be derived again."""
+        uuid = names.checked_uuid(name)
+        with self._reported("remove", uuid):
+            if content_type in derived.TYPES:
+                self.das.remove_derived(uuid)
+                return
+            with self.metrics.step("catalog_tombstone"):
+                known = self.database.run(lambda connection: objects.tombstone(connection, uuid, self.node))
+            if not known:
+                raise CatalogError(f"attachment {uuid} is to be removed but not in the catalog")
+            self.metrics.tombstones.inc()
+            _LOG.info(log.line("tombstone", uuid=uuid, type=content_type))
+
+    def _keep(self, digest: str, content: bytes) -> str:
+        archived = self.archivers.submit(self._archive, digest, content)
+        try:
+            with self.metrics.step("das_write"):
+                self.das.write(digest, content)
+        except BaseException:
+            archived.cancel()
+            raise
+        return self._archived(archived)
+
+    def _archive(self, digest: str, content: bytes) -> str:
+        with self.metrics.step("cas_put"):
+            return self.cas.put(digest, content)
+
+    def _archived(self, archived: Future[str]) -> str:
+        # A request that was begun before the deadline may end after it, and the threads may all be waiting.
+        try:
+            return archived.result(timeout=self.cas.deadline_s)
+        except FutureTimeoutError:
+            archived.cancel()
+            raise CasUnavailableError(f"the archive did not take the object within {self.cas.deadline_s:g} s") from None
+
+    def _find(self, uuid: UUID) -> StoredObject:
+        with self.metrics.step("catalog_find"):
+            row = self.database.run(lambda connection: objects.find(connection, uuid))
+        if row is None:
+            raise CatalogError(f"attachment {uuid} is not in the catalog")
+        return row
+
+    def _read_object(self, row: StoredObject) -> bytes:
+        try:
+            with self.metrics.step("das_read"):
+                return self.das.read(row.digest, row.size)
+        except DasMissingError:
+            reason = "missing"
+        except DasCorruptError as error:
+            reason = "corrupt"
+            _LOG.error(log.line("das copy corrupt", digest=row.digest, error=error))
+        except DasError as error:
+            reason = "failed"
+            _LOG.error(log.line("das failed", digest=row.digest, error=error))
+        if row.store != STORE:
+            raise CatalogError(f"attachment {row.uuid} lies in the store {row.store!r}, which this node doesn't know")
+        with self.metrics.step("cas_get"):
+            content = self.cas.get(row.key, row.digest, row.offset, row.length)
+        self._heal(row.digest, content, reason)
+        return content
+
+    def _heal(self, digest: str, content: bytes, reason: str) -> None:
+        try:
+            with self.metrics.step("das_heal"):
+                self.das.write(digest, content, durable=False)
+        except DasError as error:
+            # The reader has the right bytes all the same; the next read tries again.
+            _LOG.warning(log.line("das not healed", digest=digest, error=error))
+            return
+        self.metrics.das_heals.labels(reason).inc()
+        _LOG.info(log.line("das healed", digest=digest, reason=reason))
+
+    def _keep_derived(self, uuid: UUID, content: bytes) -> None:
+        try:
+            with self.metrics.step("das_write_derived"):
+                self.das.write_derived(uuid, content)
+        except DasError as error:
+            # It is made again from its parent when somebody asks for it.
+            _LOG.warning(log.line("derived attachment not kept", uuid=uuid, error=error))
+
+    def _read_derived(self, uuid: UUID) -> bytes:
+        try:
+            with self.metrics.step("das_read_derived"):
+                return self.das.read_derived(uuid)
+        except DasError as error:
+            reason = type(error).__name__
+        with self.metrics.step("derived_rebuild"):
+            content = derived.rebuild(self.database, uuid, lambda parent: self._read_object(self._find(parent)))
+        self.metrics.derived_rebuilds.inc()
+        _LOG.info(log.line("derived attachment rebuilt", uuid=uuid, reason=reason))
+        self._keep_derived(uuid, content)
+        return content
+
+    def _reported(self, doing: str, uuid: UUID) -> "_Reported":
+        return _Reported(self.metrics, doing, uuid)
+
+
+@dataclass
+class _Reported:
+    """Times a whole call and logs its failure once, with what it was about."""
+
+    metrics: Metrics
+    doing: str
+    uuid: UUID
+    began: float = 0.0
+
+    def __enter__(self) -> None:
+        self.began = time.perf_counter()
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self.metrics.step_seconds.labels(self.doing).observe(time.perf_counter() - self.began)
+        if error is not None:
+            self.metrics.errors.labels(self.doing, type(error).__name__).inc()
+            what = error if isinstance(error, NodeError) else repr(error)
+            _LOG.error(log.line(f"{self.doing} failed", uuid=self.uuid, error=what))

@@ -1,0 +1,292 @@
+"""The online copy: files on the node's own disks, named by the digest of what they hold."""
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+from hapacs_node import log
+from hapacs_node.errors import DasCorruptError, DasError, DasFullError, DasMissingError
+from hapacs_node.metrics import Metrics
+from hapacs_node.settings import Das as DasSettings
+from hapacs_node.storage import names
+
+_LOG = log.get("das")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_INCOMING = "incoming"
+_LEFTOVER_AGE_S = 3600  # far above every deadline: no store that is still going on is touched
+_DIGEST_BYTES = 32
+
+
+@dataclass
+class Das:
+    """The DAS of this node.
+
+    Every path is opened folder by folder without following links, so that nothing on the disk can lead elsewhere.
+
+    Parameters
+    ----------
+    settings : hapacs_node.settings.Das
+        Root and watermark.
+    metrics : Metrics
+        Free space.
+    """
+
+    settings: DasSettings
+    metrics: Metrics
+    _clean_at: float = field(default=0.0, init=False)
+
+    def write(self, digest: str, content: bytes, *, durable: bool = True) -> None:
+        """Keep bytes under their digest, whatever lies there already.
+
+        Parameters
+        ----------
+        digest : str
+            SHA-256 of `content`.
+        content : bytes
+            The whole attachment.
+        durable : bool
+            Return only when the file and its name would survive a loss of power. A healed copy needn't: it is checked
+            whenever it is read.
+
+        Raises
+        ------
+        DasError
+            When the bytes are not there; nothing half-written remains under the digest.
+        """
+        self._write(names.das_path(digest), [content], durable=durable)
+
+    def read(self, digest: str, size: int) -> bytes:
+        """Give back the bytes of a digest.
+
+        Raises
+        ------
+        DasMissingError, DasCorruptError
+            When there is no copy or it is not whole.
+        DasError
+            When the disks don't answer.
+        """
+        content = self._read(names.das_path(digest), size)
+        if names.digest_of(content) != digest:
+            raise DasCorruptError(f"the DAS copy of {digest} is not what was stored")
+        return content
+
+    def write_derived(self, uuid: UUID, content: bytes) -> None:
+        """Keep a derived attachment behind its own digest. It can be made again, so the disk may take its time."""
+        self._write(names.derived_path(uuid), [bytes.fromhex(names.digest_of(content)), content], durable=False)
+
+    def read_derived(self, uuid: UUID) -> bytes:
+        """Give back a derived attachment.
+
+        Raises
+        ------
+        DasMissingError, DasCorruptError
+            When it has to be made again.
+        DasError
+            When the disks don't answer.
+        """
+        content = self._read(names.derived_path(uuid), None)
+        digest, content = content[:_DIGEST_BYTES].hex(), content[_DIGEST_BYTES:]
+        if names.digest_of(content) != digest:
+            raise DasCorruptError(f"the derived attachment {uuid} is damaged")
+        return content
+
+    def remove_derived(self, uuid: UUID) -> None:
+        """Remove this node's copy of a derived attachment, if there is one."""
+        *folders, name = names.derived_path(uuid)
+        with _translated("remove"):
+            try:
+                with self._folder(folders, create=False) as folder:
+                    os.unlink(name, dir_fd=folder)
+            except FileNotFoundError:
+                return
+
+    def free_bytes(self) -> int:
+        """Measure the space that is left."""
+        with _translated("measure"), self._root() as root:
+            numbers = os.fstatvfs(root)
+        free = numbers.f_bavail * numbers.f_frsize
+        self.metrics.das_free_bytes.set(free)
+        return free
+
+    def probe(self) -> str:
+        """Prove that a file can be stored right now: watermark, write, flush, read, remove. Now and then clean up.
+
+        Returns
+        -------
+        str
+            How much space is left.
+
+        Raises
+        ------
+        DasError
+        """
+        if time.monotonic() >= self._clean_at:
+            self.clean()
+            self._clean_at = time.monotonic() + _LEFTOVER_AGE_S
+        free = self._ensure_space(0)
+        content = os.urandom(4096)
+        with _translated("probe"), self._folder([_INCOMING], create=True) as folder:
+            name = f"probe-{uuid4()}"
+            try:
+                _write_file(folder, name, [content], durable=True)
+                if _read_file(folder, name, len(content)) != content:
+                    raise DasCorruptError("the DAS gives back other bytes than were written")
+            finally:
+                _unlink_quietly(folder, name)
+        return f"{free / 1e9:.1f} GB free"
+
+    def clean(self) -> int:
+        """Remove what interrupted stores left behind.
+
+        Returns
+        -------
+        int
+            How many files.
+        """
+        removed = 0
+        before = time.time() - _LEFTOVER_AGE_S
+        with _translated("clean"), self._folder([_INCOMING], create=True) as folder:
+            for name in os.listdir(folder):  # noqa: PTH208 - of an open folder
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode) and status.st_mtime < before:
+                    _unlink_quietly(folder, name)
+                    removed += 1
+        if removed:
+            _LOG.warning(log.line("leftovers removed", files=removed))
+        return removed
+
+    def _write(self, path: tuple[str, ...], parts: list[bytes], *, durable: bool) -> None:
+        self._ensure_space(sum(map(len, parts)))
+        *folders, name = path
+        temporary = str(uuid4())
+        with (
+            _translated("write"),
+            self._folder([_INCOMING], create=True) as incoming,
+            self._folder(folders, create=True) as folder,
+        ):
+            try:
+                _write_file(incoming, temporary, parts, durable=durable)
+                os.rename(temporary, name, src_dir_fd=incoming, dst_dir_fd=folder)
+            except BaseException:
+                _unlink_quietly(incoming, temporary)
+                raise
+            if durable:
+                os.fsync(folder)
+
+    def _read(self, path: tuple[str, ...], size: int | None) -> bytes:
+        *folders, name = path
+        with _translated("read"):
+            try:
+                with self._folder(folders, create=False) as folder:
+                    return _read_file(folder, name, size)
+            except FileNotFoundError as error:
+                raise DasMissingError(f"the DAS has no {name}") from error
+
+    def _ensure_space(self, wanted: int) -> int:
+        free = self.free_bytes()
+        if free - wanted < self.settings.minimum_free_bytes:
+            raise DasFullError(
+                f"the DAS {self.settings.root} has {free} bytes free and must keep {self.settings.minimum_free_bytes}: "
+                "add disks or let the archive's cache shrink"
+            )
+        return free
+
+    @contextmanager
+    def _root(self) -> Iterator[int]:
+        root = os.open(self.settings.root, _FOLDER)
+        try:
+            if self.settings.must_be_mount and os.fstat(root).st_dev == os.stat("..", dir_fd=root).st_dev:
+                raise DasError(
+                    f"the DAS {self.settings.root} is not a mount point: mount its disks "
+                    "(or set das.must_be_mount to false where it is a plain folder on purpose)"
+                )
+            yield root
+        finally:
+            os.close(root)
+
+    @contextmanager
+    def _folder(self, folders: list[str], *, create: bool) -> Iterator[int]:
+        with self._root() as root:
+            current = os.dup(root)
+            try:
+                for name in folders:
+                    below = _open_folder(current, name, create=create)
+                    os.close(current)
+                    current = below
+                yield current
+            finally:
+                os.close(current)
+
+
+def _open_folder(parent: int, name: str, *, create: bool) -> int:
+    try:
+        return os.open(name, _FOLDER, dir_fd=parent)
+    except FileNotFoundError:
+        if not create:
+            raise
+    # Another store may have made it a moment ago and not have flushed it yet.
+    with suppress(FileExistsError):
+        os.mkdir(name, 0o750, dir_fd=parent)
+    os.fsync(parent)
+    return os.open(name, _FOLDER, dir_fd=parent)
+
+
+def _write_file(folder: int, name: str, parts: list[bytes], *, durable: bool) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.open(name, flags, 0o440, dir_fd=folder)
+    try:
+        for part in parts:
+            rest = memoryview(part)
+            while rest:
+                written = os.write(file, rest)
+                if written <= 0:
+                    raise OSError(errno.EIO, "the disk took no bytes")
+                rest = rest[written:]
+        if os.fstat(file).st_size != sum(map(len, parts)):
+            raise OSError(errno.EIO, "the file is shorter than what was written")
+        if durable:
+            os.fdatasync(file)
+    finally:
+        os.close(file)
+
+
+def _read_file(folder: int, name: str, size: int | None) -> bytes:
+    try:
+        # O_NONBLOCK: a FIFO in place of the file must not hold a thread.
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DasCorruptError(f"{name} is a link in place of a file") from error
+        raise
+    with os.fdopen(file, "rb", buffering=0) as stream:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise DasCorruptError(f"{name} is not a file")
+        if size is not None and status.st_size != size:
+            raise DasCorruptError(f"{name} has {status.st_size} bytes in place of {size}")
+        return stream.readall()
+
+
+def _unlink_quietly(folder: int, name: str) -> None:
+    try:
+        os.unlink(name, dir_fd=folder)
+    except OSError as error:
+        # What remains is removed by `clean`.
+        _LOG.debug(log.line("leftover remains", name=name, error=error.strerror))
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise DasCorruptError(f"the DAS can't {doing}: {error.strerror}") from error
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise DasFullError(f"the DAS can't {doing}: {error.strerror}") from error
+        raise DasError(f"the DAS can't {doing}: {error.strerror}") from error

@@ -1,0 +1,97 @@
+"""Which gateway to ask next: the local one first, not the one that just failed."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from hapacs_node import log
+from hapacs_node.metrics import Metrics
+
+_LOG = log.get("cas")
+_PAUSE_S = 10.0
+_BACKOFF_S = (0.1, 2.0)
+
+
+@dataclass
+class Gateway[Client]:
+    """One gateway and what is remembered of it."""
+
+    url: str
+    client: Client
+    retry_at: float = 0.0
+    """Monotonic time before which it is not asked while another works; 0 while it is well."""
+
+
+@dataclass
+class Gateways[Client]:
+    """The gateways to one bucket, with a memory of the dead, so that not every store pays the time-out.
+
+    Parameters
+    ----------
+    members : sequence of Gateway
+        In order of preference.
+    metrics : Metrics
+        Shows which are in use.
+    clock, sleep : callable
+        Replaced in tests.
+    """
+
+    members: Sequence[Gateway[Client]]
+    metrics: Metrics
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        for gateway in self.members:
+            self.metrics.gateway_up.labels(gateway.url).set(1)
+
+    def until(self, deadline: float) -> Iterator[Gateway[Client]]:
+        """Go through the gateways, round after round with growing pauses, until `deadline`.
+
+        The caller stops when its work is done.
+        """
+        attempt = 0
+        while True:
+            for gateway in self.round():
+                if attempt and self.clock() >= deadline:
+                    return
+                attempt += 1
+                yield gateway
+            low, high = _BACKOFF_S
+            pause = min(high, low * 2 ** min(attempt, 6)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+            if self.clock() + pause >= deadline:
+                return
+            self.sleep(pause)
+
+    def round(self) -> list[Gateway[Client]]:
+        """Order the gateways for one round: one whose turn it is again, those in use, or all when none is left."""
+        now = self.clock()
+        with self._lock:
+            well = [gateway for gateway in self.members if gateway.retry_at == 0]
+            due = [gateway for gateway in self.members if 0 < gateway.retry_at <= now]
+            if not well and not due:
+                return sorted(self.members, key=lambda gateway: gateway.retry_at)
+            if due:
+                # One store tries it; the others go on without it.
+                due[0].retry_at = now + _PAUSE_S
+            return [*due[:1], *well]
+
+    def worked(self, gateway: Gateway[Client]) -> None:
+        """Note that a gateway answered sensibly."""
+        if gateway.retry_at:
+            with self._lock:
+                gateway.retry_at = 0.0
+            _LOG.info(log.line("gateway in use again", gateway=gateway.url))
+            self.metrics.gateway_up.labels(gateway.url).set(1)
+
+    def failed(self, gateway: Gateway[Client], reason: str) -> None:
+        """Note that a gateway did not answer, or answered that it can't."""
+        with self._lock:
+            was_well = gateway.retry_at == 0
+            gateway.retry_at = self.clock() + _PAUSE_S
+        if was_well:
+            _LOG.warning(log.line("gateway set aside", gateway=gateway.url, pause_s=_PAUSE_S, reason=reason))
+            self.metrics.gateway_up.labels(gateway.url).set(0)

@@ -1,0 +1,64 @@
+"""How bytes are named: by their SHA-256, so that a name can be checked and equal bytes are kept once."""
+
+import hashlib
+import re
+from collections.abc import Buffer
+from uuid import UUID
+
+from hapacs_node.errors import RefusedError
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def digest_of(content: Buffer) -> str:
+    """Compute the SHA-256 of bytes, 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def checked_digest(text: str) -> str:
+    """Return `text` when it is a digest, so that nothing else ever becomes a path or a key.
+
+    Raises
+    ------
+    RefusedError
+    """
+    if _DIGEST.fullmatch(text) is None:
+        raise RefusedError("a digest is 64 hexadecimal digits in lower case")
+    return text
+
+
+def checked_uuid(text: str) -> UUID:
+    """Return Orthanc's name of an attachment as a UUID.
+
+    Raises
+    ------
+    RefusedError
+        When it is anything but the canonical form.
+    """
+    try:
+        uuid = UUID(text)
+    except ValueError:
+        uuid = None
+    if uuid is None or str(uuid) != text:
+        raise RefusedError("an attachment's name is a UUID in lower case")
+    return uuid
+
+
+def cas_key(digest: str) -> str:
+    """Name the archive object of these bytes."""
+    return f"sha256/{_spread(checked_digest(digest))}"
+
+
+def das_path(digest: str) -> tuple[str, ...]:
+    """Name the DAS file of these bytes, folder by folder below the root."""
+    return ("sha256", *_spread(checked_digest(digest)).split("/"))
+
+
+def derived_path(uuid: UUID) -> tuple[str, ...]:
+    """Name the DAS file of a derived attachment, folder by folder below the root."""
+    return ("derived", *_spread(str(uuid)).split("/"))
+
+
+def _spread(name: str) -> str:
+    # Two levels of 256 folders: a hundred million files are some 1500 in a folder.
+    return f"{name[:2]}/{name[2:4]}/{name}"
