@@ -1,12 +1,13 @@
 """Running the Pulumi program without an engine: what it registers, below what, and what it exports."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from pulumi.runtime import mocks, rpc
 from pulumi.runtime.settings import SETTINGS, set_root_resource
-from pulumi.runtime.stack import run_in_stack
+from pulumi.runtime.stack import run_in_stack, wait_for_rpcs
 
 import pulumi
 from hapacs.program import OUTPUT, program
@@ -117,18 +118,24 @@ class MockTarget:
 
 def run(settings: Settings, target: Target | None = None) -> Run:
     """Run the program to its end and return what it did."""
+    return run_in(settings.deployment, lambda: program(settings, target or MockTarget()))
+
+
+def run_in(stack: str, function: Callable[[], None]) -> Run:
+    """Run any Pulumi program to its end in a stack of a given name."""
     result = Run()
     # A run that failed leaves tasks of its closed loop behind.
     SETTINGS.rpc_manager.clear()
     SETTINGS.outputs.clear()
     asyncio.set_event_loop(loop := asyncio.new_event_loop())
     try:
-        mocks.set_mocks(_Echo(), "hapacs", settings.deployment, preview=False, monitor=_Monitor(result))
-        # set_mocks registers a stack of its own; the run below makes the one that counts.
+        mocks.set_mocks(_Echo(), "hapacs", stack, preview=False, monitor=_Monitor(result))
+        # set_mocks registers a stack of its own, with the same name; the run below makes the one that counts.
+        loop.run_until_complete(wait_for_rpcs())
         set_root_resource(None)
         result.resources.clear()
         result.outputs.clear()
-        loop.run_until_complete(run_in_stack(lambda: program(settings, target or MockTarget())))
+        loop.run_until_complete(run_in_stack(function))
     finally:
         set_root_resource(None)
         loop.close()

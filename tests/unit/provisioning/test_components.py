@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from hapacs import contract, targets
 from hapacs.settings import load, parse
 from hapacs.targets.static import Static
-from tests.contract.pulumi_mocks import STACK_TYPE, MockTarget, run
+from tests.contract.pulumi_mocks import STACK_TYPE, MockTarget, run, run_in
 from tests.unit.provisioning.conftest import LAB
 
 SITE, NODE, DAS = "hapacs:site:Site", "hapacs:site:PacsNode", "hapacs:site:DasVolume"
@@ -147,6 +148,15 @@ def test_existing_machines_are_only_passed_on(data, tmp_path):
 
 def test_target_is_found_by_its_kind(data, tmp_path):
     assert isinstance(targets.create(static(data), tmp_path), Static)
+
+
+def test_stock_pulumi_runs_the_same_program(monkeypatch, tmp_path):
+    monkeypatch.setenv("HAPACS_STATE_DIR", str(tmp_path))
+    main = LAB.parents[2] / "pulumi/__main__.py"
+    exported = run_in("example-hospital", lambda: runpy.run_path(str(main)) and None).inventory
+    settings = load(LAB.parents[1] / "example-hospital/settings.yaml")
+    assert exported == run(settings, targets.create(settings, tmp_path)).inventory
+    assert set(exported["sites"]["second"]["nodes"]) == {"dr1"}
 
 
 @pytest.mark.xfail(

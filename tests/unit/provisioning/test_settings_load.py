@@ -37,6 +37,11 @@ def test_lab_file_is_read(file):
     assert settings.sites["primary"].disks.das.size_bytes == 4 * 1024**3
 
 
+@pytest.mark.parametrize("path", sorted(LAB.parents[1].glob("*/settings.yaml")), ids=lambda path: path.parent.name)
+def test_every_committed_deployment_is_sound(path):
+    assert load(path).deployment == path.parent.name
+
+
 def test_settings_are_frozen(file):
     with pytest.raises(ValidationError, match="frozen"):
         load(file).deployment = "other"
