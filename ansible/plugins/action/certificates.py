@@ -1,0 +1,106 @@
+"""Ansible action: keys and certificates of a node, signed by an authority on the controller.
+
+    certificates:
+      authority: etcd               # one of hapacs.pki.AUTHORITIES
+      directory: <state>/pki        # on the controller
+      passphrase: <secret>
+      lifetime_s: 31536000          # optional
+      renew_before_s: 2592000       # optional
+      items:
+        - path: /etc/etcd/tls/server        # gives server.crt, server.key, and ca-etcd.crt beside them
+          common_name: pacs1
+          sans: ["DNS:pacs1", "IP:192.0.2.11"]
+          usages: [server, client]
+          owner: etcd
+          group: etcd
+          combined: false                   # also server.pem: certificate and key in one file
+
+One task does a whole role's certificates: keys and requests are made on the node, signed here, and put in place there.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from hapacs.errors import HapacsError
+from hapacs.pki import Authority, Subject
+
+DAY_S = 86400
+REQUIRED = ("path", "common_name", "owner", "group")
+OPTIONAL = ("sans", "usages", "combined")
+
+
+def checked(arguments: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the items of a call, or say what is wrong with them.
+
+    Raises
+    ------
+    AnsibleActionFail
+        Naming the item and its key.
+    """
+    known = {"authority", "directory", "passphrase", "items", "lifetime_s", "renew_before_s"}
+    if unknown := set(arguments) - known:
+        raise AnsibleActionFail(f"certificates: no such argument: {', '.join(sorted(unknown))}")
+    if missing := {"authority", "directory", "passphrase", "items"} - set(arguments):
+        raise AnsibleActionFail(f"certificates: missing argument: {', '.join(sorted(missing))}")
+    for number, item in enumerate(arguments["items"]):
+        if missing := set(REQUIRED) - set(item):
+            raise AnsibleActionFail(f"certificates: items[{number}] lacks {', '.join(sorted(missing))}")
+        if unknown := set(item) - {*REQUIRED, *OPTIONAL}:
+            raise AnsibleActionFail(f"certificates: items[{number}] has unknown keys {', '.join(sorted(unknown))}")
+    return list(arguments["items"])
+
+
+class ActionModule(ActionBase):
+    """Ask the node, sign, install."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the action."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = self._task.args
+        items = checked(arguments)
+        lifetime = timedelta(seconds=int(arguments.get("lifetime_s", 397 * DAY_S)))
+        renew_before_s = int(arguments.get("renew_before_s", 30 * DAY_S))
+        try:
+            authority = Authority(Path(arguments["directory"]), arguments["authority"], arguments["passphrase"])
+            if self._task.check_mode and not authority.certificate_file.exists():
+                return result | {"changed": True, "msg": f"the authority {authority.name} would be made"}
+            authority.ensure()
+            call = {
+                "authority": authority.name,
+                "authority_pem": authority.certificate_file.read_text(),
+                "items": items,
+                "renew_before_s": renew_before_s,
+            }
+            asked = self._on_node(call, task_vars)
+            if asked.get("failed") or self._task.check_mode or not asked["requests"]:
+                return result | asked
+            subjects = {
+                item["path"]: Subject(
+                    item["common_name"], item.get("sans", ()), item.get("usages", ("server", "client"))
+                )
+                for item in items
+            }
+            requests = asked["requests"]
+            signed = {
+                path: authority.sign(asking["pem"].encode(), subjects[path], lifetime).decode()
+                for path, asking in requests.items()
+            }
+        except HapacsError as error:
+            raise AnsibleActionFail(str(error)) from error
+        renewed = [item for item in items if item["path"] in requests]
+        done = self._on_node(call | {"items": renewed, "signed": signed}, task_vars)
+        why = {path: asking["why"] for path, asking in requests.items()}
+        return result | done | {"changed": True, "made": why}
+
+    def _on_node(self, call: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
+        done: dict[str, Any] = self._execute_module("certificate_files", module_args=call, task_vars=task_vars)
+        return done

@@ -1,0 +1,254 @@
+#!/usr/bin/python
+"""Ansible module: a unit runs, runs with its present configuration, and is healthy."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: service_current
+short_description: Run a systemd unit with its present configuration, and wait for its health
+description:
+  - Starts the unit when it does not run. Restarts (or reloads) it when one of I(files) is younger than the running process,
+    so that a run which was interrupted between writing a file and restarting is finished by the next one.
+  - Before a restart the health check must pass, so that a cluster that lacks a member loses no second one. With
+    C(throttle 1) on the task, nodes restart one after the other.
+options:
+  unit:
+    description: Name of the unit, with its suffix.
+    type: str
+    required: true
+  files:
+    description: Files and directories whose content the process reads when it starts. One that is missing is an error.
+    type: list
+    elements: str
+    default: []
+  check:
+    description: Command (no shell) that succeeds when the service, and the cluster seen from it, is healthy.
+    type: list
+    elements: str
+    default: []
+  before:
+    description: >-
+      Command that must succeed before a restart; by default I(check). For a member of a quorum, one that asks whether the
+      others are healthy, so that a member which is broken itself can be restarted with a mended configuration.
+    type: list
+    elements: str
+  timeout_s:
+    description: For how long, in seconds, the check may fail before and after a restart.
+    type: int
+    default: 60
+  reload:
+    description: Reload instead of restart. The unit must have ExecReload.
+    type: bool
+    default: false
+  enabled:
+    description: Whether the unit starts with the machine.
+    type: bool
+    default: true
+author: hapacs
+"""
+
+EXAMPLES = r"""
+- name: Etcd runs with its present configuration
+  service_current:
+    unit: etcd.service
+    files: [/etc/etcd/etcd.yml, /etc/etcd/tls/server.crt]
+    check: [etcdctl, endpoint, health, --cluster]
+  throttle: 1
+"""
+
+RETURN = r"""
+action:
+  description: What was done, one of none, start, restart, reload.
+  returned: always
+  type: str
+reason:
+  description: Why it was done.
+  returned: always
+  type: str
+"""
+
+import os
+import subprocess
+import time
+from datetime import datetime, timezone
+
+from ansible.module_utils.basic import AnsibleModule
+
+PROPERTIES = (
+    "ActiveState",
+    "ActiveEnterTimestamp",
+    "StateChangeTimestamp",
+    "NeedDaemonReload",
+    "UnitFileState",
+    "LoadState",
+)
+POLL_S = 0.5
+
+
+def parse_timestamp(text: str) -> float | None:
+    """Read a time as ``systemctl show --timestamp=us+utc`` prints it.
+
+    Parameters
+    ----------
+    text
+        Such as ``Tue 2026-11-24 16:16:22.123456 UTC``; empty or ``n/a`` when the unit never got there.
+
+    Returns
+    -------
+    float or None
+        Seconds since the epoch.
+    """
+    parts = text.split()
+    if len(parts) != 4:
+        return None
+    fraction = "%Y-%m-%d %H:%M:%S.%f" if "." in parts[2] else "%Y-%m-%d %H:%M:%S"
+    return datetime.strptime(f"{parts[1]} {parts[2]}", fraction).replace(tzinfo=timezone.utc).timestamp()
+
+
+def youngest(paths: list[str]) -> tuple[float, str]:
+    """Return the latest change time below `paths`, in seconds since the epoch, and the path that has it.
+
+    The change time, not the modification time: a file moved into place keeps its old modification time.
+    """
+    latest, where = 0.0, ""
+    for path in paths:
+        found = [path]
+        if os.path.isdir(path):
+            found += [os.path.join(top, name) for top, _, names in os.walk(path) for name in names]
+        for name in found:
+            changed = os.stat(name).st_ctime
+            if changed > latest:
+                latest, where = changed, name
+    return latest, where
+
+
+def decide(properties: dict[str, str], files: tuple[float, str], reload: bool) -> tuple[str, str]:
+    """Say what has to be done.
+
+    Parameters
+    ----------
+    properties
+        Of the unit, from ``systemctl show``.
+    files
+        What `youngest` returned.
+    reload
+        Whether the unit takes its configuration by a reload.
+
+    Returns
+    -------
+    tuple of str
+        The action (none, start, restart or reload) and its reason.
+    """
+    state = properties["ActiveState"]
+    if state not in {"active", "reloading", "refreshing"}:
+        # Failed, or in a loop of failing starts: there is no health to keep.
+        return "start", f"it is {state}"
+    since = parse_timestamp(properties["StateChangeTimestamp" if reload else "ActiveEnterTimestamp"])
+    if since is None:
+        return "start", f"it is {state}"
+    latest, where = files
+    if latest > since:
+        return ("reload" if reload else "restart"), f"{where} is younger than the process"
+    return "none", "it runs with its present configuration"
+
+
+def run(arguments: list[str]) -> tuple[int, str]:
+    """Run a command without a shell; return its exit code and the end of its output."""
+    try:
+        done = subprocess.run(
+            arguments, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        )
+    except FileNotFoundError:
+        return 127, f"{arguments[0]}: there is no such command"
+    except subprocess.TimeoutExpired:
+        return 124, f"{arguments[0]}: no answer within 60 s"
+    return done.returncode, (done.stdout + done.stderr).strip()[-2000:]
+
+
+def wait(check: list[str], timeout_s: int) -> str | None:
+    """Run `check` until it succeeds; return its last output when it did not within `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while check:
+        code, output = run(check)
+        if code == 0:
+            return None
+        if time.monotonic() > deadline:
+            return f"{' '.join(check)}: exit code {code}: {output}"
+        time.sleep(POLL_S)
+    return None
+
+
+def show(unit: str) -> dict[str, str]:
+    """Return the properties of a unit that are needed here."""
+    code, output = run(["systemctl", "show", unit, "--timestamp=us+utc", "--property=" + ",".join(PROPERTIES)])
+    if code:
+        raise RuntimeError(output)
+    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+
+
+def apply(module: AnsibleModule, action: str) -> None:
+    """Start, restart or reload the unit and wait until it is healthy; end the module when it does not get there."""
+    unit, check, timeout_s = module.params["unit"], module.params["check"], module.params["timeout_s"]
+    if action == "restart":
+        before = check if module.params["before"] is None else module.params["before"]
+        trouble = wait(before, timeout_s)
+        if trouble:
+            module.fail_json(
+                msg=f"{unit} has a new configuration but is not restarted: the cluster is not whole within {timeout_s} s "
+                f"({trouble}). Mend what the check names, then run this again."
+            )
+    # A unit in a loop of failing starts counts as started already: `restart` starts it in either case.
+    code, output = run(["systemctl", "restart" if action == "start" else action, unit])
+    trouble = output if code else wait(check, timeout_s)
+    if trouble:
+        journal = run(["journalctl", "--unit", unit, "--no-pager", "--lines=25", "--output=cat"])[1]
+        module.fail_json(msg=f"{unit} is not healthy {timeout_s} s after its {action}: {trouble}", journal=journal)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "unit": {"type": "str", "required": True},
+            "files": {"type": "list", "elements": "str", "default": []},
+            "check": {"type": "list", "elements": "str", "default": []},
+            "before": {"type": "list", "elements": "str"},
+            "timeout_s": {"type": "int", "default": 60},
+            "reload": {"type": "bool", "default": False},
+            "enabled": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    unit, enabled = module.params["unit"], module.params["enabled"]
+    missing = [path for path in module.params["files"] if not os.path.exists(path)]
+    if missing and not module.check_mode:
+        module.fail_json(
+            msg=f"{unit}: its files {', '.join(missing)} are missing; run the role's configure part first."
+        )
+    properties = show(unit)
+    if properties["LoadState"] != "loaded":
+        if module.check_mode:
+            module.exit_json(changed=True, action="start", reason="the unit is not there yet")
+        module.fail_json(msg=f"{unit} is {properties['LoadState']}; run the role's install and configure parts first.")
+    existing = [path for path in module.params["files"] if os.path.exists(path)]
+    action, reason = decide(properties, youngest(existing), module.params["reload"])
+    enable = enabled and properties["UnitFileState"] == "disabled"
+    reread = properties["NeedDaemonReload"] == "yes"
+    if reread and action in {"none", "reload"}:
+        action, reason = "restart", "its unit file changed"
+    result = {"changed": action != "none" or enable, "action": action, "reason": reason}
+    if module.check_mode or not result["changed"]:
+        module.exit_json(**result)
+    if reread:
+        run(["systemctl", "daemon-reload"])
+    if enable:
+        code, output = run(["systemctl", "enable", unit])
+        if code:
+            module.fail_json(msg=f"{unit} can't be enabled: {output}")
+    if action != "none":
+        apply(module, action)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
