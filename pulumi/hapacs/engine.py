@@ -100,10 +100,15 @@ class Engine:
                 return
             metadata = happened.resource_pre_event.metadata
             operation = metadata.op.value if hasattr(metadata.op, "value") else str(metadata.op)
-            kind = metadata.type.rsplit(":", 1)[-1]
-            if operation in _QUIET or kind == "Stack":
+            # Components and the engine's own entries are no things that somebody could touch.
+            if operation in _QUIET or metadata.type.startswith((f"{PROJECT_NAME}:", "pulumi:")):
                 return
-            change = Change(operation, kind, metadata.urn.rsplit("::", 1)[-1], tuple(metadata.diffs or ()))
+            change = Change(
+                operation,
+                metadata.type.rsplit(":", 1)[-1],
+                metadata.urn.rsplit("::", 1)[-1],
+                tuple(metadata.diffs or ()),
+            )
             changes.append(change)
             self._on_change(change)
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import yaml
 
-from hapacs import playbook, wheelhouse
+from hapacs import playbook, ssh, wheelhouse
 from hapacs.deployment import PROJECT, cache_directory
-from hapacs.targets.lab import base_image, networks, nodes, ssh
+from hapacs.targets.lab import base_image, networks, nodes
 from hapacs.targets.lab.podman import LABEL, inspect, leave, podman
 
 REPOSITORY = "localhost/hapacs/node"
@@ -133,7 +133,7 @@ def _uses(role: Path) -> dict[str, object]:
             used[key] = variables[key]
             waiting.append(str(variables[key]))
     named = "\n".join([*texts, *map(str, used.values())])
-    for kind in ("files", "templates"):
+    for kind in ("files", "templates", "library"):
         for path in sorted((role / kind).rglob("*")):
             if path.is_file() and path.name.removesuffix(".j2") in named:
                 used[str(path.relative_to(role))] = path.read_text(encoding="utf-8", errors="replace")

@@ -9,9 +9,9 @@ from typing import Any
 from pulumi.dynamic import Resource
 
 import pulumi
+from hapacs import ssh
 from hapacs.settings import Settings
 from hapacs.targets import DiskArgs, NetworkArgs, NodeArgs, NodeOutputs
-from hapacs.targets.lab import ssh
 from hapacs.targets.lab.providers import DiskProvider, NetworkProvider, NodeProvider
 
 

@@ -31,7 +31,7 @@ chroot "$1" useradd --uid 1000 --create-home --shell /bin/bash hapacs
 echo 'hapacs ALL=(ALL) NOPASSWD: ALL' >"$1/etc/sudoers.d/hapacs"
 chmod 0440 "$1/etc/sudoers.d/hapacs"
 mkdir -p "$1/etc/systemd/journald.conf.d" "$1/srv/data"
-printf '[Journal]\\nStorage=persistent\\nSystemMaxUse=64M\\n' >"$1/etc/systemd/journald.conf.d/10-lab.conf"
+printf '%s\\n' '[Journal]' Storage=persistent SystemMaxUse=64M ReadKMsg=no >"$1/etc/systemd/journald.conf.d/10-lab.conf"
 for unit in {" ".join(_MASKED)}; do ln -sf /dev/null "$1/etc/systemd/system/$unit"; done
 rm -f "$1"/etc/ssh/ssh_host_*
 : >"$1/etc/machine-id"

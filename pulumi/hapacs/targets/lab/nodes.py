@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hapacs.targets.lab import ssh
+from hapacs import ssh
 from hapacs.targets.lab.podman import LABEL, LabError, check_owner, inspect, podman
 
 SPEC_LABEL = "org.hapacs.spec"

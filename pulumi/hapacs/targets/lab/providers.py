@@ -12,7 +12,8 @@ from typing import Any
 
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 
-from hapacs.targets.lab import loops, networks, nodes, ssh
+from hapacs import ssh
+from hapacs.targets.lab import loops, networks, nodes
 from hapacs.targets.lab.podman import LabError
 
 type Properties = dict[str, Any]

@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hapacs.targets.lab.podman import LabError
+from hapacs.errors import HapacsError
 
 USER = "hapacs"
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Hold a file that the providers of several nodes make or change at the same time."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with file.with_name(f".{file.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def make_key(path: Path, comment: str) -> str:
     """Make an Ed25519 key pair unless it is there, and return the public half."""
     public = path.with_name(f"{path.name}.pub")
-    if not (path.exists() and public.exists()):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Made beside and renamed: an interrupted run leaves no half key pair that counts.
-        made = path.with_name(f".{path.name}.{os.getpid()}")
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(made)]
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-        made.with_name(f"{made.name}.pub").replace(public)
-        made.replace(path)
-    return public.read_text(encoding="utf-8").strip()
+    with _locked(path):
+        if not (path.exists() and public.exists()):
+            # Made beside and renamed: an interrupted run leaves no half key pair that counts.
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as temporary:
+                made = Path(temporary) / "key"
+                command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(made)]
+                subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+                made.with_name("key.pub").replace(public)
+                made.replace(path)
+        return public.read_text(encoding="utf-8").strip()
 
 
 @contextmanager
 def _edit(known_hosts: Path) -> Iterator[list[str]]:
-    """Change the lines of a file that several nodes' providers write at the same time."""
-    known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with known_hosts.with_name(".known_hosts.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """Change the lines of ``known_hosts``."""
+    with _locked(known_hosts):
         lines = known_hosts.read_text(encoding="utf-8").splitlines() if known_hosts.exists() else []
         before = list(lines)
         yield lines
@@ -60,7 +68,7 @@ def unpin(known_hosts: Path, address: str) -> None:
             lines[:] = [line for line in lines if line.split()[0] != address]
 
 
-def command(address: str, key: Path, known_hosts: Path, *words: str) -> list[str]:
+def command(address: str, key: Path, known_hosts: Path, *words: str, user: str = USER) -> list[str]:
     """Return the command line that runs ``words`` on a node."""
     options = {
         "BatchMode": "yes",
@@ -71,7 +79,7 @@ def command(address: str, key: Path, known_hosts: Path, *words: str) -> list[str
         "UserKnownHostsFile": str(known_hosts),
         "GlobalKnownHostsFile": "none",
     }
-    return ["ssh", "-F", "none", *(f"-o{name}={value}" for name, value in options.items()), f"{USER}@{address}", *words]
+    return ["ssh", "-F", "none", *(f"-o{name}={value}" for name, value in options.items()), f"{user}@{address}", *words]
 
 
 def wait(address: str, key: Path, known_hosts: Path, timeout_s: float = 90) -> None:
@@ -79,7 +87,7 @@ def wait(address: str, key: Path, known_hosts: Path, timeout_s: float = 90) -> N
 
     Raises
     ------
-    LabError
+    HapacsError
         If it does not within ``timeout_s``.
     """
     deadline = time.monotonic() + timeout_s
@@ -94,7 +102,7 @@ def wait(address: str, key: Path, known_hosts: Path, timeout_s: float = 90) -> N
         if done.returncode == 0:
             return
         if time.monotonic() > deadline:
-            raise LabError(
+            raise HapacsError(
                 f"{address} does not answer by SSH within {timeout_s:.0f} s: {done.stderr.strip()}",
                 "`hapacs up` again tries once more; the container's own messages: `podman logs`.",
             )

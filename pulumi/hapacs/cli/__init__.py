@@ -1,0 +1,44 @@
+"""The command ``hapacs``."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from hapacs.cli import environment, lifecycle, status
+from hapacs.cli.output import ExitCode, errors, print_error
+from hapacs.errors import HapacsError
+
+EPILOG = """
+Exit codes: 0 done; 1 a step failed, its message says what to do next; 2 the command was given wrongly; 3 refused before
+anything was touched (settings, missing programs, no confirmation); 4 `verify` or `status` found something unhealthy;
+130 interrupted, the same command continues.
+"""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A highly available PACS on your own servers: make it, look at it, prove that it works, remove it.",
+    epilog=EPILOG,
+)
+app.command("init")(lifecycle.init)
+app.command("plan")(lifecycle.plan)
+app.command("up")(lifecycle.up)
+app.command("status")(status.status)
+app.command("down")(lifecycle.down)
+app.command("env")(environment.env)
+
+
+def main() -> None:
+    """Run the command line, and turn what an operator can act on into a message and an exit code."""
+    try:
+        app()
+    except HapacsError as error:
+        print_error(error.message, error.hint)
+        sys.exit(ExitCode.REFUSED if lifecycle.is_refusal(error) else ExitCode.FAILED)
+    except SystemExit as leaving:
+        if leaving.code == ExitCode.INTERRUPTED:
+            errors.print("\nInterrupted. Nothing is lost: the same command again continues where it stopped.")
+        raise

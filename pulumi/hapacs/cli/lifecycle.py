@@ -1,0 +1,205 @@
+"""``hapacs init | plan | up | down``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from hapacs import secrets, ssh
+from hapacs.cli.output import ExitCode, Step, Steps, console, duration, errors, print_json
+from hapacs.deployment import Deployment
+from hapacs.errors import HapacsError
+
+if TYPE_CHECKING:
+    from hapacs.engine import Change
+    from hapacs.playbook import Outcome
+
+Name = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Name of a directory below inventories/.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+
+
+class RefusedError(HapacsError):
+    """Nothing was touched."""
+
+
+def is_refusal(error: HapacsError) -> bool:
+    """Tell whether an error came before anything was touched."""
+    from hapacs.settings import SettingsError  # noqa: PLC0415 - only when something went wrong
+
+    return isinstance(error, (RefusedError, SettingsError))
+
+
+def init(name: Name = "lab", json: Json = False) -> None:
+    """Make what a deployment needs once: its key and its encrypted secrets. What exists is kept."""
+    deployment = _open(name)
+    made = _initialise(deployment)
+    if json:
+        print_json({"deployment": name, "secrets_made": made, "age_key": str(deployment.age_key)})
+        return
+    if made:
+        console.print(f"[green]✓[/] {len(made)} secrets made in {deployment.secrets_file}")
+    else:
+        console.print("[green]✓[/] Everything was there already.")
+    if not deployment.is_lab:
+        console.print(
+            f"The key that opens them is {deployment.age_key}. Keep a copy of it off-line: without it they are lost.\n"
+            "Commit the encrypted file; it belongs to the deployment."
+        )
+    console.print(f"Next: `hapacs plan {name}`, then `hapacs up {name}`.")
+
+
+def plan(name: Name = "lab", json: Json = False) -> None:
+    """Show what `up` would make, change or remove, compared with what is really there."""
+    from hapacs.engine import Engine  # noqa: PLC0415 - pulumi is slow to import
+
+    deployment = _open(name)
+    _initialise(deployment)
+    with errors.status("Comparing with what is there"):
+        changes = Engine(deployment).preview()
+    if json:
+        print_json({"deployment": name, "changes": [change.__dict__ for change in changes]})
+    elif changes:
+        console.print(_table(changes))
+        console.print(f"Next: `hapacs up {name}`.")
+    else:
+        console.print("[green]✓[/] Every machine is as the settings say. Configuration is compared by `up` itself.")
+
+
+def up(name: Name = "lab", json: Json = False) -> None:
+    """Bring a deployment up, or make it again what its settings say, and verify it. Run it as often as you like."""
+    from hapacs import image, playbook, wheelhouse  # noqa: PLC0415 - pulumi and yaml are slow to import
+    from hapacs.engine import Engine  # noqa: PLC0415
+
+    deployment = _open(name)
+    steps = Steps(quiet=json)
+    with steps.step("Secrets"):
+        _initialise(deployment)
+    with steps.step("Packages for the nodes"):
+        wheelhouse.ensure()
+        wheelhouse.node_wheel()
+    if deployment.is_lab:
+        with steps.step("Golden image") as step:
+            image.ensure(on_step=step.now)
+    with steps.step("Machines") as step:
+        changes = Engine(deployment, on_change=_follow(step)).up()
+    with steps.step("Configuration") as step:
+        outcome = playbook.run(
+            "site",
+            inventory=deployment.directory,
+            logs=deployment.logs,
+            variables={"hapacs_image_id": image.identifier(), **image.wheel_variables()},
+            environment=deployment.environment(),
+            on_task=step.now,
+        )
+    if not json:
+        _print_recap(outcome)
+    with steps.step("Verification") as step:
+        from hapacs import verify  # noqa: PLC0415
+
+        report = verify.run(deployment, on_check=lambda check: step.now(check.name))
+    if json:
+        print_json(
+            {
+                "deployment": name,
+                "ok": report.ok,
+                "seconds": steps.seconds,
+                "machines": [change.__dict__ for change in changes],
+                "changed": outcome.changed,
+                "recap": outcome.recap,
+                "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in report.checks],
+            }
+        )
+    else:
+        _print_summary(deployment, report, sum(steps.seconds.values()))
+    if not report.ok:
+        raise typer.Exit(ExitCode.UNHEALTHY)
+
+
+def down(
+    name: Name = "lab",
+    confirm: Annotated[str, typer.Option(help="The deployment's name, instead of typing it when asked.")] = "",
+) -> None:
+    """Remove what `up` made. The lab goes altogether; of any other deployment machines and data are left alone."""
+    from hapacs.engine import Engine  # noqa: PLC0415
+
+    deployment = _open(name)
+    if deployment.is_lab:
+        from hapacs.targets.lab import teardown  # noqa: PLC0415
+
+        steps = Steps()
+        with steps.step("Machines") as step:
+            # Without its secrets the stack cannot be opened; what it made is then found by its labels.
+            if deployment.secrets_file.exists() and deployment.age_key.exists():
+                Engine(deployment, on_change=_follow(step)).down()
+        with steps.step("Files"):
+            teardown.sweep(deployment)
+        console.print(f"The lab {name!r} is gone. The cache in {deployment.cache} makes the next one quick.")
+        return
+    if not confirm:
+        console.print(
+            f"This forgets the machines of [bold]{name}[/] in Pulumi's state. "
+            "It touches no machine and no data: services go on."
+        )
+        confirm = typer.prompt("Type the deployment's name to go on", default="", show_default=False)
+    if confirm != name:
+        raise RefusedError(f"{confirm!r} is not {name!r}: nothing was done.", f"`hapacs down {name} --confirm {name}`")
+    Engine(deployment).down()
+    console.print(f"Pulumi forgot {name}. Its machines, data, keys and secrets are as they were.")
+
+
+def _open(name: str) -> Deployment:
+    """Find a deployment, with settings that were checked."""
+    try:
+        deployment = Deployment.load(name)
+    except HapacsError as error:
+        raise RefusedError(error.message, error.hint) from error
+    _ = deployment.settings
+    return deployment
+
+
+def _initialise(deployment: Deployment) -> list[str]:
+    ssh.make_key(deployment.ssh_key, f"hapacs-{deployment.name}")
+    return secrets.ensure(deployment)
+
+
+def _follow(step: Step) -> Any:
+    return lambda change: step.now(f"{change.operation} {change.kind} {change.name}")
+
+
+def _table(changes: list[Change]) -> Table:
+    table = Table("what", "kind", "name", "differs in", box=None, header_style="bold")
+    colours = {"create": "green", "delete": "red"}
+    for change in changes:
+        colour = colours.get(change.operation, "yellow")
+        table.add_row(f"[{colour}]{change.operation}[/]", change.kind, change.name, ", ".join(change.properties))
+    return table
+
+
+def _print_recap(outcome: Outcome) -> None:
+    width = max((len(host) for host in outcome.recap), default=0)
+    for host, counts in outcome.recap.items():
+        console.print(f"    {host:{width}} : {' '.join(f'{key}={count}' for key, count in counts.items())}")
+    console.print(f"    changed={outcome.changed} in all; the whole log: {outcome.log}", soft_wrap=True)
+
+
+def _print_summary(deployment: Deployment, report: Any, seconds: float) -> None:
+    failed = [check for check in report.checks if not check.ok]
+    for check in failed:
+        console.print(f"  [red]✗[/] {check.name}: {check.detail}", soft_wrap=True)
+    passed = len(report.checks) - len(failed)
+    if failed:
+        console.print(
+            f"[red]{len(failed)} of {len(report.checks)} checks failed.[/] Again: `hapacs verify {deployment.name}`."
+        )
+        return
+    console.print(f"[green]{deployment.name} is up and verified[/]: {passed} checks passed, {duration(seconds)}.")
+    for name, site in deployment.settings.sites.items():
+        address, dicom = site.vip.address, site.dicom
+        console.print(
+            f"  {name}: DICOM {dicom.store_ae} (store) and {dicom.query_ae} (query) at {address}:{dicom.port}, "
+            f"TLS {dicom.tls_port}; DICOMweb https://{address}:{site.https_port}/dicom-web",
+            soft_wrap=True,
+        )
+    console.print(f"Next: `hapacs status {deployment.name}`, `hapacs verify {deployment.name}`.")

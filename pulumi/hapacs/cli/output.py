@@ -1,0 +1,91 @@
+"""What the command line prints: steps with their time, errors with what to do next, JSON where a machine reads."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+# What people read goes to standard error where standard output is for a machine.
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+
+class ExitCode(IntEnum):
+    """What the exit code says; documented in docs/operations/cli.md."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    UNHEALTHY = 4
+    INTERRUPTED = 130
+
+
+@dataclass
+class Steps:
+    """Prints the steps of a long command, each with what it is doing now and how long it took.
+
+    Parameters
+    ----------
+    quiet
+        Print nothing; the times are kept for the JSON.
+    """
+
+    quiet: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+    _now: str = ""
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Step]:
+        """Do one step."""
+        begun = time.monotonic()
+        target = errors if self.quiet else console
+        with target.status(f"[bold]{name}[/]") as status:
+            yield Step(name, begun, status.update, target.is_terminal)
+        self.seconds[name] = round(time.monotonic() - begun, 1)
+        if not self.quiet:
+            console.print(f"[green]✓[/] {name} [dim]{duration(self.seconds[name])}[/]")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that is being done."""
+
+    name: str
+    begun: float
+    _update: Any
+    _terminal: bool
+
+    def now(self, what: str) -> None:
+        """Say what is being done."""
+        elapsed = duration(time.monotonic() - self.begun)
+        if self._terminal:
+            self._update(f"[bold]{self.name}[/] [dim]{elapsed}[/] {escape(what[:100])}")
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people read them."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    json.dump(value, sys.stdout, indent=2, default=str)
+    sys.stdout.write("\n")
+
+
+def print_error(message: str, hint: str = "") -> None:
+    """Print what is wrong, and what to do next."""
+    errors.print(f"[red]✗[/] {escape(message)}", soft_wrap=True)
+    if hint:
+        errors.print(escape(hint), soft_wrap=True)
