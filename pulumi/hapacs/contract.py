@@ -10,12 +10,11 @@ A change that a reader of the old form could not follow raises `SCHEMA_VERSION`.
 import json
 import sys
 from collections.abc import Mapping
-from ipaddress import IPv4Address
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from hapacs.settings.fields import DeploymentName, GroupWord, Network, Networks, NodeName, Port
+from hapacs.settings.fields import Address, DeploymentName, GroupWord, Network, Networks, NodeName, Port
 from hapacs.settings.models import Caller, Dicom, Group, Model, Settings, Site, VirtualAddress
 
 SCHEMA_VERSION = 1
@@ -27,8 +26,8 @@ class ContractNode(Model):
     """One machine that is there."""
 
     zone: GroupWord
-    address: IPv4Address
-    management_address: IPv4Address
+    address: Address
+    management_address: Address
     ssh_user: Annotated[str, Field(min_length=1)]
     ssh_port: Port
     das_devices: Annotated[tuple[Path, ...], Field(min_length=1)]

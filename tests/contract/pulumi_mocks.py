@@ -124,7 +124,7 @@ def run(settings: Settings, target: Target | None = None) -> Run:
 def run_in(stack: str, function: Callable[[], None]) -> Run:
     """Run any Pulumi program to its end in a stack of a given name."""
     result = Run()
-    # A run that failed leaves tasks of its closed loop behind.
+    # What a run that failed left behind.
     SETTINGS.rpc_manager.clear()
     SETTINGS.outputs.clear()
     asyncio.set_event_loop(loop := asyncio.new_event_loop())
@@ -138,5 +138,9 @@ def run_in(stack: str, function: Callable[[], None]) -> Run:
         loop.run_until_complete(run_in_stack(function))
     finally:
         set_root_resource(None)
+        # A run that failed has unfinished tasks.
+        for task in (unfinished := asyncio.all_tasks(loop)):
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*unfinished, return_exceptions=True))
         loop.close()
     return result

@@ -1,6 +1,7 @@
 """The archive store of a site."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 from hapacs import contract
@@ -21,15 +22,15 @@ class CasStore(pulumi.ComponentResource):
 
     Attributes
     ----------
-    policy
-        The site's policy as the contract carries it.
+    contract
+        The archive's part of the site in the inventory contract.
     """
 
-    policy: contract.ContractPolicy
+    contract: dict[str, Any]
 
     def __init__(self, name: str, args: CasStoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        self.policy = contract.policy(args.site)
-        members = {node: args.site.nodes[node].zone for node in args.site.members("cas")}
-        outputs = {"zones": members, "policy": self.policy.model_dump(mode="json")}
-        super().__init__("hapacs:site:CasStore", name, None, opts)
-        self.register_outputs(outputs)
+        self.contract = {"policy": contract.policy(args.site).model_dump(mode="json")}
+        zones = {node: args.site.nodes[node].zone for node in args.site.members("cas")}
+        # Given as inputs too, so that the engine compares them.
+        super().__init__("hapacs:site:CasStore", name, {"zones": zones, **self.contract}, opts)
+        self.register_outputs({"contract": self.contract})

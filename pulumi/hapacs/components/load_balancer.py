@@ -30,7 +30,6 @@ class LoadBalancer(pulumi.ComponentResource):
     contract: dict[str, Any]
 
     def __init__(self, name: str, args: LoadBalancerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("hapacs:site:LoadBalancer", name, None, opts)
         site = args.site
         vip = contract.ContractVip(
             address=site.vip.address, router_id=site.vip.router_id, prefix=site.networks.cluster.prefixlen
@@ -41,4 +40,6 @@ class LoadBalancer(pulumi.ComponentResource):
             "https_port": site.https_port,
             "callers": [caller.model_dump(mode="json", exclude_none=True) for caller in args.callers],
         }
+        # Given as inputs too, so that the engine compares them.
+        super().__init__("hapacs:site:LoadBalancer", name, self.contract, opts)
         self.register_outputs({"contract": self.contract})

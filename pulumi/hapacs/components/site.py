@@ -47,9 +47,9 @@ class Site(pulumi.ComponentResource):
             cluster_network=str(networks.cluster),
             management_networks=[str(network) for network in networks.management],
             client_networks=[str(network) for network in networks.clients],
-            policy=cas.policy.model_dump(mode="json"),
             members={group: list(site.members(group)) for group in settings.GROUPS},
             nodes={node: component.contract for node, component in nodes.items()},
+            **cas.contract,
             **entry.contract,
         )
         self.register_outputs({"contract": self.contract})

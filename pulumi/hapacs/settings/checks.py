@@ -147,7 +147,7 @@ def _addresses(path: str, site: Site) -> Iterator[Problem]:
             yield Problem(field, f"{node.address} is outside the cluster network {cluster}; give one of its addresses")
         elif node.address in _edges(site):
             yield Problem(field, f"{node.address} is the network's own or broadcast address; give another one")
-        if gateway in (node.address, node.management_address):
+        if gateway is not None and gateway in (node.address, node.management_address):
             yield Problem(field, f"{gateway} is the gateway; give another one")
 
 

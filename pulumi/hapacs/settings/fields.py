@@ -26,6 +26,13 @@ def _ae_title(value: str) -> str:
     return value
 
 
+def _text(value: object) -> object:
+    """Refuse a number: YAML reads some unquoted texts as one, and 10 would become the address 0.0.0.10."""
+    if isinstance(value, int | float):
+        raise ValueError(f"YAML reads this as the number {value}; write it as text, in quotes where needed")  # noqa: TRY004 - pydantic reports ValueError
+    return value
+
+
 def _network(value: object) -> object:
     """Say which network was meant when host bits are set."""
     if isinstance(value, str) and "/" in value:
@@ -55,7 +62,13 @@ NodeName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z
 """A host name: one label of RFC 1123, lower case."""
 
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Network = Annotated[ipaddress.IPv4Network, BeforeValidator(_network), AfterValidator(_not_everything)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+Address = Annotated[ipaddress.IPv4Address, BeforeValidator(_text)]
+Network = Annotated[
+    ipaddress.IPv4Network, BeforeValidator(_network), BeforeValidator(_text), AfterValidator(_not_everything)
+]
 Networks = Annotated[tuple[Network, ...], Field(min_length=1)]
 DevicePath = Annotated[str, StringConstraints(pattern=r"^/dev/[A-Za-z0-9._:/+-]+$")]
+
+Replication = Annotated[str, BeforeValidator(_text), StringConstraints(pattern=r"^0[0-2][0-2]$")]
+"""SeaweedFS's notation: further copies in other data centres (none here: a site is one), zones, nodes of a zone."""

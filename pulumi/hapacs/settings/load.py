@@ -77,6 +77,8 @@ def load(path: Path) -> Settings:
         mark = error.problem_mark
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise _refused(source, f"no valid YAML: {error.problem}{place}") from error
+    except RecursionError:
+        raise _refused(source, "no valid YAML: nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
         raise _refused(source, f"no valid YAML: {error}") from error
     settings = parse(data, source)

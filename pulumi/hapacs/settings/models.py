@@ -1,12 +1,12 @@
 """What a deployment is: one frozen model, read from ``inventories/<deployment>/settings.yaml``."""
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, StringConstraints
 
 from hapacs.settings.fields import (
+    Address,
     AeTitle,
     DeploymentName,
     DevicePath,
@@ -15,6 +15,7 @@ from hapacs.settings.fields import (
     Networks,
     NodeName,
     Port,
+    Replication,
 )
 
 Group = Literal["etcd", "postgres", "cas", "pacs", "load_balancer", "monitoring"]
@@ -60,15 +61,15 @@ class Node(Model):
     """
 
     zone: GroupWord
-    address: IPv4Address
-    management_address: IPv4Address | None = None
+    address: Address
+    management_address: Address | None = None
     das_devices: tuple[DevicePath, ...] = ()
 
 
 class DasDisks(Model):
     """The disks of each node's online store; btrfs raid1 keeps two copies, hence at least two disks."""
 
-    count: Annotated[int, Field(ge=2, le=24)] = 2
+    count: Annotated[int, Field(strict=True, ge=2, le=24)] = 2
     size_bytes: Annotated[ByteSize, Field(ge=512 * 1024**2)]
 
     @property
@@ -99,7 +100,7 @@ class SiteNetworks(Model):
     """
 
     cluster: Network
-    gateway: IPv4Address | None = None
+    gateway: Address | None = None
     management: Networks
     clients: Networks
 
@@ -107,8 +108,8 @@ class SiteNetworks(Model):
 class VirtualAddress(Model):
     """The address that moves (VRRP, RFC 5798)."""
 
-    address: IPv4Address
-    router_id: Annotated[int, Field(ge=1, le=255)]
+    address: Address
+    router_id: Annotated[int, Field(strict=True, ge=1, le=255)]
 
 
 class Dicom(Model):
@@ -130,16 +131,16 @@ class Policy(Model):
     das_minimum_free_bytes
         Free space below which the node takes no more images, whatever the fraction says.
     cas_replication
-        Further copies in SeaweedFS's notation: other sites' centres, other zones, other nodes of the same zone.
+        Further copies in SeaweedFS's notation, in quotes: always 0, in other zones, on other nodes of the same zone.
     retention_mode, retention_days
         Default lock of an archived object (S3 Object Lock).
     """
 
     das_watermark_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.9
     das_minimum_free_bytes: Annotated[ByteSize, Field(ge=64 * 1024**2)] = ByteSize(10 * 1024**3)
-    cas_replication: Annotated[str, StringConstraints(pattern=r"^0[0-2][0-2]$")] = "010"
+    cas_replication: Replication = "010"
     retention_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "COMPLIANCE"
-    retention_days: Annotated[int, Field(ge=1, le=36500)] = 3650
+    retention_days: Annotated[int, Field(strict=True, ge=1, le=36500)] = 3650
 
 
 class Site(Model):
@@ -167,7 +168,7 @@ class Site(Model):
             return tuple(self.nodes)
         return self.pools.get(group, ())
 
-    def management_address(self, node: str) -> IPv4Address:
+    def management_address(self, node: str) -> Address:
         """Return where a node is managed."""
         return self.nodes[node].management_address or self.nodes[node].address
 
@@ -186,16 +187,16 @@ class Caller(Model):
     ae_title: AeTitle
     networks: Networks
     may: Annotated[tuple[Operation, ...], Field(min_length=1)]
-    host: IPv4Address | None = None
+    host: Address | None = None
     port: Port | None = None
-    max_associations: Annotated[int, Field(ge=1, le=1000)] | None = None
+    max_associations: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
 
 
 class VerifyCaller(Model):
     """Under which title ``hapacs verify`` calls, and where the controller listens for its own C-MOVE."""
 
     ae_title: AeTitle = "HAPACS_VERIFY"
-    host: IPv4Address
+    host: Address
     port: Port = 11190
 
 

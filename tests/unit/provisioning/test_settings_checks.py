@@ -299,6 +299,14 @@ def test_existing_machine_names_each_disk(data, primary, problems, devices, soun
     assert found == {} if sound else "different devices" in found[f"{P}.nodes.pacs2.das_devices"]
 
 
+def test_gateway_of_existing_machines_may_stay_unsaid(data, primary, problems):
+    data["target"] = {"kind": "static"}
+    del primary["networks"]["gateway"]
+    for spec in primary["nodes"].values():
+        spec["das_devices"] = ["/dev/sdb", "/dev/sdc"]
+    assert problems(data) == {}
+
+
 def test_management_address_is_unique(data, primary, problems):
     data["target"] = {"kind": "static"}
     for spec in primary["nodes"].values():

@@ -64,6 +64,7 @@ def test_error_is_one_that_people_see_and_names_the_file(file):
         ("a: [1\n", "no valid YAML"),
         ("a: !!python/object:os.system {}\n", "no valid YAML"),
         ("a: \0\n", "no valid YAML"),
+        ("[" * 100_000, "nested too deeply"),
         ("a: " + "x" * MAXIMUM_BYTES, "larger than"),
     ],
 )
@@ -117,6 +118,11 @@ def test_name_must_be_the_directorys(tmp_path):
         (f"{P}.dicom.store_ae", "A" * 17, "at most 16"),
         (f"{P}.dicom.port", 65536, "less than or equal to 65535"),
         (f"{P}.policy.cas_replication", "100", "pattern"),
+        (f"{P}.policy.cas_replication", 0o10, "write it as text, in quotes"),
+        (f"{P}.nodes.pacs1.address", 10, "write it as text"),
+        (f"{P}.networks.clients", [10], "write it as text"),
+        (f"{P}.vip.router_id", True, "valid integer"),
+        (f"{P}.dicom.store_ae", 1234, "valid string"),
         (f"{P}.policy.das_watermark_fraction", 1.0, "less than or equal to 0.98"),
         (f"{P}.policy.retention_mode", "SOMETIMES", "'GOVERNANCE' or 'COMPLIANCE'"),
         ("callers.0.may", ["delete"], "'echo', 'store'"),
@@ -175,7 +181,7 @@ def test_accepted_ae_title_is_one_of_part_5(title):
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
     )
 )
 def test_any_data_is_refused_with_problems_or_read(data):
