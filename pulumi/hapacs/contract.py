@@ -48,7 +48,13 @@ class ContractDicom(Dicom):
 
 
 class ContractPolicy(Model):
-    """The site's policy; sizes in bytes."""
+    """The site's policy.
+
+    Attributes
+    ----------
+    das_minimum_free_bytes
+        Free space below which a node takes no more images; the watermark fraction is already in it.
+    """
 
     das_watermark_fraction: float
     das_minimum_free_bytes: int
@@ -110,7 +116,8 @@ def callers(settings: Settings) -> tuple[Caller, ...]:
 
 def policy(site: Site) -> ContractPolicy:
     """Return a site's policy in plain numbers."""
-    return ContractPolicy.model_validate(site.policy.model_dump())
+    free = {"das_minimum_free_bytes": site.das_minimum_free_bytes}
+    return ContractPolicy.model_validate(site.policy.model_dump() | free)
 
 
 def json_schema() -> dict[str, Any]:

@@ -168,6 +168,12 @@ class Site(Model):
             return tuple(self.nodes)
         return self.pools.get(group, ())
 
+    @property
+    def das_minimum_free_bytes(self) -> int:
+        """What must stay free on each node's DAS: the larger of the policy's share and its number of bytes."""
+        share = round((1 - self.policy.das_watermark_fraction) * self.disks.das.usable_bytes)
+        return max(share, int(self.policy.das_minimum_free_bytes))
+
     def management_address(self, node: str) -> Address:
         """Return where a node is managed."""
         return self.nodes[node].management_address or self.nodes[node].address

@@ -106,6 +106,13 @@ def test_split_pools_reach_the_contract(data, primary):
     assert run(parse(data)).inventory["sites"]["primary"]["members"] == primary["pools"]
 
 
+@pytest.mark.parametrize(("fraction", "free"), [(0.75, 1024**3), (0.9, 512 * 1024**2)])
+def test_nodes_keep_the_larger_reserve_free(data, primary, fraction, free):
+    # 4 GiB are usable; the lab's floor is 512 MiB.
+    primary["policy"]["das_watermark_fraction"] = fraction
+    assert run(parse(data)).inventory["sites"]["primary"]["policy"]["das_minimum_free_bytes"] == free
+
+
 def test_unsound_output_of_a_target_stops_the_program(data):
     class Broken(MockTarget):
         def node(self, args, parent):
