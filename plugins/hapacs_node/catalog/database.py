@@ -125,7 +125,8 @@ class Database:
                     f"no database leader among {', '.join(self.settings.hosts)} did it in time, attempt {attempt}: "
                     f"{_first_line(failure)}"
                 ) from failure
-            _LOG.warning(log.line("database retry", attempt=attempt, error=_first_line(failure)))
+            if attempt == 1:
+                _LOG.warning(log.line("database retry", error=_first_line(failure)))
             time.sleep(pause)
 
     def close(self) -> None:

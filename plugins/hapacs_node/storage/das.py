@@ -263,13 +263,16 @@ def _read_file(folder: int, name: str, size: int | None) -> bytes:
         if error.errno == errno.ELOOP:
             raise DasCorruptError(f"{name} is a link in place of a file") from error
         raise
-    with os.fdopen(file, "rb", buffering=0) as stream:
+    try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
             raise DasCorruptError(f"{name} is not a file")
         if size is not None and status.st_size != size:
             raise DasCorruptError(f"{name} has {status.st_size} bytes in place of {size}")
-        return stream.readall()
+        with open(file, "rb", buffering=0, closefd=False) as stream:
+            return stream.readall()
+    finally:
+        os.close(file)
 
 
 def _unlink_quietly(folder: int, name: str) -> None:
