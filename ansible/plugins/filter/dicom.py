@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Filters that put DICOM into the configuration of HAProxy and Orthanc."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from ansible.errors import AnsibleFilterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+# What a caller may do, in the order of Orthanc's own options.
+PERMISSIONS = {"echo": "AllowEcho", "store": "AllowStore", "find": "AllowFind", "get": "AllowGet", "move": "AllowMove"}
+# What each of a node's two services is for.
+OFFERS = {"store": {"echo", "store"}, "query": {"echo", "find", "get", "move"}}
+ALL_PERMISSIONS = (
+    *PERMISSIONS.values(),
+    "AllowFindWorklist",
+    "AllowStorageCommitment",
+    "AllowNAction",
+    "AllowNEventReport",
+)
+
+
+def associate_rq(called: str, calling: str) -> str:
+    """Encode the A-ASSOCIATE-RQ of a health check.
+
+    It proposes one presentation context, Verification in Implicit VR Little Endian (DICOM PS3.8, 9.3.2).
+
+    Parameters
+    ----------
+    called, calling
+        The AE titles.
+
+    Returns
+    -------
+    str
+        The whole PDU in hexadecimal, as HAProxy's ``tcp-check send-binary`` takes it.
+    """
+    # Here and not above: Ansible loads every filter plugin in each run, and this import takes half a second.
+    from pynetdicom import build_context  # noqa: PLC0415
+    from pynetdicom.pdu import A_ASSOCIATE_RQ  # noqa: PLC0415
+    from pynetdicom.pdu_primitives import (  # noqa: PLC0415
+        A_ASSOCIATE,
+        ImplementationClassUIDNotification,
+        MaximumLengthNotification,
+    )
+
+    for title in (called, calling):
+        if not re.fullmatch(r"[ -\[\]-~]{1,16}", title) or not title.strip():
+            raise AnsibleFilterError(f"{title!r} is no AE title: 1 to 16 printable characters, no backslash")
+    length = MaximumLengthNotification()
+    length.maximum_length_received = 16384
+    implementation = ImplementationClassUIDNotification()
+    # Below 2.25 anyone may make up a UID from a UUID (DICOM PS3.5, B.2).
+    implementation.implementation_class_uid = "2.25.300200788435654268780283864367573459572"
+    context = build_context("1.2.840.10008.1.1", "1.2.840.10008.1.2")
+    context.context_id = 1
+    primitive = A_ASSOCIATE()
+    primitive.application_context_name = "1.2.840.10008.3.1.1.1"
+    primitive.called_ae_title, primitive.calling_ae_title = called, calling
+    primitive.user_information = [length, implementation]
+    primitive.presentation_context_definition_list = [context]
+    pdu = A_ASSOCIATE_RQ()
+    pdu.from_primitive(primitive)
+    encoded: str = pdu.encode().hex()
+    return encoded
+
+
+def orthanc_modalities(callers: Sequence[Mapping[str, Any]], service: str, health_ae: str) -> dict[str, dict[str, Any]]:
+    """Make Orthanc's ``DicomModalities`` of the site's callers.
+
+    Each permission is spelled out, since Orthanc allows what isn't mentioned.
+
+    Parameters
+    ----------
+    callers
+        ``{ae_title, may: [...], host?, port?}``.
+    service : {'store', 'query'}
+        Which of the two services: each offers its own half only.
+    health_ae
+        The title with which the balancer asks whether the service answers: it may do no more.
+
+    Returns
+    -------
+    dict
+        By a symbolic name, which Orthanc wants without blanks and the like.
+    """
+    if service not in OFFERS:
+        raise AnsibleFilterError(f"service: {service!r} has to be one of {', '.join(OFFERS)}")
+    modalities: dict[str, dict[str, Any]] = {}
+    for caller in [*callers, {"ae_title": health_ae, "may": ["echo"]}]:
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", caller["ae_title"])
+        if name in modalities:
+            raise AnsibleFilterError(f"callers: {caller['ae_title']!r} and another AE title both become {name!r}")
+        granted = {PERMISSIONS[what] for what in PERMISSIONS if what in caller["may"] and what in OFFERS[service]}
+        modalities[name] = {
+            "AET": caller["ae_title"],
+            # Orthanc wants an address even of those to whom nothing is ever sent: one that refuses at once.
+            "Host": caller.get("host") or "127.0.0.1",
+            "Port": caller.get("port") or 1,
+            **{permission: permission in granted for permission in ALL_PERMISSIONS},
+            "UseDicomTls": False,
+        }
+    return modalities
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filters by name."""
+        return {"associate_rq": associate_rq, "orthanc_modalities": orthanc_modalities}

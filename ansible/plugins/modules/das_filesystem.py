@@ -1,0 +1,98 @@
+#!/usr/bin/python
+"""Ansible module: one btrfs over a node's DAS disks, made only where nothing is lost by it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: das_filesystem
+short_description: One btrfs file system over the DAS disks
+description:
+  - Makes it when every disk is empty (no signature of any kind). Leaves it alone when all disks belong to it. Refuses
+    everything else, and never overwrites.
+  - Data and metadata are mirrored (raid1) over two or more disks; on one disk metadata is kept twice (dup).
+options:
+  devices:
+    description: The disks.
+    type: list
+    elements: str
+    required: true
+  label:
+    description: Of the file system.
+    type: str
+    required: true
+author: hapacs
+"""
+
+EXAMPLES = r"""
+- name: One file system
+  das_filesystem:
+    devices: [/dev/sdb, /dev/sdc]
+    label: hapacs-das
+"""
+
+RETURN = r"""
+uuid:
+  description: Of the file system; empty in check mode before it is made.
+  returned: always
+  type: str
+"""
+
+import json
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def signature(module: AnsibleModule, device: str) -> dict[str, str]:
+    """Return what libblkid finds on a device, read from the device and not from its cache; empty for a blank one."""
+    code, output, error = module.run_command(["blkid", "--probe", "--output", "export", device])
+    if code == 2 and not error:
+        return {}
+    if code:
+        module.fail_json(msg=f"{device} can't be read: {error.strip() or 'ambiguous signatures'}. Check the disk and its cable.")
+    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+
+
+def partitions(module: AnsibleModule, device: str) -> bool:
+    """Tell whether a device has partitions or is in use below something else."""
+    code, output, error = module.run_command(["lsblk", "--json", "--output", "NAME,TYPE", device])
+    if code:
+        module.fail_json(msg=f"{device} can't be looked at: {error.strip()}. Is it attached?")
+    return any(found.get("children") for found in json.loads(output)["blockdevices"])
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "devices": {"type": "list", "elements": "str", "required": True},
+            "label": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    devices, label = module.params["devices"], module.params["label"]
+    found = {device: signature(module, device) for device in devices}
+    ours = {device: s["UUID"] for device, s in found.items() if s.get("TYPE") == "btrfs" and s.get("LABEL") == label}
+    foreign = [device for device, s in found.items() if device not in ours and (s or partitions(module, device))]
+    if foreign:
+        held = ", ".join(f"{device} holds {found[device].get('TYPE', 'partitions')}" for device in foreign)
+        module.fail_json(msg=f"{held}. Nothing was changed. Name other disks, or empty these yourself with wipefs.")
+    if len(set(ours.values())) > 1:
+        module.fail_json(msg=f"The disks belong to different file systems: {ours}. Nothing was changed.")
+    if ours and len(ours) < len(devices):
+        blank = ", ".join(device for device in devices if device not in ours)
+        module.fail_json(
+            msg=f"{blank} is empty while {', '.join(ours)} holds online copies. Nothing was changed. A replaced disk is "
+            f"added to the mirror with `btrfs replace`; see docs/operations/das.md."
+        )
+    if ours:
+        module.exit_json(changed=False, uuid=next(iter(ours.values())))
+    if module.check_mode:
+        module.exit_json(changed=True, uuid="")
+    profile = ["--data", "raid1", "--metadata", "raid1"] if len(devices) > 1 else ["--metadata", "dup"]
+    # Without --force mkfs.btrfs refuses a device with a signature by itself: the second guard.
+    module.run_command(["mkfs.btrfs", "--quiet", "--label", label, *profile, *devices], check_rc=True)
+    module.exit_json(changed=True, uuid=signature(module, devices[0]).get("UUID", ""))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+#!/usr/bin/python
+"""Ansible module: the settings that Patroni keeps for its whole cluster, and the restarts they ask for."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: patroni_settings
+short_description: Settings of a Patroni cluster, with rolling restarts where they need one
+description:
+  - Compares the settings in the cluster's store with those asked for and patches what differs. Members that then wait for a
+    restart get it one at a time, standbys first, each followed by a wait until all members stream again.
+options:
+  url:
+    description: Of any member's Patroni.
+    type: str
+    required: true
+  username:
+    description: For writing.
+    type: str
+    required: true
+  password:
+    description: For writing.
+    type: str
+    required: true
+  tls_directory:
+    description: Holds C(server.crt), C(server.key) and C(ca-postgres.crt).
+    type: str
+    required: true
+  settings:
+    description: What must be so; keys that are not named stay.
+    type: dict
+    required: true
+  timeout_s:
+    description: For how long, in seconds, one member may take to come back.
+    type: int
+    default: 120
+author: hapacs
+"""
+
+EXAMPLES = r"""
+- name: Settings of the cluster
+  patroni_settings:
+    url: https://192.0.2.11:8008
+    username: patroni
+    password: "{{ rest_password }}"
+    tls_directory: /etc/patroni/tls
+    settings: {ttl: 20}
+"""
+
+RETURN = r"""
+different:
+  description: Settings that were patched.
+  returned: always
+  type: list
+  elements: str
+restarted:
+  description: Members that were restarted.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import base64
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+
+from ansible.module_utils.basic import AnsibleModule
+
+WHOLE = {"running", "streaming"}
+
+
+def different(wanted: dict, present: dict, prefix: str = "") -> list[str]:
+    """Return the dotted names of settings in `wanted` that `present` lacks or has otherwise; numbers and their texts are equal."""
+    names = []
+    for key, value in wanted.items():
+        if isinstance(value, dict):
+            below = present.get(key)
+            names += different(value, below if isinstance(below, dict) else {}, f"{prefix}{key}.")
+        elif str(present.get(key)).lower() != str(value).lower():
+            names.append(prefix + key)
+    return names
+
+
+class Patroni:
+    """One member's REST interface, with client certificate and login."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        tls, login = module.params["tls_directory"], f"{module.params['username']}:{module.params['password']}"
+        self._context = ssl.create_default_context(cafile=f"{tls}/ca-postgres.crt")
+        self._context.load_cert_chain(f"{tls}/server.crt", f"{tls}/server.key")
+        self._authorization = "Basic " + base64.b64encode(login.encode()).decode()
+
+    def ask(self, method: str, url: str, body: dict | None = None) -> dict:
+        """Send a request and return the JSON answer (empty where it is none)."""
+        headers = {"Authorization": self._authorization, "Content-Type": "application/json"}
+        content = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(url, data=content, headers=headers, method=method)
+        with urllib.request.urlopen(request, timeout=90, context=self._context) as answer:
+            text = answer.read().decode()
+        return json.loads(text) if text.startswith(("{", "[")) else {}
+
+
+def restart_pending(patroni: Patroni, url: str, timeout_s: int) -> list[str]:
+    """Restart the members that wait for it, one at a time and the leader last; return their names."""
+    restarted = []
+    members = patroni.ask("GET", f"{url}/cluster")["members"]
+    for member in sorted(members, key=lambda member: member["role"] == "leader"):
+        if not member.get("pending_restart"):
+            continue
+        base = member["api_url"].rsplit("/", 1)[0]
+        patroni.ask("POST", f"{base}/restart", {"restart_pending": True})
+        restarted.append(member["name"])
+        deadline = time.monotonic() + timeout_s
+        while ill := [m["name"] for m in patroni.ask("GET", f"{url}/cluster")["members"] if m["state"] not in WHOLE]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"{', '.join(ill)} did not come back within {timeout_s} s of the restart of {member['name']}"
+                )
+            time.sleep(1)
+    return restarted
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "username": {"type": "str", "required": True},
+            "password": {"type": "str", "required": True, "no_log": True},
+            "tls_directory": {"type": "str", "required": True},
+            "settings": {"type": "dict", "required": True},
+            "timeout_s": {"type": "int", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    url, settings = module.params["url"], module.params["settings"]
+    try:
+        patroni = Patroni(module)
+        present = patroni.ask("GET", f"{url}/config")
+        names = different(settings, present)
+        if names and not module.check_mode:
+            patroni.ask("PATCH", f"{url}/config", settings)
+            # Members read the store once a loop; only then they know whether they have to restart.
+            time.sleep(2 * int(settings.get("loop_wait", present.get("loop_wait", 10))))
+        restarted = [] if module.check_mode else restart_pending(patroni, url, module.params["timeout_s"])
+    except (OSError, urllib.error.URLError, TimeoutError) as error:
+        if module.check_mode:
+            module.exit_json(changed=True, different=["the cluster is not there yet"], restarted=[])
+        module.fail_json(msg=f"{url}: {error}. See `patronictl -c /etc/patroni/hapacs.yml list` on a node.")
+    module.exit_json(changed=bool(names or restarted), different=names, restarted=restarted)
+
+
+if __name__ == "__main__":
+    main()
