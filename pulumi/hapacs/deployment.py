@@ -7,9 +7,12 @@ contract, keys, logs, lab disks) is outside of it. Two variables move the made t
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -133,6 +136,25 @@ class Deployment:
     def logs(self) -> Path:
         """One file for each run of a playbook or of the engine."""
         return self.state / "logs"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Work on the deployment alone.
+
+        Raises
+        ------
+        HapacsError
+            If another command is at work on it.
+        """
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self.state / ".lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise HapacsError(
+                    f"Another hapacs is working on {self.name!r}.", "Wait until it is done, then run again."
+                ) from None
+            yield
 
     def secrets(self) -> dict[str, object]:
         """Decrypt the secrets, in memory only."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sys
@@ -116,11 +115,11 @@ class Engine:
 
     @contextmanager
     def _stack(self, verb: str) -> Iterator[tuple[automation.Stack, Callable[[str], None]]]:
-        """Open the stack, alone, with a log; turn the engine's failures into what an operator can act on."""
+        """Open the stack with a log; turn the engine's failures into what an operator can act on."""
         deployment = self._deployment
         deployment.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         log_file = deployment.logs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-pulumi-{verb}.log"
-        with self._alone(), log_file.open("w", encoding="utf-8") as log:
+        with log_file.open("w", encoding="utf-8") as log:
 
             def write(line: str) -> None:
                 log.write(f"{line}\n")
@@ -159,18 +158,6 @@ class Engine:
             raise EngineError(
                 f"The Pulumi engine {PULUMI_VERSION} is not here.", "Run `make setup`, which fetches or builds it."
             ) from error
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        self._deployment.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self._deployment.state / ".engine.lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise EngineError(
-                    f"Another hapacs is working on {self._deployment.name!r}.", "Wait until it is done, then run again."
-                ) from None
-            yield
 
     def _clear_stale_locks(self, backend: Path) -> None:
         """Remove the locks of engine runs that were killed; a living one is respected."""

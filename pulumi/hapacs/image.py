@@ -126,7 +126,7 @@ def _uses(role: Path) -> dict[str, object]:
         if path.is_file():
             variables |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     used: dict[str, object] = {}
-    waiting = texts
+    waiting = list(texts)
     while waiting:
         words = set(_WORD.findall(waiting.pop()))
         for key in sorted(words & variables.keys() - used.keys()):

@@ -3,6 +3,7 @@
 Prints one JSON object: services, addresses, database role, file systems, the balancer's view of the storing Orthancs.
 """
 
+import contextlib
 import json
 import shutil
 import socket
@@ -56,9 +57,12 @@ def space(path: str) -> dict[str, int] | None:
 
 def used_bytes(path: str) -> int:
     """Return the bytes of the files below a directory."""
-    return sum(
-        (directory / name).lstat().st_blocks * 512 for directory, _, names in Path(path).walk() for name in names
-    )
+    total = 0
+    for directory, _, names in Path(path).walk():
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # files come and go while we look
+                total += (directory / name).lstat().st_blocks * 512
+    return total
 
 
 def balancer() -> list[dict[str, str]]:

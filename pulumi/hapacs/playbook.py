@@ -93,6 +93,8 @@ class Reader:
             if banner[1] != "PLAY":
                 self._task = banner[2]
             self._on_task(banner[2])
+        elif text == "...ignoring" and self._outcome.failures:
+            self._outcome.failures.pop()
         elif failed := _FAILED.match(text):
             rest = text.partition("=>")[2].strip()
             self._failing = (failed[1], [rest] if rest else [])

@@ -34,7 +34,8 @@ def is_refusal(error: HapacsError) -> bool:
 def init(name: Name = "lab", json: Json = False) -> None:
     """Make what a deployment needs once: its key and its encrypted secrets. What exists is kept."""
     deployment = _open(name)
-    made = _initialise(deployment)
+    with deployment.alone():
+        made = _initialise(deployment)
     if json:
         print_json({"deployment": name, "secrets_made": made, "age_key": str(deployment.age_key)})
         return
@@ -55,8 +56,8 @@ def plan(name: Name = "lab", json: Json = False) -> None:
     from hapacs.engine import Engine  # noqa: PLC0415 - pulumi is slow to import
 
     deployment = _open(name)
-    _initialise(deployment)
-    with errors.status("Comparing with what is there"):
+    with deployment.alone(), errors.status("Comparing with what is there"):
+        _initialise(deployment)
         changes = Engine(deployment).preview()
     if json:
         print_json({"deployment": name, "changes": [change.__dict__ for change in changes]})
@@ -69,11 +70,39 @@ def plan(name: Name = "lab", json: Json = False) -> None:
 
 def up(name: Name = "lab", json: Json = False) -> None:
     """Bring a deployment up, or make it again what its settings say, and verify it. Run it as often as you like."""
+    deployment = _open(name)
+    steps = Steps(quiet=json)
+    with deployment.alone():
+        changes, outcome = _bring_up(deployment, steps)
+        if not json:
+            _print_recap(outcome)
+        with steps.step("Verification") as step:
+            from hapacs import verify  # noqa: PLC0415
+
+            report = verify.run(deployment, on_check=lambda check: step.now(check.name))
+    if json:
+        print_json(
+            {
+                "deployment": name,
+                "ok": report.ok,
+                "seconds": steps.seconds,
+                "machines": [change.__dict__ for change in changes],
+                "changed": outcome.changed,
+                "recap": outcome.recap,
+                "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in report.checks],
+            }
+        )
+    else:
+        _print_summary(deployment, report, sum(steps.seconds.values()))
+    if not report.ok:
+        raise typer.Exit(ExitCode.UNHEALTHY)
+
+
+def _bring_up(deployment: Deployment, steps: Steps) -> tuple[list[Change], Outcome]:
+    """Make machines and configuration what the settings say."""
     from hapacs import image, playbook, wheelhouse  # noqa: PLC0415 - pulumi and yaml are slow to import
     from hapacs.engine import Engine  # noqa: PLC0415
 
-    deployment = _open(name)
-    steps = Steps(quiet=json)
     with steps.step("Secrets"):
         _initialise(deployment)
     with steps.step("Packages for the nodes"):
@@ -93,28 +122,7 @@ def up(name: Name = "lab", json: Json = False) -> None:
             environment=deployment.environment(),
             on_task=step.now,
         )
-    if not json:
-        _print_recap(outcome)
-    with steps.step("Verification") as step:
-        from hapacs import verify  # noqa: PLC0415
-
-        report = verify.run(deployment, on_check=lambda check: step.now(check.name))
-    if json:
-        print_json(
-            {
-                "deployment": name,
-                "ok": report.ok,
-                "seconds": steps.seconds,
-                "machines": [change.__dict__ for change in changes],
-                "changed": outcome.changed,
-                "recap": outcome.recap,
-                "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in report.checks],
-            }
-        )
-    else:
-        _print_summary(deployment, report, sum(steps.seconds.values()))
-    if not report.ok:
-        raise typer.Exit(ExitCode.UNHEALTHY)
+    return changes, outcome
 
 
 def down(
@@ -129,12 +137,13 @@ def down(
         from hapacs.targets.lab import teardown  # noqa: PLC0415
 
         steps = Steps()
-        with steps.step("Machines") as step:
-            # Without its secrets the stack cannot be opened; what it made is then found by its labels.
-            if deployment.secrets_file.exists() and deployment.age_key.exists():
-                Engine(deployment, on_change=_follow(step)).down()
-        with steps.step("Files"):
-            teardown.sweep(deployment)
+        with deployment.alone():
+            with steps.step("Machines") as step:
+                # Without its secrets the stack cannot be opened; what it made is then found by its labels.
+                if deployment.secrets_file.exists() and deployment.age_key.exists():
+                    Engine(deployment, on_change=_follow(step)).down()
+            with steps.step("Files"):
+                teardown.sweep(deployment)
         console.print(f"The lab {name!r} is gone. The cache in {deployment.cache} makes the next one quick.")
         return
     if not confirm:
@@ -145,7 +154,8 @@ def down(
         confirm = typer.prompt("Type the deployment's name to go on", default="", show_default=False)
     if confirm != name:
         raise RefusedError(f"{confirm!r} is not {name!r}: nothing was done.", f"`hapacs down {name} --confirm {name}`")
-    Engine(deployment).down()
+    with deployment.alone():
+        Engine(deployment).down()
     console.print(f"Pulumi forgot {name}. Its machines, data, keys and secrets are as they were.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -29,6 +30,9 @@ def sweep(deployment: Deployment) -> None:
     if deployment.state.exists():
         shutil.rmtree(deployment.state)
     deployment.secrets_file.unlink(missing_ok=True)
+    for directory in (deployment.state.parent, deployment.secrets_file.parent, deployment.secrets_file.parent.parent):
+        with contextlib.suppress(OSError):  # not empty: somebody else's things are in it
+            directory.rmdir()
     leave()
 
 

@@ -80,10 +80,18 @@ def up(name: str, disks: int, image: str, address: str, subnet: str) -> dict[str
             path = root / name / f"disk{index}.img"
             loops.make_file(path, _DISK_BYTES)
             devices.append(loops.attach(path))
-    node = nodes.Node(
-        name, _OWNER, name, network.name, address, image_name, tuple(devices), root / name / "data", root / name / "ssh"
-    )
-    nodes.ensure(node)
+        node = nodes.Node(
+            name,
+            _OWNER,
+            name,
+            network.name,
+            address,
+            image_name,
+            tuple(devices),
+            root / name / "data",
+            root / name / "ssh",
+        )
+        nodes.ensure(node)
     keys = node.keys
     return {
         "name": name,
@@ -102,6 +110,8 @@ def down(name: str) -> None:
         for path in sorted((root / name).glob("disk*.img")):
             loops.detach(path)
         shutil.rmtree(root / name, ignore_errors=True)
+        if not containers(_OWNER):
+            shutil.rmtree(root)
         used = {network for other in containers(_OWNER) for network in _networks(other)}
         for network in mine.keys() - used:
             networks.remove(network, _OWNER)

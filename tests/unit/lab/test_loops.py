@@ -1,0 +1,66 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from hapacs.targets.lab import loops
+from hapacs.targets.lab.podman import LabError
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loop devices need root")
+
+
+@pytest.fixture
+def disk(tmp_path: Path):
+    path = tmp_path / "disks" / "disk0.img"
+    yield path
+    loops.detach(path)
+
+
+def test_a_disk_is_sparse_attached_and_leaves_no_device_behind(disk: Path):
+    loops.make_file(disk, 64 << 20)
+    device = loops.attach(disk)
+
+    assert disk.stat().st_size == 64 << 20
+    assert disk.stat().st_blocks == 0
+    assert loops.attached(disk) == device
+    assert int(device.removeprefix("/dev/loop")) >= loops.FIRST_NUMBER
+
+    loops.detach(disk)
+
+    assert loops.attached(disk) is None
+    assert not Path(device).exists()
+
+
+def test_a_disk_that_exists_keeps_what_is_on_it_and_gets_its_device_again(disk: Path):
+    loops.make_file(disk, 1 << 20)
+    first = loops.attach(disk)
+    Path(first).write_bytes(b"kept")
+    loops.detach(disk)
+
+    loops.make_file(disk, 2 << 20)
+    second = loops.attach(disk, preferred=first)
+
+    assert second == first
+    assert Path(second).read_bytes()[:4] == b"kept"
+    assert Path(second).stat().st_rdev == os.makedev(7, int(second.removeprefix("/dev/loop")))
+    assert Path(f"/sys/block/{Path(second).name}/size").read_text().strip() == str((2 << 20) // 512)
+
+
+def test_attaching_twice_is_attaching_once(disk: Path):
+    loops.make_file(disk, 1 << 20)
+    assert loops.attach(disk) == loops.attach(disk)
+
+
+def test_a_growing_disk_grows_while_attached(disk: Path):
+    loops.make_file(disk, 1 << 20)
+    device = loops.attach(disk)
+    loops.make_file(disk, 4 << 20)
+    loops.attach(disk)
+    assert Path(f"/sys/block/{Path(device).name}/size").read_text().strip() == str((4 << 20) // 512)
+
+
+def test_shrinking_is_refused(disk: Path):
+    loops.make_file(disk, 2 << 20)
+    with pytest.raises(LabError, match="cut data off"):
+        loops.make_file(disk, 1 << 20)
+    assert disk.stat().st_size == 2 << 20

@@ -1,0 +1,146 @@
+"""The providers' comparisons, against a machine that is played."""
+
+from pathlib import Path
+from typing import Any
+
+import dill
+import pytest
+
+from hapacs.targets.lab import loops, networks, nodes
+from hapacs.targets.lab.podman import LabError
+from hapacs.targets.lab.providers import DiskProvider, NetworkProvider, NodeProvider
+
+NODE = {
+    "container": "x-n1",
+    "deployment": "x",
+    "hostname": "n1",
+    "network": "x-site",
+    "address": "10.0.0.2",
+    "image": "image:1",
+    "devices": ["/dev/loop64"],
+    "data": "/data/n1",
+    "keys": "/keys",
+}
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    containers: dict[str, nodes.Found] = {}
+
+    def ensure(node: nodes.Node) -> None:
+        containers[node.container] = nodes.Found(node.deployment, node.fingerprint, "running")
+
+    monkeypatch.setattr(nodes, "ensure", ensure)
+    monkeypatch.setattr(nodes, "find", containers.get)
+    return containers
+
+
+def refreshed(machine_provider: NodeProvider, outputs: dict[str, Any]) -> dict[str, Any]:
+    return machine_provider.read("x-n1", outputs).outs
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_node_that_runs_as_asked_needs_no_change():
+    provider = NodeProvider()
+    outputs = provider.create(NODE).outs
+    assert not provider.diff("x-n1", refreshed(provider, outputs), NODE).changes
+
+
+def test_a_node_that_stopped_is_put_right_in_place(machine: dict[str, Any]):
+    provider = NodeProvider()
+    outputs = provider.create(NODE).outs
+    machine["x-n1"] = nodes.Found("x", machine["x-n1"].fingerprint, "exited")
+
+    difference = provider.diff("x-n1", refreshed(provider, outputs), NODE)
+
+    assert difference.changes
+    assert not difference.replaces
+    assert provider.update("x-n1", outputs, NODE).outs["state"] == "running"
+
+
+def test_a_node_that_somebody_made_differently_is_noticed(machine: dict[str, Any]):
+    provider = NodeProvider()
+    outputs = provider.create(NODE).outs
+    machine["x-n1"] = nodes.Found("x", "something else", "running")
+    assert provider.diff("x-n1", refreshed(provider, outputs), NODE).changes
+
+
+@pytest.mark.parametrize("left", [{}, {"x-n1": nodes.Found("somebody", "f", "running")}])
+def test_a_node_that_is_gone_or_another_ones_is_gone(machine: dict[str, Any], left: dict[str, nodes.Found]):
+    provider = NodeProvider()
+    outputs = provider.create(NODE).outs
+    machine.clear()
+    machine |= left
+    assert provider.read("x-n1", outputs).id == ""
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_newer_image_does_not_touch_a_node_that_is_there():
+    provider = NodeProvider()
+    outputs = provider.create(NODE).outs
+    assert not provider.diff("x-n1", outputs, NODE | {"image": "image:2"}).changes
+
+
+@pytest.mark.usefixtures("machine")
+def test_another_name_is_another_node_and_the_old_one_goes_first():
+    provider = NodeProvider()
+    outputs = provider.create(NODE).outs
+    difference = provider.diff("x-n1", outputs, NODE | {"container": "x-n9"})
+    assert difference.replaces == ["container"]
+    assert difference.delete_before_replace
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_changed_address_is_seen():
+    provider = NodeProvider()
+    outputs = provider.create(NODE).outs
+    assert provider.diff("x-n1", outputs, NODE | {"address": "10.0.0.3"}).changes
+
+
+def test_a_disk_that_lost_its_device_gets_it_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    asked = []
+    monkeypatch.setattr(loops, "attach", lambda _path, preferred: asked.append(preferred) or "/dev/loop70")
+    monkeypatch.setattr(loops, "attached", lambda _path: None)
+    provider = DiskProvider()
+    # Numbers come back from the engine as floats.
+    properties = {"path": str(tmp_path / "disk.img"), "size_bytes": 1048576.0}
+    outputs = provider.create(properties).outs
+
+    after_reboot = provider.read("", outputs).outs
+
+    assert after_reboot["attached"] is False
+    assert provider.diff("", after_reboot, properties).changes
+    assert provider.update("", after_reboot, properties).outs["attached"] is True
+    assert asked == ["", "/dev/loop70"]
+
+
+def test_removing_a_disk_keeps_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(loops, "attach", lambda _path, _preferred: "/dev/loop70")
+    monkeypatch.setattr(loops, "attached", lambda _path: None)
+    provider = DiskProvider()
+    outputs = provider.create({"path": str(tmp_path / "disk.img"), "size_bytes": 1 << 20}).outs
+    provider.delete("", outputs)
+    assert (tmp_path / "disk.img").stat().st_size == 1 << 20
+
+
+def test_a_network_with_another_subnet_is_seen(monkeypatch: pytest.MonkeyPatch):
+    properties = {"name": "x-site", "deployment": "x", "subnet": "10.0.0.0/24", "gateway": "10.0.0.1"}
+    found = networks.Network("x-site", "x", "10.9.0.0/24", "10.9.0.1")
+    monkeypatch.setattr(networks, "find", lambda _name: found)
+    provider = NetworkProvider()
+    assert provider.diff("x-site", provider.read("x-site", properties).outs, properties).changes
+
+
+def test_a_leftover_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch):
+    foreign = {"name": "x-site", "labels": {}, "subnets": [{"subnet": "10.0.0.0/24", "gateway": "10.0.0.1"}]}
+    monkeypatch.setattr(networks, "inspect", lambda _kind, _name: foreign)
+    with pytest.raises(LabError, match="does not belong to the deployment 'x'"):
+        networks.ensure(networks.Network("x-site", "x", "10.0.0.0/24", "10.0.0.1"))
+
+
+@pytest.mark.parametrize("provider", [NetworkProvider(), DiskProvider(), NodeProvider()])
+def test_what_is_pickled_into_the_state_is_a_name_and_nothing_else(provider: object):
+    pickled = dill.dumps(provider)
+    assert len(pickled) < 200
+    # Our own bytes of a line before.
+    assert type(dill.loads(pickled)) is type(provider)  # noqa: S301
