@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hapacs_node import log
-from hapacs_node.catalog import heartbeats
-from hapacs_node.catalog.database import Database
 from hapacs_node.errors import NodeError
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Health as HealthSettings
@@ -54,12 +52,6 @@ def try_once(probe: Callable[[], str]) -> Check:
         ok, detail = False, " ".join(str(error).split())
     now = time.monotonic()
     return Check(ok, detail, now - began, now)
-
-
-def probe_database(database: Database, node: str, service: str, timeout_s: float) -> str:
-    """Prove that the leader takes a write, replicated as every store is."""
-    database.run(lambda connection: heartbeats.beat(connection, node, service), deadline_s=timeout_s)
-    return "the leader takes writes"
 
 
 @dataclass

@@ -4,8 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 from uuid import UUID
 
-from hapacs_node.catalog import index, objects
-from hapacs_node.catalog.database import Database
+from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.errors import CasConflictError, CasError, CasMissingError, DasCorruptError, DasError, DasMissingError
 from hapacs_node.storage import derived, names
@@ -50,14 +49,14 @@ class Lookup:
     ----------
     node : str
         This node's name: DAS copies are looked for here only.
-    das, cas, database
+    das, cas, catalog
         The places to look in.
     """
 
     node: str
     das: Das
     cas: Cas
-    database: Database
+    catalog: Catalog
 
     def by_digest(self, digest: str) -> dict[str, object]:
         """Report on all attachments that have these bytes.
@@ -74,8 +73,8 @@ class Lookup:
             catalog and the archive copy is whole. A missing DAS copy is no loss, it heals when read.
         """
         names.checked_digest(digest)
-        rows = self.database.run(lambda connection: objects.by_digest(connection, digest))
-        acknowledged = self.database.run(lambda connection: index.acknowledged(connection, [row.uuid for row in rows]))
+        rows = self.catalog.by_digest(digest)
+        acknowledged = self.catalog.acknowledged([row.uuid for row in rows])
         das = self._das(rows[0]) if rows else Copy("missing")
         cas = self._cas(rows[0]) if rows else Copy("missing")
         return {
@@ -100,7 +99,7 @@ class Lookup:
         list of dict
             One per attachment: ``{"instance", "uuid", "type", "ok", ...}`` and what `by_digest` reports.
         """
-        found = self.database.run(lambda connection: index.instances(connection, name))
+        found = self.catalog.instances(name)
         reports = []
         for public_id, attachments in sorted(found.items()):
             for attachment in attachments:
@@ -111,7 +110,7 @@ class Lookup:
         return reports
 
     def _attachment(self, uuid: UUID) -> dict[str, object]:
-        row = self.database.run(lambda connection: objects.find(connection, uuid))
+        row = self.catalog.find(uuid)
         if row is None:
             return {"ok": False, "node": self.node, "digest": None, "catalog": []}
         return self.by_digest(row.digest)

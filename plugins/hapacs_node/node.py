@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
+from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
-from hapacs_node.health import Health, Service, probe_database
+from hapacs_node.health import Health, Service
 from hapacs_node.lookup import Lookup
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Settings
@@ -43,19 +44,18 @@ class Node:
         """
         metrics = Metrics()
         database = Database(settings.database, metrics, application=f"hapacs-{service}@{settings.node}")
+        catalog = Catalog(database)
         das = Das(settings.das, metrics)
         cas = Cas(archive.connect(settings.cas, metrics), settings.cas.deadline_s, metrics)
         archivers = ThreadPoolExecutor(settings.cas.parallel, thread_name_prefix="archive")
-        storage = StorageArea(settings.node, das, cas, database, settings.outbox, archivers, metrics)
+        storage = StorageArea(settings.node, das, cas, catalog, settings.outbox, archivers, metrics)
         probes: dict[str, Callable[[], str]] = {
-            "database": partial(
-                probe_database, database, settings.node, service, settings.database.statement_timeout_s
-            ),
+            "database": partial(catalog.beat, settings.node, service),
             "das": das.probe,
             "cas": cas.probe,
         }
         health = Health(settings.node, service, probes, settings.health, metrics)
-        return cls(settings, metrics, database, das, cas, storage, health, Lookup(settings.node, das, cas, database))
+        return cls(settings, metrics, database, das, cas, storage, health, Lookup(settings.node, das, cas, catalog))
 
     def start(self) -> None:
         """Begin to probe."""

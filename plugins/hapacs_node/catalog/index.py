@@ -3,6 +3,7 @@
 An object counts as acknowledged when one of them refers to it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -92,7 +93,7 @@ def instances(connection: Connection, name: str) -> dict[str, list[Attachment]]:
     return found
 
 
-def acknowledged(connection: Connection, uuids: list[UUID]) -> set[UUID]:
+def acknowledged(connection: Connection, uuids: Sequence[UUID]) -> set[UUID]:
     """Tell which of the attachments the index refers to."""
     return {UUID(row[0]) for row in connection.execute(_ACKNOWLEDGED, {"uuids": [str(uuid) for uuid in uuids]})}
 

@@ -23,7 +23,7 @@ class StoredObject:
     size : int
         Bytes.
     type : int
-        Orthanc's content type (1 is a DICOM file).
+        Orthanc's content type: 1 is a DICOM file, 0 anything that a plugin or user attached.
     store, key : str
         The archive store and the object in it.
     offset, length : int

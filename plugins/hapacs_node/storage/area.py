@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from hapacs_node import log
-from hapacs_node.catalog import objects
-from hapacs_node.catalog.database import Database
+from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.errors import (
@@ -43,7 +42,7 @@ class StorageArea:
     ----------
     node : str
         This node's name, for the catalog.
-    das, cas, database
+    das, cas, catalog
         The three places that an image is kept in.
     outbox : tuple of str
         What is to be done with every DICOM file once it is stored.
@@ -56,7 +55,7 @@ class StorageArea:
     node: str
     das: Das
     cas: Cas
-    database: Database
+    catalog: Catalog
     outbox: tuple[str, ...]
     archivers: ThreadPoolExecutor
     metrics: Metrics
@@ -90,9 +89,7 @@ class StorageArea:
             key = self._keep(digest, content)
             row = StoredObject(uuid, digest, len(content), content_type, STORE, key, 0, len(content), self.node)
             with self.metrics.step("catalog_add"):
-                self.database.run(
-                    lambda connection: objects.add(connection, row, self.outbox if content_type == DICOM else ())
-                )
+                self.catalog.add(row, self.outbox if content_type == DICOM else ())
             self.metrics.bytes.labels("stored").inc(len(content))
             took = f"{time.monotonic() - began:.3f}"
             _LOG.debug(log.line("stored", uuid=uuid, digest=digest, size=len(content), type=content_type, took_s=took))
@@ -120,7 +117,7 @@ class StorageArea:
                 self.das.remove_derived(uuid)
                 return
             with self.metrics.step("catalog_tombstone"):
-                known = self.database.run(lambda connection: objects.tombstone(connection, uuid, self.node))
+                known = self.catalog.tombstone(uuid, self.node)
             if not known:
                 raise CatalogError(f"attachment {uuid} is to be removed but not in the catalog")
             self.metrics.tombstones.inc()
@@ -150,7 +147,7 @@ class StorageArea:
 
     def _find(self, uuid: UUID) -> StoredObject:
         with self.metrics.step("catalog_find"):
-            row = self.database.run(lambda connection: objects.find(connection, uuid))
+            row = self.catalog.find(uuid)
         if row is None:
             raise CatalogError(f"attachment {uuid} is not in the catalog")
         return row
@@ -200,7 +197,7 @@ class StorageArea:
         except DasError as error:
             reason = type(error).__name__
         with self.metrics.step("derived_rebuild"):
-            content = derived.rebuild(self.database, uuid, lambda parent: self._read_object(self._find(parent)))
+            content = derived.rebuild(self.catalog, uuid, lambda parent: self._read_object(self._find(parent)))
         self.metrics.derived_rebuilds.inc()
         _LOG.info(log.line("derived attachment rebuilt", uuid=uuid, reason=reason))
         self._keep_derived(uuid, content)

@@ -11,22 +11,22 @@ from collections.abc import Callable
 from uuid import UUID
 
 from hapacs_node.catalog import index
-from hapacs_node.catalog.database import Database
+from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.errors import CatalogError
 
 DICOM_AS_JSON = 2
 DICOM_UNTIL_PIXEL_DATA = 3
 TYPES = frozenset({DICOM_AS_JSON, DICOM_UNTIL_PIXEL_DATA})
-"""Everything else is archived, types defined by plugins and users too: nobody else could make it again."""
+"""Everything else is archived. What plugins and users attach comes as type 0: nobody else could make it again."""
 
 
-def rebuild(database: Database, uuid: UUID, read_parent: Callable[[UUID], bytes]) -> bytes:
+def rebuild(catalog: Catalog, uuid: UUID, read_parent: Callable[[UUID], bytes]) -> bytes:
     """Make a derived attachment again.
 
     Parameters
     ----------
-    database : Database
-        Holds Orthanc's index beside the catalog.
+    catalog : Catalog
+        Knows the parent.
     uuid : UUID
         The derived attachment.
     read_parent : callable
@@ -42,7 +42,7 @@ def rebuild(database: Database, uuid: UUID, read_parent: Callable[[UUID], bytes]
     CatalogError
         When the index doesn't know it, or it is of a kind that isn't made by cutting.
     """
-    found = database.run(lambda connection: index.with_parent(connection, uuid))
+    found = catalog.derived_from(uuid)
     if found is None:
         raise CatalogError(f"the derived attachment {uuid} is lost and has no parent in the index")
     wanted, parent = found

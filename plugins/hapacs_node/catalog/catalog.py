@@ -1,0 +1,61 @@
+"""Everything that is asked of the database, each as one bounded transaction that survives a moved leader."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from hapacs_node.catalog import heartbeats, index, objects
+from hapacs_node.catalog.database import Database
+from hapacs_node.catalog.index import Attachment
+from hapacs_node.catalog.objects import StoredObject
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The catalog and Orthanc's index, which share a database.
+
+    Every method raises CatalogUnavailableError when no leader answers before the deadline, and CatalogError when the
+    database refuses.
+
+    Parameters
+    ----------
+    database : Database
+        Connections to the leader.
+    """
+
+    database: Database
+
+    def add(self, row: StoredObject, outbox: Sequence[str]) -> None:
+        """Note an attachment and what is to be done with it, all or nothing; again is harmless."""
+        self.database.run(lambda connection: objects.add(connection, row, outbox))
+
+    def find(self, uuid: UUID) -> StoredObject | None:
+        """Look an attachment up, removed or not."""
+        return self.database.run(lambda connection: objects.find(connection, uuid))
+
+    def by_digest(self, digest: str) -> list[StoredObject]:
+        """List the attachments that have these bytes, the oldest first."""
+        return self.database.run(lambda connection: objects.by_digest(connection, digest))
+
+    def tombstone(self, uuid: UUID, node: str) -> bool:
+        """Mark an attachment as removed by a node; tell whether it is known."""
+        return self.database.run(lambda connection: objects.tombstone(connection, uuid, node))
+
+    def derived_from(self, uuid: UUID) -> tuple[Attachment, Attachment] | None:
+        """Find a derived attachment and the DICOM file that it was derived from."""
+        return self.database.run(lambda connection: index.with_parent(connection, uuid))
+
+    def instances(self, name: str) -> dict[str, list[Attachment]]:
+        """List the attachments of an instance by Orthanc identifier; `name` is one, or a SOP Instance UID."""
+        return self.database.run(lambda connection: index.instances(connection, name))
+
+    def acknowledged(self, uuids: Sequence[UUID]) -> set[UUID]:
+        """Tell which of the attachments the index refers to."""
+        return self.database.run(lambda connection: index.acknowledged(connection, uuids))
+
+    def beat(self, node: str, service: str) -> str:
+        """Prove that the leader takes a write, replicated as every store is: leave a sign of life."""
+        # The probe must be over before its last answer is too old.
+        deadline_s = self.database.settings.statement_timeout_s
+        self.database.run(lambda connection: heartbeats.beat(connection, node, service), deadline_s=deadline_s)
+        return "the leader takes writes"
