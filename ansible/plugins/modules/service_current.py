@@ -11,13 +11,16 @@ description:
     so that a run which was interrupted between writing a file and restarting is finished by the next one.
   - Before a restart the health check must pass, so that a cluster that lacks a member loses no second one. With
     C(throttle 1) on the task, nodes restart one after the other.
+  - When nothing has to be done the health is waited for all the same, so that what comes next finds the service at work.
 options:
   unit:
     description: Name of the unit, with its suffix.
     type: str
     required: true
   files:
-    description: Files and directories whose content the process reads when it starts. One that is missing is an error.
+    description: >-
+      Files and directories whose content the process reads when it starts. One that is missing is an error. The unit file
+      and its drop-ins always count; when they are younger the unit is restarted even with I(reload).
     type: list
     elements: str
     default: []
@@ -41,7 +44,7 @@ options:
     type: bool
     default: false
   enabled:
-    description: Whether the unit starts with the machine.
+    description: Whether the unit starts with the machine. A unit without an install section is left as it is.
     type: bool
     default: true
 author: hapacs
@@ -76,11 +79,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 PROPERTIES = (
     "ActiveState",
-    "ActiveEnterTimestamp",
+    "InactiveExitTimestamp",
     "StateChangeTimestamp",
     "NeedDaemonReload",
     "UnitFileState",
     "LoadState",
+    "FragmentPath",
+    "DropInPaths",
 )
 POLL_S = 0.5
 
@@ -116,21 +121,26 @@ def youngest(paths: list[str]) -> tuple[float, str]:
         if os.path.isdir(path):
             found += [os.path.join(top, name) for top, _, names in os.walk(path) for name in names]
         for name in found:
-            changed = os.stat(name).st_ctime
+            try:
+                changed = os.stat(name).st_ctime
+            except FileNotFoundError:
+                continue
             if changed > latest:
                 latest, where = changed, name
     return latest, where
 
 
-def decide(properties: dict[str, str], files: tuple[float, str], reload: bool) -> tuple[str, str]:
+def decide(
+    properties: dict[str, str], files: tuple[float, str], unit_files: tuple[float, str], reload: bool
+) -> tuple[str, str]:
     """Say what has to be done.
 
     Parameters
     ----------
     properties
         Of the unit, from ``systemctl show``.
-    files
-        What `youngest` returned.
+    files, unit_files
+        What `youngest` returned for the configuration and for the unit's own files.
     reload
         Whether the unit takes its configuration by a reload.
 
@@ -140,15 +150,19 @@ def decide(properties: dict[str, str], files: tuple[float, str], reload: bool) -
         The action (none, start, restart or reload) and its reason.
     """
     state = properties["ActiveState"]
-    if state not in {"active", "reloading", "refreshing"}:
+    # When it left rest, not when it became active: in between the process may have read its files already.
+    started = parse_timestamp(properties["InactiveExitTimestamp"])
+    if state not in {"active", "reloading", "refreshing"} or started is None:
         # Failed, or in a loop of failing starts: there is no health to keep.
         return "start", f"it is {state}"
-    since = parse_timestamp(properties["StateChangeTimestamp" if reload else "ActiveEnterTimestamp"])
-    if since is None:
-        return "start", f"it is {state}"
-    latest, where = files
-    if latest > since:
-        return ("reload" if reload else "restart"), f"{where} is younger than the process"
+    if properties["NeedDaemonReload"] == "yes":
+        return "restart", "its unit file changed"
+    # Compared as well: a reload of systemd for another unit takes the mark away from this one.
+    if unit_files[0] > started:
+        return "restart", f"{unit_files[1]} is younger than the process"
+    read = max(started, parse_timestamp(properties["StateChangeTimestamp"]) or started) if reload else started
+    if files[0] > read:
+        return ("reload" if reload else "restart"), f"{files[1]} is younger than the process"
     return "none", "it runs with its present configuration"
 
 
@@ -187,7 +201,7 @@ def show(unit: str) -> dict[str, str]:
 
 
 def apply(module: AnsibleModule, action: str) -> None:
-    """Start, restart or reload the unit and wait until it is healthy; end the module when it does not get there."""
+    """Do what was decided and wait until the unit is healthy; end the module when it does not get there."""
     unit, check, timeout_s = module.params["unit"], module.params["check"], module.params["timeout_s"]
     if action == "restart":
         before = check if module.params["before"] is None else module.params["before"]
@@ -197,12 +211,15 @@ def apply(module: AnsibleModule, action: str) -> None:
                 msg=f"{unit} has a new configuration but is not restarted: the cluster is not whole within {timeout_s} s "
                 f"({trouble}). Mend what the check names, then run this again."
             )
-    # A unit in a loop of failing starts counts as started already: `restart` starts it in either case.
-    code, output = run(["systemctl", "restart" if action == "start" else action, unit])
+    code, output = 0, ""
+    if action != "none":
+        # A unit in a loop of failing starts counts as started already: `restart` starts it in either case.
+        code, output = run(["systemctl", "restart" if action == "start" else action, unit])
     trouble = output if code else wait(check, timeout_s)
     if trouble:
         journal = run(["journalctl", "--unit", unit, "--no-pager", "--lines=25", "--output=cat"])[1]
-        module.fail_json(msg=f"{unit} is not healthy {timeout_s} s after its {action}: {trouble}", journal=journal)
+        when = "although it runs" if action == "none" else f"after its {action}"
+        module.fail_json(msg=f"{unit} is not healthy within {timeout_s} s {when}: {trouble}", journal=journal)
 
 
 def main() -> None:
@@ -230,23 +247,19 @@ def main() -> None:
         if module.check_mode:
             module.exit_json(changed=True, action="start", reason="the unit is not there yet")
         module.fail_json(msg=f"{unit} is {properties['LoadState']}; run the role's install and configure parts first.")
-    existing = [path for path in module.params["files"] if os.path.exists(path)]
-    action, reason = decide(properties, youngest(existing), module.params["reload"])
-    enable = enabled and properties["UnitFileState"] == "disabled"
-    reread = properties["NeedDaemonReload"] == "yes"
-    if reread and action in {"none", "reload"}:
-        action, reason = "restart", "its unit file changed"
-    result = {"changed": action != "none" or enable, "action": action, "reason": reason}
-    if module.check_mode or not result["changed"]:
+    unit_files = [path for path in (properties["FragmentPath"], *properties["DropInPaths"].split()) if path]
+    action, reason = decide(properties, youngest(module.params["files"]), youngest(unit_files), module.params["reload"])
+    switch = {(True, "disabled"): "enable", (False, "enabled"): "disable"}.get((enabled, properties["UnitFileState"]))
+    result = {"changed": action != "none" or switch is not None, "action": action, "reason": reason}
+    if module.check_mode:
         module.exit_json(**result)
-    if reread:
+    if properties["NeedDaemonReload"] == "yes":
         run(["systemctl", "daemon-reload"])
-    if enable:
-        code, output = run(["systemctl", "enable", unit])
+    if switch:
+        code, output = run(["systemctl", switch, unit])
         if code:
-            module.fail_json(msg=f"{unit} can't be enabled: {output}")
-    if action != "none":
-        apply(module, action)
+            module.fail_json(msg=f"{unit}: systemctl {switch} failed: {output}")
+    apply(module, action)
     module.exit_json(**result)
 
 
