@@ -133,6 +133,21 @@ class Authority:
         """Return the authority's own certificate."""
         return x509.load_pem_x509_certificate(self.certificate_file.read_bytes())
 
+    def check_lifetime(self, least: timedelta) -> None:
+        """Make sure that what is signed now can hold for as long as it is meant to.
+
+        Raises
+        ------
+        HapacsError
+            When the authority itself ends within `least`.
+        """
+        ends = self.certificate().not_valid_after_utc
+        if ends < datetime.now(UTC) + least:
+            raise HapacsError(
+                f"The authority {self.name} ends on {ends:%Y-%m-%d}, before what it would sign.",
+                "Replace it in a maintenance window: see the README of the role pki.",
+            )
+
     def sign(self, request_pem: bytes, subject: Subject, lifetime: timedelta) -> bytes:
         """Sign a request.
 

@@ -1,23 +1,23 @@
 """Ansible action: the deployment's authorities and the controller's own certificates; all of it on the controller.
 
-    authorities:
-      directory: <state>/pki
-      passphrase: <secret>
-      controller: hapacs-controller
-      controller_authorities: [pacs, edge]     # gives <directory>/controller-<authority>.crt and .key
-      lifetime_s: 34300800
-      renew_before_s: 2592000
+authorities:
+directory: <state>/pki
+passphrase: <secret>
+controller: hapacs-controller
+controller_authorities: [pacs, edge]     # gives <directory>/controller-<authority>.crt and .key
+lifetime_s: 34300800
+renew_before_s: 2592000
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 
+from ansible.plugins.action import ActionBase
 from hapacs.errors import HapacsError
 from hapacs.pki import AUTHORITIES, Authority, Subject
 
@@ -44,9 +44,7 @@ class ActionModule(ActionBase):
                     continue
                 if authority.ensure():
                     made.append(name)
-                ends = authority.certificate().not_valid_after_utc
-                if ends - 2 * renew_before < datetime.now(UTC):
-                    raise HapacsError(f"The authority {name} ends on {ends:%Y-%m-%d}.", "See docs/operations/certificates.md.")
+                authority.check_lifetime(lifetime)
                 if name in arguments["controller_authorities"] and not self._task.check_mode:
                     own = directory / f"controller-{name}"
                     if authority.issue(own, subject, lifetime, renew_before):

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 
+from ansible.plugins.action import ActionBase
 from hapacs.errors import HapacsError
 from hapacs.pki import Authority, Subject
 

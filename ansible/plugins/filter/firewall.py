@@ -18,8 +18,8 @@ def firewall_rules(
     Parameters
     ----------
     table
-        Rows with ``to`` (the group whose nodes are reached), ``ports`` (TCP) or ``protocol`` (such as vrrp), and ``from``
-        (names of groups, of `networks`, or ``any``).
+        Rows with ``to`` (the group whose nodes are reached), ``ports`` (TCP) or ``protocol`` (such as vrrp), and
+        ``from`` (names of groups or of `networks`).
     groups
         Those that the node is in; ``all`` is always meant too.
     members

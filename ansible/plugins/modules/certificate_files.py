@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: certificate_files
 short_description: Make keys and requests on a node, then put the signed certificates in place
 description:
-  - Called by the C(certificates) action plugin, once to ask and once to install. A private key is made here and stays here.
+  - Called by the C(certificates) action plugin, once to ask and once to install. A private key is made here and stays.
 options:
   authority:
     description: Name of the authority; its certificate is kept beside each certificate as C(ca-<authority>.crt).
@@ -52,9 +52,10 @@ import grp
 import os
 import pwd
 import tempfile
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -110,7 +111,7 @@ def stale(item: dict, authority: x509.Certificate, renew_before: timedelta) -> s
         return "it is broken or of another authority"
     if present.public_key() != key.public_key():
         return "it does not belong to its key"
-    if present.not_valid_after_utc - renew_before <= datetime.now(timezone.utc):
+    if present.not_valid_after_utc - renew_before <= datetime.now(UTC):
         return f"it ends on {present.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
     common_names = [name.value for name in present.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     usages = {USAGES[usage] for usage in item.get("usages", ["server", "client"])}
@@ -129,13 +130,21 @@ def request(item: dict) -> str:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    put(item["path"] + ".key.new", private, 0, 0, 0o600)
+    put(item["path"] + ".key.new", private, Rights(0, 0, 0o600))
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, item["common_name"])])
     made = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     return made.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def put(path: str, content: bytes, uid: int, gid: int, mode: int) -> None:
+class Rights(NamedTuple):
+    """Owner, group and mode of a file."""
+
+    uid: int
+    gid: int
+    mode: int
+
+
+def put(path: str, content: bytes, rights: Rights) -> None:
     """Write a file whole, with its owner and mode set before it has its name."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -143,8 +152,8 @@ def put(path: str, content: bytes, uid: int, gid: int, mode: int) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-            os.fchown(file.fileno(), uid, gid)
-            os.fchmod(file.fileno(), mode)
+            os.fchown(file.fileno(), rights.uid, rights.gid)
+            os.fchmod(file.fileno(), rights.mode)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(target)
@@ -153,16 +162,16 @@ def put(path: str, content: bytes, uid: int, gid: int, mode: int) -> None:
         raise
 
 
-def keep(path: str, content: bytes, uid: int, gid: int, mode: int, check_mode: bool) -> bool:
+def keep(path: str, content: bytes, rights: Rights, check_mode: bool) -> bool:
     """Write a file when its content, owner or mode is not as asked; return whether it was not."""
     target = Path(path)
     if target.exists():
         status = target.stat()
-        as_asked = (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (uid, gid, mode)
+        as_asked = (status.st_uid, status.st_gid, status.st_mode & 0o7777) == rights
         if as_asked and target.read_bytes() == content:
             return False
     if not check_mode:
-        put(path, content, uid, gid, mode)
+        put(path, content, rights)
     return True
 
 
@@ -170,18 +179,19 @@ def install(item: dict, certificate: str | None, module: AnsibleModule) -> bool:
     """Put one item's files in place; return whether anything changed."""
     path, check_mode = item["path"], module.check_mode
     uid, gid = pwd.getpwnam(item["owner"]).pw_uid, grp.getgrnam(item["group"]).gr_gid
+    secret, public = Rights(uid, gid, 0o640), Rights(uid, gid, 0o644)
     if certificate is not None:
         # Key first: when this is cut short here, the next run sees that the two do not belong together.
         Path(path + ".key.new").replace(path + ".key")
-        put(path + ".crt", certificate.encode(), uid, gid, 0o644)
+        put(path + ".crt", certificate.encode(), public)
     changed = certificate is not None
-    private, public = Path(path + ".key").read_bytes(), Path(path + ".crt").read_bytes()
-    changed |= keep(path + ".key", private, uid, gid, 0o640, check_mode)
-    changed |= keep(path + ".crt", public, uid, gid, 0o644, check_mode)
+    key, signed = Path(path + ".key").read_bytes(), Path(path + ".crt").read_bytes()
+    changed |= keep(path + ".key", key, secret, check_mode)
+    changed |= keep(path + ".crt", signed, public, check_mode)
     if item.get("combined"):
-        changed |= keep(path + ".pem", public + private, uid, gid, 0o640, check_mode)
+        changed |= keep(path + ".pem", signed + key, secret, check_mode)
     authority_file = str(Path(path).parent / f"ca-{module.params['authority']}.crt")
-    changed |= keep(authority_file, module.params["authority_pem"].encode(), 0, gid, 0o644, check_mode)
+    changed |= keep(authority_file, module.params["authority_pem"].encode(), Rights(0, gid, 0o644), check_mode)
     return changed
 
 
@@ -210,9 +220,10 @@ def main() -> None:
         if module.check_mode:
             module.exit_json(changed=bool(wanted), requests={path: {"why": why} for path, why in reasons.items()})
         asked = {item["path"]: {"why": reasons[item["path"]], "pem": request(item)} for item in wanted}
-        changed = any([install(item, None, module) for item in items if item["path"] not in reasons])
-        module.exit_json(changed=changed, requests=asked)
-    module.exit_json(changed=any([install(item, signed[item["path"]], module) for item in items]), requests={})
+        changed = [install(item, None, module) for item in items if item["path"] not in reasons]
+        module.exit_json(changed=any(changed), requests=asked)
+    changed = [install(item, signed[item["path"]], module) for item in items]
+    module.exit_json(changed=any(changed), requests={})
 
 
 if __name__ == "__main__":

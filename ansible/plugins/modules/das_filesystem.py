@@ -41,14 +41,17 @@ import json
 
 from ansible.module_utils.basic import AnsibleModule
 
+NOTHING_FOUND = 2
+"""Exit code of blkid for a device without any signature."""
+
 
 def signature(module: AnsibleModule, device: str) -> dict[str, str]:
     """Return what libblkid finds on a device, read from the device and not from its cache; empty for a blank one."""
     code, output, error = module.run_command(["blkid", "--probe", "--output", "export", device])
-    if code == 2 and not error:
+    if code == NOTHING_FOUND and not error:
         return {}
     if code:
-        module.fail_json(msg=f"{device} can't be read: {error.strip() or 'ambiguous signatures'}. Check the disk and its cable.")
+        module.fail_json(msg=f"{device} can't be read: {error.strip() or 'it has signatures of several kinds'}.")
     return dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
 
 
@@ -81,8 +84,8 @@ def main() -> None:
     if ours and len(ours) < len(devices):
         blank = ", ".join(device for device in devices if device not in ours)
         module.fail_json(
-            msg=f"{blank} is empty while {', '.join(ours)} holds online copies. Nothing was changed. A replaced disk is "
-            f"added to the mirror with `btrfs replace`; see docs/operations/das.md."
+            msg=f"{blank} is empty while {', '.join(ours)} holds online copies. Nothing was changed. A new disk "
+            "takes the place of a lost one by `btrfs replace`, see the README of the role das."
         )
     if ours:
         module.exit_json(changed=False, uuid=next(iter(ours.values())))

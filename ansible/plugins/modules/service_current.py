@@ -7,11 +7,11 @@ DOCUMENTATION = r"""
 module: service_current
 short_description: Run a systemd unit with its present configuration, and wait for its health
 description:
-  - Starts the unit when it does not run. Restarts (or reloads) it when one of I(files) is younger than the running process,
-    so that a run which was interrupted between writing a file and restarting is finished by the next one.
+  - Starts the unit when it does not run. Restarts (or reloads) it when one of I(files) is younger than the running
+    process, so that a run which was interrupted between writing a file and restarting is finished by the next one.
   - Before a restart the health check must pass, so that a cluster that lacks a member loses no second one. With
     C(throttle 1) on the task, nodes restart one after the other.
-  - When nothing has to be done the health is waited for all the same, so that what comes next finds the service at work.
+  - When nothing has to be done the health is waited for all the same, so that what comes next finds it at work.
 options:
   unit:
     description: Name of the unit, with its suffix.
@@ -19,8 +19,8 @@ options:
     required: true
   files:
     description: >-
-      Files and directories whose content the process reads when it starts. One that is missing is an error. The unit file
-      and its drop-ins always count; when they are younger the unit is restarted even with I(reload).
+      Files and directories whose content the process reads when it starts. One that is missing is an error. The unit
+      file and its drop-ins always count; when they are younger the unit is restarted even with I(reload).
     type: list
     elements: str
     default: []
@@ -31,8 +31,8 @@ options:
     default: []
   before:
     description: >-
-      Command that must succeed before a restart; by default I(check). For a member of a quorum, one that asks whether the
-      others are healthy, so that a member which is broken itself can be restarted with a mended configuration.
+      Command that must succeed before a restart; by default I(check). For a member of a quorum, one that asks whether
+      the others are healthy, so that a member which is broken itself can be restarted with a mended configuration.
     type: list
     elements: str
   timeout_s:
@@ -73,7 +73,8 @@ reason:
 import os
 import subprocess
 import time
-from datetime import datetime, timezone
+from datetime import datetime
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -103,11 +104,10 @@ def parse_timestamp(text: str) -> float | None:
     float or None
         Seconds since the epoch.
     """
-    parts = text.split()
-    if len(parts) != 4:
+    if text in {"", "n/a"}:
         return None
-    fraction = "%Y-%m-%d %H:%M:%S.%f" if "." in parts[2] else "%Y-%m-%d %H:%M:%S"
-    return datetime.strptime(f"{parts[1]} {parts[2]}", fraction).replace(tzinfo=timezone.utc).timestamp()
+    _, date, clock, _ = text.split()
+    return datetime.fromisoformat(f"{date}T{clock}+00:00").timestamp()
 
 
 def youngest(paths: list[str]) -> tuple[float, str]:
@@ -118,11 +118,11 @@ def youngest(paths: list[str]) -> tuple[float, str]:
     latest, where = 0.0, ""
     for path in paths:
         found = [path]
-        if os.path.isdir(path):
-            found += [os.path.join(top, name) for top, _, names in os.walk(path) for name in names]
+        if Path(path).is_dir():
+            found += [f"{top}/{name}" for top, _, names in os.walk(path) for name in names]
         for name in found:
             try:
-                changed = os.stat(name).st_ctime
+                changed = Path(name).stat().st_ctime
             except FileNotFoundError:
                 continue
             if changed > latest:
@@ -208,8 +208,8 @@ def apply(module: AnsibleModule, action: str) -> None:
         trouble = wait(before, timeout_s)
         if trouble:
             module.fail_json(
-                msg=f"{unit} has a new configuration but is not restarted: the cluster is not whole within {timeout_s} s "
-                f"({trouble}). Mend what the check names, then run this again."
+                msg=f"{unit} has a new configuration but is not restarted: the cluster is not whole within "
+                f"{timeout_s} s ({trouble}). Mend what the check names, then run this again."
             )
     code, output = 0, ""
     if action != "none":
@@ -237,7 +237,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     unit, enabled = module.params["unit"], module.params["enabled"]
-    missing = [path for path in module.params["files"] if not os.path.exists(path)]
+    missing = [path for path in module.params["files"] if not Path(path).exists()]
     if missing and not module.check_mode:
         module.fail_json(
             msg=f"{unit}: its files {', '.join(missing)} are missing; run the role's configure part first."
