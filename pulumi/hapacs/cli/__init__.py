@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from hapacs.cli import environment, lifecycle, status
+from hapacs.cli import environment, lifecycle, status, verify
 from hapacs.cli.output import ExitCode, errors, print_error
 from hapacs.errors import HapacsError
 
@@ -27,6 +27,7 @@ app.command("init")(lifecycle.init)
 app.command("plan")(lifecycle.plan)
 app.command("up")(lifecycle.up)
 app.command("status")(status.status)
+app.command("verify")(verify.verify)
 app.command("down")(lifecycle.down)
 app.command("env")(environment.env)
 

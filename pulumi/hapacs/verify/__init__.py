@@ -1,0 +1,175 @@
+"""Proves that a deployment works: everything healthy, real files in and out by every door, and shut doors shut."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from hapacs.errors import HapacsError
+from hapacs.verify.report import Check, CheckFailedError, OnCheck, Report
+
+if TYPE_CHECKING:
+    from hapacs.deployment import Deployment
+    from hapacs.verify.passage import Passage
+    from hapacs.verify.site import Site
+
+__all__ = ["Check", "Report", "names", "run"]
+
+
+class Evidence:
+    """What the checks of one site look at; each thing is gathered when the first check needs it, and once.
+
+    Parameters
+    ----------
+    site
+        The site under verification.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self._failed: HapacsError | None = None
+
+    @cached_property
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """What each node says of itself."""
+        from hapacs.verify import services  # noqa: PLC0415 - what is slow to import waits until it is needed
+
+        return services.collect(self.site)
+
+    @property
+    def passage(self) -> Passage:
+        """What became of the real files."""
+        if self._failed is not None:
+            raise CheckFailedError(f"no file could be stored: {self._failed.message}")
+        try:
+            return self._passage
+        except HapacsError as error:
+            self._failed = error
+            raise
+
+    @cached_property
+    def _passage(self) -> Passage:
+        from hapacs.verify import passage  # noqa: PLC0415
+
+        return passage.run(self.site)
+
+    def facts_after_storing(self) -> dict[str, dict[str, Any]]:
+        """Return what the nodes say once something was stored: only then a balancer has to have chosen a writer."""
+        _ = self.passage
+        self.__dict__.pop("facts", None)
+        return self.facts
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A check that can be run.
+
+    Attributes
+    ----------
+    look
+        Where to look when it fails.
+    """
+
+    name: str
+    look: str
+    function: Callable[[Evidence], str]
+
+
+def _entries() -> tuple[Entry, ...]:
+    from hapacs.verify import archive, closed, retrieving, services, storing  # noqa: PLC0415
+
+    orthanc = (
+        "`journalctl -u orthanc-store` and `-u orthanc-query` on the nodes, HAProxy's log on the node with the address"
+    )
+    web = "`journalctl -u haproxy` on the node with the address, `journalctl -u orthanc-query` on the nodes"
+    cas = "`journalctl -u seaweedfs-s3` and `/opt/hapacs/venv/bin/hapacs-node` on the nodes"
+    doors = "ansible/playbooks/group_vars/all/firewall.yml, and the role that configures that port"
+    return (
+        Entry("services", "the units named, and `hapacs status`", lambda e: services.check_services(e.site, e.facts)),
+        Entry("etcd-quorum", "`journalctl -u etcd` on the nodes", lambda e: services.check_etcd(e.site, e.facts)),
+        Entry("database", "`patronictl list` on a node", lambda e: services.check_database(e.site, e.facts)),
+        Entry("virtual-address", "keepalived's log", lambda e: services.check_virtual_address(e.site, e.facts)),
+        Entry("c-echo", orthanc, lambda e: storing.check_echo(e.site)),
+        Entry("c-store", orthanc, lambda e: storing.check_store(e.passage)),
+        Entry(
+            "one-writer",
+            "`show table store_dicom` at /run/haproxy/admin.sock of each node",
+            lambda e: services.check_writer(e.site, e.facts_after_storing()),
+        ),
+        Entry("same-through-each-node", orthanc, lambda e: storing.check_nodes(e.site, e.passage)),
+        Entry("pixel-data", orthanc, lambda e: storing.check_pixels(e.passage)),
+        Entry("catalog-and-das", cas, lambda e: storing.check_copies(e.passage)),
+        Entry("cas-objects", cas, lambda e: archive.check_objects(e.site, e.passage)),
+        Entry("cas-deletion-refused", cas, lambda e: archive.check_deletion(e.site, e.passage)),
+        Entry("c-find", orthanc, lambda e: retrieving.check_find(e.site, e.passage)),
+        Entry("c-get", orthanc, lambda e: retrieving.check_get(e.site, e.passage)),
+        Entry("c-move", orthanc, lambda e: retrieving.check_move(e.site, e.passage)),
+        Entry("stow-rs", web, lambda e: retrieving.check_stow(e.site, e.passage)),
+        Entry("qido-rs", web, lambda e: retrieving.check_qido(e.site, e.passage)),
+        Entry("wado-rs-instance", web, lambda e: retrieving.check_wado(e.site, e.passage)),
+        Entry("wado-rs-frames", web, lambda e: retrieving.check_frames(e.site, e.passage)),
+        Entry("wado-rs-rendered", web, lambda e: retrieving.check_rendered(e.site, e.passage)),
+        Entry("callers-refused", web, lambda e: storing.check_callers(e.site)),
+        Entry("dicomweb-login", web, lambda e: closed.check_web_login(e.site)),
+        Entry("dicom-tls", web, lambda e: closed.check_dicom_tls(e.site)),
+        Entry("inner-ports-shut", doors, lambda e: closed.check_doors(e.site, e.facts)),
+    )
+
+
+def names() -> list[str]:
+    """Return the names of all checks, in their order."""
+    return [entry.name for entry in _entries()]
+
+
+def run(deployment: Deployment, on_check: OnCheck = lambda _: None, only: Sequence[str] = ()) -> Report:
+    """Verify a deployment that is up.
+
+    Parameters
+    ----------
+    on_check
+        Called with each check when it is done.
+    only
+        Names of the checks wanted; all of them when empty.
+
+    Returns
+    -------
+    Report
+        A check that could not be run is not good, and says why.
+
+    Raises
+    ------
+    HapacsError
+        When the deployment is not up, or there is no check of that name.
+    """
+    from hapacs.verify.site import sites  # noqa: PLC0415
+
+    entries = _entries()
+    known = [entry.name for entry in entries]
+    if unknown := [name for name in only if name not in known]:
+        raise HapacsError(f"There is no check {', '.join(unknown)}.", f"There are: {', '.join(known)}.")
+    checks: list[Check] = []
+    found = sites(deployment)
+    for site in found:
+        evidence = Evidence(site)
+        for entry in entries:
+            if only and entry.name not in only:
+                continue
+            name = entry.name if len(found) == 1 else f"{site.name}: {entry.name}"
+            checks.append(_run(entry, name, evidence))
+            on_check(checks[-1])
+    return Report(tuple(checks))
+
+
+def _run(entry: Entry, name: str, evidence: Evidence) -> Check:
+    begun = time.monotonic()
+    try:
+        detail, ok = entry.function(evidence), True
+    except HapacsError as error:
+        detail, ok = f"{error.message} Look at {entry.look}.", False
+    # Whatever went wrong with one check, the others tell more about it; none is left out of the report.
+    except Exception as error:  # noqa: BLE001
+        detail, ok = f"{type(error).__name__}: {error}. Look at {entry.look}.", False
+    return Check(name, ok, detail, round(time.monotonic() - begun, 1))

@@ -1,0 +1,127 @@
+"""Checks of the archive (CAS), by S3 itself and without the storage plugin."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+
+from hapacs.verify.passage import Kept, Passage
+from hapacs.verify.report import CheckFailedError, require
+from hapacs.verify.site import BUCKET, Site
+
+_WORKERS = 6
+_REFUSED = {"AccessDenied", "MethodNotAllowed"}
+
+
+def check_objects(site: Site, passage: Passage) -> str:
+    """Each object is in the archive under lock, and its bytes are what its digest says."""
+    gateways = [node.name for node in site.members("cas")]
+
+    def look(numbered: tuple[int, Kept]) -> str:
+        number, kept = numbered
+        node = gateways[number % len(gateways)]
+        return _object_problem(site.s3(node, "node"), kept, site.contract["policy"]["retention_mode"])
+
+    recorded = _recorded(passage)
+    _warm(site, gateways)
+    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+        problems = [problem for problem in pool.map(look, enumerate(recorded)) if problem]
+    require(problems)
+    size = sum(len(kept.content) for kept in recorded)
+    return (
+        f"{len(recorded)} objects ({size / 1e6:.1f} MB) under lock; SHA-256 computed anew from {len(gateways)} gateways"
+    )
+
+
+def check_deletion(site: Site, passage: Passage) -> str:
+    """Nobody deletes an object: not the nodes, not the administrator, not past the retention."""
+    gateways = [node.name for node in site.members("cas")]
+
+    def attempt(numbered: tuple[int, Kept]) -> list[str]:
+        number, kept = numbered
+        node = gateways[number % len(gateways)]
+        return _deletion_problems(site.s3(node, "node"), site.s3(node, "admin"), kept)
+
+    recorded = _recorded(passage)
+    _warm(site, gateways)
+    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+        problems = [problem for problems in pool.map(attempt, enumerate(recorded)) for problem in problems]
+    require(problems)
+    return f"deleting {len(recorded)} objects was refused to the nodes' identity and to the administrator's"
+
+
+def _recorded(passage: Passage) -> list[Kept]:
+    recorded = list({kept.digest: kept for kept in passage.kept if _row(kept) is not None}.values())
+    if not recorded:
+        raise CheckFailedError("the catalog has no object of this run, so none can be looked at in the archive")
+    return recorded
+
+
+def _row(kept: Kept) -> dict[str, Any] | None:
+    rows = kept.record["catalog"] if kept.record else []
+    return rows[0] if rows else None
+
+
+def _warm(site: Site, gateways: list[str]) -> None:
+    """Make the clients before threads ask for them: boto3 loads its models then, which is not thread-safe."""
+    for node in gateways:
+        site.s3(node, "node")
+        site.s3(node, "admin")
+
+
+def _object_problem(client: Any, kept: Kept, mode: str) -> str:
+    row = _row(kept)
+    if row is None:
+        return f"{kept.sample.name}: no row of the catalog says where it is"
+    key = row["key"]
+    try:
+        content = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        retention = client.get_object_retention(Bucket=BUCKET, Key=key)["Retention"]
+    except (ClientError, BotoCoreError) as error:
+        return f"{kept.sample.name} ({key}): {error}"
+    part = content[row["offset"] : row["offset"] + row["length"]]
+    if hashlib.sha256(part).hexdigest() != kept.digest:
+        return f"{kept.sample.name}: the object {key} has another digest"
+    if retention["Mode"] != mode:
+        return f"{kept.sample.name}: the object {key} has retention {retention['Mode']} instead of {mode}"
+    if retention["RetainUntilDate"] <= datetime.now(UTC):
+        return f"{kept.sample.name}: the lock of {key} ended at {retention['RetainUntilDate']:%Y-%m-%d %H:%M}"
+    return ""
+
+
+def _deletion_problems(node: Any, admin: Any, kept: Kept) -> list[str]:
+    row = _row(kept)
+    key = row["key"] if row else ""
+    problems = []
+    try:
+        version = admin.head_object(Bucket=BUCKET, Key=key).get("VersionId")
+    except (ClientError, BotoCoreError) as error:
+        return [f"{kept.sample.name} ({key}) can't be looked at: {error}"]
+    if not version:
+        problems.append(f"{key} has no version: the bucket is not versioned, so it has no lock")
+    attempts: list[tuple[str, Callable[[], object]]] = [
+        ("the nodes' identity", lambda: node.delete_object(Bucket=BUCKET, Key=key)),
+        (
+            "the administrator, with its version and past the retention",
+            lambda: admin.delete_object(
+                Bucket=BUCKET, Key=key, VersionId=version or "null", BypassGovernanceRetention=True
+            ),
+        ),
+    ]
+    for who, delete in attempts:
+        try:
+            delete()
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code not in _REFUSED:
+                problems.append(f"deleting {key} by {who} ended with {code} instead of a refusal")
+        except BotoCoreError as error:
+            problems.append(f"deleting {key} by {who} was not answered: {error}")
+        else:
+            problems.append(f"{key} was deleted by {who}")
+    return problems

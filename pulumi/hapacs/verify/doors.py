@@ -1,0 +1,163 @@
+"""Knocks at ports without what opens them; runs on the controller, and is sent to nodes to run there.
+
+Takes a JSON list of doors, each ``{"address", "port", "kind"}``, and prints a JSON list with a ``problem`` for each,
+empty when the door stays shut. It imports only the standard library and needs no root, since it has to be a stranger.
+
+Kinds
+-----
+tls
+    Wants a certificate of the client: nothing is served in the clear, and nothing by TLS without one.
+web
+    HTTPS that wants a login or a signature: nothing in the clear, and 401 or 403 by TLS.
+postgres
+    No session in the clear, and a password exchange (SCRAM) by TLS.
+closed
+    Must not be reached at all.
+"""
+
+import json
+import socket
+import ssl
+import struct
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+Door = dict[str, Any]
+TIMEOUT_S = 2
+# HTTP/2 without asking: the preface and an empty SETTINGS frame. A gRPC server that serves answers with its own.
+HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
+HTTP2_SETTINGS = b"\x04"
+PATHS = ("/", "/archive?list-type=2", "/system", "/cluster", "/dicom-web/studies", "/metrics", "/hapacs/health")
+REFUSED = {400, 401, 403, 404, 405, 426, 495, 496}
+ASSOCIATE_AC = 2
+SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+SASL = 10
+
+
+def associate_rq() -> bytes:
+    """Encode an A-ASSOCIATE-RQ (PS3.8 9.3.2) for Verification in Implicit VR Little Endian."""
+
+    def item(kind: int, content: bytes) -> bytes:
+        return struct.pack("!BBH", kind, 0, len(content)) + content
+
+    context = item(0x30, b"1.2.840.10008.1.1") + item(0x40, b"1.2.840.10008.1.2")
+    information = item(0x51, struct.pack("!I", 16384)) + item(0x52, b"2.25.300200788435654268780283864367573459572")
+    fixed = struct.pack("!HH", 1, 0) + b"HAPACS".ljust(16) + b"HAPACS_NOBODY".ljust(16) + bytes(32)
+    body = fixed + item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, b"\x01\0\0\0" + context) + item(0x50, information)
+    return struct.pack("!BBI", 1, 0, len(body)) + body
+
+
+def connect(door: Door) -> socket.socket:
+    """Return a connection; raises OSError when the port can't be reached."""
+    connection = socket.create_connection((door["address"], door["port"]), timeout=TIMEOUT_S)
+    connection.settimeout(TIMEOUT_S)
+    return connection
+
+
+def secure(connection: socket.socket) -> ssl.SSLSocket:
+    """Speak TLS as a client without a certificate, to whoever it is."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(connection)
+
+
+def exchange(door: Door, sent: bytes, *, tls: bool) -> bytes:
+    """Send something, and return what comes back; nothing when the peer ends or refuses the connection."""
+    try:
+        with connect(door) as plain:
+            connection = secure(plain) if tls else plain
+            connection.sendall(sent)
+            return connection.recv(4096)
+    except OSError:
+        return b""
+
+
+def status(answer: bytes) -> int | None:
+    """Return the status of an HTTP answer, or nothing when it is none."""
+    words = answer.split(maxsplit=2)
+    return int(words[1]) if len(words) > 1 and words[0].startswith(b"HTTP/") and words[1].isdigit() else None
+
+
+def get(path: str) -> bytes:
+    """Encode a request."""
+    return f"GET {path} HTTP/1.1\r\nHost: door\r\nConnection: close\r\n\r\n".encode()
+
+
+def served(door: Door, *, tls: bool, refusals: set[int]) -> str:
+    """Return what a port serves to a stranger, or nothing."""
+    how = "by TLS without a certificate" if tls else "in the clear"
+    for path in PATHS:
+        code = status(exchange(door, get(path), tls=tls))
+        if code is None:
+            break
+        if code not in refusals:
+            return f"answers {code} to HTTP {how} ({path})"
+    if exchange(door, associate_rq(), tls=tls)[:1] == bytes([ASSOCIATE_AC]):
+        return f"accepts a DICOM association {how}"
+    if exchange(door, HTTP2, tls=tls)[3:4] == HTTP2_SETTINGS:
+        return f"serves HTTP/2 {how}"
+    return ""
+
+
+def tls_only(door: Door) -> str:
+    """Knock at a port that wants a client certificate."""
+    # A 400 in the clear is how many servers say that they want TLS; by TLS no answer at all may come.
+    return served(door, tls=False, refusals=REFUSED) or served(door, tls=True, refusals=set())
+
+
+def web(door: Door) -> str:
+    """Knock at a port that wants a login or a signature."""
+    problem = served(door, tls=False, refusals=REFUSED)
+    if problem:
+        return problem
+    code = status(exchange(door, get(door.get("path", "/")), tls=True))
+    return "" if code in {401, 403} else f"answers {code} without a login ({door.get('path', '/')})"
+
+
+def postgres(door: Door) -> str:
+    """Knock at a database: in the clear, and by TLS without a password."""
+    for user, database in (("postgres", "postgres"), ("pacs", "pacs"), ("cas", "cas")):
+        fields = b"".join(word.encode() + b"\0" for word in ("user", user, "database", database)) + b"\0"
+        startup = struct.pack("!ii", len(fields) + 8, 196608) + fields
+        answer = exchange(door, startup, tls=False)
+        if answer[:1] not in {b"", b"E"}:
+            return f"takes a session of {user} in the clear"
+        try:
+            with connect(door) as plain:
+                plain.sendall(SSL_REQUEST)
+                if plain.recv(1) != b"S":
+                    return "offers no TLS"
+                connection = secure(plain)
+                connection.sendall(startup)
+                answer = connection.recv(4096)
+        except OSError:
+            continue
+        if answer[:1] == b"R" and struct.unpack("!i", answer[5:9])[0] != SASL:
+            return f"lets {user} in without SCRAM"
+        if answer[:1] not in {b"", b"R", b"E"}:
+            return f"takes a session of {user} without a password"
+    return ""
+
+
+def knock(door: Door) -> dict[str, Any]:
+    """Try one door."""
+    try:
+        connect(door).close()
+    except OSError:
+        return {"reached": False, "problem": ""}
+    if door["kind"] == "closed":
+        return {"reached": True, "problem": "can be reached"}
+    problem = {"tls": tls_only, "web": web, "postgres": postgres}[door["kind"]](door)
+    return {"reached": True, "problem": problem}
+
+
+def knock_at(doors: list[Door]) -> list[dict[str, Any]]:
+    """Try all doors at the same time."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        return [{**door, **result} for door, result in zip(doors, pool.map(knock, doors), strict=True)]
+
+
+if __name__ == "__main__":
+    json.dump(knock_at(json.loads(sys.argv[1])), sys.stdout)

@@ -1,0 +1,37 @@
+"""Bodies of several parts, as DICOMweb sends and takes them (PS3.18 8.6.1.2, RFC 2387)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from email.message import Message
+
+from hapacs.verify.report import CheckFailedError
+
+_END_OF_HEADERS = b"\r\n\r\n"
+
+
+def encode(parts: Sequence[bytes], content_type: str) -> tuple[str, bytes]:
+    """Return a boundary and the body that it separates."""
+    boundary = f"hapacs-{secrets.token_hex(16)}"
+    head = f"--{boundary}\r\nContent-Type: {content_type}\r\n\r\n".encode()
+    body = b"".join(head + part + b"\r\n" for part in parts)
+    return boundary, body + f"--{boundary}--\r\n".encode()
+
+
+def decode(content_type: str, body: bytes) -> list[bytes]:
+    """Return the contents of the parts.
+
+    Raises
+    ------
+    CheckFailedError
+        When it is no such body.
+    """
+    header = Message()
+    header["Content-Type"] = content_type
+    boundary = header.get_param("boundary")
+    if header.get_content_type() != "multipart/related" or not isinstance(boundary, str):
+        raise CheckFailedError(f"the answer is {content_type} instead of multipart/related")
+    # The first boundary has no line before it.
+    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode())
+    return [piece.partition(_END_OF_HEADERS)[2] for piece in pieces[1:-1]]

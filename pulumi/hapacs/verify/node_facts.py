@@ -1,0 +1,162 @@
+"""What a node says of itself; sent there and run as root by Debian's own Python, so it imports only that.
+
+Takes a JSON object: ``address`` of the node, ``units`` that must be active, ``seaweedfs`` daemons to ask, and whether
+the node serves ``etcd``, ``postgres``, ``das`` and ``balancer``. Prints one JSON object.
+"""
+
+import json
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+ETCD_TLS = "/etc/etcd/tls"
+PATRONI_TLS = "/etc/patroni/tls"
+SEAWEEDFS_CHECK = "/opt/hapacs/seaweedfs/bin/seaweedfs-check"
+BALANCER_SOCKET = "/run/haproxy/admin.sock"
+
+
+def run(*command: str) -> tuple[int, str, str]:
+    """Return exit code, output and error output of a command."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 1, "", str(error)
+    return done.returncode, done.stdout, done.stderr
+
+
+def units(names: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the state of each unit."""
+    states = {}
+    for name in names:
+        _, text, _ = run("systemctl", "show", "--property=ActiveState,SubState", name)
+        values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        state = "{ActiveState} ({SubState})".format_map({"ActiveState": "unknown", "SubState": "-", **values})
+        states[name] = {"active": values.get("ActiveState") == "active", "state": state}
+    return states
+
+
+def failed_units() -> list[str]:
+    """Return all units that failed, ours or not."""
+    _, text, _ = run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full")
+    return [line.split()[0] for line in text.splitlines() if line.strip()]
+
+
+def listeners() -> dict[int, str]:
+    """Return the TCP ports on which something listens where the network can reach it."""
+    _, text, _ = run("ss", "--listening", "--tcp", "--numeric", "--no-header")
+    found: dict[int, str] = {}
+    for line in text.splitlines():
+        address, _, port = line.split()[3].rpartition(":")
+        address = address.strip("[]").partition("%")[0]
+        if not address.startswith("127.") and address != "::1":
+            found.setdefault(int(port), address)
+    return found
+
+
+def etcd(address: str) -> dict[str, Any]:
+    """Return what etcd says of its members, and of a write that needs the quorum."""
+    command = [
+        "etcdctl", f"--cacert={ETCD_TLS}/ca-etcd.crt", f"--cert={ETCD_TLS}/server.crt", f"--key={ETCD_TLS}/server.key",
+        f"--endpoints=https://{address}:2379", "--command-timeout=10s", "--write-out=json",
+    ]  # fmt: skip
+    answers: dict[str, Any] = {}
+    for name, words in {
+        "status": ["endpoint", "status", "--cluster"],
+        "health": ["endpoint", "health", "--cluster"],
+    }.items():
+        code, text, error = run(*command, *words)
+        try:
+            answers[name] = json.loads(text)
+        except ValueError:
+            answers[name] = []
+            answers["error"] = error.strip()[-300:] or f"etcdctl ended with {code}"
+    return answers
+
+
+def patroni(address: str) -> Any:
+    """Return the database cluster as this node's Patroni sees it."""
+    try:
+        context = ssl.create_default_context(cafile=f"{PATRONI_TLS}/ca-postgres.crt")
+        context.load_cert_chain(f"{PATRONI_TLS}/server.crt", f"{PATRONI_TLS}/server.key")
+        with urllib.request.urlopen(f"https://{address}:8008/cluster", timeout=10, context=context) as answer:
+            return json.load(answer)
+    except OSError as error:
+        return {"error": str(error)}
+
+
+def leads() -> bool | None:
+    """Return whether the PostgreSQL of this node takes writes; None when it doesn't answer."""
+    words = [
+        "psql",
+        "--no-psqlrc",
+        "--tuples-only",
+        "--no-align",
+        "--command",
+        "select pg_is_in_recovery()",
+        "postgres",
+    ]
+    _, text, _ = run("runuser", "-u", "postgres", "--", *words)
+    return {"f": True, "t": False}.get(text.strip())
+
+
+def seaweedfs(daemon: str, address: str) -> str:
+    """Return what is wrong with a daemon, or nothing."""
+    code, text, error = run(SEAWEEDFS_CHECK, daemon, address)
+    return "" if code == 0 else (error or text).strip()[-300:] or f"seaweedfs-check ended with {code}"
+
+
+def balancer() -> dict[str, Any]:
+    """Return which server the balancer has chosen to store, by its own table; None when it has none yet."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(BALANCER_SOCKET)
+            connection.sendall(b"show table store_dicom\n")
+            text = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    except OSError as error:
+        return {"error": str(error)}
+    entries = [line for line in text.splitlines() if "server_id=" in line]
+    chosen = [word.partition("=")[2] for line in entries for word in line.split() if word.startswith("server_key=")]
+    return {"writers": chosen}
+
+
+def mounted(path: str) -> str:
+    """Return the kind of file system at a mount point, or nothing."""
+    _, text, _ = run("findmnt", "--noheadings", "--output", "FSTYPE", "--mountpoint", path)
+    return text.strip()
+
+
+def main() -> None:
+    """Collect everything, what takes long at the same time."""
+    asked = json.loads(sys.argv[1])
+    with ThreadPoolExecutor(max_workers=6) as pool:
+        daemons = {name: pool.submit(seaweedfs, name, asked["address"]) for name in asked["seaweedfs"]}
+        etcd_answer = pool.submit(etcd, asked["address"]) if asked["etcd"] else None
+        patroni_answer = pool.submit(patroni, asked["address"]) if asked["postgres"] else None
+        leader = pool.submit(leads) if asked["postgres"] else None
+        facts = {
+            "units": units(asked["units"]),
+            "failed": failed_units(),
+            "listeners": listeners(),
+            "addresses": [
+                entry["local"]
+                for link in json.loads(run("ip", "-json", "address")[1] or "[]")
+                for entry in link["addr_info"]
+            ],
+            "das": mounted("/srv/das") if asked["das"] else None,
+            "firewall": run("nft", "list", "table", "inet", "hapacs")[0] == 0,
+            "balancer": balancer() if asked["balancer"] else None,
+            "etcd": etcd_answer.result() if etcd_answer else None,
+            "patroni": patroni_answer.result() if patroni_answer else None,
+            "leads": leader.result() if leader else None,
+            "seaweedfs": {name: answer.result() for name, answer in daemons.items()},
+        }
+    json.dump(facts, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

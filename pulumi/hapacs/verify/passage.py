@@ -1,0 +1,177 @@
+"""Real files go in through the virtual address and are read back through each node, before another takes their name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from hapacs import dicom
+from hapacs.dicom import NotSendable, Sample, StoreOutcome, compare, files
+from hapacs.verify.site import Site
+
+# An association is sequential; with two of them neither this machine nor the writer waits for the other.
+_ASSOCIATIONS = 2
+_READERS = 6
+
+
+@dataclass
+class Kept:
+    """What the site has of a file that it acknowledged.
+
+    Attributes
+    ----------
+    content
+        The stored bytes, as the first node that has them returned them.
+    digests
+        SHA-256 of what each node returned.
+    problems
+        What a node answered instead.
+    record
+        What the storage plugin says of the object: catalog rows, DAS and CAS copies. None when nobody knows it.
+    """
+
+    sample: Sample
+    content: bytes = b""
+    digests: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    record: dict[str, Any] | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the stored bytes."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass
+class Passage:
+    """What became of all files.
+
+    Attributes
+    ----------
+    skipped
+        Files that no C-STORE can carry, each with its reason.
+    outcomes
+        One for each C-STORE, in the order in which they were sent.
+    kept
+        One for each file that was acknowledged.
+    """
+
+    skipped: list[NotSendable]
+    outcomes: list[StoreOutcome] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+
+    @property
+    def present(self) -> list[Kept]:
+        """What is there now: of files that share a name, the last one."""
+        return list({kept.sample.key: kept for kept in self.kept}.values())
+
+
+def orthanc_id(sample: Sample) -> str:
+    """Return Orthanc's identifier of an instance (Orthanc Book, "Orthanc identifiers")."""
+    digest = hashlib.sha1("|".join(sample.key).encode(), usedforsecurity=False).hexdigest()
+    return "-".join(digest[start : start + 8] for start in range(0, 40, 8))
+
+
+def rounds(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    """Cut a list into parts in which no two files are the same instance; the order of those that are is kept."""
+    left = list(samples)
+    while left:
+        seen: dict[tuple[str, str, str, str], Sample] = {}
+        later = []
+        for sample in left:
+            if sample.key in seen:
+                later.append(sample)
+            else:
+                seen[sample.key] = sample
+        yield list(seen.values())
+        left = later
+
+
+def load() -> tuple[list[Sample], list[NotSendable]]:
+    """Read the files that pydicom ships; those that are expected to be refused come last."""
+    read = [dicom.read_sample(path) for path in files.shipped_with_pydicom()]
+    samples = sorted((item for item in read if isinstance(item, Sample)), key=lambda sample: bool(sample.refusal))
+    return samples, [item for item in read if isinstance(item, NotSendable)]
+
+
+def run(site: Site) -> Passage:
+    """Send all files, and read each back through each node."""
+    samples, skipped = load()
+    passage = Passage(skipped)
+    with ThreadPoolExecutor(max_workers=_READERS) as pool:
+        for part in rounds(samples):
+            outcomes = send(site, part)
+            passage.outcomes += outcomes
+            stored = [outcome.sample for outcome in outcomes if outcome.stored and not outcome.sample.refusal]
+            passage.kept += pool.map(lambda sample: read_back(site, sample), stored)
+    return passage
+
+
+def send(site: Site, samples: Sequence[Sample]) -> list[StoreOutcome]:
+    """Store files by a few associations at the same time, and return the outcomes in the order of the files."""
+    shares = [samples[start::_ASSOCIATIONS] for start in range(_ASSOCIATIONS)]
+    with ThreadPoolExecutor(max_workers=_ASSOCIATIONS) as pool:
+        answered = pool.map(lambda share: dicom.store(site.caller, site.store_peer, share), shares)
+        by_path = {outcome.sample.path: outcome for share in answered for outcome in share}
+    return [by_path[sample.path] for sample in samples]
+
+
+def read_back(site: Site, sample: Sample) -> Kept:
+    """Read an instance through the answering Orthanc of each node, and ask where its copies are."""
+    kept = Kept(sample)
+    for node in site.members("pacs"):
+        client = site.orthanc(node.name, "query")
+        try:
+            answer = client.get(f"{client.url}/instances/{orthanc_id(sample)}/file")
+        except httpx.HTTPError as error:
+            kept.problems.append(f"{sample.name} through {node.name}: {error}")
+            continue
+        if answer.status_code != httpx.codes.OK:
+            kept.problems.append(f"{sample.name} through {node.name}: status {answer.status_code}")
+            continue
+        kept.content = kept.content or answer.content
+        kept.digests[node.name] = hashlib.sha256(answer.content).hexdigest()
+    if kept.content:
+        kept.record = find_record(site, kept)
+    return kept
+
+
+def find_record(site: Site, kept: Kept) -> dict[str, Any] | None:
+    """Ask the plugin for an object; the node that stored it knows its own DAS."""
+    first = site.members("pacs")[0].name
+    try:
+        record = _record(site, first, kept.digest)
+        if record is not None:
+            storing = {row["node"] for row in record["catalog"] if row["acknowledged"]} & set(site.nodes)
+            if storing and first not in storing:
+                record = _record(site, min(storing), kept.digest)
+    except httpx.HTTPError as error:
+        kept.problems.append(f"{kept.sample.name}: the storage plugin does not answer: {error}")
+        return None
+    return record
+
+
+def _record(site: Site, node: str, digest: str) -> dict[str, Any] | None:
+    status, document = site.hapacs(node, "query", f"objects/{digest}")
+    return document if status == httpx.codes.OK else None
+
+
+def dataset_problem(sample: Sample, encoded: bytes, content: bytes) -> str:
+    """Say how a data set that came back differs from the one that was sent, or nothing.
+
+    Parameters
+    ----------
+    encoded
+        The data set alone.
+    content
+        The same as a whole file.
+    """
+    if encoded == sample.dataset_bytes:
+        return ""
+    found = compare.differences(sample.dataset(), files.decode(content))
+    return f"{sample.name}: {', '.join(found[:3])}" if found else ""

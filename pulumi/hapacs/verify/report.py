@@ -1,0 +1,69 @@
+"""What a verification came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hapacs.errors import HapacsError
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    detail
+        What was seen; when it is not good, what is wrong and where to look.
+    seconds
+        How long it took.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    seconds: float = field(default=0, compare=False)
+
+
+OnCheck = Callable[[Check], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All checks, in their order."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is well; a report without a check proves nothing."""
+        return bool(self.checks) and all(check.ok for check in self.checks)
+
+    def document(self) -> dict[str, Any]:
+        """Describe it for JSON."""
+        checks = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in self.checks]
+        return {"ok": self.ok, "checks": checks}
+
+
+class CheckFailedError(HapacsError):
+    """Something is not as it has to be."""
+
+
+def listed(problems: list[str], shown: int = 4) -> str:
+    """Join what is wrong: the first few of it, and how much more there is."""
+    more = f"; and {len(problems) - shown} more" if len(problems) > shown else ""
+    return "; ".join(problems[:shown]) + more
+
+
+def require(problems: list[str]) -> None:
+    """Fail when there are problems.
+
+    Raises
+    ------
+    CheckFailedError
+        With the first few of them.
+    """
+    if problems:
+        raise CheckFailedError(listed(problems))

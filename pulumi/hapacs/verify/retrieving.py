@@ -1,0 +1,244 @@
+"""Checks of finding and reading: C-FIND, C-GET, C-MOVE and DICOMweb, through the virtual address."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import httpx
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from pydicom import Dataset
+from pydicom.uid import UID
+
+from hapacs import dicom
+from hapacs.dicom import Receiver, Sample, compare, files
+from hapacs.verify import multipart
+from hapacs.verify.passage import Kept, Passage, dataset_problem, orthanc_id
+from hapacs.verify.report import CheckFailedError, require
+from hapacs.verify.site import Site
+
+_DICOM = "application/dicom"
+_SOP_INSTANCE, _REFERENCED, _FAILED = "00080018", "00081199", "00081198"
+
+
+def varied(passage: Passage) -> list[Kept]:
+    """Choose one instance for each pair of SOP class and transfer syntax, of those that are there now.
+
+    Raises
+    ------
+    CheckFailedError
+        When nothing is there.
+    """
+    chosen: dict[tuple[UID, UID], Kept] = {}
+    for kept in passage.present:
+        chosen.setdefault((kept.sample.sop_class, kept.sample.transfer_syntax), kept)
+    if not chosen:
+        raise CheckFailedError("no file was stored, so none can be retrieved")
+    return list(chosen.values())
+
+
+def check_find(site: Site, passage: Passage) -> str:
+    """Every study is found by its UID, and every instance of a series."""
+    present = passage.present
+    studies = {kept.sample.study for kept in present}
+    if not studies:
+        raise CheckFailedError("no file was stored, so none can be found")
+    query = Dataset()
+    query.QueryRetrieveLevel = "STUDY"
+    query.StudyInstanceUID = sorted(studies)
+    query.PatientID = query.StudyDate = query.AccessionNumber = ""
+    found = {str(answer.StudyInstanceUID) for answer in dicom.find(site.caller, site.query_peer, query)}
+    problems = [f"study {study} is not found" for study in sorted(studies - found)]
+    problems += [f"study {study} was not asked for" for study in sorted(found - studies)]
+    by_series: dict[tuple[str, str], set[str]] = {}
+    for kept in present:
+        by_series.setdefault((kept.sample.study, kept.sample.series), set()).add(str(kept.sample.sop_instance))
+    (study, series), instances = max(by_series.items(), key=lambda item: len(item[1]))
+    query = Dataset()
+    query.QueryRetrieveLevel = "IMAGE"
+    query.StudyInstanceUID, query.SeriesInstanceUID, query.SOPInstanceUID = study, series, ""
+    answers = dicom.find(site.caller, site.query_peer, query)
+    missing = instances - {str(answer.SOPInstanceUID) for answer in answers}
+    problems += [f"instance {uid} of series {series} is not found" for uid in sorted(missing)]
+    require(problems)
+    return f"{len(studies)} studies found, and the {len(instances)} instances of one series"
+
+
+def check_get(site: Site, passage: Passage) -> str:
+    """C-GET brings instances of each kind on the same association."""
+    chosen = varied(passage)
+    samples = [kept.sample for kept in chosen]
+    retrieved = dicom.get(site.caller, site.query_peer, _instances(samples), samples)
+    require(_compare(chosen, retrieved.datasets))
+    return f"{len(chosen)} instances of as many kinds came with C-GET, equal to what was sent"
+
+
+def check_move(site: Site, passage: Passage) -> str:
+    """C-MOVE sends instances of each kind to the controller."""
+    chosen = varied(passage)
+    title, host, port = site.destination
+    samples = [kept.sample for kept in chosen]
+    with Receiver(title, host, port, samples) as receiver:
+        counts = dicom.move(site.caller, site.query_peer, _instances(samples), title)
+        problems = _compare(chosen, receiver.datasets)
+        if counts["completed"] != len(chosen):
+            problems.append(f"{counts['completed']} of {len(chosen)} instances were counted as sent")
+        senders = {address for _, address in receiver.senders}
+    require(problems)
+    return f"{len(chosen)} instances of as many kinds came with C-MOVE from {', '.join(sorted(senders))}"
+
+
+def check_stow(site: Site, passage: Passage) -> str:
+    """STOW-RS stores instances of each kind; what is kept are the very bytes of the file, through each node."""
+    chosen = varied(passage)
+    boundary, body = multipart.encode([kept.sample.content for kept in chosen], _DICOM)
+    headers = {
+        "Content-Type": f'multipart/related; type="{_DICOM}"; boundary={boundary}',
+        "Accept": "application/dicom+json",
+    }
+    answer = _ok(site.web.post("studies", content=body, headers=headers))
+    document = answer.json()
+    stored = len(document.get(_REFERENCED, {}).get("Value", ()))
+    failed = len(document.get(_FAILED, {}).get("Value", ()))
+    problems = (
+        [] if (stored, failed) == (len(chosen), 0) else [f"of {len(chosen)} instances {stored} stored, {failed} failed"]
+    )
+    for kept in chosen:
+        for node in site.members("pacs"):
+            client = site.orthanc(node.name, "query")
+            back = client.get(f"{client.url}/instances/{orthanc_id(kept.sample)}/file")
+            if back.status_code != httpx.codes.OK or back.content != kept.sample.content:
+                problems.append(
+                    f"{kept.sample.name} through {node.name} is not the file that was sent (status {back.status_code})"
+                )
+    require(problems)
+    return f"{len(chosen)} files stored by STOW-RS and the same byte for byte through {len(site.members('pacs'))} nodes"
+
+
+def check_qido(site: Site, passage: Passage) -> str:
+    """QIDO-RS finds each study, and the instances of each kind."""
+    chosen = varied(passage)
+    problems = []
+    for kept in chosen:
+        sample = kept.sample
+        answer = _ok(
+            site.web.get("instances", params={"StudyInstanceUID": sample.study, "SOPInstanceUID": sample.sop_instance})
+        )
+        found = [entry[_SOP_INSTANCE]["Value"][0] for entry in answer.json()] if answer.content else []
+        if found != [sample.sop_instance]:
+            problems.append(f"{sample.name}: found {len(found)} times instead of once")
+    studies = {kept.sample.study for kept in passage.present}
+    for study in sorted(studies):
+        answer = _ok(site.web.get("studies", params={"StudyInstanceUID": study}))
+        if len(answer.json() if answer.content else []) != 1:
+            problems.append(f"study {study} is not found once")
+    require(problems)
+    return f"{len(studies)} studies and {len(chosen)} instances found"
+
+
+def check_wado(site: Site, passage: Passage) -> str:
+    """WADO-RS returns instances as they are kept, whatever their transfer syntax."""
+    chosen = varied(passage)
+    problems = []
+    accept = {"Accept": f'multipart/related; type="{_DICOM}"; transfer-syntax=*'}
+    for kept in chosen:
+        answer = _ok(site.web.get(_path(kept.sample), headers=accept))
+        parts = multipart.decode(answer.headers["Content-Type"], answer.content)
+        if len(parts) != 1 or (problem := dataset_problem(kept.sample, files.split(parts[0]), parts[0])):
+            problems.append(problem if len(parts) == 1 else f"{kept.sample.name}: {len(parts)} parts instead of one")
+    require(problems)
+    return f"{len(chosen)} instances of as many kinds, equal to what was sent"
+
+
+def check_frames(site: Site, passage: Passage) -> str:
+    """WADO-RS returns the first frame of each kind of image, decoded to the pixels that were sent."""
+    problems = []
+    compared = 0
+    accept = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1'}
+    for kept in varied(passage):
+        dataset = kept.sample.dataset()
+        pixels = compare.pixels(dataset)
+        # Lossy ones decode a little differently from one decoder to the next, and colours in another order.
+        lossless = kept.sample.transfer_syntax in _EXACT or not kept.sample.transfer_syntax.is_compressed
+        if pixels is None or not lossless or dataset.SamplesPerPixel != 1:
+            continue
+        answer = _ok(site.web.get(f"{_path(kept.sample)}/frames/1", headers=accept))
+        parts = multipart.decode(answer.headers["Content-Type"], answer.content)
+        frame = pixels[0] if int(dataset.get("NumberOfFrames") or 1) > 1 else pixels
+        little = frame.astype(frame.dtype.newbyteorder("<")).tobytes()
+        compared += 1
+        if len(parts) != 1 or parts[0][: len(little)] != little:
+            problems.append(f"frame 1 of {kept.sample.name} ({kept.sample.transfer_syntax.name}) has other pixels")
+    if not compared:
+        problems.append("no image was stored whose frames can be compared")
+    require(problems)
+    return f"the first frames of {compared} kinds of images, pixel for pixel"
+
+
+# Decoded by everybody to the same pixels.
+_EXACT = {"1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.70"}
+
+
+def check_rendered(site: Site, passage: Passage) -> str:
+    """WADO-RS renders images of each kind for a viewer, in their size."""
+    problems = []
+    rendered = 0
+    for kept in varied(passage):
+        dataset = kept.sample.dataset()
+        if compare.pixels(dataset) is None:
+            continue
+        answer = site.web.get(f"{_path(kept.sample)}/rendered", headers={"Accept": "image/png"})
+        name = f"{kept.sample.name} ({kept.sample.transfer_syntax.name})"
+        if answer.status_code != httpx.codes.OK:
+            problems.append(f"{name}: status {answer.status_code}")
+            continue
+        try:
+            picture = Image.open(io.BytesIO(answer.content))
+            array = np.asarray(picture)
+        except (UnidentifiedImageError, OSError) as error:
+            problems.append(f"{name}: no picture came: {error}")
+            continue
+        rendered += 1
+        if picture.size != (dataset.Columns, dataset.Rows):
+            problems.append(f"{name}: {picture.size} instead of {(dataset.Columns, dataset.Rows)}")
+        elif array.size > 1 and array.min() == array.max():
+            problems.append(f"{name}: the picture is blank")
+    if not rendered:
+        problems.append("no image was rendered")
+    require(problems)
+    return f"{rendered} kinds of images rendered in their size"
+
+
+def _instances(samples: Sequence[Sample]) -> Dataset:
+    """Return the identifier that asks for several instances at a time (lists of UIDs, PS3.4 C.2.2.2.2)."""
+    query = Dataset()
+    query.QueryRetrieveLevel = "IMAGE"
+    query.StudyInstanceUID = sorted({sample.study for sample in samples})
+    query.SeriesInstanceUID = sorted({sample.series for sample in samples})
+    query.SOPInstanceUID = sorted({sample.sop_instance for sample in samples})
+    return query
+
+
+def _path(sample: Sample) -> str:
+    return f"studies/{sample.study}/series/{sample.series}/instances/{sample.sop_instance}"
+
+
+def _ok(answer: httpx.Response) -> httpx.Response:
+    if answer.status_code not in {httpx.codes.OK, httpx.codes.NO_CONTENT}:
+        raise CheckFailedError(f"{answer.request.method} {answer.request.url.path} is answered {answer.status_code}")
+    return answer
+
+
+def _compare(chosen: list[Kept], datasets: Mapping[str, tuple[UID, bytes]]) -> list[str]:
+    """Say what did not come, and what came differently."""
+    problems = []
+    for kept in chosen:
+        sample = kept.sample
+        if (came := datasets.get(str(sample.sop_instance))) is None:
+            problems.append(f"{sample.name} did not come")
+        elif came[0] != sample.transfer_syntax:
+            problems.append(f"{sample.name} came as {came[0].name} instead of {sample.transfer_syntax.name}")
+        else:
+            problems += filter(None, [dataset_problem(sample, came[1], files.with_meta(sample, came[1]))])
+    return problems

@@ -1,0 +1,179 @@
+"""The site under verification: its nodes, and a client for each of its doors."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import boto3  # type: ignore[import-untyped]
+import httpx
+from botocore.config import Config  # type: ignore[import-untyped]
+from pyorthanc import Orthanc  # type: ignore[import-untyped]
+
+from hapacs import pki, ssh
+from hapacs.deployment import Deployment
+from hapacs.dicom import Caller, Peer
+from hapacs.errors import HapacsError
+from hapacs.verify.report import CheckFailedError
+
+Service = Literal["store", "query"]
+HTTPS_PORTS: Mapping[Service, int] = {"store": 8042, "query": 8043}
+S3_PORT = 8333
+STATISTICS_PORT = 8404
+BUCKET = "archive"
+_LIFETIME, _RENEW_BEFORE = timedelta(days=30), timedelta(days=7)
+_SCRIPT_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine, as the contract has it."""
+
+    name: str
+    address: str
+    management_address: str
+    ssh_user: str
+    ssh_port: int
+
+
+class Site:
+    """One site of a deployment that is up.
+
+    Parameters
+    ----------
+    deployment
+        Its settings, secrets and certificate authorities.
+    name
+        Of the site.
+    contract
+        What the inventory contract says of the site.
+    """
+
+    def __init__(self, deployment: Deployment, name: str, contract: Mapping[str, Any]) -> None:
+        self.deployment = deployment
+        self.name = name
+        self.contract = contract
+        fields = ("address", "management_address", "ssh_user", "ssh_port")
+        self.nodes = {
+            node: Node(name=node, **{field: values[field] for field in fields})
+            for node, values in contract["nodes"].items()
+        }
+        dicom, self.vip = contract["dicom"], str(contract["vip"]["address"])
+        self.store_peer = Peer(self.vip, dicom["port"], dicom["store_ae"])
+        self.query_peer = Peer(self.vip, dicom["port"], dicom["query_ae"])
+        verify = deployment.settings.verify
+        self.caller = Caller(verify.ae_title)
+        self.destination = (verify.ae_title, str(verify.host), verify.port)
+
+    def members(self, group: str) -> list[Node]:
+        """Return the nodes of a group."""
+        return [self.nodes[name] for name in self.contract["members"].get(group, ())]
+
+    @cached_property
+    def secrets(self) -> dict[str, Any]:
+        """The deployment's secrets, in memory."""
+        return dict(self.deployment.secrets())
+
+    def authority_file(self, authority: str) -> Path:
+        """Return the certificate of an authority."""
+        return self.deployment.pki_directory / authority / "ca.crt"
+
+    @cache  # noqa: B019 - a site lives as long as the verification
+    def tls(self, authority: str, *, client: bool) -> ssl.SSLContext:
+        """Return how to talk to servers of an authority, as a client that has a certificate of it or has none."""
+        context = ssl.create_default_context(cafile=str(self.authority_file(authority)))
+        if client:
+            path = self.deployment.pki_directory / f"controller-{authority}"
+            passphrase = str(self.secrets["hapacs_secret_pki_passphrase"])
+            signer = pki.Authority(self.deployment.pki_directory, authority, passphrase)
+            signer.issue(path, pki.Subject("controller", usages=("client",)), _LIFETIME, _RENEW_BEFORE)
+            context.load_cert_chain(path.with_suffix(".crt"), path.with_suffix(".key"))
+        return context
+
+    @cache  # noqa: B019
+    def orthanc(self, node: str, service: Service) -> Any:
+        """Return a client of one Orthanc on one node, which the balancer has no part in."""
+        url = f"https://{self.nodes[node].address}:{HTTPS_PORTS[service]}"
+        return Orthanc(url, return_raw_response=True, verify=self.tls("pacs", client=True), timeout=30)
+
+    def hapacs(self, node: str, service: Service, path: str) -> tuple[int, Any]:
+        """Ask the storage plugin of a node, and return status and document."""
+        client = self.orthanc(node, service)
+        answer = client.get(f"{client.url}/hapacs/{path}")
+        try:
+            return answer.status_code, answer.json()
+        except json.JSONDecodeError:
+            return answer.status_code, {}
+
+    @cached_property
+    def web(self) -> httpx.Client:
+        """DICOMweb at the virtual address, logged in."""
+        users = self.secrets["hapacs_secret_dicomweb_users"]
+        return httpx.Client(
+            base_url=f"https://{self.vip}:{self.contract['https_port']}/dicom-web/",
+            auth=("verify", users["verify"]),
+            verify=self.tls("edge", client=False),
+            timeout=60,
+        )
+
+    @cache  # noqa: B019
+    def s3(self, node: str, identity: Literal["node", "admin"]) -> Any:
+        """Return an S3 client of one node's gateway."""
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=f"https://{self.nodes[node].address}:{S3_PORT}",
+            aws_access_key_id=self.secrets[f"hapacs_secret_cas_{identity}_access_key"],
+            aws_secret_access_key=self.secrets[f"hapacs_secret_cas_{identity}_secret_key"],
+            region_name="us-east-1",
+            verify=str(self.authority_file("cas")),
+            config=Config(
+                connect_timeout=5, read_timeout=30, retries={"max_attempts": 2}, s3={"addressing_style": "path"}
+            ),
+        )
+
+    def run_script(self, node: Node, script: Path, arguments: Any, *, root: bool) -> Any:
+        """Send a script to a node, run it there with Debian's Python, and return the JSON that it prints.
+
+        Raises
+        ------
+        CheckFailedError
+            When the node doesn't answer, or the script fails.
+        """
+        words = [*(["sudo"] if root else []), "python3", "-", f"'{json.dumps(arguments)}'"]
+        deployment = self.deployment
+        command = ssh.command(
+            node.management_address, deployment.ssh_key, deployment.known_hosts, *words, user=node.ssh_user
+        )
+        command[1:1] = ["-p", str(node.ssh_port)]
+        try:
+            done = subprocess.run(
+                command, input=script.read_text(encoding="utf-8"), capture_output=True, text=True,
+                timeout=_SCRIPT_TIMEOUT_S, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise CheckFailedError(f"{node.name} did not answer by SSH within {_SCRIPT_TIMEOUT_S} s") from None
+        if done.returncode:
+            said = done.stderr.strip().splitlines()
+            raise CheckFailedError(f"{node.name} by SSH: {said[-1] if said else f'exit code {done.returncode}'}")
+        return json.loads(done.stdout)
+
+
+def sites(deployment: Deployment) -> list[Site]:
+    """Return the sites of a deployment that is up.
+
+    Raises
+    ------
+    HapacsError
+        When it is not up.
+    """
+    if not deployment.contract_file.exists():
+        raise HapacsError(f"{deployment.name!r} is not up.", f"Run `hapacs up {deployment.name}` first.")
+    contract = json.loads(deployment.contract_file.read_text(encoding="utf-8"))
+    return [Site(deployment, name, values) for name, values in contract["sites"].items()]

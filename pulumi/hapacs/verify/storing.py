@@ -1,0 +1,157 @@
+"""Checks of storing: the services of DICOM that put images in, and what then is on each node."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from hapacs import dicom
+from hapacs.dicom import AssociationRefusedError, Caller, DicomError, Peer, compare, files
+from hapacs.verify.passage import Passage, dataset_problem
+from hapacs.verify.report import CheckFailedError, listed, require
+from hapacs.verify.site import Site
+
+_NOBODY = "HAPACS_NOBODY"
+_WRONG_CALLED = "HAPACS_WRONG"
+
+
+def check_echo(site: Site) -> str:
+    """Both titles answer at the virtual address, in the clear and by TLS."""
+    dicom.echo(site.caller, site.store_peer)
+    dicom.echo(site.caller, site.query_peer)
+    tls_port = site.contract["dicom"]["tls_port"]
+    secure = Caller(site.caller.ae_title, site.tls("edge", client=True))
+    for peer in (site.store_peer, site.query_peer):
+        dicom.echo(secure, Peer(peer.host, tls_port, peer.ae_title))
+    return f"{site.store_peer.ae_title} and {site.query_peer.ae_title} answer at {site.vip}, also by TLS"
+
+
+def check_store(passage: Passage) -> str:
+    """Everything is stored but what has to be refused, and that is refused."""
+    problems = []
+    refused: Counter[str] = Counter()
+    stored = 0
+    for outcome in passage.outcomes:
+        sample = outcome.sample
+        if outcome.stored and sample.refusal:
+            problems.append(f"{sample.name} was stored, but {sample.refusal}")
+        elif outcome.stored:
+            stored += 1
+        elif sample.refusal:
+            refused[sample.refusal] += 1
+        else:
+            status = "" if outcome.status is None else f"status 0x{outcome.status:04X} "
+            kind = f"{sample.sop_class.name}, {sample.transfer_syntax.name}"
+            problems.append(f"{sample.name} ({kind}) was refused: {status}{outcome.detail}")
+    if not stored:
+        problems.insert(0, "nothing was stored")
+    require(problems)
+    unsendable = Counter(item.reason.partition(":")[0] for item in passage.skipped)
+    told = [f"{count} {reason.partition(':')[0]}" for reason, count in refused.most_common()]
+    told += [f"{count} {reason}" for reason, count in unsendable.most_common()]
+    detail = f"{stored} files stored"
+    return f"{detail}; refused or not sendable, as expected: {', '.join(told)}" if told else detail
+
+
+def check_nodes(site: Site, passage: Passage) -> str:
+    """Each instance is the same bytes through each node, and what was sent."""
+    problems = []
+    identical = 0
+    for kept in passage.kept:
+        problems += kept.problems
+        if len(set(kept.digests.values())) > 1:
+            problems.append(f"{kept.sample.name} differs between nodes: {kept.digests}")
+        if kept.content:
+            encoded = files.split(kept.content)
+            identical += encoded == kept.sample.dataset_bytes
+            if problem := dataset_problem(kept.sample, encoded, kept.content):
+                problems.append(problem)
+    _some(passage)
+    require(problems)
+    rest = len(passage.kept) - identical
+    written_anew = f", {rest} encoded anew with equal values" if rest else ""
+    return (
+        f"{len(passage.kept)} instances are the same through {len(site.members('pacs'))} nodes; "
+        f"{identical} data sets are the bytes that were sent{written_anew}"
+    )
+
+
+def check_pixels(passage: Passage) -> str:
+    """Check that the pixels, decoded, are those that were sent."""
+    problems = []
+    decoded = compared = 0
+    for kept in passage.kept:
+        sent, back = kept.sample.dataset(), files.decode(kept.content) if kept.content else None
+        if "PixelData" not in sent:
+            continue
+        if back is None or "PixelData" not in back:
+            problems.append(f"{kept.sample.name} came back without pixel data")
+            continue
+        before, after = compare.pixels(sent), compare.pixels(back)
+        if before is None:
+            # No decoder here takes it, sent or kept: then the encoded pixels have to be the same.
+            same = sent.PixelData == back.PixelData
+            compared += same
+        else:
+            same = after is not None and np.array_equal(before, after)
+            decoded += same
+        if not same:
+            problems.append(f"{kept.sample.name} came back with other pixels")
+    if not decoded:
+        problems.insert(0, "no image could be decoded and compared")
+    require(problems)
+    return f"{decoded} images decoded and equal" + (f", {compared} compared as encoded" if compared else "")
+
+
+def check_copies(passage: Passage) -> str:
+    """Each stored object has an acknowledged row in the catalog and a whole copy on the DAS of its node."""
+    _some(passage)
+    problems = []
+    nodes: set[str] = set()
+    for kept in passage.kept:
+        name, record = kept.sample.name, kept.record
+        if record is None:
+            problems.append(f"{name}: the catalog has no row for {kept.digest}")
+            continue
+        rows = [row for row in record["catalog"] if row["acknowledged"] and row["tombstoned_at"] is None]
+        if not rows:
+            problems.append(f"{name}: no row of the catalog is acknowledged by the index")
+        nodes |= {row["node"] for row in rows}
+        if any(row["size"] != len(kept.content) for row in rows):
+            problems.append(f"{name}: the catalog has another size than the {len(kept.content)} bytes that were read")
+        if not record["das"]["whole"]:
+            problems.append(f"{name}: the copy on the DAS of {record['node']} is {record['das']['state']}")
+        if not record["cas"]["whole"]:
+            problems.append(f"{name}: the copy in the archive is {record['cas']['state']}, says {record['node']}")
+    require(problems)
+    return f"{len(passage.kept)} objects are in the catalog and on a DAS; stored by {', '.join(sorted(nodes))}"
+
+
+def check_callers(site: Site) -> str:
+    """Who is not listed, and who calls a title that is not the site's, gets no association."""
+    problems = []
+    nobody = Caller(_NOBODY)
+    attempts = [
+        (nobody, site.store_peer, "an unlisted caller"),
+        (nobody, site.query_peer, "an unlisted caller"),
+        (site.caller, Peer(site.vip, site.store_peer.port, _WRONG_CALLED), "a call to a title that is not the site's"),
+    ]
+    for caller, peer, what in attempts:
+        try:
+            dicom.echo(caller, peer)
+        except AssociationRefusedError:
+            continue
+        except DicomError as error:
+            problems.append(
+                f"{what} ({caller.ae_title} to {peer.ae_title}) got no answer instead of a refusal: {error.message}"
+            )
+        else:
+            problems.append(f"{what} ({caller.ae_title} to {peer.ae_title}) was served")
+    require(problems)
+    return f"{_NOBODY} and calls to {_WRONG_CALLED} are refused"
+
+
+def _some(passage: Passage) -> None:
+    if not passage.kept:
+        raise CheckFailedError(f"no file was stored: {listed([outcome.detail for outcome in passage.outcomes], 1)}")
