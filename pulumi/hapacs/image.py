@@ -50,11 +50,12 @@ def identifier() -> str:
         "requirements": wheelhouse.REQUIREMENTS.read_text(encoding="utf-8"),
         "clean": _CLEAN,
     }
-    for path in [_ANSIBLE / "playbooks" / "bake.yml", *sorted((_ANSIBLE / "roles").glob("*/tasks/install*.yml"))]:
-        if path.is_file():
-            parts[str(path.relative_to(_ANSIBLE))] = path.read_text(encoding="utf-8")
+    bake = _ANSIBLE / "playbooks" / "bake.yml"
+    parts["bake.yml"] = _uses([bake.read_text(encoding="utf-8")], [])
     for role in sorted((_ANSIBLE / "roles").glob("*/")):
-        parts[f"uses {role.name}"] = _uses(role)
+        texts = [path.read_text(encoding="utf-8") for path in sorted((role / "tasks").glob("install*.yml"))]
+        used = _uses(texts, [role / "defaults" / "main.yml", role / "vars" / "main.yml"])
+        parts[role.name] = [texts, used, _files(role, "\n".join([*texts, *map(str, used.values())]))]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -115,14 +116,11 @@ def wheel_variables() -> dict[str, str]:
     }
 
 
-def _uses(role: Path) -> dict[str, object]:
-    """Return the files and the variables that a role's install tasks name, directly or through other variables."""
-    texts = [path.read_text(encoding="utf-8") for path in sorted((role / "tasks").glob("install*.yml"))]
-    if not texts:
-        return {}
+def _uses(texts: list[str], variable_files: list[Path]) -> dict[str, object]:
+    """Return the variables that some tasks name, directly or through other variables."""
     variables: dict[str, object] = {}
     shared = sorted((_ANSIBLE / "playbooks" / "group_vars").rglob("*.yml"))
-    for path in [role / "defaults" / "main.yml", role / "vars" / "main.yml", *shared]:
+    for path in [*variable_files, *shared]:
         if path.is_file():
             variables |= yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     used: dict[str, object] = {}
@@ -132,12 +130,17 @@ def _uses(role: Path) -> dict[str, object]:
         for key in sorted(words & variables.keys() - used.keys()):
             used[key] = variables[key]
             waiting.append(str(variables[key]))
-    named = "\n".join([*texts, *map(str, used.values())])
-    for kind in ("files", "templates", "library"):
-        for path in sorted((role / kind).rglob("*")):
-            if path.is_file() and path.name.removesuffix(".j2") in named:
-                used[str(path.relative_to(role))] = path.read_text(encoding="utf-8", errors="replace")
     return used
+
+
+def _files(role: Path, named: str) -> dict[str, str]:
+    """Return the contents of a role's files and modules whose names occur in ``named``."""
+    return {
+        str(path.relative_to(role)): path.read_text(encoding="utf-8", errors="replace")
+        for kind in ("files", "templates", "library")
+        for path in sorted((role / kind).rglob("*"))
+        if path.is_file() and path.name.removesuffix(".j2").removesuffix(".py") in named
+    }
 
 
 @contextmanager

@@ -144,8 +144,9 @@ class TestUp:
         path = deployment.state / "lab" / "disks" / "one-1.img"
         device = loops.attached(path)
         loops.detach(path)
-        assert kinds(Engine(deployment).preview()) == [("update", "LabDisk")]
-        Engine(deployment).up()
+        # Before the disk has its device a plan cannot know that the node need not change.
+        assert ("update", "LabDisk") in kinds(Engine(deployment).preview())
+        assert kinds(Engine(deployment).up()) == [("update", "LabDisk")]
         assert loops.attached(path) == device
 
     def test_the_lock_and_the_leftovers_of_a_killed_run_do_not_stop_the_next(self, deployment: Deployment):
