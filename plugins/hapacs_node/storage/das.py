@@ -150,7 +150,7 @@ class Das:
         """
         removed = 0
         before = time.time() - _LEFTOVER_AGE_S
-        with _translated("clean"), self._folder([_INCOMING], create=True) as folder:
+        with _translated("clean"), suppress(FileNotFoundError), self._folder([_INCOMING], create=False) as folder:
             for name in os.listdir(folder):  # noqa: PTH208 - of an open folder
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode) and status.st_mtime < before:

@@ -1,0 +1,58 @@
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from hapacs_node.metrics import Metrics
+from hapacs_node.settings import Das as DasSettings
+from hapacs_node.storage.area import StorageArea
+from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.das import Das
+from hapacs_node.storage.gateways import Gateway, Gateways
+from tests.unit.node.fakes import FakeBucket, FakeCatalog, FakeClient
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    path = tmp_path / "das"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def das(root: Path, metrics: Metrics) -> Das:
+    return Das(DasSettings(root=root, minimum_free_bytes=0, must_be_mount=False), metrics)
+
+
+@pytest.fixture
+def bucket() -> FakeBucket:
+    return FakeBucket()
+
+
+@pytest.fixture
+def clients(bucket: FakeBucket) -> list[FakeClient]:
+    """Two gateways to one bucket."""
+    return [FakeClient(bucket), FakeClient(bucket)]
+
+
+@pytest.fixture
+def cas(clients: list[FakeClient], metrics: Metrics) -> Cas:
+    members = [Gateway(f"https://gateway{number}:8333", client) for number, client in enumerate(clients)]
+    return Cas(Gateways(members, metrics, sleep=lambda _: None), 2.0, metrics)
+
+
+@pytest.fixture
+def catalog() -> FakeCatalog:
+    return FakeCatalog()
+
+
+@pytest.fixture
+def area(das: Das, cas: Cas, catalog: FakeCatalog, metrics: Metrics) -> Iterator[StorageArea]:
+    with ThreadPoolExecutor(4) as archivers:
+        yield StorageArea("pacs1", das, cas, catalog, ("route", "replicate"), archivers, metrics)

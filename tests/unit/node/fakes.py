@@ -1,0 +1,133 @@
+"""Stand-ins for a bucket, its gateways and the catalog, with faults on demand."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from obstore.exceptions import AlreadyExistsError
+
+from hapacs_node.catalog.catalog import Catalog
+from hapacs_node.catalog.database import Database
+from hapacs_node.catalog.index import Attachment
+from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.errors import CatalogError
+from hapacs_node.metrics import Metrics
+from hapacs_node.settings import Database as DatabaseSettings
+from hapacs_node.storage.cas import Lock, Recorded
+
+
+@dataclass
+class FakeBucket:
+    """What lies behind all gateways."""
+
+    objects: dict[str, tuple[bytes, str | None]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass
+class FakeClient:
+    """One gateway.
+
+    `faults` are raised or called, one a request, before the request is done; `late_faults` after it.
+    """
+
+    bucket: FakeBucket
+    faults: list[BaseException | Callable[[], None] | None] = field(default_factory=list)
+    late_faults: list[BaseException] = field(default_factory=list)
+    always: BaseException | None = None
+    requests: list[tuple[str, str]] = field(default_factory=list)
+
+    def create(self, key: str, content: bytes, digest: str) -> None:
+        self._asked("create", key)
+        with self.bucket.lock:
+            if key in self.bucket.objects:
+                raise AlreadyExistsError(key)
+            self.bucket.objects[key] = (content, digest)
+        if self.late_faults:
+            raise self.late_faults.pop(0)
+
+    def head(self, key: str) -> Recorded:
+        self._asked("head", key)
+        content, digest = self._stored(key)
+        return Recorded(len(content), digest)
+
+    def get(self, key: str, offset: int, length: int) -> bytes:
+        self._asked("get", key)
+        return self._stored(key)[0][offset : offset + length]
+
+    def lock(self, key: str) -> Lock:
+        self._asked("lock", key)
+        self._stored(key)
+        return Lock("GOVERNANCE", "2036-01-01T00:00:00Z")
+
+    def probe(self) -> None:
+        self._asked("probe", "")
+
+    def _asked(self, operation: str, key: str) -> None:
+        self.requests.append((operation, key))
+        if self.always is not None:
+            raise self.always
+        fault = self.faults.pop(0) if self.faults else None
+        if isinstance(fault, BaseException):
+            raise fault
+        if fault is not None:
+            fault()
+
+    def _stored(self, key: str) -> tuple[bytes, str | None]:
+        if key not in self.bucket.objects:
+            raise FileNotFoundError(key)
+        return self.bucket.objects[key]
+
+
+class FakeCatalog(Catalog):
+    """A catalog in memory."""
+
+    def __init__(self) -> None:
+        settings = DatabaseSettings.model_validate({"hosts": ["192.0.2.1"], "password_file": "/nonexistent"})
+        super().__init__(Database(settings, Metrics()))
+        self.rows: dict[UUID, StoredObject] = {}
+        self.outbox: list[tuple[UUID, str]] = []
+        self.tombstones: dict[UUID, str] = {}
+        self.parents: dict[UUID, tuple[Attachment, Attachment]] = {}
+        self.index: dict[str, list[Attachment]] = {}
+        self.fault: BaseException | None = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # The real one is frozen.
+        object.__setattr__(self, name, value)
+
+    def add(self, row: StoredObject, outbox: Sequence[str]) -> None:
+        self._ask()
+        if self.rows.setdefault(row.uuid, row).digest != row.digest:
+            raise CatalogError("other bytes")
+        self.outbox += [(row.uuid, kind) for kind in outbox]
+
+    def find(self, uuid: UUID) -> StoredObject | None:
+        self._ask()
+        return self.rows.get(uuid)
+
+    def by_digest(self, digest: str) -> list[StoredObject]:
+        self._ask()
+        return [row for row in self.rows.values() if row.digest == digest]
+
+    def tombstone(self, uuid: UUID, node: str) -> bool:
+        self._ask()
+        if uuid in self.rows:
+            self.tombstones[uuid] = node
+        return uuid in self.rows
+
+    def derived_from(self, uuid: UUID) -> tuple[Attachment, Attachment] | None:
+        self._ask()
+        return self.parents.get(uuid)
+
+    def instances(self, name: str) -> dict[str, list[Attachment]]:
+        self._ask()
+        return {name: self.index[name]} if name in self.index else {}
+
+    def acknowledged(self, uuids: Sequence[UUID]) -> set[UUID]:
+        return {a.uuid for found in self.index.values() for a in found} & set(uuids)
+
+    def _ask(self) -> None:
+        if self.fault is not None:
+            raise self.fault

@@ -1,0 +1,352 @@
+import errno
+import hashlib
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from obstore.exceptions import GenericError
+
+from hapacs_node.catalog.index import Attachment
+from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.errors import (
+    CasError,
+    CasUnavailableError,
+    CatalogError,
+    CatalogUnavailableError,
+    DasError,
+    RefusedError,
+)
+from hapacs_node.metrics import Metrics
+from hapacs_node.storage import names
+from hapacs_node.storage.area import StorageArea
+from tests.unit.node.fakes import FakeBucket, FakeCatalog, FakeClient
+from tests.unit.node.test_das import damage, failing, file_of
+
+CONTENT = b"header" + b"\xe0\x7f\x10\x00" + b"pixels" * 1000
+DIGEST = names.digest_of(CONTENT)
+KEY = names.cas_key(DIGEST)
+DICOM, UNTIL_PIXEL_DATA, ATTACHED = 1, 3, 0
+
+
+@pytest.fixture
+def uuid() -> UUID:
+    return uuid4()
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    return metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def test_an_image_lies_in_three_places_when_create_returns(
+    area: StorageArea, root: Path, bucket: FakeBucket, catalog: FakeCatalog, uuid: UUID
+) -> None:
+    area.create(str(uuid), DICOM, CONTENT)
+    assert file_of(root, DIGEST).read_bytes() == CONTENT
+    assert bucket.objects == {KEY: (CONTENT, DIGEST)}
+    size = len(CONTENT)
+    assert catalog.rows == {uuid: StoredObject(uuid, DIGEST, size, DICOM, "cas", KEY, 0, size, "pacs1")}
+    assert catalog.outbox == [(uuid, "route"), (uuid, "replicate")]
+    assert area.read(str(uuid), DICOM) == CONTENT
+
+
+def test_what_plugins_attach_is_archived_but_neither_routed_nor_replicated(
+    area: StorageArea, bucket: FakeBucket, catalog: FakeCatalog, uuid: UUID
+) -> None:
+    area.create(str(uuid), ATTACHED, CONTENT)
+    assert KEY in bucket.objects
+    assert catalog.rows[uuid].type == ATTACHED
+    assert catalog.outbox == []
+
+
+def test_equal_bytes_are_kept_once_under_two_names(area: StorageArea, bucket: FakeBucket, catalog: FakeCatalog) -> None:
+    names_ = [uuid4(), uuid4()]
+    for name in names_:
+        area.create(str(name), DICOM, CONTENT)
+    assert len(bucket.objects) == 1
+    assert set(catalog.rows) == set(names_)
+
+
+def test_das_and_cas_are_written_at_the_same_time(area: StorageArea, clients: list[FakeClient], uuid: UUID) -> None:
+    both = threading.Barrier(2, timeout=5)
+    write = area.das.write
+
+    def write_together(digest: str, content: bytes) -> None:
+        both.wait()
+        write(digest, content)
+
+    area.das.write = write_together  # type: ignore[method-assign, assignment]
+    clients[0].faults.append(lambda: both.wait() and None)
+    area.create(str(uuid), DICOM, CONTENT)
+    assert not both.broken
+
+
+def test_the_catalog_is_written_last(
+    area: StorageArea, catalog: FakeCatalog, root: Path, bucket: FakeBucket, uuid: UUID
+) -> None:
+    catalog.fault = CatalogUnavailableError("no leader")
+    with pytest.raises(CatalogUnavailableError):
+        area.create(str(uuid), DICOM, CONTENT)
+    assert file_of(root, DIGEST).exists()
+    assert KEY in bucket.objects
+
+
+def test_without_the_archive_nothing_is_acknowledged(
+    area: StorageArea, *, clients: list[FakeClient], catalog: FakeCatalog, uuid: UUID, metrics: Metrics
+) -> None:
+    for client in clients:
+        client.always = GenericError("connection refused")
+    with pytest.raises(CasUnavailableError):
+        area.create(str(uuid), DICOM, CONTENT)
+    assert catalog.rows == {}
+    assert value(metrics, "hapacs_storage_errors_total", step="cas_put", error="CasUnavailableError") == 1
+    assert value(metrics, "hapacs_storage_errors_total", step="create", error="CasUnavailableError") == 1
+
+
+def test_an_archive_that_hangs_does_not_hold_the_modality_longer_than_the_deadline(
+    area: StorageArea, clients: list[FakeClient], catalog: FakeCatalog, uuid: UUID
+) -> None:
+    release = threading.Event()
+    clients[0].faults.append(lambda: release.wait(10) and None)
+    area.cas.deadline_s = 0.3
+    began = time.monotonic()
+    with pytest.raises(CasUnavailableError):
+        area.create(str(uuid), DICOM, CONTENT)
+    assert time.monotonic() - began < 2
+    assert catalog.rows == {}
+    release.set()
+
+
+@pytest.mark.parametrize("function", ["write", "fdatasync", "rename", "fsync"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_without_the_das_nothing_is_acknowledged(
+    area: StorageArea, catalog: FakeCatalog, uuid: UUID, *, monkeypatch: pytest.MonkeyPatch, function: str, code: int
+) -> None:
+    monkeypatch.setattr(os, function, failing(code))
+    with pytest.raises(DasError):
+        area.create(str(uuid), DICOM, CONTENT)
+    monkeypatch.undo()
+    assert catalog.rows == {}
+
+
+def test_a_repeated_create_is_harmless_and_other_bytes_under_the_name_are_refused(
+    area: StorageArea, catalog: FakeCatalog, uuid: UUID
+) -> None:
+    area.create(str(uuid), DICOM, CONTENT)
+    area.create(str(uuid), DICOM, CONTENT)
+    assert len(catalog.rows) == 1
+    with pytest.raises(CatalogError):
+        area.create(str(uuid), DICOM, CONTENT + b"x")
+
+
+@pytest.mark.parametrize("content_type", [DICOM, UNTIL_PIXEL_DATA, ATTACHED])
+def test_empty_bytes_are_refused(area: StorageArea, uuid: UUID, content_type: int) -> None:
+    with pytest.raises(RefusedError):
+        area.create(str(uuid), content_type, b"")
+
+
+def test_a_strange_name_touches_nothing(area: StorageArea, root: Path, bucket: FakeBucket) -> None:
+    with pytest.raises(RefusedError):
+        area.create("../../etc/passwd", DICOM, CONTENT)
+    with pytest.raises(RefusedError):
+        area.read("../../etc/passwd", UNTIL_PIXEL_DATA)
+    assert list(root.iterdir()) == []
+    assert bucket.objects == {}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda file: file.unlink(), "missing"),
+        (lambda file: damage(file, b""), "corrupt"),
+        (lambda file: damage(file, b"X" + CONTENT[1:]), "corrupt"),
+        (lambda file: (file.unlink(), file.symlink_to("/dev/null")), "corrupt"),
+    ],
+    ids=["missing", "empty", "flipped", "link"],
+)
+def test_a_bad_das_copy_heals_from_the_archive_and_is_counted(
+    area: StorageArea, root: Path, uuid: UUID, *, metrics: Metrics, spoil: object, reason: str
+) -> None:
+    area.create(str(uuid), DICOM, CONTENT)
+    assert callable(spoil)
+    spoil(file_of(root, DIGEST))
+    assert area.read(str(uuid), DICOM) == CONTENT
+    assert file_of(root, DIGEST).read_bytes() == CONTENT
+    assert not file_of(root, DIGEST).is_symlink()
+    assert value(metrics, "hapacs_das_heals_total", reason=reason) == 1
+    assert area.read(str(uuid), DICOM) == CONTENT
+    assert value(metrics, "hapacs_das_heals_total", reason=reason) == 1
+
+
+def test_a_das_that_can_not_be_healed_does_not_keep_the_reader_from_the_bytes(
+    area: StorageArea, root: Path, uuid: UUID, monkeypatch: pytest.MonkeyPatch, metrics: Metrics
+) -> None:
+    area.create(str(uuid), DICOM, CONTENT)
+    file_of(root, DIGEST).unlink()
+    monkeypatch.setattr(os, "write", failing(errno.ENOSPC))
+    assert area.read(str(uuid), DICOM) == CONTENT
+    assert value(metrics, "hapacs_storage_errors_total", step="das_heal", error="DasFullError") == 1
+    assert value(metrics, "hapacs_das_heals_total", reason="missing") == 0
+
+
+def test_a_das_that_fails_altogether_does_not_keep_the_reader_from_the_bytes(
+    area: StorageArea, uuid: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    area.create(str(uuid), DICOM, CONTENT)
+    monkeypatch.setattr(os, "open", failing(errno.EROFS))
+    assert area.read(str(uuid), DICOM) == CONTENT
+
+
+def test_with_a_whole_das_copy_the_archive_is_not_needed(
+    area: StorageArea, clients: list[FakeClient], uuid: UUID
+) -> None:
+    area.create(str(uuid), DICOM, CONTENT)
+    for client in clients:
+        client.always = GenericError("connection refused")
+    assert area.read(str(uuid), DICOM) == CONTENT
+
+
+def test_rotten_bytes_are_never_given_out(area: StorageArea, root: Path, bucket: FakeBucket, uuid: UUID) -> None:
+    area.create(str(uuid), DICOM, CONTENT)
+    rotten = b"X" + CONTENT[1:]
+    damage(file_of(root, DIGEST), rotten)
+    bucket.objects[KEY] = (rotten, DIGEST)
+    with pytest.raises(CasError):
+        area.read(str(uuid), DICOM)
+
+
+def test_the_catalog_says_where_an_object_lies(
+    area: StorageArea, bucket: FakeBucket, catalog: FakeCatalog, uuid: UUID
+) -> None:
+    bucket.objects["packs/1"] = (b"other study" + CONTENT, None)
+    size = len(CONTENT)
+    catalog.rows[uuid] = StoredObject(uuid, DIGEST, size, DICOM, "cas", "packs/1", 11, size, "pacs2")
+    assert area.read(str(uuid), DICOM) == CONTENT
+
+
+def test_a_store_that_this_node_does_not_know_is_an_error(area: StorageArea, catalog: FakeCatalog, uuid: UUID) -> None:
+    size = len(CONTENT)
+    catalog.rows[uuid] = StoredObject(uuid, DIGEST, size, DICOM, "tape", KEY, 0, size, "pacs2")
+    with pytest.raises(CatalogError, match="tape"):
+        area.read(str(uuid), DICOM)
+
+
+def test_an_unknown_attachment_is_an_error(area: StorageArea, uuid: UUID) -> None:
+    with pytest.raises(CatalogError):
+        area.read(str(uuid), DICOM)
+    with pytest.raises(CatalogError):
+        area.remove(str(uuid), DICOM)
+
+
+def test_removing_leaves_every_byte_and_a_tombstone(
+    area: StorageArea, root: Path, bucket: FakeBucket, *, catalog: FakeCatalog, uuid: UUID, metrics: Metrics
+) -> None:
+    area.create(str(uuid), DICOM, CONTENT)
+    area.remove(str(uuid), DICOM)
+    assert catalog.tombstones == {uuid: "pacs1"}
+    assert file_of(root, DIGEST).read_bytes() == CONTENT
+    assert KEY in bucket.objects
+    assert value(metrics, "hapacs_catalog_tombstones_total") == 1
+
+
+class TestDerived:
+    """The beginning of a DICOM file, which Orthanc keeps beside it."""
+
+    SIZE = CONTENT.index(b"\xe0\x7f")
+    HEADER = CONTENT[:SIZE]
+
+    @pytest.fixture
+    def derived(self, area: StorageArea, catalog: FakeCatalog, uuid: UUID) -> UUID:
+        area.create(str(uuid), DICOM, CONTENT)
+        name = uuid4()
+        md5 = hashlib.md5(self.HEADER, usedforsecurity=False).hexdigest()
+        catalog.parents[name] = (
+            Attachment(name, UNTIL_PIXEL_DATA, self.SIZE, 1, md5),
+            Attachment(uuid, DICOM, len(CONTENT), 1, ""),
+        )
+        return name
+
+    def test_it_is_kept_on_the_das_alone(
+        self,
+        area: StorageArea,
+        derived: UUID,
+        bucket: FakeBucket,
+        catalog: FakeCatalog,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        catalog.fault = CatalogUnavailableError("no leader")
+        area.das.write_derived(derived, b"warm the folders up")
+        monkeypatch.setattr(os, "fsync", failing(errno.EIO))
+        area.create(str(derived), UNTIL_PIXEL_DATA, self.HEADER)
+        assert area.read(str(derived), UNTIL_PIXEL_DATA) == self.HEADER
+        assert list(bucket.objects) == [KEY]
+
+    def test_it_is_made_again_from_its_parent_and_kept(
+        self, area: StorageArea, derived: UUID, metrics: Metrics, catalog: FakeCatalog
+    ) -> None:
+        assert area.read(str(derived), UNTIL_PIXEL_DATA) == self.HEADER
+        catalog.parents.clear()
+        assert area.read(str(derived), UNTIL_PIXEL_DATA) == self.HEADER
+        assert value(metrics, "hapacs_derived_rebuilds_total") == 1
+
+    def test_a_damaged_one_is_made_again(self, area: StorageArea, derived: UUID, root: Path) -> None:
+        area.create(str(derived), UNTIL_PIXEL_DATA, self.HEADER)
+        damage(root.joinpath(*names.derived_path(derived)), b"rotten")
+        assert area.read(str(derived), UNTIL_PIXEL_DATA) == self.HEADER
+
+    def test_its_parent_is_healed_on_the_way(self, area: StorageArea, derived: UUID, root: Path) -> None:
+        file_of(root, DIGEST).unlink()
+        assert area.read(str(derived), UNTIL_PIXEL_DATA) == self.HEADER
+        assert file_of(root, DIGEST).exists()
+
+    def test_a_full_das_does_not_refuse_the_image_for_its_sake(
+        self, area: StorageArea, derived: UUID, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "write", failing(errno.ENOSPC))
+        area.create(str(derived), UNTIL_PIXEL_DATA, self.HEADER)
+        assert area.read(str(derived), UNTIL_PIXEL_DATA) == self.HEADER
+
+    def test_a_cut_that_differs_from_what_orthanc_noted_is_not_given_out(
+        self, area: StorageArea, derived: UUID, catalog: FakeCatalog
+    ) -> None:
+        wanted, parent = catalog.parents[derived]
+        for wrong in (
+            Attachment(derived, UNTIL_PIXEL_DATA, self.SIZE - 1, 1, wanted.md5),
+            Attachment(derived, UNTIL_PIXEL_DATA, len(CONTENT) + 1, 1, ""),
+            Attachment(derived, UNTIL_PIXEL_DATA, self.SIZE, 2, wanted.md5),
+            Attachment(derived, 2, self.SIZE, 1, wanted.md5),
+        ):
+            catalog.parents[derived] = (wrong, parent)
+            with pytest.raises(CatalogError):
+                area.read(str(derived), UNTIL_PIXEL_DATA)
+
+    def test_without_a_parent_it_is_lost(self, area: StorageArea, derived: UUID, catalog: FakeCatalog) -> None:
+        catalog.parents.clear()
+        with pytest.raises(CatalogError, match="no parent"):
+            area.read(str(derived), UNTIL_PIXEL_DATA)
+
+    def test_removing_removes_the_file_and_leaves_no_tombstone(
+        self, area: StorageArea, derived: UUID, root: Path, catalog: FakeCatalog
+    ) -> None:
+        area.create(str(derived), UNTIL_PIXEL_DATA, self.HEADER)
+        area.remove(str(derived), UNTIL_PIXEL_DATA)
+        assert not root.joinpath(*names.derived_path(derived)).exists()
+        assert catalog.tombstones == {}
+
+
+def test_many_threads_store_and_read_at_once(area: StorageArea, catalog: FakeCatalog, metrics: Metrics) -> None:
+    contents = [os.urandom(1000 + number % 3) for number in range(60)]
+
+    def store(content: bytes) -> bool:
+        name = str(uuid4())
+        area.create(name, DICOM, content)
+        return area.read(name, DICOM) == content
+
+    with ThreadPoolExecutor(12) as threads:
+        assert all(threads.map(store, contents))
+    assert len(catalog.rows) == len(contents)
+    assert value(metrics, "hapacs_storage_in_flight") == 0
+    assert value(metrics, "hapacs_storage_bytes_total", direction="stored") == sum(map(len, contents))

@@ -1,0 +1,164 @@
+import time
+
+import pytest
+from obstore.exceptions import GenericError, PermissionDeniedError
+
+from hapacs_node.errors import CasConflictError, CasMissingError, CasUnavailableError
+from hapacs_node.metrics import Metrics
+from hapacs_node.storage import names
+from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.gateways import Gateway, Gateways
+from tests.unit.node.fakes import FakeBucket, FakeClient
+
+CONTENT = b"a DICOM file"
+DIGEST = names.digest_of(CONTENT)
+KEY = names.cas_key(DIGEST)
+DOWN = GenericError("connection refused")
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float:
+    return metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def test_an_object_is_stored_once_with_its_digest_noted(cas: Cas, bucket: FakeBucket, metrics: Metrics) -> None:
+    assert cas.put(DIGEST, CONTENT) == KEY
+    assert cas.put(DIGEST, CONTENT) == KEY
+    assert bucket.objects == {KEY: (CONTENT, DIGEST)}
+    assert value(metrics, "hapacs_cas_deduplicated_total") == 1
+
+
+@pytest.mark.parametrize(
+    "fault", [DOWN, PermissionDeniedError("no identities yet"), FileNotFoundError("no such bucket"), ValueError("odd")]
+)
+def test_the_next_gateway_is_asked_whatever_the_first_one_says(
+    cas: Cas, bucket: FakeBucket, clients: list[FakeClient], fault: Exception
+) -> None:
+    clients[0].always = fault
+    cas.put(DIGEST, CONTENT)
+    assert bucket.objects[KEY] == (CONTENT, DIGEST)
+
+
+def test_a_dead_gateway_is_not_asked_by_every_store(cas: Cas, clients: list[FakeClient]) -> None:
+    clients[0].always = DOWN
+    for number in range(10):
+        content = b"%d" % number
+        cas.put(names.digest_of(content), content)
+    assert len(clients[0].requests) == 1
+
+
+def test_a_lost_answer_is_no_second_object(cas: Cas, bucket: FakeBucket, clients: list[FakeClient]) -> None:
+    clients[0].late_faults.append(GenericError("time-out"))
+    assert cas.put(DIGEST, CONTENT) == KEY
+    assert clients[1].requests == [("create", KEY), ("head", KEY)]
+    assert len(bucket.objects) == 1
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [(b"other bytes!", names.digest_of(b"other bytes!")), (b"a", DIGEST), (b"other bytes!", None)],
+    ids=["other digest", "other size", "other bytes without a digest"],
+)
+def test_other_bytes_under_the_key_are_never_waved_through(
+    cas: Cas, bucket: FakeBucket, stored: tuple[bytes, str | None]
+) -> None:
+    bucket.objects[KEY] = stored
+    with pytest.raises(CasConflictError):
+        cas.put(DIGEST, CONTENT)
+    assert bucket.objects[KEY] == stored
+
+
+def test_an_object_without_a_noted_digest_is_read_and_believed_when_it_is_right(cas: Cas, bucket: FakeBucket) -> None:
+    bucket.objects[KEY] = (CONTENT, None)
+    assert cas.put(DIGEST, CONTENT) == KEY
+
+
+def test_already_there_but_not_found_is_tried_again(cas: Cas, bucket: FakeBucket, clients: list[FakeClient]) -> None:
+    bucket.objects[KEY] = (CONTENT, DIGEST)
+    clients[0].faults += [None, FileNotFoundError(KEY)]
+    assert cas.put(DIGEST, CONTENT) == KEY
+    assert clients[1].requests == [("create", KEY), ("head", KEY)]
+
+
+def test_when_no_gateway_answers_it_fails_in_time_and_says_why(cas: Cas, clients: list[FakeClient]) -> None:
+    for client in clients:
+        client.always = DOWN
+    cas.gateways.sleep = time.sleep
+    began = time.monotonic()
+    with pytest.raises(CasUnavailableError, match="connection refused"):
+        cas.put(DIGEST, CONTENT)
+    assert time.monotonic() - began <= 2.5
+    assert all(client.requests for client in clients)
+
+
+def test_an_archive_that_comes_back_before_the_deadline_is_used(
+    cas: Cas, bucket: FakeBucket, clients: list[FakeClient], metrics: Metrics
+) -> None:
+    for client in clients:
+        client.faults += [DOWN, DOWN, DOWN]
+    cas.put(DIGEST, CONTENT)
+    assert KEY in bucket.objects
+    assert value(metrics, "hapacs_cas_retries_total", operation="put") == 6
+
+
+def test_reading_gives_the_part_that_was_asked_for(cas: Cas, bucket: FakeBucket) -> None:
+    bucket.objects["pack"] = (b"before" + CONTENT + b"after", None)
+    assert cas.get("pack", DIGEST, 6, len(CONTENT)) == CONTENT
+
+
+def test_a_single_404_is_not_believed(
+    cas: Cas, bucket: FakeBucket, clients: list[FakeClient], metrics: Metrics
+) -> None:
+    bucket.objects[KEY] = (CONTENT, DIGEST)
+    clients[0].always = FileNotFoundError(KEY)
+    assert cas.get(KEY, DIGEST, 0, len(CONTENT)) == CONTENT
+    assert cas.head(KEY).size == len(CONTENT)
+    assert value(metrics, "hapacs_cas_doubted_total", reason="not found") == 2
+
+
+def test_missing_is_what_every_gateway_calls_missing(cas: Cas, clients: list[FakeClient]) -> None:
+    with pytest.raises(CasMissingError):
+        cas.get(KEY, DIGEST, 0, 1)
+    assert [client.requests for client in clients] == [[("get", KEY)], [("get", KEY)]]
+
+
+def test_a_404_beside_a_dead_gateway_is_unknown_not_missing(cas: Cas, clients: list[FakeClient]) -> None:
+    clients[1].always = DOWN
+    cas.deadline_s = 0.5
+    cas.gateways.sleep = time.sleep
+    with pytest.raises(CasUnavailableError):
+        cas.get(KEY, DIGEST, 0, 1)
+
+
+def test_the_only_gateway_is_asked_twice(bucket: FakeBucket, metrics: Metrics) -> None:
+    client = FakeClient(bucket, faults=[FileNotFoundError(KEY)])
+    bucket.objects[KEY] = (CONTENT, DIGEST)
+    cas = Cas(Gateways([Gateway("https://only", client)], metrics, sleep=lambda _: None), 2.0, metrics)
+    assert cas.get(KEY, DIGEST, 0, len(CONTENT)) == CONTENT
+    del bucket.objects[KEY]
+    with pytest.raises(CasMissingError):
+        cas.head(KEY)
+
+
+def test_wrong_bytes_from_one_gateway_are_asked_of_the_other(
+    cas: Cas, bucket: FakeBucket, clients: list[FakeClient], metrics: Metrics
+) -> None:
+    bucket.objects[KEY] = (CONTENT, DIGEST)
+    clients[0].bucket = FakeBucket({KEY: (b"rotten bytes", DIGEST)})
+    assert cas.get(KEY, DIGEST, 0, len(CONTENT)) == CONTENT
+    assert value(metrics, "hapacs_cas_doubted_total", reason="wrong bytes") == 1
+    bucket.objects[KEY] = (b"rotten bytes", DIGEST)
+    with pytest.raises(CasConflictError):
+        cas.get(KEY, DIGEST, 0, len(CONTENT))
+
+
+def test_one_gateway_that_answers_is_enough_for_health(cas: Cas, clients: list[FakeClient]) -> None:
+    clients[0].always = DOWN
+    assert cas.probe() == "1 of 2 gateways answer"
+    clients[1].always = FileNotFoundError("no such bucket")
+    with pytest.raises(CasUnavailableError, match="no such bucket"):
+        cas.probe()
+
+
+def test_the_lock_is_shown(cas: Cas) -> None:
+    cas.put(DIGEST, CONTENT)
+    assert cas.lock(KEY).mode == "GOVERNANCE"

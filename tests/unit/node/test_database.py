@@ -1,0 +1,154 @@
+"""How one transaction is run again, on connections that fail in every way; the real server is in tests/storage."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import errors as sql_errors
+
+from hapacs_node.catalog.database import Database
+from hapacs_node.errors import CatalogError, CatalogUnavailableError, SchemaError
+from hapacs_node.metrics import Metrics
+from hapacs_node.settings import Database as DatabaseSettings
+
+LOST = psycopg.OperationalError("server closed the connection unexpectedly")
+
+
+class FakeConnection:
+    def __init__(self, number: int, generation: int) -> None:
+        self.number = number
+        self.generation = generation
+        self.deadline = 0.0
+        self.warning: str | None = None
+        self.closed = False
+
+    class info:  # noqa: N801 - as in psycopg
+        transaction_status = psycopg.pq.TransactionStatus.IDLE
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeDatabase(Database):
+    """Connects to nothing; `connect_faults` are raised one a connection."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.made: list[FakeConnection] = []
+        self.connect_faults: list[Exception] = []
+
+    def _connect(self, deadline: float) -> Any:
+        assert deadline > 0
+        if self.connect_faults:
+            raise self.connect_faults.pop(0)
+        self.made.append(FakeConnection(len(self.made), self._generation))
+        return self.made[-1]
+
+
+@pytest.fixture
+def database(metrics: Metrics) -> FakeDatabase:
+    document = {"hosts": ["192.0.2.1", "192.0.2.2"], "password_file": "/nonexistent", "connections": 2}
+    return FakeDatabase(DatabaseSettings.model_validate(document), metrics)
+
+
+def failing_once(*faults: Exception) -> Callable[[Any], int]:
+    rest = list(faults)
+
+    def work(connection: FakeConnection) -> int:
+        if rest:
+            raise rest.pop(0)
+        return connection.number
+
+    return work
+
+
+def test_a_connection_is_used_again(database: FakeDatabase) -> None:
+    assert [database.run(failing_once()) for _ in range(3)] == [0, 0, 0]
+    assert len(database.made) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        LOST,
+        sql_errors.AdminShutdown("57P01"),
+        sql_errors.ReadOnlySqlTransaction("25006"),
+        psycopg.InterfaceError("gone"),
+    ],
+    ids=["lost", "shutdown", "demoted", "gone"],
+)
+def test_after_a_loss_the_work_is_done_on_a_new_connection(
+    database: FakeDatabase, metrics: Metrics, fault: Exception
+) -> None:
+    assert database.run(failing_once(fault)) == 1
+    assert database.made[0].closed
+    assert metrics.registry.get_sample_value("hapacs_database_retries_total") == 1
+    assert metrics.registry.get_sample_value("hapacs_database_connections_lost_total") == 1
+
+
+def test_a_loss_throws_away_the_other_connections_of_its_age(database: FakeDatabase) -> None:
+    def nested(connection: FakeConnection) -> int:
+        return database.run(lambda inner: inner.number) + connection.number
+
+    assert database.run(nested) == 1
+    assert database.run(failing_once(LOST)) == 2
+    assert [connection.closed for connection in database.made] == [True, True, False]
+
+
+def test_a_conflict_is_repeated_on_the_same_connection(database: FakeDatabase) -> None:
+    assert database.run(failing_once(sql_errors.SerializationFailure("40001"))) == 0
+    assert not database.made[0].closed
+
+
+def test_a_warning_while_committing_is_no_acknowledgement(database: FakeDatabase) -> None:
+    """A wait for the synchronous standby that was cut short is reported as success with a warning."""
+    warnings = ["canceling wait for synchronous replication due to user request"]
+
+    def work(connection: FakeConnection) -> int:
+        if warnings:
+            connection.warning = warnings.pop()
+        return connection.number
+
+    assert database.run(work) == 1  # done again, elsewhere
+
+
+def test_a_leader_that_is_found_in_time_is_enough(database: FakeDatabase) -> None:
+    database.connect_faults = [psycopg.OperationalError("connection refused")] * 5
+    assert database.run(failing_once(), deadline_s=10) == 0
+
+
+def test_without_a_leader_it_fails_in_time(database: FakeDatabase) -> None:
+    database.connect_faults = [psycopg.OperationalError("connection refused")] * 1000
+    began = time.monotonic()
+    with pytest.raises(CatalogUnavailableError, match=r"192\.0\.2\.1.*connection refused"):
+        database.run(failing_once(), deadline_s=0.5)
+    assert time.monotonic() - began <= 0.6
+
+
+def test_more_work_than_connections_waits_and_fails_in_time(database: FakeDatabase) -> None:
+    def third(_: FakeConnection) -> int:
+        return database.run(failing_once(), deadline_s=0.2)
+
+    def second(_: FakeConnection) -> int:
+        return database.run(third)
+
+    with pytest.raises(CatalogUnavailableError, match="in use"):
+        database.run(second)
+    assert database.run(failing_once()) >= 0
+
+
+def test_a_refusal_is_not_repeated(database: FakeDatabase, metrics: Metrics) -> None:
+    with pytest.raises(CatalogError, match="refused"):
+        database.run(failing_once(sql_errors.CheckViolation("size")))
+    with pytest.raises(SchemaError, match="hapacs-node migrate"):
+        database.run(failing_once(sql_errors.UndefinedTable("hapacs.object")))
+    assert metrics.registry.get_sample_value("hapacs_database_retries_total") == 0
+    assert len(database.made) == 1
+
+
+def test_closing_closes_what_is_idle(database: FakeDatabase) -> None:
+    with database:
+        database.run(failing_once())
+    assert database.made[0].closed

@@ -1,0 +1,105 @@
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from hapacs_node.errors import DasFullError
+from hapacs_node.health import Health, Service
+from hapacs_node.metrics import Metrics
+from hapacs_node.settings import Health as HealthSettings
+
+
+def bad() -> str:
+    raise DasFullError("no space")
+
+
+def make(service: Service, **probes: Callable[[], str]) -> Health:
+    everything = {"database": lambda: "fine", "das": lambda: "fine", "cas": lambda: "fine", **probes}
+    return Health("pacs1", service, everything, HealthSettings(period_s=0.05, stale_after_s=5), Metrics())
+
+
+def report(health: Health) -> dict[str, object]:
+    for name in health.probes:
+        health.refresh(name)
+    return health.report()
+
+
+def test_before_the_first_probe_nothing_is_well() -> None:
+    answer = make("store").report()
+    assert not answer["ok"]
+
+
+def test_all_is_well_when_every_probe_is() -> None:
+    health = make("store")
+    answer = report(health)
+    assert answer["ok"]
+    assert answer["node"] == "pacs1"
+    assert health.metrics.registry.get_sample_value("hapacs_health_ok", {"check": "das"}) == 1
+
+
+@pytest.mark.parametrize("name", ["database", "das", "cas"])
+def test_who_stores_needs_everything(name: str) -> None:
+    answer = report(make("store", **{name: bad}))
+    assert not answer["ok"]
+    checks = answer["checks"]
+    assert isinstance(checks, dict)
+    assert checks[name]["detail"] == "no space"
+    assert sum(check["ok"] for check in checks.values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("broken", "ok"),
+    [({"das"}, True), ({"cas"}, True), ({"das", "cas"}, False), ({"database"}, False)],
+    ids=["das", "cas", "both copies", "database"],
+)
+def test_who_answers_needs_the_index_and_either_copy(broken: set[str], ok: bool) -> None:
+    assert report(make("query", **dict.fromkeys(broken, bad)))["ok"] is ok
+
+
+def test_an_old_answer_is_a_bad_one() -> None:
+    health = make("store")
+    assert report(health)["ok"]
+    health.settings = HealthSettings(stale_after_s=0.01)
+    time.sleep(0.02)
+    answer = health.report()
+    assert not answer["ok"]
+    assert "hangs" in str(answer["checks"])
+
+
+def test_a_probe_that_hangs_makes_no_other_one_old() -> None:
+    release = threading.Event()
+
+    def hang() -> str:
+        release.wait(10)
+        return "at last"
+
+    health = make("query", cas=hang)
+    health.start()
+    try:
+        deadline = time.monotonic() + 5
+        while not health.report()["ok"] and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert health.report()["ok"]
+        assert "not probed yet" in str(health.report()["checks"])
+    finally:
+        release.set()
+        health.stop()
+
+
+def test_probes_are_repeated_and_notice_a_change() -> None:
+    answers = iter(["fine", "fine"])
+
+    def changing() -> str:
+        answer = next(answers, None)
+        return answer if answer is not None else bad()
+
+    health = make("store", das=changing)
+    health.start()
+    try:
+        deadline = time.monotonic() + 5
+        while "no space" not in str(health.report()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert "no space" in str(health.report())
+    finally:
+        health.stop()

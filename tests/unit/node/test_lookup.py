@@ -1,0 +1,101 @@
+import json
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from obstore.exceptions import GenericError
+
+from hapacs_node.catalog.index import Attachment
+from hapacs_node.errors import RefusedError
+from hapacs_node.lookup import Lookup
+from hapacs_node.storage import names
+from hapacs_node.storage.area import StorageArea
+from tests.unit.node.fakes import FakeBucket, FakeCatalog, FakeClient
+from tests.unit.node.test_das import damage, file_of
+
+CONTENT = b"a DICOM file"
+DIGEST = names.digest_of(CONTENT)
+KEY = names.cas_key(DIGEST)
+UID = "1.2.3"
+
+
+@pytest.fixture
+def lookup(area: StorageArea, catalog: FakeCatalog) -> Lookup:
+    uuid = uuid4()
+    area.create(str(uuid), 1, CONTENT)
+    catalog.index[UID] = [
+        Attachment(uuid, 1, len(CONTENT), 1, ""),
+        Attachment(uuid4(), 3, 5, 1, ""),
+    ]
+    return Lookup("pacs1", area.das, area.cas, catalog)
+
+
+def by_digest(lookup: Lookup) -> Any:
+    return json.loads(json.dumps(lookup.by_digest(DIGEST)))
+
+
+def test_a_whole_object_is_reported_with_its_lock(lookup: Lookup) -> None:
+    report = by_digest(lookup)
+    assert report["ok"]
+    assert [row["acknowledged"] for row in report["catalog"]] == [True]
+    assert report["das"]["whole"]
+    assert report["cas"]["present"]
+    assert report["cas"]["whole"]
+    assert report["cas"]["size"] == len(CONTENT)
+    assert report["cas"]["retention_mode"] == "GOVERNANCE"
+    assert report["cas"]["retained_until"] == "2036-01-01T00:00:00Z"
+
+
+def test_a_missing_das_copy_is_told_and_no_loss(lookup: Lookup, root: Path) -> None:
+    file_of(root, DIGEST).unlink()
+    report = by_digest(lookup)
+    assert report["ok"]
+    assert report["das"]["state"] == "missing"
+    assert not report["das"]["present"]
+    assert not file_of(root, DIGEST).exists(), "looking must not heal"
+
+
+def test_a_damaged_das_copy_is_told(lookup: Lookup, root: Path) -> None:
+    damage(file_of(root, DIGEST), b"rotten")
+    report = by_digest(lookup)
+    assert not report["ok"]
+    assert report["das"]["present"]
+    assert not report["das"]["whole"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "state"),
+    [
+        (lambda bucket, _: bucket.objects.clear(), "missing"),
+        (lambda bucket, _: bucket.objects.update({KEY: (b"rotten bytes", DIGEST)}), "damaged"),
+        (lambda _, clients: [setattr(client, "always", GenericError("down")) for client in clients], "unknown"),
+    ],
+    ids=["missing", "damaged", "unknown"],
+)
+def test_an_archive_copy_that_is_not_whole_is_told(
+    lookup: Lookup, bucket: FakeBucket, clients: list[FakeClient], *, spoil: Any, state: str
+) -> None:
+    spoil(bucket, clients)
+    lookup.cas.deadline_s = 0.1
+    report = by_digest(lookup)
+    assert not report["ok"]
+    assert report["cas"]["state"] == state
+
+
+def test_an_unknown_digest_has_no_rows(lookup: Lookup) -> None:
+    report = lookup.by_digest("0" * 64)
+    assert report["catalog"] == []
+    assert not report["ok"]
+    with pytest.raises(RefusedError):
+        lookup.by_digest("0" * 63)
+
+
+def test_an_instance_is_reported_by_its_archived_attachments(lookup: Lookup, catalog: FakeCatalog) -> None:
+    reports = lookup.by_instance(UID)
+    assert [report["digest"] for report in reports] == [DIGEST]
+    assert reports[0]["instance"] == UID
+    assert reports[0]["ok"]
+    catalog.rows.clear()
+    assert [report["ok"] for report in lookup.by_instance(UID)] == [False]
+    assert lookup.by_instance("1.2.4") == []

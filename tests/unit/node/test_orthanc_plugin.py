@@ -1,0 +1,187 @@
+"""The thin layer to Orthanc, loaded as Orthanc does it, with Orthanc's module in the shape of its documentation."""
+
+import json
+import logging
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import hapacs_node
+from hapacs_node import log
+from hapacs_node.errors import NodeError
+from hapacs_node.node import Node
+
+_SCRIPT = Path(hapacs_node.__file__).parent / "orthanc_plugin.py"
+
+
+class FakeOrthanc(ModuleType):
+    """Takes registrations and log lines."""
+
+    class ChangeType:
+        ORTHANC_STOPPED = 11
+
+    def __init__(self) -> None:
+        super().__init__("orthanc")
+        self.storage: tuple[Callable[..., Any], ...] = ()
+        self.routes: dict[str, Callable[..., None]] = {}
+        self.on_change: Callable[..., None] | None = None
+        self.lines: list[tuple[str, str]] = []
+
+    def RegisterStorageArea(self, *callbacks: Callable[..., Any]) -> None:  # noqa: N802
+        self.storage = callbacks
+
+    def RegisterRestCallback(self, path: str, callback: Callable[..., None]) -> None:  # noqa: N802
+        self.routes[path] = callback
+
+    def RegisterOnChangeCallback(self, callback: Callable[..., None]) -> None:  # noqa: N802
+        self.on_change = callback
+
+    def LogInfo(self, text: str) -> None:  # noqa: N802
+        self.lines.append(("info", text))
+
+    def LogWarning(self, text: str) -> None:  # noqa: N802
+        self.lines.append(("warning", text))
+
+    def LogError(self, text: str) -> None:  # noqa: N802
+        self.lines.append(("error", text))
+
+
+class Output:
+    def __init__(self) -> None:
+        self.status = 200
+        self.body: Any = None
+        self.type = ""
+
+    def AnswerBuffer(self, body: str | bytes, content_type: str) -> None:  # noqa: N802
+        self.body, self.type = body, content_type
+
+    def SendHttpStatus(self, status: int, body: str) -> None:  # noqa: N802
+        self.status, self.body = status, body
+
+    def SendMethodNotAllowed(self, allowed: str) -> None:  # noqa: N802
+        self.status, self.body = 405, allowed
+
+
+@pytest.fixture
+def orthanc(monkeypatch: pytest.MonkeyPatch) -> FakeOrthanc:
+    module = FakeOrthanc()
+    monkeypatch.setitem(sys.modules, "orthanc", module)
+    return module
+
+
+@pytest.fixture
+def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "das").mkdir()
+    (tmp_path / "password").write_text("secret")
+    (tmp_path / "cas.json").write_text('{"access_key": "node", "secret_key": "secret"}')
+    document = {
+        "node": "pacs1",
+        "site": "main",
+        "database": {"hosts": ["127.0.0.1"], "port": 9, "password_file": str(tmp_path / "password")},
+        "das": {"root": str(tmp_path / "das"), "minimum_free_bytes": 0, "must_be_mount": False},
+        "cas": {
+            "gateways": ["http://127.0.0.1:9"],
+            "bucket": "archive",
+            "credentials_file": str(tmp_path / "cas.json"),
+            "attempt_timeout_s": 0.5,
+            "deadline_s": 0.5,
+        },
+    }
+    file = tmp_path / "node.json"
+    file.write_text(json.dumps(document))
+    monkeypatch.setenv("HAPACS_NODE_FILE", str(file))
+    monkeypatch.setenv("HAPACS_SERVICE", "store")
+    return file
+
+
+@pytest.fixture
+def loaded(orthanc: FakeOrthanc, configuration: Path) -> Iterator[FakeOrthanc]:
+    assert configuration.exists()
+    logger = logging.getLogger(log.ROOT)
+    handlers, propagate = list(logger.handlers), logger.propagate
+    names = runpy.run_path(str(_SCRIPT))
+    orthanc.names = names  # type: ignore[attr-defined]
+    yield orthanc
+    names["node"].close()
+    logger.handlers, logger.propagate = handlers, propagate
+
+
+def ask(orthanc: FakeOrthanc, path: str, method: str = "GET", *groups: str) -> Output:
+    output = Output()
+    orthanc.routes[path](output, path, method=method, groups=groups)
+    return output
+
+
+def node_of(orthanc: FakeOrthanc) -> Node:
+    node = orthanc.names["node"]  # type: ignore[attr-defined]
+    assert isinstance(node, Node)
+    return node
+
+
+def test_health_is_503_while_something_is_missing(loaded: FakeOrthanc) -> None:
+    node_of(loaded).health.refresh("cas")
+    answer = ask(loaded, "/hapacs/health")
+    assert answer.status == 503
+    assert not json.loads(answer.body)["checks"]["cas"]["ok"]
+
+
+def test_health_is_200_when_all_is_well(loaded: FakeOrthanc, monkeypatch: pytest.MonkeyPatch) -> None:
+    health = node_of(loaded).health
+    monkeypatch.setattr(health, "report", lambda: {"ok": True, "checks": {}})
+    answer = ask(loaded, "/hapacs/health")
+    assert (answer.status, answer.type) == (200, "application/json")
+
+
+def test_metrics_are_served_as_text(loaded: FakeOrthanc) -> None:
+    answer = ask(loaded, "/hapacs/metrics")
+    assert b"hapacs_storage_step_seconds" in answer.body
+    assert answer.type.startswith("text/plain; version=0.0.4")
+
+
+def test_only_get_is_allowed(loaded: FakeOrthanc) -> None:
+    assert len(loaded.routes) == 4
+    for path in loaded.routes:
+        assert ask(loaded, path, "POST", "0" * 64).status == 405
+
+
+def test_objects_and_instances_are_404_when_unknown(loaded: FakeOrthanc, monkeypatch: pytest.MonkeyPatch) -> None:
+    lookup = node_of(loaded).lookup
+    monkeypatch.setattr(lookup, "by_digest", lambda digest: {"digest": digest, "catalog": []})
+    monkeypatch.setattr(lookup, "by_instance", lambda _: [])
+    digests, instances = (path for path in loaded.routes if path.endswith(")"))
+    assert ask(loaded, digests, "GET", "0" * 64).status == 404
+    assert ask(loaded, instances, "GET", "1.2.3").status == 404
+    monkeypatch.setattr(lookup, "by_digest", lambda digest: {"digest": digest, "catalog": [{}]})
+    assert json.loads(ask(loaded, digests, "GET", "1" * 64).body)["digest"] == "1" * 64
+
+
+def test_a_store_that_fails_raises_into_orthanc_and_is_logged(loaded: FakeOrthanc) -> None:
+    create, _, _ = loaded.storage
+    with pytest.raises(NodeError):
+        create("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", 1, b"a DICOM file")
+    assert any(level == "error" and "create failed uuid=a0eebc99" in text for level, text in loaded.lines)
+
+
+def test_stopping_orthanc_stops_the_probes(loaded: FakeOrthanc) -> None:
+    assert loaded.on_change is not None
+    loaded.on_change(FakeOrthanc.ChangeType.ORTHANC_STOPPED, 0, "")
+    with pytest.raises(RuntimeError):
+        node_of(loaded).storage.archivers.submit(print)
+
+
+@pytest.mark.usefixtures("orthanc", "configuration")
+def test_an_unknown_service_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAPACS_SERVICE", "both")
+    with pytest.raises(NodeError, match="HAPACS_SERVICE"):
+        runpy.run_path(str(_SCRIPT))
+
+
+def test_nothing_else_imports_orthanc() -> None:
+    sources = [path for path in _SCRIPT.parent.rglob("*.py") if path != _SCRIPT]
+    assert len(sources) > 15
+    assert [path for path in sources if "import orthanc" in path.read_text()] == []
