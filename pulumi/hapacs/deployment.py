@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hapacs.errors import HapacsError
+from hapacs.errors import RefusedError
 
 if TYPE_CHECKING:
     from hapacs.settings import Settings
@@ -77,12 +77,12 @@ class Deployment:
 
         Raises
         ------
-        HapacsError
+        RefusedError
             If no settings of that name are in the tree.
         """
         directory = PROJECT / "inventories" / name
         if not _NAME.fullmatch(name) or not (directory / "settings.yaml").is_file():
-            raise HapacsError(
+            raise RefusedError(
                 f"There is no deployment {name!r} (known: {', '.join(names()) or 'none'}).",
                 f"Write inventories/{name}/settings.yaml first; inventories/lab is one to start from.",
             )
@@ -143,7 +143,7 @@ class Deployment:
 
         Raises
         ------
-        HapacsError
+        RefusedError
             If another command is at work on it.
         """
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ class Deployment:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise HapacsError(
+                raise RefusedError(
                     f"Another hapacs is working on {self.name!r}.", "Wait until it is done, then run again."
                 ) from None
             yield

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hapacs import program, targets
 from hapacs.deployment import PULUMI_VERSION
-from hapacs.errors import HapacsError
+from hapacs.errors import HapacsError, RefusedError
 from pulumi import automation
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Engine:
                 ),
             )
         except FileNotFoundError as error:
-            raise EngineError(
+            raise RefusedError(
                 f"The Pulumi engine {PULUMI_VERSION} is not here.", "Run `make setup`, which fetches or builds it."
             ) from error
 

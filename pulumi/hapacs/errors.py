@@ -18,3 +18,7 @@ class HapacsError(Exception):
         super().__init__(f"{message}\n{hint}" if hint else message)
         self.message = message
         self.hint = hint
+
+
+class RefusedError(HapacsError):
+    """Nothing was touched: the command cannot begin."""

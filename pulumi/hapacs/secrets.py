@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hapacs.errors import HapacsError
+from hapacs.errors import HapacsError, RefusedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +90,7 @@ def read(deployment: Deployment) -> dict[str, Any]:
     """
     file = deployment.secrets_file
     if not file.exists():
-        raise HapacsError(
+        raise RefusedError(
             f"The deployment {deployment.name!r} has no secrets yet.", f"Run `hapacs init {deployment.name}` first."
         )
     command = ["--decrypt", "--input-type", "yaml", "--output-type", "json", str(file)]

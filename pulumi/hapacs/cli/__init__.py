@@ -8,12 +8,12 @@ import typer
 
 from hapacs.cli import environment, lifecycle, status, verify
 from hapacs.cli.output import ExitCode, errors, print_error
-from hapacs.errors import HapacsError
+from hapacs.errors import HapacsError, RefusedError
 
 EPILOG = """
-Exit codes: 0 done; 1 a step failed, its message says what to do next; 2 the command was given wrongly; 3 refused before
-anything was touched (settings, missing programs, no confirmation); 4 `verify` or `status` found something unhealthy;
-130 interrupted, the same command continues.
+Exit codes: 0 done. 1 a step failed; its message says what to do next. 2 the command was given wrongly. 3 refused before
+anything was touched (settings, unknown deployment, no confirmation). 4 something unhealthy was found. 130 interrupted;
+the same command continues.
 """
 
 app = typer.Typer(
@@ -38,7 +38,9 @@ def main() -> None:
         app()
     except HapacsError as error:
         print_error(error.message, error.hint)
-        sys.exit(ExitCode.REFUSED if lifecycle.is_refusal(error) else ExitCode.FAILED)
+        from hapacs.settings import SettingsError  # noqa: PLC0415 - only when something went wrong
+
+        sys.exit(ExitCode.REFUSED if isinstance(error, (RefusedError, SettingsError)) else ExitCode.FAILED)
     except SystemExit as leaving:
         if leaving.code == ExitCode.INTERRUPTED:
             errors.print("\nInterrupted. Nothing is lost: the same command again continues where it stopped.")

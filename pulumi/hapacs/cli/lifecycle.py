@@ -10,25 +10,15 @@ from rich.table import Table
 from hapacs import secrets, ssh
 from hapacs.cli.output import ExitCode, Step, Steps, console, duration, errors, print_json
 from hapacs.deployment import Deployment
-from hapacs.errors import HapacsError
+from hapacs.errors import RefusedError
 
 if TYPE_CHECKING:
     from hapacs.engine import Change
     from hapacs.playbook import Outcome
+    from hapacs.verify import Report
 
 Name = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Name of a directory below inventories/.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
-
-
-class RefusedError(HapacsError):
-    """Nothing was touched."""
-
-
-def is_refusal(error: HapacsError) -> bool:
-    """Tell whether an error came before anything was touched."""
-    from hapacs.settings import SettingsError  # noqa: PLC0415 - only when something went wrong
-
-    return isinstance(error, (RefusedError, SettingsError))
 
 
 def init(name: Name = "lab", json: Json = False) -> None:
@@ -84,12 +74,11 @@ def up(name: Name = "lab", json: Json = False) -> None:
         print_json(
             {
                 "deployment": name,
-                "ok": report.ok,
                 "seconds": steps.seconds,
                 "machines": [change.__dict__ for change in changes],
                 "changed": outcome.changed,
                 "recap": outcome.recap,
-                "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in report.checks],
+                **report.document(),
             }
         )
     else:
@@ -161,10 +150,7 @@ def down(
 
 def _open(name: str) -> Deployment:
     """Find a deployment, with settings that were checked."""
-    try:
-        deployment = Deployment.load(name)
-    except HapacsError as error:
-        raise RefusedError(error.message, error.hint) from error
+    deployment = Deployment.load(name)
     _ = deployment.settings
     return deployment
 
@@ -194,7 +180,7 @@ def _print_recap(outcome: Outcome) -> None:
     console.print(f"    changed={outcome.changed} in all; the whole log: {outcome.log}", soft_wrap=True)
 
 
-def _print_summary(deployment: Deployment, report: Any, seconds: float) -> None:
+def _print_summary(deployment: Deployment, report: Report, seconds: float) -> None:
     failed = [check for check in report.checks if not check.ok]
     for check in failed:
         console.print(f"  [red]✗[/] {check.name}: {check.detail}", soft_wrap=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 # What people read goes to standard error where standard output is for a machine.
 console = Console(highlight=False)
@@ -37,20 +38,27 @@ class Steps:
     Parameters
     ----------
     quiet
-        Print nothing; the times are kept for the JSON.
+        Say nothing on standard output; the times are kept for the JSON.
     """
 
     quiet: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
-    _now: str = ""
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
         """Do one step."""
         begun = time.monotonic()
         target = errors if self.quiet else console
-        with target.status(f"[bold]{name}[/]") as status:
-            yield Step(name, begun, status.update, target.is_terminal)
+        columns = (
+            SpinnerColumn(),
+            TextColumn("[bold]{task.description}[/]"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[now]}"),
+        )
+        with Progress(*columns, console=target, transient=True) as progress:
+            if not target.is_terminal:
+                target.print(f"… {name}")
+            yield Step(progress, progress.add_task(name, total=None, now=""))
         self.seconds[name] = round(time.monotonic() - begun, 1)
         if not self.quiet:
             console.print(f"[green]✓[/] {name} [dim]{duration(self.seconds[name])}[/]")
@@ -60,16 +68,12 @@ class Steps:
 class Step:
     """A step that is being done."""
 
-    name: str
-    begun: float
-    _update: Any
-    _terminal: bool
+    _progress: Progress
+    _task: TaskID
 
     def now(self, what: str) -> None:
         """Say what is being done."""
-        elapsed = duration(time.monotonic() - self.begun)
-        if self._terminal:
-            self._update(f"[bold]{self.name}[/] [dim]{elapsed}[/] {escape(what[:100])}")
+        self._progress.update(self._task, now=escape(what[:100]))
 
 
 def duration(seconds: float) -> str:

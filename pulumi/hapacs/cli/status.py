@@ -15,7 +15,7 @@ from hapacs import node_status, ssh
 from hapacs.cli.lifecycle import Json, Name
 from hapacs.cli.output import ExitCode, console, errors, print_json
 from hapacs.deployment import Deployment
-from hapacs.errors import HapacsError
+from hapacs.errors import RefusedError
 
 _TIMEOUT_S = 30
 
@@ -39,11 +39,11 @@ def collect(deployment: Deployment) -> dict[str, Any]:
 
     Raises
     ------
-    HapacsError
+    RefusedError
         If the deployment is not up.
     """
     if not deployment.contract_file.exists():
-        raise HapacsError(f"{deployment.name!r} is not up.", f"Run `hapacs up {deployment.name}` first.")
+        raise RefusedError(f"{deployment.name!r} is not up.", f"Run `hapacs up {deployment.name}` first.")
     contract = json_module.loads(deployment.contract_file.read_text(encoding="utf-8"))
     sites = {}
     for site_name, site in contract["sites"].items():

@@ -1,0 +1,224 @@
+"""The command line, with its machinery played."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from hapacs import cli, engine, image, playbook, verify, wheelhouse
+from hapacs.cli.output import ExitCode
+from hapacs.deployment import Deployment
+from hapacs.engine import Change
+from hapacs.targets.lab import teardown
+from hapacs.verify import Check, Report
+
+NODE = Change("create", "LabNode", "pacs1", ())
+
+
+@pytest.fixture
+def played(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
+    """Everything that touches the machine is replaced by a note of what was asked for."""
+    told: list[str] = []
+    played = SimpleNamespace(told=told, checks=[Check("etcd", True, "3 members")], changes=[NODE], failure=None)
+
+    class PlayedEngine:
+        def __init__(self, _deployment: Deployment, on_change=lambda _: None):
+            self._on_change = on_change
+
+        def preview(self):
+            told.append("preview")
+            return played.changes
+
+        def up(self):
+            told.append("machines")
+            self._on_change(NODE)
+            return played.changes
+
+        def down(self):
+            told.append("forget")
+            return []
+
+    def run(name: str, **options) -> playbook.Outcome:
+        told.append(name)
+        played.variables = options["variables"]
+        if played.failure:
+            raise played.failure
+        counts = {"ok": 9, "changed": 2, "unreachable": 0, "failed": 0}
+        return playbook.Outcome(tmp_path / "log", {"pacs1": counts, "pacs2": counts})
+
+    monkeypatch.setattr(Deployment, "load", lambda _name: deployment)
+    monkeypatch.setattr(engine, "Engine", PlayedEngine)
+    monkeypatch.setattr(image, "ensure", lambda **_: told.append("image"))
+    monkeypatch.setattr(image, "identifier", lambda: "abc")
+    monkeypatch.setattr(image, "wheel_variables", lambda: {"hapacs_node_wheel": "/wheel"})
+    monkeypatch.setattr(wheelhouse, "ensure", lambda: told.append("wheels"))
+    monkeypatch.setattr(wheelhouse, "node_wheel", lambda: None)
+    monkeypatch.setattr(playbook, "run", run)
+    monkeypatch.setattr(verify, "run", lambda *_, **__: told.append("verify") or Report(tuple(played.checks)))
+    monkeypatch.setattr(teardown, "sweep", lambda _deployment: told.append("sweep"))
+    return played
+
+
+def call(*words: str, typed: str = ""):
+    return CliRunner().invoke(cli.app, list(words), input=typed, catch_exceptions=False)
+
+
+def call_main(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["hapacs", *words])
+    with pytest.raises(SystemExit) as leaving:
+        cli.main()
+    return int(leaving.value.code or 0)
+
+
+def test_up_does_everything_in_its_order_and_says_so(played: SimpleNamespace):
+    done = call("up", "lab")
+    assert done.exit_code == ExitCode.OK
+    assert played.told == ["wheels", "image", "machines", "site", "verify"]
+    assert played.variables == {"hapacs_image_id": "abc", "hapacs_node_wheel": "/wheel"}
+    assert "pacs1 : ok=9 changed=2 unreachable=0 failed=0" in done.stdout
+    assert "changed=4 in all" in done.stdout
+    assert "10.89.77.10:11112" in done.stdout
+    for step in ("Secrets", "Packages", "Golden image", "Machines", "Configuration", "Verification"):
+        assert f"✓ {step}" in done.stdout
+
+
+def test_up_in_json_is_one_document(played: SimpleNamespace):
+    document = json.loads(call("up", "lab", "--json").stdout)
+    assert document["ok"] is True
+    assert document["changed"] == 4
+    assert document["recap"]["pacs1"]["changed"] == 2
+    assert document["checks"] == [{"name": "etcd", "ok": True, "detail": "3 members"}]
+    assert document["machines"][0]["name"] == "pacs1"
+    assert set(document["seconds"]) >= {"Machines", "Configuration"}
+    assert played.told[-1] == "verify"
+
+
+def test_up_that_ends_unhealthy_says_what_and_has_its_own_exit_code(played: SimpleNamespace):
+    played.checks.append(Check("C-ECHO", False, "refused"))
+    done = call("up", "lab")
+    assert done.exit_code == ExitCode.UNHEALTHY
+    assert "C-ECHO: refused" in done.stdout
+    assert "1 of 2 checks failed" in done.stdout
+
+
+def test_a_failed_step_ends_without_a_traceback_and_says_what_to_do(
+    played: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    outcome = playbook.Outcome(tmp_path / "the.log", failures=[playbook.Failure("pacs2", "etcd : Run", "no quorum")])
+    played.failure = playbook.PlaybookError("site", outcome)
+    assert call_main(monkeypatch, "up", "lab") == ExitCode.FAILED
+    said = capsys.readouterr()
+    assert "host pacs2, task [etcd : Run]" in said.err
+    assert "the.log" in said.err
+    assert "it continues" in said.err
+    assert "Traceback" not in said.err + said.out
+    assert "verify" not in played.told
+
+
+def test_an_interruption_has_its_own_exit_code_and_a_word_of_comfort(
+    played: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    played.failure = KeyboardInterrupt()
+    assert call_main(monkeypatch, "up", "lab") == ExitCode.INTERRUPTED
+    assert "the same command again continues" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("played")
+def test_two_at_a_time_are_refused(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    with deployment.alone():
+        assert call_main(monkeypatch, "up", "lab") == ExitCode.REFUSED
+    assert "Another hapacs is working on 'lab'" in capsys.readouterr().err
+    assert call("up", "lab").exit_code == ExitCode.OK
+
+
+def test_settings_that_are_wrong_touch_nothing(
+    played: SimpleNamespace, deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    settings = deployment.directory / "settings.yaml"
+    settings.write_text(settings.read_text().replace("router_id: 77", "router_id: 7777"))
+    assert call_main(monkeypatch, "up", "lab") == ExitCode.REFUSED
+    assert "sites.primary.vip.router_id" in capsys.readouterr().err
+    assert played.told == []
+    assert not deployment.secrets_file.exists()
+
+
+def test_an_unknown_deployment_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    assert call_main(monkeypatch, "plan", "nowhere") == ExitCode.REFUSED
+    assert "inventories/nowhere/settings.yaml" in capsys.readouterr().err
+
+
+def test_plan_shows_what_up_would_do(played: SimpleNamespace):
+    assert "LabNode" in call("plan", "lab").stdout
+    assert json.loads(call("plan", "lab", "--json").stdout)["changes"][0]["operation"] == "create"
+    played.changes = []
+    assert "as the settings say" in call("plan", "lab").stdout
+    assert set(played.told) == {"preview"}
+
+
+@pytest.mark.usefixtures("played")
+def test_init_makes_keys_and_secrets_once(deployment: Deployment):
+    first = json.loads(call("init", "lab", "--json").stdout)
+    assert len(first["secrets_made"]) > 10
+    assert deployment.ssh_key.exists()
+    assert json.loads(call("init", "lab", "--json").stdout)["secrets_made"] == []
+
+
+def test_down_of_the_lab_asks_nothing_and_clears_up(played: SimpleNamespace):
+    call("init", "lab")
+    assert call("down", "lab").exit_code == ExitCode.OK
+    assert played.told == ["forget", "sweep"]
+
+
+def test_down_of_a_lab_whose_secrets_are_lost_clears_up_all_the_same(played: SimpleNamespace):
+    assert call("down", "lab").exit_code == ExitCode.OK
+    assert played.told == ["sweep"]
+
+
+@pytest.fixture
+def hospital(played: SimpleNamespace, deployment: Deployment) -> Deployment:
+    assert played.told == []
+    settings = deployment.directory / "settings.yaml"
+    text = settings.read_text().replace("kind: lab", "kind: static")
+    for node in ("pacs1", "pacs2", "pacs3"):
+        text = text.replace(f"{node}: {{zone", f"{node}: {{das_devices: [/dev/disk/by-id/a, /dev/disk/by-id/b], zone")
+    settings.write_text(text)
+    call("init", "lab")
+    return deployment
+
+
+@pytest.mark.parametrize(("words", "typed"), [((), "wrong\n"), ((), "\n"), (("--confirm", "other"), "")])
+@pytest.mark.usefixtures("hospital")
+def test_down_of_any_other_deployment_wants_its_name(
+    played: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], typed: str
+):
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: typed.strip())
+    assert call_main(monkeypatch, "down", "lab", *words) == ExitCode.REFUSED
+    assert played.told == []
+
+
+def test_down_with_the_name_forgets_and_touches_nothing(played: SimpleNamespace, hospital: Deployment):
+    done = call("down", "lab", typed="lab\n")
+    assert done.exit_code == ExitCode.OK
+    assert played.told == ["forget"]
+    assert hospital.secrets_file.exists()
+    assert hospital.ssh_key.exists()
+
+
+@pytest.mark.usefixtures("played")
+def test_env_prints_exports_and_no_secret(deployment: Deployment):
+    call("init", "lab")
+    printed = call("env", "lab").stdout
+    assert f"export PULUMI_BACKEND_URL=file://{deployment.state}/pulumi" in printed
+    assert 'PULUMI_CONFIG_PASSPHRASE="$(sops' in printed
+    assert not [value for value in deployment.secrets().values() if str(value) in printed]
+
+
+def test_the_help_lists_every_command_and_the_exit_codes():
+    printed = call("--help").stdout
+    for word in ("init", "plan", "up", "status", "verify", "down", "env", "Exit codes"):
+        assert word in printed
