@@ -1,0 +1,124 @@
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from hapacs_node import settings
+from hapacs_node.catalog import schema
+from hapacs_node.node import Node
+from hapacs_node.settings import Settings
+from tests.storage.servers import ACCESS_KEY, BUCKET, PASSWORD, SECRET_KEY, Postgres, SeaweedFS
+
+# Orthanc's own tables, as far as they are read (orthanc-postgresql 5.0); the real ones are used in the lab.
+INDEX = """
+create table resources (internalid bigint primary key, resourcetype int not null, publicid varchar(64) not null);
+create table dicomidentifiers (id bigint, taggroup int, tagelement int, value text);
+create table attachedfiles (id bigint, filetype int, uuid varchar(64) not null, compressedsize bigint,
+    uncompressedsize bigint, compressiontype int, uncompressedhash varchar(40), compressedhash varchar(40));
+"""
+
+
+@pytest.fixture(scope="session")
+def directory() -> Iterator[Path]:
+    """A place that the user of PostgreSQL may enter."""
+    path = Path(tempfile.mkdtemp(prefix="hapacs-storage-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def _postgres(directory: Path) -> Iterator[Postgres]:
+    server = Postgres(directory)
+    try:
+        server.start()
+        with server.connect() as connection:
+            connection.execute(INDEX)
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def _seaweedfs(directory: Path) -> Iterator[SeaweedFS]:
+    server = SeaweedFS(directory)
+    try:
+        server.start()
+        s3 = boto3.client(
+            "s3",
+            endpoint_url=server.urls[0],
+            aws_access_key_id="admin",
+            aws_secret_access_key="admin-secret-of-the-test",
+            region_name="us-east-1",
+        )
+        s3.create_bucket(Bucket=BUCKET, ObjectLockEnabledForBucket=True)
+        rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
+        s3.put_object_lock_configuration(
+            Bucket=BUCKET, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+        )
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def postgres(_postgres: Postgres) -> Iterator[Postgres]:
+    """The server, and again the server after a test that killed it."""
+    yield _postgres
+    _postgres.resume()
+
+
+@pytest.fixture
+def seaweedfs(_seaweedfs: SeaweedFS) -> Iterator[SeaweedFS]:
+    """The servers, and again the servers after a test that killed them."""
+    yield _seaweedfs
+    _seaweedfs.resume()
+
+
+@pytest.fixture
+def configure(tmp_path: Path, postgres: Postgres, seaweedfs: SeaweedFS) -> Callable[..., Settings]:
+    """Write a node's configuration; keyword arguments replace parts of a section."""
+
+    def write(**changes: dict[str, object]) -> Settings:
+        (tmp_path / "das").mkdir(exist_ok=True)
+        (tmp_path / "password").write_text(PASSWORD)
+        (tmp_path / "cas.json").write_text(json.dumps({"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}))
+        database = {"hosts": ["127.0.0.1"], "port": postgres.port, "password_file": str(tmp_path / "password")}
+        das = {"root": str(tmp_path / "das"), "minimum_free_bytes": 0, "must_be_mount": False}
+        cas = {"gateways": seaweedfs.urls, "bucket": BUCKET, "credentials_file": str(tmp_path / "cas.json")}
+        document = {
+            "node": "pacs1",
+            "site": "main",
+            "database": database | changes.get("database", {}),
+            "das": das | changes.get("das", {}),
+            "cas": cas | changes.get("cas", {}),
+        }
+        (tmp_path / "node.json").write_text(json.dumps(document))
+        return settings.load(tmp_path / "node.json")
+
+    return write
+
+
+@pytest.fixture
+def make_node(configure: Callable[..., Settings]) -> Iterator[Callable[..., Node]]:
+    """Build nodes with a migrated catalog; close them afterwards."""
+    nodes: list[Node] = []
+
+    def build(**changes: dict[str, object]) -> Node:
+        node = Node.build(configure(**changes), "store")
+        nodes.append(node)
+        schema.migrate(node.database)
+        return node
+
+    yield build
+    for node in nodes:
+        node.close()
+
+
+@pytest.fixture
+def node(make_node: Callable[..., Node]) -> Node:
+    return make_node()

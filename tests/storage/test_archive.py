@@ -1,0 +1,174 @@
+"""The archive on a real SeaweedFS with Object Lock, through two gateways."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from hapacs_node.errors import CasConflictError, CasMissingError, CasUnavailableError
+from hapacs_node.node import Node
+from hapacs_node.storage import names
+from tests.storage.servers import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedFS
+
+SHORT = {"connect_timeout_s": 1, "attempt_timeout_s": 1, "deadline_s": 3}
+
+
+def fresh(size: int = 200_000) -> tuple[str, bytes]:
+    content = os.urandom(size)
+    return names.digest_of(content), content
+
+
+def test_an_object_is_stored_checked_and_locked(node: Node) -> None:
+    digest, content = fresh()
+    key = node.cas.put(digest, content)
+    assert node.cas.get(key, digest, 0, len(content)) == content
+    recorded = node.cas.head(key)
+    assert (recorded.size, recorded.digest) == (len(content), digest)
+    lock = node.cas.lock(key)
+    assert lock.mode == "GOVERNANCE"
+    assert lock.until is not None
+    assert datetime.fromisoformat(lock.until) > datetime.now(UTC) + timedelta(hours=23)
+
+
+def test_the_nodes_identity_can_not_destroy_it(node: Node, seaweedfs: SeaweedFS) -> None:
+    digest, content = fresh()
+    key = node.cas.put(digest, content)
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=seaweedfs.urls[1],
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        region_name="us-east-1",
+    )
+    versions = s3.list_object_versions(Bucket=BUCKET, Prefix=key)["Versions"]
+    assert len(versions) == 1
+    with pytest.raises(ClientError, match="AccessDenied"):
+        s3.delete_object(Bucket=BUCKET, Key=key, VersionId=versions[0]["VersionId"])
+    assert node.cas.get(key, digest, 0, len(content)) == content
+
+
+def test_a_part_is_read_by_offset_and_length(node: Node) -> None:
+    digest, content = fresh()
+    key = node.cas.put(digest, content)
+    part = content[1000:2000]
+    assert node.cas.get(key, names.digest_of(part), 1000, 1000) == part
+
+
+def test_a_large_object_passes_in_one_piece(node: Node) -> None:
+    digest, content = fresh(40_000_000)
+    key = node.cas.put(digest, content)
+    assert node.cas.get(key, digest, 0, len(content)) == content
+    assert node.cas.head(key).digest == digest
+
+
+def test_the_same_bytes_at_once_through_both_gateways_are_one_object(
+    make_node: Callable[..., Node], seaweedfs: SeaweedFS
+) -> None:
+    nodes = [make_node(cas={"gateways": urls}) for urls in (seaweedfs.urls, seaweedfs.urls[::-1])]
+    for _ in range(5):
+        digest, content = fresh()
+        together = threading.Barrier(8)
+
+        def put(number: int, digest: str = digest, content: bytes = content, gate: threading.Barrier = together) -> str:
+            gate.wait(10)
+            return nodes[number % 2].cas.put(digest, content)
+
+        with ThreadPoolExecutor(8) as threads:
+            assert set(threads.map(put, range(8))) == {names.cas_key(digest)}
+    counted = [node.metrics.registry.get_sample_value("hapacs_cas_deduplicated_total") or 0 for node in nodes]
+    assert sum(counted) == 5 * 7
+
+
+def test_other_bytes_under_a_key_are_refused_not_replaced(node: Node) -> None:
+    digest, content = fresh()
+    client = node.cas.gateways.members[0].client
+    client.create(names.cas_key(digest), b"other bytes", names.digest_of(b"other bytes"))
+    with pytest.raises(CasConflictError):
+        node.cas.put(digest, content)
+    with pytest.raises(CasConflictError):
+        node.cas.get(names.cas_key(digest), digest, 0, len(content))
+
+
+def test_an_object_without_a_noted_digest_is_read_before_it_is_believed(node: Node, seaweedfs: SeaweedFS) -> None:
+    digest, content = fresh()
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=seaweedfs.urls[0],
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        region_name="us-east-1",
+    )
+    s3.put_object(Bucket=BUCKET, Key=names.cas_key(digest), Body=content)
+    assert node.cas.head(names.cas_key(digest)).digest is None
+    assert node.cas.put(digest, content) == names.cas_key(digest)
+
+
+def test_missing_is_missing_at_both(node: Node) -> None:
+    with pytest.raises(CasMissingError):
+        node.cas.get(names.cas_key("0" * 64), "0" * 64, 0, 1)
+    with pytest.raises(CasMissingError):
+        node.cas.lock(names.cas_key("0" * 64))
+
+
+def test_a_dead_gateway_is_passed_over_and_remembered(make_node: Callable[..., Node], seaweedfs: SeaweedFS) -> None:
+    node = make_node(cas=SHORT)
+    seaweedfs.gateways[0].kill()
+    took = []
+    for _ in range(5):
+        digest, content = fresh()
+        began = time.monotonic()
+        node.cas.put(digest, content)
+        took.append(time.monotonic() - began)
+    assert max(took) < 3
+    assert node.metrics.registry.get_sample_value("hapacs_cas_retries_total", {"operation": "put"}) == 1
+    assert node.cas.probe() == "1 of 2 gateways answer"
+
+
+def test_a_gateway_that_hangs_costs_one_time_out(make_node: Callable[..., Node], seaweedfs: SeaweedFS) -> None:
+    node = make_node(cas=SHORT)
+    seaweedfs.gateways[0].pause()
+    took = []
+    for _ in range(3):
+        digest, content = fresh()
+        began = time.monotonic()
+        node.cas.put(digest, content)
+        took.append(time.monotonic() - began)
+    assert 0.9 < took[0] < 3
+    assert max(took[1:]) < 0.9
+
+
+def test_with_no_gateway_it_fails_in_time_and_then_resumes(
+    make_node: Callable[..., Node], seaweedfs: SeaweedFS
+) -> None:
+    node = make_node(cas=SHORT)
+    digest, content = fresh()
+    for gateway in seaweedfs.gateways:
+        gateway.kill()
+    began = time.monotonic()
+    with pytest.raises(CasUnavailableError):
+        node.storage.create(str(uuid4()), 1, content)
+    assert time.monotonic() - began < 5
+    assert node.storage.catalog.by_digest(digest) == []
+    with pytest.raises(CasUnavailableError):
+        node.cas.probe()
+    seaweedfs.start()
+    node.storage.create(str(uuid4()), 1, content)
+    assert len(node.storage.catalog.by_digest(digest)) == 1
+
+
+def test_a_missing_bucket_and_a_wrong_key_are_not_healthy(make_node: Callable[..., Node]) -> None:
+    with pytest.raises(CasUnavailableError, match="403"):
+        make_node(cas={"bucket": "nobodys"}).cas.probe()
+    node = make_node()
+    node.settings.cas.credentials_file.write_text('{"access_key": "node", "secret_key": "wrong"}')
+    stranger = Node.build(node.settings, "store")
+    with pytest.raises(CasUnavailableError, match="403"):
+        stranger.cas.probe()
+    stranger.close()
