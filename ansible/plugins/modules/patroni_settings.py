@@ -30,6 +30,12 @@ options:
     description: What must be so; keys that are not named stay.
     type: dict
     required: true
+  settle_s:
+    description: >-
+      Seconds to wait before members are asked whether they need a restart, after their own configuration was reloaded. They
+      know it only after their next loop.
+    type: int
+    default: 0
   timeout_s:
     description: For how long, in seconds, one member may take to come back.
     type: int
@@ -132,20 +138,24 @@ def main() -> None:
             "password": {"type": "str", "required": True, "no_log": True},
             "tls_directory": {"type": "str", "required": True},
             "settings": {"type": "dict", "required": True},
+            "settle_s": {"type": "int", "default": 0},
             "timeout_s": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
     )
-    url, settings = module.params["url"], module.params["settings"]
+    url, settings, settle_s = module.params["url"], module.params["settings"], module.params["settle_s"]
     try:
         patroni = Patroni(module)
         present = patroni.ask("GET", f"{url}/config")
         names = different(settings, present)
         if names and not module.check_mode:
             patroni.ask("PATCH", f"{url}/config", settings)
-            # Members read the store once a loop; only then they know whether they have to restart.
-            time.sleep(2 * int(settings.get("loop_wait", present.get("loop_wait", 10))))
-        restarted = [] if module.check_mode else restart_pending(patroni, url, module.params["timeout_s"])
+            # Members read the store once a loop as well.
+            settle_s = max(settle_s, 2 * int(settings.get("loop_wait", present.get("loop_wait", 10))))
+        restarted = []
+        if not module.check_mode:
+            time.sleep(settle_s)
+            restarted = restart_pending(patroni, url, module.params["timeout_s"])
     except (OSError, urllib.error.URLError, TimeoutError) as error:
         if module.check_mode:
             module.exit_json(changed=True, different=["the cluster is not there yet"], restarted=[])

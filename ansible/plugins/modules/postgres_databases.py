@@ -52,6 +52,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 try:
     import psycopg2
     from psycopg2 import sql
+    from psycopg2.extensions import encrypt_password
 except ImportError:
     psycopg2 = None
 
@@ -110,6 +111,8 @@ def main() -> None:
         present = {row[0] for row in cursor.fetchall()}
         for database in module.params["databases"]:
             name, password = database["name"], database["password"]
+            # The server gets what it keeps, and never the password itself.
+            verifier = encrypt_password(password, name, scope=leader, algorithm="scram-sha-256")
             steps = []
             if name not in roles:
                 steps.append((f"role {name}", "create role {name} login password {password}"))
@@ -121,7 +124,7 @@ def main() -> None:
             for what, statement in steps:
                 made.append(what)
                 if not module.check_mode:
-                    cursor.execute(sql.SQL(statement).format(name=sql.Identifier(name), password=sql.Literal(password)))
+                    cursor.execute(sql.SQL(statement).format(name=sql.Identifier(name), password=sql.Literal(verifier)))
     leader.close()
     module.exit_json(changed=bool(made), made=made)
 
