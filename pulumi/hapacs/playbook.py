@@ -7,10 +7,13 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+
+import yaml
 
 from hapacs.deployment import PROJECT
 from hapacs.errors import HapacsError
@@ -19,7 +22,6 @@ _PLAYBOOKS = PROJECT / "ansible" / "playbooks"
 _BANNER = re.compile(r"^(PLAY|TASK|RUNNING HANDLER) \[(.*?)\] \**$")
 _FAILED = re.compile(r"^(?:fatal|failed): \[([^\]]+)\]")
 _RECAP = re.compile(r"^(\S+)\s+: (.*failed=\d+.*)$")
-_MESSAGE = re.compile(r"^\s*(?:msg|stderr|stdout): ?(.*)$")
 _SHOWN_LINES = 12
 
 
@@ -114,20 +116,16 @@ class Reader:
 
 
 def _message(lines: list[str]) -> str:
-    """Return the lines of a failed task's result that say why: its message and what the command printed."""
-    chosen: list[str] = []
-    indent: int | None = None
-    for line in lines:
-        depth = len(line) - len(line.lstrip())
-        if found := _MESSAGE.match(line):
-            indent = depth
-            if found[1].strip(" |>-'\""):
-                chosen.append(found[1].strip())
-        elif indent is not None and depth > indent:
-            chosen.append(line.strip())
-        else:
-            indent = None
-    return "\n".join(dict.fromkeys(chosen)) or "\n".join(line.strip() for line in lines)
+    """Return what a failed task's result says of why: its message and what the command printed."""
+    text = textwrap.dedent("\n".join(lines))
+    try:
+        result = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if not isinstance(result, dict):
+        return text
+    parts = [str(result[key]).strip() for key in ("msg", "stderr", "stdout", "journal") if result.get(key)]
+    return "\n".join(part for number, part in enumerate(parts) if part not in parts[:number]) or text
 
 
 def run(
