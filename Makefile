@@ -1,0 +1,59 @@
+# Targets for people and for CI. `make help` lists them.
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+bin := .venv/bin
+unit_tests := tests/unit tests/contract tests/storage
+molecule_tests := tests/molecule
+cluster_tests := tests/lab tests/cluster
+# pytest's own name for a directory's tests is shown with the duration of the slowest.
+pytest := $(bin)/pytest --durations=10
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Make this machine able to run everything; .venv/bin/hapacs is there afterwards
+	@sh pulumi/setup/setup.sh
+
+.PHONY: lab
+lab: setup ## Bring up a complete three-node site on this machine and verify it
+	@$(bin)/hapacs up lab
+
+.PHONY: down
+down: ## Remove the lab and all that it made
+	@$(bin)/hapacs down lab
+
+.PHONY: test
+test: setup static ## Everything that CI checks (under an hour on 2 cores)
+	@$(pytest) $(unit_tests) $(molecule_tests) $(cluster_tests)
+
+.PHONY: lint
+lint: setup static ## Static checks: style, types, playbooks, shell, locks (minutes)
+
+.PHONY: unit
+unit: setup ## Tests without nodes: settings, contract, components, plugins, storage (minutes)
+	@$(pytest) $(unit_tests)
+
+.PHONY: molecule
+molecule: setup ## Single roles on a node of their own
+	@$(pytest) $(molecule_tests)
+
+.PHONY: cluster
+cluster: setup ## The lab, end to end: up, verify, faults, down
+	@$(pytest) $(cluster_tests)
+
+.PHONY: lock
+lock: setup ## Lock the newest fitting versions of requirements/*.in again, with their hashes
+	@sh pulumi/setup/lock.sh
+
+.PHONY: static
+static:
+	@sh pulumi/setup/lint.sh
+
+.PHONY: clean
+clean: ## Remove what was made inside the tree (deployments and caches outside of it stay)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible build pulumi/hapacs.egg-info plugins/*.egg-info plugins/build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,60 @@
+#!/bin/sh
+# All static checks. Each runs, so that one run tells everything; the end says which failed.
+set -u
+cd "$(dirname "$0")/../.."
+PATH=$PWD/.venv/bin:$PATH
+export PATH
+failed=
+
+# check WHAT COMMAND...
+check() {
+    what=$1
+    shift
+    printf '== %s\n' "$what"
+    "$@" || failed="$failed $what"
+}
+
+shell_scripts() {
+    git ls-files | while read -r file; do
+        case $file in
+        *.sh) echo "$file" ;;
+        *.j2 | *.py) ;;
+        *) if [ -f "$file" ] && head -c 20 "$file" | grep -qaE '^#!.*sh\b'; then echo "$file"; fi ;;
+        esac
+    done
+}
+
+# A lock that names an address works only where that address can be reached.
+locks_hold_no_address() {
+    ! grep -nE '://|^-i|^--(index|extra-index|find-links)' requirements/*.txt
+}
+
+every_lock_has_hashes() {
+    for lock in requirements/*.txt; do
+        awk -v file="$lock" '
+            /^[a-zA-Z0-9]/ {name = $1; if ($0 !~ /\\$/) {print file ": " name " has no hash"; bad = 1}}
+            END {exit bad}' "$lock" || return
+    done
+}
+
+playbook_syntax() {
+    ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_INVENTORY_UNPARSED_WARNING=false \
+        ansible-playbook -i localhost, --syntax-check ansible/playbooks/*.yml
+}
+
+check ruff ruff check --quiet --output-format concise
+check format ruff format --check --quiet
+check mypy mypy
+check yamllint yamllint --strict .
+# shellcheck disable=SC2046  # names without spaces
+check shellcheck shellcheck --external-sources --shell=sh $(shell_scripts)
+check locks locks_hold_no_address
+check hashes every_lock_has_hashes
+check syntax playbook_syntax
+check ansible-lint ansible-lint --quiet --nocolor
+
+if [ -n "$failed" ]; then
+    printf '\nFailed:%s\n' "$failed" >&2
+    exit 1
+fi
+printf 'All static checks passed.\n'

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Debian packages of the controller: installs the missing ones and touches nothing else.
+set -eu
+
+packages="age btrfs-progs ca-certificates crun dcmtk aardvark-dns iptables mmdebstrap netavark nftables openssh-client
+podman postgresql python3 python3-venv util-linux"
+missing=""
+for package in $packages; do
+    case "$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)" in
+    installed) ;;
+    *) missing="$missing $package" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+
+# The tests use PostgreSQL's programs on a directory of their own: no cluster of the machine is made for them.
+if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+    mkdir -p /etc/postgresql-common
+    echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+fi
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 # a list of words
+install() { apt-get install --yes --quiet=2 --no-install-recommends -o Dpkg::Options::=--force-confold $missing >/dev/null; }
+# A fresh machine has no package lists, an old one has lists that name files which are gone.
+install 2>/dev/null || {
+    apt-get update --quiet=2
+    install
+}
