@@ -18,7 +18,7 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     "etcd": ("etcd",),
     "postgres": ("patroni",),
     "cas": ("seaweedfs-volume", "seaweedfs-filer", "seaweedfs-s3"),
-    "pacs": ("orthanc-store", "orthanc-query", "das-scrub.timer"),
+    "pacs": ("orthanc-store", "orthanc-query", "orthanc-tls", "das-scrub.timer"),
     "load_balancer": ("haproxy", "keepalived"),
 }
 _BASE_UNITS = ("ssh", "nftables", "systemd-journald")

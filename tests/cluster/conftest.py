@@ -1,0 +1,129 @@
+"""The lab that the cluster tests share: brought up by the first of them, taken down by the last."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hapacs.deployment import PROJECT, Deployment
+from hapacs.targets.lab import power
+from hapacs.verify import services, site
+
+NAME = os.environ.get("HAPACS_TEST_DEPLOYMENT", "lab")
+_COMMAND_TIMEOUT_S = 45 * 60
+
+
+@dataclass
+class Lab:
+    """The lab, its nodes, and the command line.
+
+    Attributes
+    ----------
+    artifacts
+        Where the logs of a failure go.
+    """
+
+    deployment: Deployment
+    artifacts: Path
+
+    def hapacs(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run ``hapacs`` as an operator does."""
+        command = [str(Path(sys.executable).parent / "hapacs"), *words]
+        done = subprocess.run(
+            command, cwd=PROJECT, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S,
+            env={**os.environ, "COLUMNS": "200"}, check=False,
+        )  # fmt: skip
+        log = self.artifacts / f"{time.strftime('%H%M%S')}-hapacs-{words[0]}.log"
+        log.write_text(f"$ hapacs {' '.join(words)}\n{done.stdout}\n{done.stderr}\n", encoding="utf-8")
+        return done
+
+    @property
+    def site(self) -> site.Site:
+        """A fresh view of the lab's one site."""
+        return site.sites(self.deployment)[0]
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """Return what each node says of itself; one that is off has only an ``error``."""
+        return services.collect(self.site)
+
+    def container(self, node: str) -> str:
+        """Return the container that is a node."""
+        return f"{self.deployment.name}-{node}"
+
+    def switch_off(self, node: str) -> None:
+        """Cut a node's power."""
+        power.power_off(self.container(node))
+
+    def switch_on(self, node: str) -> None:
+        """Give a node its power back, if it has none."""
+        if not power.is_on(self.container(node)):
+            power.power_on(self.container(node), self.deployment.ssh_key.parent)
+
+    def verify(self, *only: str) -> dict[str, Any]:
+        """Run ``hapacs verify`` and return its JSON."""
+        words = [word for name in only for word in ("--only", name)]
+        done = self.hapacs("verify", self.deployment.name, "--json", *words)
+        report: dict[str, Any] = json.loads(done.stdout)
+        assert (done.returncode == 0) == report["ok"], "the exit code contradicts the report"
+        return report
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """Return the lab; the first test brings it up."""
+    given = os.environ.get("HAPACS_TEST_ARTIFACTS")
+    artifacts = Path(given) if given else tmp_path_factory.mktemp("artifacts")
+    artifacts.mkdir(parents=True, exist_ok=True)
+    return Lab(Deployment.load(NAME), artifacts)
+
+
+@pytest.fixture(autouse=True)
+def _stop_at_first_failure(request: pytest.FixtureRequest) -> None:
+    """Each of these tests begins where the one before ended, so after a failure the rest has nothing to say."""
+    if request.session.stash.get(_FAILED, False) and "down" not in request.node.name:
+        pytest.fail("an earlier test of the cluster failed, so the state that this one needs is not there")
+
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """After a failure keep the logs that explain it, and say where they are."""
+    report = yield
+    if report.when == "call" and report.failed and (lab := getattr(item, "funcargs", {}).get("lab")) is not None:
+        first = not item.session.stash.get(_FAILED, False)
+        item.session.stash[_FAILED] = True
+        if first:
+            report.sections.append(("Logs", _collect(lab)))
+    return report
+
+
+def _collect(lab: Lab) -> str:
+    """Copy the journals of the nodes and what podman says of them into the artifacts."""
+    if not lab.deployment.contract_file.exists():
+        return f"{lab.artifacts}\n{lab.deployment.logs} (the lab has no machines)"
+    from hapacs.targets.lab.podman import LabError, podman  # noqa: PLC0415
+
+    for node in lab.site.nodes:
+        target = lab.artifacts / f"{node}.journal"
+        commands = {
+            "journal": ["journalctl", "--no-pager", "--output=short-precise", "--lines=20000"],
+            "units": ["systemctl", "list-units", "--all", "--no-pager", "*.service"],
+        }
+        for name, words in commands.items():
+            try:
+                text = podman("exec", lab.container(node), *words, timeout_s=60)
+            except (LabError, subprocess.TimeoutExpired) as error:
+                text = f"{error}\n"
+            target.with_suffix(f".{name}").write_text(text, encoding="utf-8")
+    return f"{lab.artifacts}: journals and units of the nodes, output of the commands\n{lab.deployment.logs}: playbooks"

@@ -1,0 +1,44 @@
+"""A deployment as the place where acknowledged instances have to be."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+
+import httpx
+from pydicom import Dataset
+
+from hapacs import dicom
+from hapacs.dicom import files
+from hapacs.verify.site import Site
+from tests.support.ledger import Entry
+
+
+class SiteArchive:
+    """Searches by C-FIND through the virtual address, and reads through each node in turn.
+
+    Parameters
+    ----------
+    nodes
+        Names of the nodes to read through: all that are on.
+    """
+
+    def __init__(self, site: Site, nodes: list[str]) -> None:
+        self._site = site
+        self._clients = itertools.cycle([site.orthanc(node, "query") for node in nodes])
+
+    def instances(self, study: str, series: str) -> list[str]:
+        """Search for the instances of a series."""
+        query = Dataset()
+        query.QueryRetrieveLevel = "IMAGE"
+        query.StudyInstanceUID, query.SeriesInstanceUID, query.SOPInstanceUID = study, series, ""
+        return [str(found.SOPInstanceUID) for found in dicom.find(self._site.caller, self._site.query_peer, query)]
+
+    def dataset_bytes(self, entry: Entry) -> bytes | None:
+        """Read an instance through the next node."""
+        client = next(self._clients)
+        identifier = "|".join((entry.patient_id, entry.study, entry.series, entry.sop_instance))
+        digest = hashlib.sha1(identifier.encode(), usedforsecurity=False).hexdigest()
+        name = "-".join(digest[start : start + 8] for start in range(0, 40, 8))
+        answer = client.get(f"{client.url}/instances/{name}/file")
+        return files.split(answer.content) if answer.status_code == httpx.codes.OK else None

@@ -1,0 +1,245 @@
+"""A load sender that behaves like modalities, a ledger of what was acknowledged, and the check that all of it is there.
+
+A modality keeps an image until its C-STORE was answered with success, and sends it again until then. So does the
+sender: what is in the ledger is exactly what a hospital may rely on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+from pydicom import Dataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pynetdicom import build_context
+from pynetdicom.association import Association
+
+from hapacs.dicom import Caller, DicomError, Peer
+from hapacs.dicom.client import SUCCESS, associate
+from tests.support.dicom import encoded, made_ct
+
+_SCHEMA = """
+create table if not exists acknowledged (
+    sop_instance text not null, study text not null, series text not null, patient_id text not null,
+    digest text not null, sent_at real not null, acknowledged_at real not null, attempts integer not null
+)
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One acknowledged store.
+
+    Attributes
+    ----------
+    digest
+        SHA-256 of the encoded data set.
+    sent_at, acknowledged_at
+        Seconds since the epoch; `sent_at` is of the attempt that was acknowledged.
+    attempts
+        How often it was sent.
+    """
+
+    sop_instance: str
+    study: str
+    series: str
+    patient_id: str
+    digest: str
+    sent_at: float
+    acknowledged_at: float
+    attempts: int = 1
+
+
+class Ledger:
+    """What was acknowledged, on disk before anybody relies on it.
+
+    Parameters
+    ----------
+    path
+        An SQLite file; what it holds already is kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._database.execute(_SCHEMA)
+
+    def record(self, entry: Entry) -> None:
+        """Write down an acknowledged store."""
+        with self._lock:
+            self._database.execute("insert into acknowledged values (?, ?, ?, ?, ?, ?, ?, ?)", astuple(entry))
+
+    def entries(self) -> list[Entry]:
+        """Return everything, in the order of acknowledgement."""
+        with self._lock:
+            rows = self._database.execute("select * from acknowledged order by acknowledged_at, rowid").fetchall()
+        return [Entry(*row) for row in rows]
+
+    def first_after(self, moment: float) -> Entry | None:
+        """Return the first store that was sent and acknowledged after a moment."""
+        later = [entry for entry in self.entries() if entry.sent_at >= moment]
+        return later[0] if later else None
+
+    def longest_gap(self, since: float, until: float) -> float:
+        """Return the longest time without an acknowledgement between two moments, in seconds.
+
+        A period without any acknowledgement is one gap.
+        """
+        times = [entry.acknowledged_at for entry in self.entries() if since <= entry.acknowledged_at <= until]
+        marks = [since, *times, until]
+        return max(later - earlier for earlier, later in itertools.pairwise(marks))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+class Sender:
+    """Stores made CT images while the `with` block runs, each again until it is acknowledged.
+
+    Parameters
+    ----------
+    caller, peer
+        Who sends to whom; the peer's time-out is that of every step.
+    ledger
+        Where acknowledgements go.
+    threads
+        Associations at a time, each with a study of its own.
+    rows
+        Rows and columns of each image.
+    images_per_association
+        After how many images an association is released, as a modality does after a series.
+    pause_s
+        Between a failure and the next attempt.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        peer: Peer,
+        ledger: Ledger,
+        *,
+        threads: int = 2,
+        rows: int = 256,
+        images_per_association: int = 20,
+        pause_s: float = 0.5,
+    ) -> None:
+        self.failures: list[tuple[float, str]] = []
+        self._caller, self._peer, self._ledger = caller, peer, ledger
+        self._rows, self._images, self._pause_s = rows, images_per_association, pause_s
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._send, args=(number,), name=f"sender-{number}", daemon=True)
+            for number in range(threads)
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=4 * self._peer.timeout_s)
+        assert not any(thread.is_alive() for thread in self._threads), "a sender does not come back from its request"
+
+    def _send(self, number: int) -> None:
+        images = self._made(number)
+        pending: tuple[Dataset, str, int] | None = None
+        while not self._stop.is_set():
+            try:
+                with associate(
+                    self._caller, self._peer, [build_context(CTImageStorage, ExplicitVRLittleEndian)]
+                ) as association:
+                    for _ in range(self._images):
+                        if self._stop.is_set():
+                            break
+                        dataset, digest, attempts = pending or (*next(images), 0)
+                        pending = (dataset, digest, attempts + 1)
+                        begun = time.time()
+                        _store(association, dataset)
+                        self._ledger.record(_entry(dataset, digest, begun, attempts + 1))
+                        pending = None
+            # pynetdicom raises both when the association is lost between two requests.
+            except (DicomError, RuntimeError, ValueError) as error:
+                self.failures.append((time.time(), str(error)))
+                self._stop.wait(self._pause_s)
+
+    def _made(self, thread: int) -> Iterator[tuple[Dataset, str]]:
+        study, series = generate_uid(), generate_uid()
+        number = 0
+        while True:
+            number += 1
+            dataset = made_ct(study, series, number, self._rows, seed=thread * 1_000_000 + number)
+            yield dataset, hashlib.sha256(encoded(dataset)).hexdigest()
+
+
+def _store(association: Association, dataset: Dataset) -> None:
+    status = association.send_c_store(dataset).get("Status")
+    if status != SUCCESS:
+        raise DicomError(f"C-STORE was answered {status}")
+
+
+def _entry(dataset: Dataset, digest: str, begun: float, attempts: int) -> Entry:
+    return Entry(
+        sop_instance=str(dataset.SOPInstanceUID),
+        study=str(dataset.StudyInstanceUID),
+        series=str(dataset.SeriesInstanceUID),
+        patient_id=str(dataset.PatientID),
+        digest=digest,
+        sent_at=begun,
+        acknowledged_at=time.time(),
+        attempts=attempts,
+    )
+
+
+class Archive(Protocol):
+    """Where acknowledged instances have to be."""
+
+    def instances(self, study: str, series: str) -> list[str]:
+        """Return the SOP Instance UIDs that a search finds, each as often as it is found."""
+        ...
+
+    def dataset_bytes(self, entry: Entry) -> bytes | None:
+        """Return the encoded data set of an instance, or None when it can't be read."""
+        ...
+
+
+def missing(entries: Sequence[Entry], archive: Archive, readers: int = 6) -> list[str]:
+    """Return what is wrong with acknowledged instances: not found once, not readable, or other bytes.
+
+    Raises
+    ------
+    ValueError
+        When there are no entries: an empty ledger proves nothing.
+    """
+    if not entries:
+        raise ValueError("the ledger is empty: nothing was acknowledged, so nothing can be proved")
+    problems = []
+    for study, series in dict.fromkeys((entry.study, entry.series) for entry in entries):
+        found = Counter(archive.instances(study, series))
+        problems += [
+            f"{entry.sop_instance} is found {found[entry.sop_instance]} times instead of once"
+            for entry in entries
+            if entry.series == series and found[entry.sop_instance] != 1
+        ]
+
+    def read(entry: Entry) -> str:
+        content = archive.dataset_bytes(entry)
+        if content is None:
+            return f"{entry.sop_instance} can't be read"
+        return "" if hashlib.sha256(content).hexdigest() == entry.digest else f"{entry.sop_instance} has other bytes"
+
+    with ThreadPoolExecutor(max_workers=readers) as pool:
+        problems += [problem for problem in pool.map(read, entries) if problem]
+    return problems

@@ -1,0 +1,1 @@
+"""The verification, held against a PACS that misbehaves."""

@@ -1,0 +1,24 @@
+"""Bodies of several parts."""
+
+from __future__ import annotations
+
+import pytest
+
+from hapacs.verify import multipart
+from hapacs.verify.report import CheckFailedError
+
+
+def test_what_was_put_in_comes_out() -> None:
+    parts = [b"", b"\r\n--", b"one\r\n\r\ntwo", bytes(range(256))]
+    boundary, body = multipart.encode(parts, "application/dicom")
+    assert multipart.decode(f'multipart/related; type="application/dicom"; boundary={boundary}', body) == parts
+
+
+def test_a_preamble_is_no_part() -> None:
+    body = b"preamble\r\n--b\r\nContent-Type: x/y\r\n\r\ncontent\r\n--b--"
+    assert multipart.decode('multipart/related; boundary="b"', body) == [b"content"]
+
+
+def test_another_kind_of_answer_is_refused() -> None:
+    with pytest.raises(CheckFailedError, match="application/json instead of multipart/related"):
+        multipart.decode("application/json", b"{}")
