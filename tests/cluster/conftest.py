@@ -114,16 +114,23 @@ def _collect(lab: Lab) -> str:
         return f"{lab.artifacts}\n{lab.deployment.logs} (the lab has no machines)"
     from hapacs.targets.lab.podman import LabError, podman  # noqa: PLC0415
 
+    told = [
+        f"{lab.artifacts}: journals and units of the nodes, output of the commands",
+        f"{lab.deployment.logs}: playbooks",
+    ]
+    journal = ["journalctl", "--no-pager", "--output=short-precise"]
+    commands = {
+        "journal": [*journal, "--lines=20000"],
+        "units": ["systemctl", "list-units", "--all", "--no-pager", "*.service"],
+        "warnings": [*journal, "--lines=40", "--priority=warning"],
+    }
     for node in lab.site.nodes:
-        target = lab.artifacts / f"{node}.journal"
-        commands = {
-            "journal": ["journalctl", "--no-pager", "--output=short-precise", "--lines=20000"],
-            "units": ["systemctl", "list-units", "--all", "--no-pager", "*.service"],
-        }
         for name, words in commands.items():
             try:
                 text = podman("exec", lab.container(node), *words, timeout_s=60)
             except (LabError, subprocess.TimeoutExpired) as error:
                 text = f"{error}\n"
-            target.with_suffix(f".{name}").write_text(text, encoding="utf-8")
-    return f"{lab.artifacts}: journals and units of the nodes, output of the commands\n{lab.deployment.logs}: playbooks"
+            (lab.artifacts / f"{node}.{name}").write_text(text, encoding="utf-8")
+            # Where only this output is kept, it has to say the most important of it.
+            told += [f"--- {node}: last warnings", text] if name == "warnings" else []
+    return "\n".join(told)

@@ -28,7 +28,7 @@ from hapacs.errors import HapacsError
 
 # A file's data set goes out as it is on disk; otherwise pynetdicom decodes and encodes it anew.
 _config.STORE_SEND_CHUNKED_DATASET = True
-# Some real files hold values that are not valid; what is under test is the PACS, not the files.
+# What it would log of each message takes time, and can hold the names of patients.
 _config.LOG_HANDLER_LEVEL = "none"
 
 SUCCESS = 0x0000

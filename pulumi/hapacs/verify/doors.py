@@ -28,7 +28,8 @@ TIMEOUT_S = 2
 # HTTP/2 without asking: the preface and an empty SETTINGS frame. A gRPC server that serves answers with its own.
 HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
 HTTP2_SETTINGS = b"\x04"
-PATHS = ("/", "/archive?list-type=2", "/system", "/cluster", "/dicom-web/studies", "/metrics", "/hapacs/health")
+PATHS = ("/", "/system", "/cluster", "/dicom-web/studies", "/metrics", "/hapacs/health", "/dir/assign")
+OPEN_IF_ANYTHING_IS = ("/archive?list-type=2", "/metrics", "/;csv")
 REFUSED = {400, 401, 403, 404, 405, 426, 495, 496}
 ASSOCIATE_AC = 2
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
@@ -112,8 +113,10 @@ def web(door: Door) -> str:
     problem = served(door, tls=False, refusals=REFUSED)
     if problem:
         return problem
-    code = status(exchange(door, get(door.get("path", "/")), tls=True))
-    return "" if code in {401, 403} else f"answers {code} without a login ({door.get('path', '/')})"
+    codes = {path: status(exchange(door, get(path), tls=True)) for path in ("/", *OPEN_IF_ANYTHING_IS)}
+    # A path that means nothing there may be answered 404; the root has to be refused.
+    found = [path for path, code in codes.items() if code not in ({401, 403} if path == "/" else {401, 403, 404})]
+    return f"answers {codes[found[0]]} without a login ({found[0]})" if found else ""
 
 
 def postgres(door: Door) -> str:
@@ -155,7 +158,7 @@ def knock(door: Door) -> dict[str, Any]:
 
 def knock_at(doors: list[Door]) -> list[dict[str, Any]]:
     """Try all doors at the same time."""
-    with ThreadPoolExecutor(max_workers=16) as pool:
+    with ThreadPoolExecutor(max_workers=32) as pool:
         return [{**door, **result} for door, result in zip(doors, pool.map(knock, doors), strict=True)]
 
 
