@@ -69,7 +69,8 @@ def ensure(deployment: Deployment) -> list[str]:
     if file.exists() and not deployment.age_key.exists():
         raise HapacsError(
             f"{file} exists, but not the key that opens it ({deployment.age_key}).",
-            "Copy the key there, or name it in HAPACS_AGE_KEY_FILE. If it is lost, so are the secrets.",
+            "Copy the key there, or name it in HAPACS_AGE_KEY_FILE. If it is lost, so are the secrets"
+            + (f"; `hapacs down {deployment.name}` clears the lab up." if deployment.is_lab else "."),
         )
     recipient = _ensure_key(deployment.age_key)
     present = read(deployment) if file.exists() else {}

@@ -68,10 +68,11 @@ def unpin(known_hosts: Path, address: str) -> None:
             lines[:] = [line for line in lines if line.split()[0] != address]
 
 
-def command(address: str, key: Path, known_hosts: Path, *words: str, user: str = USER) -> list[str]:
+def command(address: str, key: Path, known_hosts: Path, *words: str, user: str = USER, port: int = 22) -> list[str]:
     """Return the command line that runs ``words`` on a node."""
     options = {
         "BatchMode": "yes",
+        "Port": str(port),
         "ConnectTimeout": "3",
         "IdentitiesOnly": "yes",
         "IdentityFile": str(key),

@@ -36,7 +36,9 @@ def init(name: Name = "lab", json: Json = False) -> None:
     if not deployment.is_lab:
         console.print(
             f"The key that opens them is {deployment.age_key}. Keep a copy of it off-line: without it they are lost.\n"
-            "Commit the encrypted file; it belongs to the deployment."
+            "Commit the encrypted file; it belongs to the deployment.\n"
+            f"The machines must let in {deployment.ssh_key}.pub, with sudo and no password.\n"
+            f"Their host keys belong into {deployment.known_hosts}: compare the fingerprints, nobody else does."
         )
     console.print(f"Next: `hapacs plan {name}`, then `hapacs up {name}`.")
 

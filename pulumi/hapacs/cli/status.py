@@ -93,14 +93,9 @@ def _writer(servers: list[dict[str, str]]) -> str | None:
 
 def _ask(deployment: Deployment, node: dict[str, Any]) -> dict[str, Any]:
     command = ssh.command(
-        node["management_address"],
-        deployment.ssh_key,
-        deployment.known_hosts,
-        "sudo",
-        "python3",
-        "-",
-        user=node["ssh_user"],
-    )
+        node["management_address"], deployment.ssh_key, deployment.known_hosts, "sudo", "python3", "-",
+        user=node["ssh_user"], port=node["ssh_port"],
+    )  # fmt: skip
     script = Path(node_status.__file__).read_text(encoding="utf-8")
     try:
         done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
@@ -114,7 +109,7 @@ def _ask(deployment: Deployment, node: dict[str, Any]) -> dict[str, Any]:
 
 def _print(site_name: str, site: dict[str, Any]) -> None:
     table = Table(
-        "node", "services", "database", "virtual address", "stores", "DAS free", "CAS", title=site_name, box=None
+        "node", "services", "database", "virtual address", "stores", "DAS free", "CAS used", title=site_name, box=None
     )
     for node, answer in site["nodes"].items():
         if "error" in answer:
@@ -129,7 +124,7 @@ def _print(site_name: str, site: dict[str, Any]) -> None:
             site["vip"]["address"] if node in site["vip"]["nodes"] else "",
             "writer" if node == site["writer"] else "",
             _room(answer["das"]),
-            f"{answer['cas_used_bytes'] / 2**30:.1f} GiB used",
+            f"{answer['cas_used_bytes'] / 2**30:.1f} GiB",
         )
     console.print(table)
     if not site["ok"]:
@@ -139,4 +134,4 @@ def _print(site_name: str, site: dict[str, Any]) -> None:
 def _room(space: dict[str, int] | None) -> str:
     if space is None:
         return "[red]not mounted[/]"
-    return f"{space['free_bytes'] / 2**30:.1f} of {space['total_bytes'] / 2**30:.1f} GiB"
+    return f"{space['free_bytes'] / 2**30:.1f}/{space['total_bytes'] / 2**30:.1f} GiB"

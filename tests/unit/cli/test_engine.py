@@ -1,0 +1,106 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hapacs import image, secrets
+from hapacs.deployment import Deployment
+from hapacs.engine import Engine, EngineError
+from hapacs.errors import RefusedError
+from pulumi import automation
+
+
+@pytest.fixture
+def engine(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    monkeypatch.setattr(image, "tag", lambda: "image:1")
+    # The engine puts its own directories first on this process's path.
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    secrets.ensure(deployment)
+    return Engine(deployment)
+
+
+def lock(deployment: Deployment, process: int) -> Path:
+    path = deployment.state / "pulumi" / ".pulumi" / "locks" / "organization" / "hapacs" / "lab" / "one.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"pid": process, "username": "somebody", "hostname": "here"}))
+    return path
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch) -> dict[str, automation.LocalWorkspaceOptions]:
+    """The Automation API is played: it notes how it was called, then fails as a real engine may."""
+    opened: dict[str, automation.LocalWorkspaceOptions] = {}
+
+    class Failing:
+        def preview(self, **_: object) -> None:
+            result = automation.CommandResult(
+                "Diagnostics:\n  error: Exception calling application: no subnet is free\n", "", 255
+            )
+            raise automation.CommandError(result)
+
+    def create(name: str, _project: str, _program: object, opts: automation.LocalWorkspaceOptions) -> Failing:
+        opened[name] = opts
+        return Failing()
+
+    monkeypatch.setattr(automation, "create_or_select_stack", create)
+    return opened
+
+
+def test_the_stack_of_a_deployment_lies_in_its_own_state(
+    engine: Engine, deployment: Deployment, stack: dict[str, automation.LocalWorkspaceOptions]
+):
+    with pytest.raises(EngineError):
+        engine.preview()
+    variables = stack["lab"].env_vars or {}
+    assert variables["PULUMI_BACKEND_URL"] == f"file://{deployment.state}/pulumi"
+    assert variables["PULUMI_SKIP_UPDATE_CHECK"] == "1"
+    assert variables["PULUMI_CONFIG_PASSPHRASE"] == deployment.secrets()["hapacs_secret_pulumi_passphrase"]
+
+
+@pytest.mark.usefixtures("stack")
+def test_a_failure_says_the_cause_the_log_and_what_to_do(engine: Engine, deployment: Deployment):
+    with pytest.raises(EngineError) as caught:
+        engine.preview()
+    log = next(deployment.logs.glob("*-pulumi-plan.log"))
+    assert "error: Exception calling application: no subnet is free" in str(caught.value)
+    assert str(log) in str(caught.value)
+    assert "continues" in str(caught.value)
+    assert "no subnet is free" in log.read_text()
+
+
+@pytest.mark.usefixtures("stack")
+def test_the_lock_of_a_killed_run_goes(engine: Engine, deployment: Deployment):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    path = lock(deployment, ended.pid)
+    with pytest.raises(EngineError, match="no subnet is free"):
+        engine.preview()
+    assert not path.exists()
+
+
+def test_the_lock_of_a_living_run_is_respected(engine: Engine, deployment: Deployment):
+    path = lock(deployment, os.getpid())
+    with pytest.raises(EngineError, match="is working on this stack"):
+        engine.preview()
+    assert path.exists()
+
+
+def test_a_missing_engine_is_said(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    def missing(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file", "pulumi")
+
+    monkeypatch.setattr(automation, "create_or_select_stack", missing)
+    with pytest.raises(RefusedError, match="make setup"):
+        engine.preview()
+
+
+@pytest.mark.usefixtures("stack")
+def test_providers_are_served_by_this_very_python(engine: Engine, deployment: Deployment):
+    with pytest.raises(EngineError):
+        engine.preview()
+    launcher = deployment.state / "bin" / "pulumi-resource-pulumi-python"
+    assert os.access(launcher, os.X_OK)
+    assert f'"{sys.executable}" -u -m pulumi.dynamic' in launcher.read_text()
