@@ -1,0 +1,300 @@
+#!/usr/bin/python
+# Part of hapacs, AGPL-3.0-or-later.
+"""Ansible module: keep the locked bucket of a SeaweedFS store as it was asked for."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import hmac
+import json
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: seaweedfs_archive
+short_description: Keep the locked bucket of a SeaweedFS store
+description:
+  - Has every write below the bucket synced to disk, makes the bucket with Object Lock, gives it a default retention and
+    a policy that refuses deletion. What is already so is left alone.
+  - Never makes the bucket when the volume servers hold volumes of it. Its metadata would then be lost or elsewhere, and
+    an empty bucket would hide that.
+options:
+  weed: {type: path, required: true, description: The weed program.}
+  configuration: {type: path, required: true, description: The directory whose security.toml the shell uses.}
+  masters: {type: str, required: true, description: The masters as host:port, with commas.}
+  filer: {type: str, required: true, description: A filer as host:port.}
+  endpoint: {type: str, required: true, description: The URL of an S3 gateway.}
+  ca_file: {type: path, required: true, description: The authority that the gateway's certificate comes from.}
+  bucket: {type: str, required: true, description: The bucket.}
+  region: {type: str, required: true, description: The region that requests are signed for.}
+  access_key: {type: str, required: true, description: The administrator's access key.}
+  secret_key: {type: str, required: true, description: The administrator's secret key.}
+  retention_mode: {type: str, required: true, choices: [GOVERNANCE, COMPLIANCE], description: Mode of retention.}
+  retention_days: {type: int, required: true, description: Length of retention.}
+  holds_data: {type: bool, required: true, description: Whether any volume server holds volumes of the bucket.}
+author: [hapacs]
+"""
+
+RETURN = r"""
+done: {type: list, elements: str, returned: always, description: What was changed.}
+"""
+
+XML_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+TIMEOUT_S = 20
+# The store may still be electing its leader or starting its gateway.
+READY_S = 60
+
+
+class ArchiveError(Exception):
+    """The archive is not as it must be, and the message says what to do."""
+
+
+def signature_headers(
+    method: str,
+    url: str,
+    body: bytes,
+    *,
+    access_key: str,
+    secret_key: str,
+    region: str,
+    now: datetime.datetime,
+    headers: dict[str, str] | None = None,
+) -> dict[str, str]:
+    """Return the headers of a request signed with AWS Signature Version 4 for the service `s3`.
+
+    Parameters
+    ----------
+    headers : dict, optional
+        Further headers of the request; they are signed and returned too.
+    """
+    parts = urllib.parse.urlsplit(url)
+    stamp = now.strftime("%Y%m%dT%H%M%SZ")
+    digest = hashlib.sha256(body).hexdigest()
+    signed = {key.lower(): value for key, value in (headers or {}).items()}
+    signed |= {"host": parts.netloc, "x-amz-content-sha256": digest, "x-amz-date": stamp}
+    names = ";".join(sorted(signed))
+    query = "&".join(sorted(item if "=" in item else item + "=" for item in parts.query.split("&") if item))
+    canonical = "\n".join(
+        [method, parts.path or "/", query, *(f"{key}:{signed[key]}" for key in sorted(signed)), "", names, digest]
+    )
+    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
+    text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = ("AWS4" + secret_key).encode()
+    for step in scope.split("/"):
+        key = hmac.new(key, step.encode(), hashlib.sha256).digest()
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    authorization = f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+    return {**signed, "authorization": authorization}
+
+
+@dataclass(frozen=True)
+class Client:
+    """An S3 client for the few requests made here, so that a node needs no further package."""
+
+    endpoint: str
+    region: str
+    access_key: str
+    secret_key: str
+    context: ssl.SSLContext
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """Send one request; return its status and body, whatever the status is."""
+        url = self.endpoint + path
+        signed = signature_headers(
+            method,
+            url,
+            body,
+            access_key=self.access_key,
+            secret_key=self.secret_key,
+            region=self.region,
+            now=datetime.datetime.now(datetime.UTC),
+            headers=headers,
+        )
+        request = urllib.request.Request(url, data=body or None, method=method, headers=signed)  # noqa: S310 (https)
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=self.context) as answer:  # noqa: S310
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+
+def lock_configuration(mode: str, days: int) -> bytes:
+    """Return the Object Lock configuration as S3's XML."""
+    return (
+        f'<ObjectLockConfiguration xmlns="{XML_NAMESPACE}"><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule>'
+        f"<DefaultRetention><Mode>{mode}</Mode><Days>{days}</Days></DefaultRetention></Rule></ObjectLockConfiguration>"
+    ).encode()
+
+
+def read_lock_configuration(body: bytes) -> dict[str, str]:
+    """Return tag and text of an Object Lock configuration's elements, without their name space."""
+    root = ElementTree.fromstring(body)  # noqa: S314 (from our own gateway)
+    return {item.tag.rpartition("}")[2]: (item.text or "").strip() for item in root.iter()}
+
+
+def policy(bucket: str) -> dict[str, Any]:
+    """Return the bucket policy: nobody deletes, not even the administrator."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "NobodyDeletes",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
+                "Resource": [f"arn:aws:s3:::{bucket}/*"],
+            }
+        ],
+    }
+
+
+def syncs(shell_output: str, prefix: str) -> bool:
+    """Say whether the filers' path configuration, as `fs.configure` prints it, has `prefix` synced on each write."""
+    start, end = shell_output.find("{"), shell_output.rfind("}")
+    if start < 0:
+        return False
+    locations = json.loads(shell_output[start : end + 1]).get("locations", [])
+    return any(item.get("locationPrefix") == prefix and item.get("fsync") for item in locations)
+
+
+class Archive:
+    """The bucket, step by step; each step looks first and notes what it changed."""
+
+    def __init__(self, parameters: dict[str, Any], *, check_mode: bool) -> None:
+        self.parameters = parameters
+        self.check_mode = check_mode
+        self.bucket: str = parameters["bucket"]
+        self.done: list[str] = []
+        self.client = Client(
+            parameters["endpoint"],
+            parameters["region"],
+            parameters["access_key"],
+            parameters["secret_key"],
+            ssl.create_default_context(cafile=parameters["ca_file"]),
+        )
+
+    def shell(self, command: str) -> str:
+        """Run one command of `weed shell`."""
+        run = subprocess.run(
+            [
+                self.parameters["weed"],
+                "shell",
+                f"-master={self.parameters['masters']}",
+                f"-filer={self.parameters['filer']}",
+            ],
+            input=command + "\n",
+            cwd=self.parameters["configuration"],
+            capture_output=True,
+            text=True,
+            timeout=3 * TIMEOUT_S,
+            check=False,
+        )
+        if run.returncode or "error:" in run.stdout + run.stderr:
+            raise ArchiveError(f"weed shell failed at `{command}`: {(run.stdout + run.stderr).strip()[-500:]}")
+        return run.stdout
+
+    def expect(self, what: str, answer: tuple[int, bytes]) -> None:
+        """Raise unless a request to change something was answered with success."""
+        if answer[0] not in (200, 204):
+            raise ArchiveError(f"The S3 gateway answered {answer[0]} to {what}: {answer[1][:300]!r}")
+
+    def change(self, what: str) -> bool:
+        """Note a change; say whether to make it."""
+        self.done.append(what)
+        return not self.check_mode
+
+    def exists(self) -> bool:
+        """Say whether the bucket is there, waiting for a gateway that still starts."""
+        deadline = time.monotonic() + READY_S
+        while True:
+            try:
+                status, body = self.client.request("GET", f"/{self.bucket}?location")
+            except OSError as error:
+                status, body = 0, str(error).encode()
+            if status in (200, 404):
+                return status == 200  # noqa: PLR2004
+            if status == 403:  # noqa: PLR2004
+                raise ArchiveError("The S3 gateway refuses the administrator's keys: its identities.json has others.")
+            if time.monotonic() > deadline:
+                raise ArchiveError(f"No answer from the S3 gateway in {READY_S} s, last {status}: {body[:300]!r}")
+            time.sleep(1)
+
+    def keep(self) -> None:
+        """Bring the bucket to what was asked for."""
+        prefix = f"/buckets/{self.bucket}/"
+        there = self.exists()
+        if not there and self.parameters["holds_data"]:
+            raise ArchiveError(
+                f"Bucket {self.bucket} is missing, but volume servers hold volumes of it: the filers see another or an "
+                "empty database. Restore the filers' database; to start anew on purpose remove the volumes first."
+            )
+        # Before the first object: a write that was not synced is not durable, whatever is configured later.
+        if not syncs(self.shell("fs.configure"), prefix) and self.change("sync every write"):
+            self.shell(f"fs.configure -locationPrefix={prefix} -fsync -apply")
+        if not there and self.change("create the bucket"):
+            headers = {"x-amz-bucket-object-lock-enabled": "true"}
+            self.expect("creating the bucket", self.client.request("PUT", f"/{self.bucket}", headers=headers))
+        self.keep_lock(there=there)
+        self.keep_policy()
+
+    def keep_lock(self, *, there: bool) -> None:
+        """Set the default retention of a bucket that was made with Object Lock."""
+        mode, days = self.parameters["retention_mode"], str(self.parameters["retention_days"])
+        status, body = self.client.request("GET", f"/{self.bucket}?object-lock")
+        now = read_lock_configuration(body) if status == 200 else {}  # noqa: PLR2004
+        if there and now.get("ObjectLockEnabled") != "Enabled":
+            raise ArchiveError(f"Bucket {self.bucket} has no Object Lock, which can't be added: use another bucket.")
+        if (now.get("Mode"), now.get("Days")) != (mode, days) and self.change(f"default retention {mode} {days} days"):
+            wanted = lock_configuration(mode, int(days))
+            self.expect("the default retention", self.client.request("PUT", f"/{self.bucket}?object-lock", wanted))
+
+    def keep_policy(self) -> None:
+        """Set the policy that refuses deletion."""
+        status, body = self.client.request("GET", f"/{self.bucket}?policy")
+        wanted = policy(self.bucket)
+        if (status != 200 or json.loads(body) != wanted) and self.change("refuse deletion"):  # noqa: PLR2004
+            answer = self.client.request("PUT", f"/{self.bucket}?policy", json.dumps(wanted).encode())
+            self.expect("the bucket policy", answer)
+
+
+def main() -> None:
+    """Run the module."""
+    texts = ("masters", "filer", "endpoint", "bucket", "region")
+    module = AnsibleModule(
+        argument_spec={
+            **{name: {"type": "path", "required": True} for name in ("weed", "configuration", "ca_file")},
+            **{name: {"type": "str", "required": True} for name in texts},
+            "access_key": {"type": "str", "required": True, "no_log": True},
+            "secret_key": {"type": "str", "required": True, "no_log": True},
+            "retention_mode": {"type": "str", "required": True, "choices": ["GOVERNANCE", "COMPLIANCE"]},
+            "retention_days": {"type": "int", "required": True},
+            "holds_data": {"type": "bool", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        archive = Archive(module.params, check_mode=module.check_mode)
+        archive.keep()
+    except FileNotFoundError as error:
+        if module.check_mode:
+            module.exit_json(changed=True, done=[f"make the archive (nothing is installed yet: {error.filename})"])
+        module.fail_json(msg=f"{error.filename} is missing: run the role's install and configure parts first.")
+    except (ArchiveError, OSError, subprocess.TimeoutExpired) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=bool(archive.done), done=archive.done)
+
+
+if __name__ == "__main__":
+    main()
