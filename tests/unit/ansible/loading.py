@@ -1,0 +1,22 @@
+"""Ansible's modules and plugins are no packages: load one by its path."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+PROJECT = Path(__file__).resolve().parents[3]
+ANSIBLE = PROJECT / "ansible"
+
+
+def load(path: str) -> ModuleType:
+    """Return the module at ``ansible/plugins/<path>.py``."""
+    specification = importlib.util.spec_from_file_location(
+        f"plugin_{path.replace('/', '_')}", ANSIBLE / "plugins" / f"{path}.py"
+    )
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module

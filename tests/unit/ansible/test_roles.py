@@ -1,0 +1,102 @@
+"""What holds for every role: its shape, and that what it documents is what it takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.ansible.loading import ANSIBLE
+
+ROLES = sorted(path for path in (ANSIBLE / "roles").iterdir() if path.is_dir())
+MAPPINGS = sorted((ANSIBLE / "playbooks" / "group_vars" / "all").glob("*.yml"))
+# Read by the playbooks themselves, not by a role.
+OF_PLAYBOOKS = {"firewall_networks", "firewall_table", "topology_roles"}
+# What roles get through group_vars only, so that they can be used without our inventory.
+OF_THE_INVENTORY = re.compile(
+    r"group_names|groups\[|hostvars\[|\bhapacs_(?:members|vip|dicom|policy|callers|address|management_address|das_devices|"
+    r"data_directory|cluster_network|management_networks|client_networks|https_port|deployment|target|site|zone|"
+    r"pki_directory|secret_\w+)\b"
+)
+TYPES = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict, "float": (int, float)}
+
+each_role = pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def specification(role: Path) -> dict[str, Any]:
+    options: dict[str, Any] = read(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    return options
+
+
+def test_there_are_roles() -> None:
+    assert {"base", "pki", "das", "etcd", "postgres"} <= {role.name for role in ROLES}
+
+
+@each_role
+def test_a_role_documents_exactly_what_it_takes(role: Path) -> None:
+    documented = {name: option.get("default") for name, option in specification(role).items() if "default" in option}
+    assert documented == read(role / "defaults" / "main.yml")
+
+
+@each_role
+def test_what_has_no_default_is_required(role: Path) -> None:
+    without = {name for name, option in specification(role).items() if "default" not in option}
+    required = {name for name, option in specification(role).items() if option.get("required")}
+    assert without == required
+
+
+@each_role
+def test_every_argument_has_the_roles_name_a_type_and_a_description(role: Path) -> None:
+    for name, option in specification(role).items():
+        assert name.startswith(f"{role.name}_"), name
+        assert option["description"].strip(), name
+        assert option["type"] in TYPES, name
+        if isinstance(default := option.get("default"), str) and "{{" in default:
+            continue
+        assert default is None or isinstance(default, TYPES[option["type"]]), name
+
+
+@each_role
+def test_internal_variables_say_so(role: Path) -> None:
+    for name in read(role / "vars" / "main.yml") or {} if (role / "vars").is_dir() else {}:
+        assert name.startswith(f"__{role.name}_"), name
+
+
+@each_role
+def test_a_role_has_the_common_shape(role: Path) -> None:
+    assert (role / "README.md").is_file()
+    assert (role / "meta" / "main.yml").is_file()
+    for part in ("main", "preflight", "configure"):
+        assert (role / "tasks" / f"{part}.yml").is_file(), part
+    assert not (role / "handlers").exists(), (
+        "a restart is a task with service_current: a handler is lost on interruption"
+    )
+
+
+@each_role
+def test_a_role_names_no_group_and_reads_no_inventory_variable(role: Path) -> None:
+    paths = [path for part in ("tasks", "templates", "vars", "defaults") for path in role.glob(f"{part}/*")]
+    assert paths
+    for path in paths:
+        found = OF_THE_INVENTORY.findall(path.read_text(encoding="utf-8"))
+        assert not found, path
+
+
+@pytest.mark.parametrize("path", MAPPINGS, ids=lambda path: path.stem)
+def test_the_playbooks_set_only_what_a_role_takes(path: Path) -> None:
+    taken = {name for role in ROLES for name in specification(role)}
+    assert set(read(path)) <= taken | OF_PLAYBOOKS
+
+
+def test_every_role_of_the_topology_is_installed_and_no_other() -> None:
+    topology = read(ANSIBLE / "playbooks" / "group_vars" / "all" / "topology.yml")["topology_roles"]
+    listed = [role for roles in topology.values() for role in roles]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {role.name for role in ROLES if (role / "tasks" / "install.yml").exists()}
