@@ -12,7 +12,7 @@ from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Health as HealthSettings
 
 _LOG = log.get("health")
-Service = Literal["store", "query"]
+Service = Literal["store", "query", "check"]
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Health:
     ----------
     node : str
         This node's name, for the answer.
-    service : {'store', 'query'}
-        One that stores needs everything; one that reads needs the index and either copy.
+    service : {'store', 'query', 'check'}
+        One that answers needs the index and either copy; the others need everything.
     probes : mapping
         By name: database, das, cas.
     settings : hapacs_node.settings.Health
@@ -122,7 +122,8 @@ class Health:
                 "age_s": round(age_s, 1),
             }
         good = {name for name, check in checks.items() if check["ok"]}
-        ok = good == set(self.probes) if self.service == "store" else "database" in good and bool({"das", "cas"} & good)
+        readable = "database" in good and bool({"das", "cas"} & good)
+        ok = readable if self.service == "query" else good == set(self.probes)
         return {"ok": ok, "node": self.node, "service": self.service, "checks": checks}
 
     def _repeat(self, name: str) -> None:

@@ -12,7 +12,7 @@ from hapacs_node.health import Health, Service
 from hapacs_node.lookup import Lookup
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Settings
-from hapacs_node.storage import cas as archive
+from hapacs_node.storage import s3
 from hapacs_node.storage.area import StorageArea
 from hapacs_node.storage.cas import Cas
 from hapacs_node.storage.das import Das
@@ -39,14 +39,14 @@ class Node:
         ----------
         settings : Settings
             The node's configuration.
-        service : {'store', 'query'}
-            Which Orthanc this is.
+        service : {'store', 'query', 'check'}
+            Which Orthanc this is, or a person's command.
         """
         metrics = Metrics()
         database = Database(settings.database, metrics, application=f"hapacs-{service}@{settings.node}")
         catalog = Catalog(database)
         das = Das(settings.das, metrics)
-        cas = Cas(archive.connect(settings.cas, metrics), settings.cas.deadline_s, metrics)
+        cas = Cas(s3.connect(settings.cas, metrics), settings.cas.deadline_s, metrics)
         archivers = ThreadPoolExecutor(settings.cas.parallel, thread_name_prefix="archive")
         storage = StorageArea(settings.node, das, cas, catalog, settings.outbox, archivers, metrics)
         probes: dict[str, Callable[[], str]] = {
@@ -62,7 +62,7 @@ class Node:
         self.health.start()
 
     def close(self) -> None:
-        """Stop probing and let go of the database."""
+        """Stop probing and let go of the database. Stores that have begun still end."""
         self.health.stop()
-        self.storage.archivers.shutdown(wait=False, cancel_futures=True)
+        self.storage.archivers.shutdown(wait=False)
         self.database.close()

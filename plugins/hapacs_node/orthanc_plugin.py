@@ -7,6 +7,7 @@ The configuration is /etc/hapacs/node.json or ``HAPACS_NODE_FILE``; ``HAPACS_SER
 import json
 import logging
 import os
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
@@ -49,34 +50,42 @@ def _answer(output: Any, document: object, status: HTTPStatus = HTTPStatus.OK) -
         output.SendHttpStatus(status.value, body)
 
 
-def _get_only(output: Any, request: dict[str, Any]) -> bool:
-    if request["method"] == "GET":
-        return True
-    output.SendMethodNotAllowed("GET")
-    return False
+def _served(callback: Callable[..., None]) -> Callable[..., None]:
+    """Answer GET only, and say so when what is asked for can't be known now."""
+
+    def serve(output: Any, _uri: str, **request: Any) -> None:
+        if request["method"] != "GET":
+            output.SendMethodNotAllowed("GET")
+            return
+        try:
+            callback(output, *request.get("groups", ()))
+        except NodeError as error:
+            _answer(output, {"error": str(error)}, HTTPStatus.SERVICE_UNAVAILABLE)
+
+    return serve
 
 
-def _health(output: Any, _uri: str, **request: Any) -> None:
-    if _get_only(output, request):
-        report = node.health.report()
-        _answer(output, report, HTTPStatus.OK if report["ok"] else HTTPStatus.SERVICE_UNAVAILABLE)
+@_served
+def _health(output: Any) -> None:
+    report = node.health.report()
+    _answer(output, report, HTTPStatus.OK if report["ok"] else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-def _metrics(output: Any, _uri: str, **request: Any) -> None:
-    if _get_only(output, request):
-        output.AnswerBuffer(node.metrics.text(), _METRICS_TYPE)
+@_served
+def _metrics(output: Any) -> None:
+    output.AnswerBuffer(node.metrics.text(), _METRICS_TYPE)
 
 
-def _object(output: Any, _uri: str, **request: Any) -> None:
-    if _get_only(output, request):
-        report = node.lookup.by_digest(request["groups"][0])
-        _answer(output, report, HTTPStatus.OK if report["catalog"] else HTTPStatus.NOT_FOUND)
+@_served
+def _object(output: Any, digest: str) -> None:
+    report = node.lookup.by_digest(digest)
+    _answer(output, report, HTTPStatus.OK if report["catalog"] else HTTPStatus.NOT_FOUND)
 
 
-def _instance(output: Any, _uri: str, **request: Any) -> None:
-    if _get_only(output, request):
-        reports = node.lookup.by_instance(request["groups"][0])
-        _answer(output, reports, HTTPStatus.OK if reports else HTTPStatus.NOT_FOUND)
+@_served
+def _instance(output: Any, name: str) -> None:
+    reports = node.lookup.by_instance(name)
+    _answer(output, reports, HTTPStatus.OK if reports else HTTPStatus.NOT_FOUND)
 
 
 def _create(uuid: str, content_type: int, content: bytes) -> None:

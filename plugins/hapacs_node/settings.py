@@ -1,5 +1,6 @@
 """The node's configuration file, checked as a whole before anything is used."""
 
+import ipaddress
 import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -14,6 +15,13 @@ Seconds = Annotated[float, Field(gt=0, le=600)]
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9:][A-Za-z0-9_.:-]*$")]
 _URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _Section(BaseModel):
@@ -38,9 +46,14 @@ class Database(_Section):
     """Longest time spent on one catalog transaction, with every reconnection to a moved leader."""
 
     @model_validator(mode="after")
-    def _deadline_leaves_room(self) -> Self:
+    def _consistent(self) -> Self:
+        problems = []
         if self.deadline_s < self.statement_timeout_s:
-            raise ValueError("deadline_s must not be shorter than statement_timeout_s")
+            problems.append("deadline_s must not be shorter than statement_timeout_s")
+        if self.ca_file is None and not all(map(_is_loopback, self.hosts)):
+            problems.append("ca_file: is needed to reach other machines")
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     def password(self) -> SecretStr:
@@ -96,6 +109,12 @@ class Cas(_Section):
             except ValidationError:
                 problems.append(f"gateways: {gateway!r} is not a URL such as https://10.0.0.11:8333")
                 continue
+            if (url.scheme == "https") != (self.ca_file is not None):
+                problems.append(
+                    f"gateways: {gateway!r} needs https with ca_file (http only on loopback, without ca_file)"
+                )
+            if url.scheme == "http" and not _is_loopback(url.host or ""):
+                problems.append(f"gateways: {gateway!r} must be https: images don't cross a network in the clear")
             if url.path not in {None, "/"} or url.query:
                 problems.append(f"gateways: {gateway!r} must not have a path or query")
         if len(set(self.gateways)) != len(self.gateways):

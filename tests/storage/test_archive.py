@@ -110,6 +110,16 @@ def test_an_object_without_a_noted_digest_is_read_before_it_is_believed(node: No
     assert node.cas.put(digest, content) == names.cas_key(digest)
 
 
+def test_a_proxy_for_the_world_is_not_used(make_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+    node = make_node(cas=SHORT)
+    digest, content = fresh()
+    assert node.cas.lock(node.cas.put(digest, content)).mode == "GOVERNANCE"
+
+
 def test_missing_is_missing_at_both(node: Node) -> None:
     with pytest.raises(CasMissingError):
         node.cas.get(names.cas_key("0" * 64), "0" * 64, 0, 1)
@@ -141,7 +151,7 @@ def test_a_gateway_that_hangs_costs_one_time_out(make_node: Callable[..., Node],
         node.cas.put(digest, content)
         took.append(time.monotonic() - began)
     assert 0.9 < took[0] < 3
-    assert max(took[1:]) < 0.9
+    assert node.metrics.registry.get_sample_value("hapacs_cas_retries_total", {"operation": "put"}) == 1
 
 
 def test_with_no_gateway_it_fails_in_time_and_then_resumes(

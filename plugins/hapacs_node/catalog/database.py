@@ -204,6 +204,7 @@ class Database:
             dbname=settings.name,
             user=settings.user,
             password=settings.password().get_secret_value(),
+            gssencmode="disable",
             sslmode="verify-full" if encrypted else "disable",
             sslrootcert=str(settings.ca_file) if encrypted else None,
             target_session_attrs="read-write",

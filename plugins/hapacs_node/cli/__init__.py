@@ -131,7 +131,7 @@ def _schema(node: Node) -> Any:
 @contextmanager
 def _node(config: Path) -> Iterator[Node]:
     with _errors():
-        node = Node.build(_short(settings.load(config)), "store")
+        node = Node.build(_short(settings.load(config)), "check")
         try:
             yield node
         finally:

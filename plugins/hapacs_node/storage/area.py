@@ -131,19 +131,20 @@ class StorageArea:
         except BaseException:
             archived.cancel()
             raise
-        return self._archived(archived)
+        return self._archived(archived, self.cas.allowed_s(len(content)))
 
     def _archive(self, digest: str, content: bytes) -> str:
         with self.metrics.step("cas_put"):
             return self.cas.put(digest, content)
 
-    def _archived(self, archived: Future[str]) -> str:
+    @staticmethod
+    def _archived(archived: Future[str], allowed_s: float) -> str:
         # A request that was begun before the deadline may end after it, and the threads may all be waiting.
         try:
-            return archived.result(timeout=self.cas.deadline_s)
+            return archived.result(timeout=allowed_s)
         except FutureTimeoutError:
             archived.cancel()
-            raise CasUnavailableError(f"the archive did not take the object within {self.cas.deadline_s:g} s") from None
+            raise CasUnavailableError(f"the archive did not take the object within {allowed_s:g} s") from None
 
     def _find(self, uuid: UUID) -> StoredObject:
         with self.metrics.step("catalog_find"):

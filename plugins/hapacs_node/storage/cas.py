@@ -1,32 +1,21 @@
 """The archive copy: objects in a locked S3 bucket, named by the digest of what they hold."""
 
-import ssl
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
-from obstore.store import S3Store
+from obstore.exceptions import AlreadyExistsError, BaseError
 
 from hapacs_node import log
 from hapacs_node.errors import CasConflictError, CasError, CasMissingError, CasUnavailableError
 from hapacs_node.metrics import Metrics
-from hapacs_node.settings import Cas as CasSettings
 from hapacs_node.storage import names
-from hapacs_node.storage.gateways import Gateway, Gateways
-
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig
+from hapacs_node.storage.gateways import Gateways
 
 _LOG = log.get("cas")
-_PROBE_TIMEOUT_S = 3
-_RECORDED_DIGEST = "sha256"
+_ORDINARY_BYTES = 32_000_000
+_SLOWEST_BYTES_PER_S = 10_000_000
 # obstore says "not found" with the built-in exception, here and in what follows.
 _FAILURES = (BaseError, OSError, ValueError)
 
@@ -74,91 +63,21 @@ class Client(Protocol):
         """Ask whether the bucket answers, and give up soon."""
 
 
-@dataclass(frozen=True)
-class S3Client:
-    """One gateway through obstore, whose work is done in Rust with the GIL released.
+def patience_s(size: int) -> int:
+    """Tell how much longer than usual a request about that many bytes may take.
 
     Parameters
     ----------
-    store : S3Store
-        For the work.
-    prober : S3Store
-        The same with a short time-out, so that a gateway that hangs does not make the health of the others old.
-    tls : ssl.SSLContext
-        For the one request that obstore does not offer.
-    timeout_s : float
-        For the same.
+    size : int
+        Bytes.
+
+    Returns
+    -------
+    int
+        Seconds: none for an ordinary image, for a large one at 10 MB/s. Only powers of two, because every time-out
+        needs a client of its own.
     """
-
-    store: S3Store
-    prober: S3Store
-    tls: ssl.SSLContext
-    timeout_s: float
-
-    def create(self, key: str, content: bytes, digest: str) -> None:
-        """Store with ``If-None-Match: *``; the gateway checks the SHA-256 before it keeps anything."""
-        obstore.put(self.store, key, content, mode="create", use_multipart=False, attributes={_RECORDED_DIGEST: digest})
-
-    def head(self, key: str) -> Recorded:
-        """Ask about an object."""
-        answer = obstore.get(self.store, key, options={"head": True})
-        return Recorded(answer.meta["size"], answer.attributes.get(_RECORDED_DIGEST))
-
-    def get(self, key: str, offset: int, length: int) -> bytes:
-        """Read a part of an object."""
-        return obstore.get(self.store, key, options={"range": (offset, offset + length)}).bytes().to_bytes()
-
-    def lock(self, key: str) -> Lock:
-        """Ask how an object is locked. obstore doesn't show these headers, but signs the request that does."""
-        url = obstore.sign(self.store, "HEAD", key, timedelta(minutes=5))
-        request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - a URL of the settings
-        try:
-            with urllib.request.urlopen(request, timeout=self.timeout_s, context=self.tls) as answer:  # noqa: S310
-                return Lock(
-                    answer.headers["x-amz-object-lock-mode"], answer.headers["x-amz-object-lock-retain-until-date"]
-                )
-        except urllib.error.HTTPError as error:
-            raise (FileNotFoundError if error.code == HTTPStatus.NOT_FOUND else GenericError)(str(error)) from error
-        except OSError as error:
-            raise GenericError(str(error)) from error
-
-    def probe(self) -> None:
-        """List a folder that nobody fills: unlike asking for an object, it fails when the bucket doesn't exist."""
-        obstore.list_with_delimiter(self.prober, "probe")
-
-
-def connect(settings: CasSettings, metrics: Metrics) -> Gateways[Client]:
-    """Make a client for every gateway of the settings."""
-    tls = ssl.create_default_context(cafile=settings.ca_file)
-    members: list[Gateway[Client]] = []
-    for url in settings.gateways:
-        store = _store(settings, url, settings.attempt_timeout_s)
-        prober = _store(settings, url, min(_PROBE_TIMEOUT_S, settings.attempt_timeout_s))
-        members.append(Gateway(url, S3Client(store, prober, tls, settings.attempt_timeout_s)))
-    return Gateways(members, metrics)
-
-
-def _store(settings: CasSettings, url: str, timeout_s: float) -> S3Store:
-    credentials = settings.credentials()
-    options: ClientConfig = {
-        "allow_http": url.startswith("http://"),
-        "connect_timeout": timedelta(seconds=settings.connect_timeout_s),
-        "timeout": timedelta(seconds=timeout_s),
-    }
-    if settings.ca_file is not None:
-        options["root_certificate"] = settings.ca_file.read_bytes()
-    return S3Store(
-        settings.bucket,
-        endpoint=url.rstrip("/"),
-        region=settings.region,
-        access_key_id=credentials.access_key,
-        secret_access_key=credentials.secret_key.get_secret_value(),
-        virtual_hosted_style_request=False,
-        checksum_algorithm="SHA256",
-        client_options=options,
-        # Retrying is ours: the next attempt should go to the other gateway.
-        retry_config={"max_retries": 0},
-    )
+    return 0 if size <= _ORDINARY_BYTES else 1 << (size // _SLOWEST_BYTES_PER_S).bit_length()
 
 
 @dataclass
@@ -170,7 +89,7 @@ class Cas:
     gateways : Gateways
         Clients in order of preference.
     deadline_s : float
-        Longest time for one object, over all gateways.
+        Longest time for one ordinary object, over all gateways.
     metrics : Metrics
         Retries and doubts.
     """
@@ -178,6 +97,10 @@ class Cas:
     gateways: Gateways[Client]
     deadline_s: float
     metrics: Metrics
+
+    def allowed_s(self, size: int) -> float:
+        """Tell how long storing or reading that many bytes may take."""
+        return self.deadline_s + patience_s(size)
 
     def put(self, digest: str, content: bytes) -> str:
         """Archive bytes under their digest, once.
@@ -203,7 +126,7 @@ class Cas:
                 self._confirm(client, key, digest, len(content))
             return key
 
-        return self._through("put", attempt)
+        return self._through("put", attempt, len(content))
 
     def get(self, key: str, digest: str, offset: int, length: int) -> bytes:
         """Read bytes and check them.
@@ -224,7 +147,7 @@ class Cas:
                 raise CasConflictError(f"the archive object {key} is not what was stored")
             return content
 
-        return self._agreed("get", attempt, key)
+        return self._agreed("get", attempt, key, length)
 
     def head(self, key: str) -> Recorded:
         """Ask what the archive recorded about an object.
@@ -279,8 +202,9 @@ class Cas:
             raise CasConflictError(f"the archive object {key} is not what was stored")
         self.metrics.cas_deduplicated.inc()
 
-    def _through[T](self, operation: str, attempt: Callable[[Client], T]) -> T:
-        deadline = time.monotonic() + self.deadline_s
+    def _through[T](self, operation: str, attempt: Callable[[Client], T], size: int) -> T:
+        allowed_s = self.allowed_s(size)
+        deadline = time.monotonic() + allowed_s
         reason = "none was asked"
         for number, gateway in enumerate(self.gateways.until(deadline)):
             if number:
@@ -294,13 +218,12 @@ class Cas:
                 continue
             self.gateways.worked(gateway)
             return result
-        raise CasUnavailableError(
-            f"no gateway did the {operation} within {self.deadline_s:g} s, the last one: {reason}"
-        )
+        raise CasUnavailableError(f"no gateway did the {operation} within {allowed_s:g} s, the last one: {reason}")
 
-    def _agreed[T](self, operation: str, attempt: Callable[[Client], T], key: str) -> T:
+    def _agreed[T](self, operation: str, attempt: Callable[[Client], T], key: str, size: int = 0) -> T:
         """Believe "not found" and wrong bytes only when every gateway says the same, each asked twice at most."""
-        deadline = time.monotonic() + self.deadline_s
+        allowed_s = self.allowed_s(size)
+        deadline = time.monotonic() + allowed_s
         refused: dict[str, CasError] = {}
         reason = "none was asked"
         asked = 0
@@ -324,9 +247,7 @@ class Cas:
                 return result
             if len(refused) == len(self.gateways.members) and asked > 1:
                 raise refused[gateway.url]
-        raise CasUnavailableError(
-            f"no gateway did the {operation} within {self.deadline_s:g} s, the last one: {reason}"
-        )
+        raise CasUnavailableError(f"no gateway did the {operation} within {allowed_s:g} s, the last one: {reason}")
 
 
 def _brief(error: BaseException) -> str:

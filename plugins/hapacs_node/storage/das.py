@@ -232,6 +232,10 @@ def _open_folder(parent: int, name: str, *, create: bool) -> int:
     # Another store may have made it a moment ago and not have flushed it yet.
     with suppress(FileExistsError):
         os.mkdir(name, 0o750, dir_fd=parent)
+        if os.geteuid() == 0:
+            # A person's command must not make folders that Orthanc can't use.
+            owner = os.fstat(parent)
+            os.chown(name, owner.st_uid, owner.st_gid, dir_fd=parent, follow_symlinks=False)
     os.fsync(parent)
     return os.open(name, _FOLDER, dir_fd=parent)
 

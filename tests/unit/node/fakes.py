@@ -84,7 +84,9 @@ class FakeCatalog(Catalog):
     """A catalog in memory."""
 
     def __init__(self) -> None:
-        settings = DatabaseSettings.model_validate({"hosts": ["192.0.2.1"], "password_file": "/nonexistent"})
+        settings = DatabaseSettings.model_validate(
+            {"hosts": ["192.0.2.1"], "password_file": "/nonexistent", "ca_file": "/nonexistent"}
+        )
         super().__init__(Database(settings, Metrics()))
         self.rows: dict[UUID, StoredObject] = {}
         self.outbox: list[tuple[UUID, str]] = []

@@ -1,12 +1,14 @@
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from obstore.exceptions import GenericError, PermissionDeniedError
 
 from hapacs_node.errors import CasConflictError, CasMissingError, CasUnavailableError
 from hapacs_node.metrics import Metrics
 from hapacs_node.storage import names
-from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.cas import Cas, patience_s
 from hapacs_node.storage.gateways import Gateway, Gateways
 from tests.unit.node.fakes import FakeBucket, FakeClient
 
@@ -162,3 +164,10 @@ def test_one_gateway_that_answers_is_enough_for_health(cas: Cas, clients: list[F
 def test_the_lock_is_shown(cas: Cas) -> None:
     cas.put(DIGEST, CONTENT)
     assert cas.lock(KEY).mode == "GOVERNANCE"
+
+
+@given(st.integers(1, 10**11))
+def test_large_objects_get_the_time_they_need_from_few_clients(size: int) -> None:
+    extra_s = patience_s(size)
+    assert extra_s == 0 if size <= 32_000_000 else size / 10_000_000 <= extra_s <= 2 * size / 10_000_000
+    assert extra_s & (extra_s - 1) == 0

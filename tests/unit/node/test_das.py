@@ -264,6 +264,14 @@ def test_old_leftovers_are_removed_and_stores_that_go_on_are_not(das: Das, root:
     assert files_in(incoming) == ["new"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
+def test_folders_made_by_root_belong_to_whom_the_das_belongs(das: Das, root: Path) -> None:
+    os.chown(root, 12345, 23456)
+    das.write(DIGEST, CONTENT)
+    for folder in (root / "incoming", *file_of(root).parents[:3]):
+        assert (folder.stat().st_uid, folder.stat().st_gid) == (12345, 23456)
+
+
 def test_no_file_stays_open(das: Das) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(20):

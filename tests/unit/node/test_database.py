@@ -49,7 +49,7 @@ class FakeDatabase(Database):
 
 @pytest.fixture
 def database(metrics: Metrics) -> FakeDatabase:
-    document = {"hosts": ["192.0.2.1", "192.0.2.2"], "password_file": "/nonexistent", "connections": 2}
+    document = {"hosts": ["192.0.2.1", "192.0.2.2"], "password_file": "/none", "ca_file": "/none", "connections": 2}
     return FakeDatabase(DatabaseSettings.model_validate(document), metrics)
 
 

@@ -38,9 +38,10 @@ def test_all_is_well_when_every_probe_is() -> None:
     assert health.metrics.registry.get_sample_value("hapacs_health_ok", {"check": "das"}) == 1
 
 
+@pytest.mark.parametrize("service", ["store", "check"])
 @pytest.mark.parametrize("name", ["database", "das", "cas"])
-def test_who_stores_needs_everything(name: str) -> None:
-    answer = report(make("store", **{name: bad}))
+def test_who_stores_needs_everything(name: str, service: Service) -> None:
+    answer = report(make(service, **{name: bad}))
     assert not answer["ok"]
     checks = answer["checks"]
     assert isinstance(checks, dict)

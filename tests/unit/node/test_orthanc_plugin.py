@@ -13,7 +13,7 @@ import pytest
 
 import hapacs_node
 from hapacs_node import log
-from hapacs_node.errors import NodeError
+from hapacs_node.errors import CatalogUnavailableError, NodeError
 from hapacs_node.node import Node
 
 _SCRIPT = Path(hapacs_node.__file__).parent / "orthanc_plugin.py"
@@ -113,7 +113,8 @@ def loaded(orthanc: FakeOrthanc, configuration: Path) -> Iterator[FakeOrthanc]:
 
 def ask(orthanc: FakeOrthanc, path: str, method: str = "GET", *groups: str) -> Output:
     output = Output()
-    orthanc.routes[path](output, path, method=method, groups=groups)
+    request = {"method": method, "groups": groups} if groups else {"method": method}
+    orthanc.routes[path](output, path, **request)
     return output
 
 
@@ -158,6 +159,16 @@ def test_objects_and_instances_are_404_when_unknown(loaded: FakeOrthanc, monkeyp
     assert ask(loaded, instances, "GET", "1.2.3").status == 404
     monkeypatch.setattr(lookup, "by_digest", lambda digest: {"digest": digest, "catalog": [{}]})
     assert json.loads(ask(loaded, digests, "GET", "1" * 64).body)["digest"] == "1" * 64
+
+
+def test_what_can_not_be_known_now_is_503(loaded: FakeOrthanc, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> None:
+        raise CatalogUnavailableError("no database leader")
+
+    monkeypatch.setattr(node_of(loaded).lookup, "by_digest", fail)
+    answer = ask(loaded, "/hapacs/objects/([0-9a-f]{64})", "GET", "0" * 64)
+    assert answer.status == 503
+    assert json.loads(answer.body) == {"error": "no database leader"}
 
 
 def test_a_store_that_fails_raises_into_orthanc_and_is_logged(loaded: FakeOrthanc) -> None:

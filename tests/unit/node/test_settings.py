@@ -91,6 +91,9 @@ def test_all_unreadable_files_are_told_at_once(tmp_path: Path, document: dict[st
         ("cas", "gateways", ["https://10.0.0.11:8333/path"]),
         ("cas", "gateways", ["https://10.0.0.11:8333"] * 2),
         ("cas", "gateways", ["ftp://10.0.0.11"]),
+        ("cas", "gateways", ["http://10.0.0.11:8333"]),
+        ("cas", "ca_file", None),
+        ("database", "ca_file", None),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_section(

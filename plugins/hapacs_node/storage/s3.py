@@ -1,0 +1,129 @@
+"""One gateway of the archive, spoken to through obstore: the work is done in Rust, with the GIL released."""
+
+import os
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import GenericError
+from obstore.store import S3Store
+
+from hapacs_node.metrics import Metrics
+from hapacs_node.settings import Cas as CasSettings
+from hapacs_node.storage.cas import Client, Lock, Recorded, patience_s
+from hapacs_node.storage.gateways import Gateway, Gateways
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
+
+_RECORDED_DIGEST = "sha256"
+_PROBE_TIMEOUT_S = 3
+
+
+@dataclass(frozen=True)
+class S3Client:
+    """What is asked of one gateway.
+
+    Parameters
+    ----------
+    connect : callable
+        Makes a client of obstore with the given time-out, seconds for a whole request.
+    plain : urllib.request.OpenerDirector
+        For the one request that obstore does not offer.
+    timeout_s : float
+        For one request about an ordinary image.
+    """
+
+    connect: Callable[[float], S3Store]
+    plain: urllib.request.OpenerDirector
+    timeout_s: float
+    _stores: dict[float, S3Store] = field(default_factory=dict, init=False)
+
+    def create(self, key: str, content: bytes, digest: str) -> None:
+        """Store with ``If-None-Match: *``; the gateway checks the SHA-256 before it keeps anything."""
+        store = self._store(self.timeout_s + patience_s(len(content)))
+        obstore.put(store, key, content, mode="create", use_multipart=False, attributes={_RECORDED_DIGEST: digest})
+
+    def head(self, key: str) -> Recorded:
+        """Ask about an object."""
+        answer = obstore.get(self._store(self.timeout_s), key, options={"head": True})
+        return Recorded(answer.meta["size"], answer.attributes.get(_RECORDED_DIGEST))
+
+    def get(self, key: str, offset: int, length: int) -> bytes:
+        """Read a part of an object."""
+        store = self._store(self.timeout_s + patience_s(length))
+        return obstore.get(store, key, options={"range": (offset, offset + length)}).bytes().to_bytes()
+
+    def lock(self, key: str) -> Lock:
+        """Ask how an object is locked. obstore doesn't show these headers, but signs the request that does."""
+        url = obstore.sign(self._store(self.timeout_s), "HEAD", key, timedelta(minutes=5))
+        request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - a URL of the settings
+        try:
+            with self.plain.open(request, timeout=self.timeout_s) as answer:
+                headers = answer.headers
+                return Lock(headers["x-amz-object-lock-mode"], headers["x-amz-object-lock-retain-until-date"])
+        except urllib.error.HTTPError as error:
+            raise (FileNotFoundError if error.code == HTTPStatus.NOT_FOUND else GenericError)(str(error)) from error
+        except OSError as error:
+            raise GenericError(str(error)) from error
+
+    def probe(self) -> None:
+        """List a folder that nobody fills: unlike asking for an object, it fails when the bucket doesn't exist.
+
+        The time-out is short, so that a gateway that hangs does not make the health of the others old.
+        """
+        obstore.list_with_delimiter(self._store(min(_PROBE_TIMEOUT_S, self.timeout_s)), "probe")
+
+    def _store(self, timeout_s: float) -> S3Store:
+        found = self._stores.get(timeout_s)
+        return found if found is not None else self._stores.setdefault(timeout_s, self.connect(timeout_s))
+
+
+def connect(settings: CasSettings, metrics: Metrics) -> Gateways[Client]:
+    """Make a client for every gateway of the settings."""
+    # The archive is on the site's own network: whatever proxy the machine uses for the world, it is not meant for this.
+    # obstore has no switch for it, and takes "*" for names only.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*,0.0.0.0/0,::/0"
+    tls = ssl.create_default_context(cafile=settings.ca_file)
+    plain = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
+    members: list[Gateway[Client]] = [
+        Gateway(url, S3Client(_connector(settings, url), plain, settings.attempt_timeout_s))
+        for url in settings.gateways
+    ]
+    return Gateways(members, metrics)
+
+
+def _connector(settings: CasSettings, url: str) -> Callable[[float], S3Store]:
+    credentials = settings.credentials()
+    authority = None if settings.ca_file is None else settings.ca_file.read_bytes()
+
+    def connect_(timeout_s: float) -> S3Store:
+        options: ClientConfig = {
+            "allow_http": authority is None,
+            "connect_timeout": timedelta(seconds=settings.connect_timeout_s),
+            "timeout": timedelta(seconds=timeout_s),
+            # Below the gateways' own 120 s, so that no request is sent on a connection that is being closed.
+            "pool_idle_timeout": timedelta(seconds=60),
+        }
+        if authority is not None:
+            options["root_certificate"] = authority
+        return S3Store(
+            settings.bucket,
+            endpoint=url.rstrip("/"),
+            region=settings.region,
+            access_key_id=credentials.access_key,
+            secret_access_key=credentials.secret_key.get_secret_value(),
+            virtual_hosted_style_request=False,
+            checksum_algorithm="SHA256",
+            client_options=options,
+            # Retrying is ours: the next attempt should go to the other gateway.
+            retry_config={"max_retries": 0},
+        )
+
+    return connect_
