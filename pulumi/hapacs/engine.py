@@ -194,7 +194,16 @@ class Engine:
 
 
 def _reason(message: str) -> str:
-    """Return the lines of the engine's output that say what is wrong."""
-    lines = [line.strip() for line in message.splitlines()]
-    found = [line for line in lines if line.startswith(("error:", "Exception:")) or "Error:" in line]
-    return "\n".join(dict.fromkeys(found)) or message.strip()[-1500:]
+    """Return what the engine's diagnostics say is wrong, each thing once."""
+    found: list[str] = []
+    taking = False
+    for line in message.partition("Diagnostics:")[2].splitlines():
+        text = line.strip()
+        if text.startswith("error:"):
+            taking = not text.endswith(("update failed", "preview failed"))
+            text = text.removeprefix("error: ").removeprefix("Exception calling application: ")
+        elif not text or text.endswith("):"):  # the next resource
+            taking = False
+        if taking and text not in found:
+            found.append(text)
+    return "\n".join(found) or message.strip()[-1500:]

@@ -12,6 +12,20 @@ from hapacs.engine import Engine, EngineError
 from hapacs.errors import RefusedError
 from pulumi import automation
 
+PRINTED = """
+ +  lab:LabNetwork site-network creating (0s) error: Exception calling application: no subnet is free
+Diagnostics:
+  pulumi:pulumi:Stack (hapacs-lab):
+    error: preview failed
+
+  pulumi-python:dynamic/lab:LabNetwork (site-network):
+    error: Exception calling application: no subnet is free
+    Remove one.
+
+Resources:
+    1 errored
+"""
+
 
 @pytest.fixture
 def engine(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Engine:
@@ -36,10 +50,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> dict[str, automation.LocalWorkspac
 
     class Failing:
         def preview(self, **_: object) -> None:
-            result = automation.CommandResult(
-                "Diagnostics:\n  error: Exception calling application: no subnet is free\n", "", 255
-            )
-            raise automation.CommandError(result)
+            raise automation.CommandError(automation.CommandResult(PRINTED, "", 255))
 
     def create(name: str, _project: str, _program: object, opts: automation.LocalWorkspaceOptions) -> Failing:
         opened[name] = opts
@@ -65,7 +76,7 @@ def test_a_failure_says_the_cause_the_log_and_what_to_do(engine: Engine, deploym
     with pytest.raises(EngineError) as caught:
         engine.preview()
     log = next(deployment.logs.glob("*-pulumi-plan.log"))
-    assert "error: Exception calling application: no subnet is free" in str(caught.value)
+    assert caught.value.message == "Pulumi failed (plan): no subnet is free\nRemove one."
     assert str(log) in str(caught.value)
     assert "continues" in str(caught.value)
     assert "no subnet is free" in log.read_text()

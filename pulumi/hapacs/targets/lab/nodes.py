@@ -14,6 +14,8 @@ from hapacs import ssh
 from hapacs.targets.lab.podman import LABEL, LabError, check_owner, inspect, podman
 
 SPEC_LABEL = "org.hapacs.spec"
+# States from which a container goes on; one that podman failed to make or to remove is made anew.
+_KEPT = {"created", "configured", "initialized", "running", "paused", "exited", "stopped"}
 _USER_ID = 1000  # of the user `hapacs` in the base image
 
 
@@ -82,21 +84,17 @@ def ensure(node: Node) -> None:
     found = find(node.container)
     if found is not None:
         check_owner("container", node.container, {LABEL: found.deployment}, node.deployment)
-        if found.fingerprint != node.fingerprint:
+        if found.fingerprint != node.fingerprint or found.state not in _KEPT:
             remove(node.container, node.deployment)
             found = None
     if found is None:
         _create(node)
-    if found is None or found.state in {"created", "configured"}:
-        podman(
-            "cp",
-            "--archive=false",
-            "-",
-            f"{node.container}:/",
-            stdin=_identity(node, host_key, host_public, user_public),
-        )
-    if found is None or found.state != "running":
-        podman("start", node.container)
+    state = found.state if found else "created"
+    if state in {"created", "configured"}:
+        files = _identity(node, host_key, host_public, user_public)
+        podman("cp", "--archive=false", "-", f"{node.container}:/", stdin=files)
+    if state != "running":
+        podman("unpause" if state == "paused" else "start", node.container)
     ssh.wait(node.address, user_key, node.keys / "known_hosts")
 
 
