@@ -90,12 +90,15 @@ class Health:
         self._stop.set()
 
     def refresh(self, name: str) -> None:
-        """Run one probe now and remember its answer."""
+        """Run one probe now and remember its answer; the first failure after a success only when it is confirmed."""
         before, check = self._checks.get(name), try_once(self.probes[name])
+        if not check.ok and before is not None and before.ok and not self._stop.wait(self.settings.again_after_s):
+            # A leader that moves, here or in the archive, is no reason to send the modalities away: stores wait for it.
+            check = try_once(self.probes[name])
         self._checks[name] = check
         self.metrics.health.labels(name).set(check.ok)
         if before is None or before.ok != check.ok:
-            write = _LOG.info if check.ok else _LOG.error
+            write = _LOG.warning if check.ok else _LOG.error
             write(log.line("health changed", check=name, ok=check.ok, detail=check.detail))
 
     def report(self) -> dict[str, object]:
@@ -129,4 +132,5 @@ class Health:
     def _repeat(self, name: str) -> None:
         while not self._stop.is_set():
             self.refresh(name)
-            self._stop.wait(self.settings.period_s)
+            settings = self.settings
+            self._stop.wait(settings.period_s if self._checks[name].ok else settings.again_after_s)

@@ -134,6 +134,8 @@ class Health(_Section):
     """How often a node asks itself whether it can store."""
 
     period_s: Seconds = 5
+    again_after_s: Seconds = 1
+    """A failure is asked again so soon, before it counts and until it ends."""
     stale_after_s: Seconds = 30
     """An answer older than this counts as bad: the probe itself hangs."""
 

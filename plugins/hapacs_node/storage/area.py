@@ -181,7 +181,7 @@ class StorageArea:
             _LOG.warning(log.line("das not healed", digest=digest, error=error))
             return
         self.metrics.das_heals.labels(reason).inc()
-        _LOG.info(log.line("das healed", digest=digest, reason=reason))
+        _LOG.warning(log.line("das healed", digest=digest, reason=reason))
 
     def _keep_derived(self, uuid: UUID, content: bytes) -> None:
         try:

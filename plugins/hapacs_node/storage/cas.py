@@ -251,5 +251,6 @@ class Cas:
 
 
 def _brief(error: BaseException) -> str:
-    """Shorten obstore's message, which goes on with its internals over many lines."""
-    return " ".join(str(error).split("Debug source")[0].split())[:300]
+    """Shorten obstore's message: it begins with the request and goes on with its internals over many lines."""
+    text = " ".join(str(error).split("Debug source")[0].split())
+    return (text.partition(" - ")[2] or text)[:200]

@@ -192,7 +192,7 @@ class Das:
         if free - wanted < self.settings.minimum_free_bytes:
             raise DasFullError(
                 f"the DAS {self.settings.root} has {free} bytes free and must keep {self.settings.minimum_free_bytes}: "
-                "add disks or let the archive's cache shrink"
+                "add disks (old files below sha256/ may go, the archive has them)"
             )
         return free
 

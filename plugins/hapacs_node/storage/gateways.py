@@ -84,7 +84,7 @@ class Gateways[Client]:
         if gateway.retry_at:
             with self._lock:
                 gateway.retry_at = 0.0
-            _LOG.info(log.line("gateway in use again", gateway=gateway.url))
+            _LOG.warning(log.line("gateway in use again", gateway=gateway.url))
             self.metrics.gateway_up.labels(gateway.url).set(1)
 
     def failed(self, gateway: Gateway[Client], reason: str) -> None:

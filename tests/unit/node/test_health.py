@@ -16,7 +16,9 @@ def bad() -> str:
 
 def make(service: Service, **probes: Callable[[], str]) -> Health:
     everything = {"database": lambda: "fine", "das": lambda: "fine", "cas": lambda: "fine", **probes}
-    return Health("pacs1", service, everything, HealthSettings(period_s=0.05, stale_after_s=5), Metrics())
+    return Health(
+        "pacs1", service, everything, HealthSettings(period_s=0.05, again_after_s=0.02, stale_after_s=5), Metrics()
+    )
 
 
 def report(health: Health) -> dict[str, object]:
@@ -102,5 +104,40 @@ def test_probes_are_repeated_and_notice_a_change() -> None:
         while "no space" not in str(health.report()) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert "no space" in str(health.report())
+    finally:
+        health.stop()
+
+
+def test_a_single_failure_does_not_count() -> None:
+    answers = iter([True, False, True, False, False, True])
+
+    def probe() -> str:
+        return "fine" if next(answers) else bad()
+
+    health = make("store", cas=probe)
+    seen = []
+    for _ in range(4):
+        health.refresh("cas")
+        checks = health.report()["checks"]
+        assert isinstance(checks, dict)
+        seen.append(checks["cas"]["ok"])
+    assert seen == [True, True, False, True]
+    assert list(answers) == []
+
+
+def test_what_failed_is_asked_again_soon() -> None:
+    answers = iter([False, False, False])
+
+    def probe() -> str:
+        return "fine" if next(answers, True) else bad()
+
+    health = make("store", das=probe)
+    health.settings = HealthSettings(period_s=60, again_after_s=0.02)
+    health.start()
+    try:
+        deadline = time.monotonic() + 5
+        while not health.report()["ok"] and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert health.report()["ok"]
     finally:
         health.stop()
