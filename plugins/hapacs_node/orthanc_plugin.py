@@ -35,6 +35,12 @@ class _OrthancLog(logging.Handler):
             orthanc.LogInfo(text)
 
 
+# CivetWeb gives the threads that answer HTTP a stack of 100 KB (Debian's build). One TLS handshake of the archive's client
+# takes more, and the process ends with SIGSEGV. So whatever we do beyond Orthanc's own calls is done on threads of ours;
+# there are more of them than Orthanc has threads that can call.
+_own_stack = ThreadPoolExecutor(128, thread_name_prefix="orthanc-call")
+
+
 def _service() -> Service:
     name = os.environ.get("HAPACS_SERVICE", "store")
     if name not in {"store", "query"}:
@@ -78,26 +84,26 @@ def _metrics(output: Any) -> None:
 
 @_served
 def _object(output: Any, digest: str) -> None:
-    report = node.lookup.by_digest(digest)
+    report = _own_stack.submit(node.lookup.by_digest, digest).result()
     _answer(output, report, HTTPStatus.OK if report["catalog"] else HTTPStatus.NOT_FOUND)
 
 
 @_served
 def _instance(output: Any, name: str) -> None:
-    reports = node.lookup.by_instance(name)
+    reports = _own_stack.submit(node.lookup.by_instance, name).result()
     _answer(output, reports, HTTPStatus.OK if reports else HTTPStatus.NOT_FOUND)
 
 
 def _create(uuid: str, content_type: int, content: bytes) -> None:
-    node.storage.create(uuid, int(content_type), content)
+    _own_stack.submit(node.storage.create, uuid, int(content_type), content).result()
 
 
 def _read(uuid: str, content_type: int) -> bytes:
-    return node.storage.read(uuid, int(content_type))
+    return _own_stack.submit(node.storage.read, uuid, int(content_type)).result()
 
 
 def _remove(uuid: str, content_type: int) -> None:
-    node.storage.remove(uuid, int(content_type))
+    _own_stack.submit(node.storage.remove, uuid, int(content_type)).result()
 
 
 def _changed(change: int, _level: int, _resource: str) -> None:
