@@ -8,6 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
@@ -35,9 +36,9 @@ class _OrthancLog(logging.Handler):
             orthanc.LogInfo(text)
 
 
-# CivetWeb gives the threads that answer HTTP a stack of 100 KB (Debian's build). One TLS handshake of the archive's client
-# takes more, and the process ends with SIGSEGV. So whatever we do beyond Orthanc's own calls is done on threads of ours;
-# there are more of them than Orthanc has threads that can call.
+# CivetWeb gives the threads that answer HTTP a stack of 100 KB (Debian's build). One TLS handshake of the archive's
+# client takes more, and the process ends with SIGSEGV. So what we do beyond Orthanc's own calls is done on threads of
+# ours; there are more of them than Orthanc has threads that can call.
 _own_stack = ThreadPoolExecutor(128, thread_name_prefix="orthanc-call")
 
 
