@@ -59,8 +59,9 @@ class Evidence:
     def facts_after_storing(self) -> dict[str, dict[str, Any]]:
         """Return what the nodes say once something was stored: only then a balancer has to have chosen a writer."""
         _ = self.passage
-        self.__dict__.pop("facts", None)
-        return self.facts
+        from hapacs.verify import services  # noqa: PLC0415
+
+        return services.collect(self.site)
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def _entries() -> tuple[Entry, ...]:
         Entry("dicomweb-login", web, lambda e: closed.check_web_login(e.site)),
         Entry("dicom-tls", web, lambda e: closed.check_dicom_tls(e.site)),
         Entry("inner-ports-shut", doors, lambda e: closed.check_doors(e.site, e.facts)),
+        Entry("no-restarts", "the units named", lambda e: services.check_restarts(e.facts, e.facts_after_storing())),
     )
 
 

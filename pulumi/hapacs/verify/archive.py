@@ -25,7 +25,10 @@ def check_objects(site: Site, passage: Passage) -> str:
     def look(numbered: tuple[int, Kept]) -> str:
         number, kept = numbered
         node = gateways[number % len(gateways)]
-        return _object_problem(site.s3(node, "node"), kept, site.contract["policy"]["retention_mode"])
+        # The nodes' identity may not ask for the retention; the administrator's may.
+        return _object_problem(
+            site.s3(node, "node"), site.s3(node, "admin"), kept, site.contract["policy"]["retention_mode"]
+        )
 
     recorded = _recorded(passage)
     _warm(site, gateways)
@@ -74,14 +77,14 @@ def _warm(site: Site, gateways: list[str]) -> None:
         site.s3(node, "admin")
 
 
-def _object_problem(client: Any, kept: Kept, mode: str) -> str:
+def _object_problem(node: Any, admin: Any, kept: Kept, mode: str) -> str:
     row = _row(kept)
     if row is None:
         return f"{kept.sample.name}: no row of the catalog says where it is"
     key = row["key"]
     try:
-        content = client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-        retention = client.get_object_retention(Bucket=BUCKET, Key=key)["Retention"]
+        content = node.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        retention = admin.get_object_retention(Bucket=BUCKET, Key=key)["Retention"]
     except (ClientError, BotoCoreError) as error:
         return f"{kept.sample.name} ({key}): {error}"
     part = content[row["offset"] : row["offset"] + row["length"]]

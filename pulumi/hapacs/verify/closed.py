@@ -18,7 +18,16 @@ SSH_PORT = 22
 KINDS: Mapping[str, Mapping[int, str]] = {
     "etcd": {2379: "tls", 2380: "tls"},
     "postgres": {5432: "postgres", 8008: "tls"},
-    "cas": {9333: "tls", 19333: "tls", 8080: "tls", 18080: "tls", 8888: "tls", 18888: "tls", 8333: "web", 18333: "tls"},
+    "cas": {
+        9333: "closed",
+        19333: "tls",
+        8080: "tls",
+        18080: "tls",
+        8888: "tls",
+        18888: "tls",
+        8333: "web",
+        18333: "tls",
+    },
     "pacs": {4242: "tls", 4243: "tls", 8042: "tls", 8043: "tls"},
     "load_balancer": {7780: "tls", 8404: "web"},
 }

@@ -29,13 +29,17 @@ def run(*command: str) -> tuple[int, str, str]:
 
 
 def units(names: list[str]) -> dict[str, dict[str, Any]]:
-    """Return the state of each unit."""
+    """Return the state of each unit, and how often systemd had to start it again by itself."""
     states = {}
     for name in names:
-        _, text, _ = run("systemctl", "show", "--property=ActiveState,SubState", name)
+        _, text, _ = run("systemctl", "show", "--property=ActiveState,SubState,NRestarts", name)
         values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
         state = "{ActiveState} ({SubState})".format_map({"ActiveState": "unknown", "SubState": "-", **values})
-        states[name] = {"active": values.get("ActiveState") == "active", "state": state}
+        states[name] = {
+            "active": values.get("ActiveState") == "active",
+            "state": state,
+            "restarts": int(values.get("NRestarts") or 0),
+        }
     return states
 
 

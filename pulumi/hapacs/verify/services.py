@@ -113,6 +113,20 @@ def _plugin_problems(site: Site) -> list[str]:
     return problems
 
 
+def check_restarts(before: Facts, after: Facts) -> str:
+    """No service ended by itself while it was verified; systemd starts it again so soon that nobody would notice."""
+    problems = []
+    for node, answer in after.items():
+        if "error" in answer or "error" in before[node]:
+            problems.append(answer.get("error") or before[node]["error"])
+            continue
+        for unit, state in answer["units"].items():
+            if (ended := state["restarts"] - before[node]["units"][unit]["restarts"]) > 0:
+                problems.append(f"{unit} on {node} ended {ended} times: `journalctl -u {unit}` there")
+    require(problems)
+    return f"no service of {len(after)} nodes ended during the verification"
+
+
 def check_etcd(site: Site, facts: Facts) -> str:
     """All members answer, follow one leader, and commit."""
     problems: list[str] = []

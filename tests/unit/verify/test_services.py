@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -46,7 +47,9 @@ def facts(site: Site) -> dict[str, dict[str, Any]]:
     endpoints = [f"https://{node.address}:2379" for node in site.nodes.values()]
     return {
         name: {
-            "units": {unit: {"active": True, "state": "active (running)"} for unit in ("etcd", "patroni")},
+            "units": {
+                unit: {"active": True, "state": "active (running)", "restarts": 0} for unit in ("etcd", "patroni")
+            },
             "failed": [],
             "seaweedfs": {"master": "", "volume": ""},
             "firewall": True,
@@ -80,6 +83,17 @@ def test_a_stopped_unit_is_named_with_where_to_look(site: Site, facts: Facts) ->
     facts["pacs2"]["units"]["etcd"] = {"active": False, "state": "failed (failed)"}
     with pytest.raises(CheckFailedError, match=r"etcd on pacs2 is failed \(failed\): `journalctl -u etcd` there"):
         services.check_services(site, facts)
+
+
+def test_a_service_that_ended_by_itself_in_between_is_named(facts: Facts) -> None:
+    after = copy.deepcopy(facts)
+    assert services.check_restarts(facts, after) == "no service of 3 nodes ended during the verification"
+    after["pacs2"]["units"]["patroni"]["restarts"] = 2
+    with pytest.raises(CheckFailedError, match="patroni on pacs2 ended 2 times"):
+        services.check_restarts(facts, after)
+    after["pacs2"] = {"error": "pacs2 by SSH: gone"}
+    with pytest.raises(CheckFailedError, match="gone"):
+        services.check_restarts(facts, after)
 
 
 def test_a_silent_node_is_no_healthy_node(site: Site, facts: Facts) -> None:
