@@ -178,7 +178,8 @@ def _table(changes: list[Change]) -> Table:
 def _print_recap(outcome: Outcome) -> None:
     width = max((len(host) for host in outcome.recap), default=0)
     for host, counts in outcome.recap.items():
-        console.print(f"    {host:{width}} : {' '.join(f'{key}={count}' for key, count in counts.items())}")
+        counted = " ".join(f"{key}={count}" for key, count in counts.items())
+        console.print(f"    {host:{width}} : {counted}", soft_wrap=True)
     console.print(f"    changed={outcome.changed} in all; the whole log: {outcome.log}", soft_wrap=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 # What people read goes to standard error where standard output is for a machine.
 console = Console(highlight=False)
@@ -49,16 +49,20 @@ class Steps:
         """Do one step."""
         begun = time.monotonic()
         target = errors if self.quiet else console
-        columns = (
-            SpinnerColumn(),
-            TextColumn("[bold]{task.description}[/]"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[now]}"),
-        )
-        with Progress(*columns, console=target, transient=True) as progress:
-            if not target.is_terminal:
-                target.print(f"… {name}")
-            yield Step(progress, progress.add_task(name, total=None, now=""))
+        if target.is_terminal:
+            columns = (
+                SpinnerColumn(),
+                TextColumn("[bold]{task.description}[/]"),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[now]}"),
+            )
+            with Progress(*columns, console=target, transient=True) as progress:
+                task = progress.add_task(name, total=None, now="")
+                yield Step(lambda what: progress.update(task, now=escape(what[:100])))
+        else:
+            # A log gets a line when the step begins and one when it ends.
+            target.print(f"… {name}")
+            yield Step(lambda _: None)
         self.seconds[name] = round(time.monotonic() - begun, 1)
         if not self.quiet:
             console.print(f"[green]✓[/] {name} [dim]{duration(self.seconds[name])}[/]")
@@ -66,14 +70,15 @@ class Steps:
 
 @dataclass(frozen=True)
 class Step:
-    """A step that is being done."""
+    """A step that is being done.
 
-    _progress: Progress
-    _task: TaskID
+    Parameters
+    ----------
+    now
+        Says what is being done.
+    """
 
-    def now(self, what: str) -> None:
-        """Say what is being done."""
-        self._progress.update(self._task, now=escape(what[:100]))
+    now: Callable[[str], None]
 
 
 def duration(seconds: float) -> str:
