@@ -232,6 +232,29 @@ class TestLosses:
         node.storage.catalog.add(row(uuid), [])
         assert node.storage.catalog.find(uuid) is not None
 
+    def test_a_commit_that_no_standby_has_is_no_acknowledgement(
+        self, make_node: Callable[..., Node], postgres: Postgres
+    ) -> None:
+        node = make_node(database={"statement_timeout_s": 3, "deadline_s": 4})
+        uuid = uuid4()
+
+        def cancelled() -> bool:
+            """End the wait for the standby; the server then reports success with a warning."""
+            waiting = "select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'"
+            return connection.execute(waiting).fetchone() is not None
+
+        with postgres.connect() as connection, ThreadPoolExecutor(1) as threads:
+            _set(postgres, "synchronous_standby_names", "nobody")
+            try:
+                added = threads.submit(node.storage.catalog.add, row(uuid), [])
+                wait_until(cancelled, "the wait for the standby", 10)
+                with pytest.raises(CatalogUnavailableError):
+                    added.result(timeout=10)
+            finally:
+                _set(postgres, "synchronous_standby_names", "")
+        node.storage.catalog.add(row(uuid), [])
+        assert node.storage.catalog.find(uuid) is not None
+
     def test_a_killed_server_is_waited_for(self, node: Node, postgres: Postgres) -> None:
         node.storage.catalog.add(row(uuid4()), [])
         postgres.kill()
@@ -288,16 +311,20 @@ class TestTwoServers:
 
 
 def _lead(leader: Postgres, follower: Postgres) -> None:
-    for server, read_only in ((follower, "on"), (leader, "off")):
+    _set(follower, "default_transaction_read_only", "on")
+    _set(leader, "default_transaction_read_only", "off")
+
+
+def _set(server: Postgres, name: str, value: str) -> None:
+    with server.connect() as connection:
+        connection.execute(f"alter system set {name} = '{value}'")
+        connection.execute("select pg_reload_conf()")
+
+    def settled() -> bool:
         with server.connect() as connection:
-            connection.execute(f"alter system set default_transaction_read_only = {read_only}")
-            connection.execute("select pg_reload_conf()")
+            return connection.execute(f"show {name}").fetchone() == (value,)
 
-        def settled(server: Postgres = server, read_only: str = read_only) -> bool:
-            with server.connect() as connection:
-                return connection.execute("show default_transaction_read_only").fetchone() == (read_only,)
-
-        wait_until(settled, "the change of the leader", 10)
+    wait_until(settled, f"the change of {name}", 10)
 
 
 def _has(server: Postgres, uuid: UUID) -> bool:
