@@ -50,11 +50,11 @@ def collect(deployment: Deployment) -> dict[str, Any]:
         nodes = site["nodes"]
         with ThreadPoolExecutor(max_workers=8) as pool:
             answers = dict(zip(nodes, pool.map(lambda node: _ask(deployment, node), nodes.values()), strict=True))
-        sites[site_name] = summarise(site["vip"]["address"], answers)
+        sites[site_name] = summarise(site["vip"]["address"], answers, site["members"]["pacs"])
     return {"deployment": deployment.name, "ok": all(site["ok"] for site in sites.values()), "sites": sites}
 
 
-def summarise(vip: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def summarise(vip: str, answers: dict[str, dict[str, Any]], storing: list[str]) -> dict[str, Any]:
     """Return the state of a site from its nodes' answers.
 
     Parameters
@@ -63,12 +63,15 @@ def summarise(vip: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
         The site's virtual address.
     answers
         For each node what :mod:`hapacs.node_status` printed, or ``{"error": ...}``.
+    storing
+        The nodes that must have a DAS.
     """
     holders = [node for node, answer in answers.items() if vip in answer.get("addresses", ())]
     leaders = [node for node, answer in answers.items() if answer.get("database") == "leader"]
     seen_by = answers[holders[0]]["balancer"] if holders else []
     failing = {
         node: sorted(unit for unit, state in answer.get("services", {}).items() if state != "active")
+        + ["no DAS"] * (node in storing and "error" not in answer and answer["das"] is None)
         for node, answer in answers.items()
     }
     return {

@@ -28,7 +28,7 @@ def answer(**changed: Any) -> dict[str, Any]:
 
 def site(**changed: dict[str, Any]) -> dict[str, Any]:
     answers = {"n1": answer(addresses=["10.0.0.11", VIP]), "n2": answer(database="leader"), "n3": answer()}
-    return summarise(VIP, answers | changed)
+    return summarise(VIP, answers | changed, list(answers))
 
 
 def test_a_healthy_site():
@@ -44,12 +44,21 @@ def test_a_healthy_site():
     [
         ("n3", {"error": "no answer"}),
         ("n3", answer(services={"etcd": "failed"})),
+        ("n3", answer(das=None)),
         ("n3", answer(database="leader")),
         ("n2", answer()),
         ("n3", answer(addresses=[VIP])),
         ("n1", answer()),
     ],
-    ids=["node away", "service failed", "two leaders", "no leader", "address twice", "address nowhere"],
+    ids=[
+        "node away",
+        "service failed",
+        "DAS not mounted",
+        "two leaders",
+        "no leader",
+        "address twice",
+        "address nowhere",
+    ],
 )
 def test_what_is_not_well_is_said(node: str, bad: dict[str, Any]):
     assert not site(**{node: bad})["ok"]
