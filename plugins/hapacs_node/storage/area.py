@@ -181,7 +181,9 @@ class StorageArea:
             _LOG.warning(log.line("das not healed", digest=digest, error=error))
             return
         self.metrics.das_heals.labels(reason).inc()
-        _LOG.warning(log.line("das healed", digest=digest, reason=reason))
+        # Another node's image is fetched when it is first read here: nothing to wake anybody for.
+        write = _LOG.info if reason == "missing" else _LOG.warning
+        write(log.line("das healed", digest=digest, reason=reason))
 
     def _keep_derived(self, uuid: UUID, content: bytes) -> None:
         try:

@@ -181,6 +181,20 @@ def test_a_bad_das_copy_heals_from_the_archive_and_is_counted(
     assert value(metrics, "hapacs_das_heals_total", reason=reason) == 1
 
 
+def test_damage_is_logged_for_people_and_a_first_read_is_not(
+    area: StorageArea, root: Path, uuid: UUID, caplog: pytest.LogCaptureFixture
+) -> None:
+    area.create(str(uuid), DICOM, CONTENT)
+    with caplog.at_level("WARNING", "hapacs.storage"):
+        file_of(root, DIGEST).unlink()
+        area.read(str(uuid), DICOM)
+        assert caplog.messages == []
+        damage(file_of(root, DIGEST), b"rotten")
+        area.read(str(uuid), DICOM)
+    assert [message.split(" digest=")[0] for message in caplog.messages] == ["das copy corrupt", "das healed"]
+    assert DIGEST in caplog.text
+
+
 def test_a_das_that_can_not_be_healed_does_not_keep_the_reader_from_the_bytes(
     area: StorageArea, root: Path, uuid: UUID, monkeypatch: pytest.MonkeyPatch, metrics: Metrics
 ) -> None:
