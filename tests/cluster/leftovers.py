@@ -6,16 +6,21 @@ import subprocess
 from pathlib import Path
 
 from hapacs.deployment import Deployment
-from hapacs.targets.lab.podman import LABEL, podman
+from hapacs.targets.lab.namespace import NAMESPACE
+from hapacs.targets.lab.podman import LABEL, leave, podman
 
 
 def of(deployment: Deployment) -> dict[str, list[str]]:
     """Return everything on this machine that belongs to a deployment, by kind; empty lists when there is nothing."""
     name, state = deployment.name, str(deployment.state)
     mine = f"label={LABEL}={name}"
+    # Before podman is asked: that would mount its namespace again.
+    mounts = _mounts()
     all_containers = podman("ps", "--all", "--format", "{{.Names}}").split()
     all_networks = podman("network", "ls", "--format", "{{.Name}}").split()
-    return {
+    # The namespace stays for as long as anybody's container is in it.
+    belongs = (state,) if all_containers else (state, f" {NAMESPACE.directory}")
+    found = {
         "containers": sorted(
             {
                 *podman("ps", "--all", "--filter", mine, "--format", "{{.Names}}").split(),
@@ -30,10 +35,12 @@ def of(deployment: Deployment) -> dict[str, list[str]]:
         ),
         "addresses": _addresses(deployment),
         "loop devices": [entry for entry in _backing_files() if entry.startswith(state)],
-        "mounts": [line for line in _mounts() if state in line],
+        "mounts": [line for line in mounts if any(word in line for word in belongs)],
         "files": [str(path) for path in (deployment.state, deployment.secrets_file) if path.exists()],
         "processes": _processes(state),
     }
+    leave()
+    return found
 
 
 def _addresses(deployment: Deployment) -> list[str]:
