@@ -32,7 +32,7 @@ options:
     required: true
   settle_s:
     description: >-
-      Seconds to wait before members are asked whether they need a restart, after a reload of their own configuration. They
+      Seconds to wait before members are asked whether they need a restart, after a reload of their configuration. They
       know it only after their next loop.
     type: int
     default: 0
