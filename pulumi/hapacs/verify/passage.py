@@ -17,6 +17,7 @@ from hapacs.verify.site import Site
 # An association is sequential; with two of them neither this machine nor the writer waits for the other.
 _ASSOCIATIONS = 2
 _READERS = 6
+_ATTEMPTS = 8
 
 
 @dataclass
@@ -125,20 +126,34 @@ def read_back(site: Site, sample: Sample) -> Kept:
     """Read an instance through the answering Orthanc of each node, and ask where its copies are."""
     kept = Kept(sample)
     for node in site.members("pacs"):
-        client = site.orthanc(node.name, "query")
-        try:
-            answer = client.get(f"{client.url}/instances/{orthanc_id(sample)}/file")
-        except httpx.HTTPError as error:
-            kept.problems.append(f"{sample.name} through {node.name}: {error}")
+        content, problem = read(site, node.name, sample)
+        if problem:
+            kept.problems.append(problem)
             continue
-        if answer.status_code != httpx.codes.OK:
-            kept.problems.append(f"{sample.name} through {node.name}: status {answer.status_code}")
-            continue
-        kept.content = kept.content or answer.content
-        kept.digests[node.name] = hashlib.sha256(answer.content).hexdigest()
+        kept.content = kept.content or content
+        kept.digests[node.name] = hashlib.sha256(content).hexdigest()
     if kept.content:
         kept.record = find_record(site, kept)
     return kept
+
+
+def read(site: Site, node: str, sample: Sample) -> tuple[bytes, str]:
+    """Read an instance through the answering Orthanc of one node; return the file, or what came instead.
+
+    Each of Orthanc's connections to a database leader that is gone answers 503 once and is made anew; behind the balancer
+    such an answer is asked for again, and so it is here.
+    """
+    client = site.orthanc(node, "query")
+    for _ in range(_ATTEMPTS):
+        try:
+            answer = client.get(f"{client.url}/instances/{orthanc_id(sample)}/file")
+        except httpx.HTTPError as error:
+            return b"", f"{sample.name} through {node}: {error}"
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            break
+    if answer.status_code != httpx.codes.OK:
+        return b"", f"{sample.name} through {node}: status {answer.status_code}"
+    return answer.content, ""
 
 
 def find_record(site: Site, kept: Kept) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ from pydicom.uid import (
 from hapacs import dicom
 from hapacs.dicom import Receiver, Sample, compare, files
 from hapacs.verify import multipart
-from hapacs.verify.passage import Kept, Passage, dataset_problem, orthanc_id
+from hapacs.verify.passage import Kept, Passage, dataset_problem, read
 from hapacs.verify.report import CheckFailedError, require
 from hapacs.verify.site import Site
 
@@ -121,12 +121,9 @@ def check_stow(site: Site, passage: Passage) -> str:
     )
     for kept in chosen:
         for node in site.members("pacs"):
-            client = site.orthanc(node.name, "query")
-            back = client.get(f"{client.url}/instances/{orthanc_id(kept.sample)}/file")
-            if back.status_code != httpx.codes.OK or back.content != kept.sample.content:
-                problems.append(
-                    f"{kept.sample.name} through {node.name} is not the file that was sent (status {back.status_code})"
-                )
+            content, problem = read(site, node.name, kept.sample)
+            if problem or content != kept.sample.content:
+                problems.append(problem or f"{kept.sample.name} through {node.name} is not the file that was sent")
     require(problems)
     return f"{len(chosen)} files stored by STOW-RS and the same byte for byte through {len(site.members('pacs'))} nodes"
 

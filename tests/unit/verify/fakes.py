@@ -46,6 +46,8 @@ class FakePacs:
         Read with one bit flipped through the second node.
     forgotten
         Without a row in the catalog.
+    unavailable
+        How many reads are answered 503 first.
     """
 
     samples: dict[str, Sample]
@@ -54,6 +56,7 @@ class FakePacs:
     lost: set[str] = field(default_factory=set)
     damaged: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
+    unavailable: int = 0
 
     def store(self, event: evt.Event) -> int:
         uid = str(cast(C_STORE, event.request).AffectedSOPInstanceUID)
@@ -67,6 +70,9 @@ class FakePacs:
         names = {orthanc_id(sample): uid for uid, sample in self.samples.items()}
         uid = names[path.split("/")[2]]
         content = self.stored.get(uid)
+        if self.unavailable:
+            self.unavailable -= 1
+            return Answer(503)
         if content is None or uid in self.lost:
             return Answer(404)
         if uid in self.damaged and node == "pacs2":

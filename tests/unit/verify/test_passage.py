@@ -65,6 +65,14 @@ def test_a_lost_instance_is_reported(
         storing.check_copies(found)
 
 
+@pytest.mark.parametrize(("times", "problems"), [(1, 0), (10_000, 12)])
+def test_an_answer_of_503_is_asked_for_again_and_not_for_ever(
+    run: Callable[[], Passage], pacs: FakePacs, times: int, problems: int
+) -> None:
+    pacs.unavailable = times
+    assert sum(len(kept.problems) for kept in run().kept) == problems
+
+
 def test_an_unexpected_refusal_is_reported_with_what_was_refused(
     run: Callable[[], Passage], pacs: FakePacs, samples: list[Sample]
 ) -> None:
