@@ -1,7 +1,7 @@
 #!/bin/sh
 # All static checks. Each runs, so that one run tells everything; the end says which failed.
 set -u
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit 2
 PATH=$PWD/.venv/bin:$PATH
 export PATH
 failed=
@@ -38,7 +38,7 @@ every_lock_has_hashes() {
 }
 
 playbook_syntax() {
-    ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_INVENTORY_UNPARSED_WARNING=false \
+    ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_INVENTORY_ENABLED=host_list \
         ansible-playbook -i localhost, --syntax-check ansible/playbooks/*.yml
 }
 
@@ -51,7 +51,7 @@ check shellcheck shellcheck --external-sources --shell=sh $(shell_scripts)
 check locks locks_hold_no_address
 check hashes every_lock_has_hashes
 check syntax playbook_syntax
-check ansible-lint ansible-lint --quiet --nocolor
+check ansible-lint ansible-lint -q --nocolor
 
 if [ -n "$failed" ]; then
     printf '\nFailed:%s\n' "$failed" >&2

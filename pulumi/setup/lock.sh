@@ -1,18 +1,12 @@
 #!/bin/sh
-# Lock requirements/*.in: names, versions and hashes, and no address. uv is fetched for it and stays out of .venv.
+# Lock requirements/*.in with hashes. The locks name packages only, so that each site's own package index serves them.
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$here/../.." && pwd)
-# shellcheck source=pulumi/setup/lib.sh
-. "$here/lib.sh"
-mkdir -p "$cache"
-trap interrupted INT TERM HUP
-registry_tool uv || die "uv can't be fetched." "Read $log."
-cd "$root"
-# The controller may have Python 3.12; nodes have 3.13; the tools also serve the Python of an older Debian.
-for lock in tools:3.9 node:3.13 controller:3.12 dev:3.12; do
-    name=${lock%:*}
-    say "requirements/$name.txt"
-    "$tool_directory/bin/uv" pip compile --quiet --universal --upgrade --generate-hashes --no-header --no-emit-index-url \
-        --python-version "${lock#*:}" "requirements/$name.in" -o "requirements/$name.txt"
+
+cd "$(dirname "$0")/../.."
+cache=${HAPACS_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/hapacs}
+[ -x "$cache/uv/bin/uv" ] || { .venv/bin/python -m venv "$cache/uv" && "$cache/uv/bin/pip" install --quiet uv; }
+for name in controller:3.12 dev:3.12 node:3.13; do
+    file=requirements/${name%:*}
+    "$cache/uv/bin/uv" pip compile --quiet --universal --upgrade --python-version "${name#*:}" --generate-hashes \
+        --no-emit-index-url --no-header "$file.in" --output-file "$file.txt"
 done
