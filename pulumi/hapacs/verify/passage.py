@@ -140,8 +140,8 @@ def read_back(site: Site, sample: Sample) -> Kept:
 def read(site: Site, node: str, sample: Sample) -> tuple[bytes, str]:
     """Read an instance through the answering Orthanc of one node; return the file, or what came instead.
 
-    Each of Orthanc's connections to a database leader that is gone answers 503 once and is made anew; behind the balancer
-    such an answer is asked for again, and so it is here.
+    Each of Orthanc's connections to a database leader that is gone answers 503 once and is made anew. The balancer asks
+    again then, and so it is done here.
     """
     client = site.orthanc(node, "query")
     for _ in range(_ATTEMPTS):
