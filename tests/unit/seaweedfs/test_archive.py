@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROLE = Path(__file__).resolve().parents[3] / "ansible/roles/seaweedfs"
+SYNCED = '{"version": 1, "locations": [{"locationPrefix": "/buckets/archive/", "fsync": true}]}'
+PARAMETERS = {
+    "weed": "/weed", "configuration": "/", "masters": "m", "filer": "f", "endpoint": "https://192.0.2.1:8333",
+    "bucket": "archive", "region": "us-east-1", "access_key": "a", "secret_key": "s", "retention_mode": "GOVERNANCE",
+    "retention_days": 1, "holds_data": False,
+}  # fmt: skip
+
+
+def _load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("seaweedfs_archive", ROLE / "library/seaweedfs_archive.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Its dataclass looks the module up by name.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+archive = _load()
+
+
+class Gateway:
+    """A gateway with one bucket, or none."""
+
+    def __init__(self, *, bucket: bool, locked: bool = True) -> None:
+        self.bucket = bucket
+        self.locked = locked
+        self.lock: bytes | None = None
+        self.policy: bytes | None = None
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        what = path.partition("?")[2]
+        if method == "PUT" and not what:
+            self.bucket, self.locked = True, (headers or {}).get("x-amz-bucket-object-lock-enabled") == "true"
+        elif method == "PUT":
+            setattr(self, {"object-lock": "lock", "policy": "policy"}[what], body)
+        elif what == "location":
+            return (200 if self.bucket else 404), b""
+        elif what == "policy":
+            return (200, self.policy) if self.policy else (404, b"")
+        elif self.locked:
+            empty = b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>"
+            return 200, self.lock or empty
+        else:
+            return 404, b""
+        return 200, b""
+
+
+class Shell:
+    """`weed shell`, as far as the module uses it."""
+
+    def __init__(self) -> None:
+        self.configured = ""
+
+    def __call__(self, command: str) -> str:
+        if "-apply" in command:
+            self.configured = SYNCED
+        return f"> {self.configured}\n"
+
+
+def keep(gateway: Gateway, *, shell: Shell | None = None, check_mode: bool = False, **changed: Any) -> list[str]:
+    kept = archive.Archive.__new__(archive.Archive)
+    kept.parameters, kept.check_mode, kept.bucket, kept.done = PARAMETERS | changed, check_mode, "archive", []
+    kept.client, kept.shell = gateway, shell or Shell()
+    kept.keep()
+    done: list[str] = kept.done
+    return done
+
+
+def test_a_bucket_is_made_locked_synced_and_undeletable_and_then_left_alone() -> None:
+    gateway, shell = Gateway(bucket=False), Shell()
+    assert len(keep(gateway, shell=shell)) == 4
+    assert gateway.locked
+    assert gateway.policy is not None
+    assert json.loads(gateway.policy)["Statement"][0]["Effect"] == "Deny"
+    assert archive.read_lock_configuration(gateway.lock)["Days"] == "1"
+    assert keep(gateway, shell=shell) == []
+
+
+def test_a_check_changes_nothing_and_tells_all() -> None:
+    gateway = Gateway(bucket=False)
+    assert len(keep(gateway, check_mode=True)) == 4
+    assert not gateway.bucket
+
+
+def test_a_bucket_is_never_made_beside_volumes_that_hold_data() -> None:
+    gateway = Gateway(bucket=False)
+    with pytest.raises(archive.ArchiveError, match="hold volumes"):
+        keep(gateway, holds_data=True)
+    assert not gateway.bucket
+
+
+def test_a_bucket_without_lock_is_refused() -> None:
+    with pytest.raises(archive.ArchiveError, match="Object Lock"):
+        keep(Gateway(bucket=True, locked=False))
+
+
+def test_a_longer_retention_is_set() -> None:
+    gateway, shell = Gateway(bucket=False), Shell()
+    keep(gateway, shell=shell)
+    assert keep(gateway, shell=shell, retention_days=30) == ["default retention GOVERNANCE 30 days"]
+
+
+def test_the_signature_is_that_of_the_published_example() -> None:
+    # Amazon S3 API reference, "Signature calculations for the Authorization header", example GET Bucket Lifecycle.
+    headers = archive.signature_headers(
+        "GET",
+        "https://examplebucket.s3.amazonaws.com/?lifecycle",
+        b"",
+        access_key="AKIAIOSFODNN7EXAMPLE",
+        secret_key="wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        region="us-east-1",
+        now=datetime.datetime(2013, 5, 24, tzinfo=datetime.UTC),
+    )
+    assert headers["authorization"].endswith(
+        "Signature=fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"
+    )
+
+
+@pytest.mark.parametrize("output", ["", "{}", SYNCED.replace("true", "false"), SYNCED.replace("archive", "other")])
+def test_a_path_that_is_not_synced_is_noticed(output: str) -> None:
+    assert not archive.syncs(f"> {output}\n>", "/buckets/archive/")
+    assert archive.syncs(f"> {SYNCED}\n>", "/buckets/archive/")
