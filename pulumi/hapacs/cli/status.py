@@ -2,139 +2,92 @@
 
 from __future__ import annotations
 
-import json as json_module
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from hapacs import node_status, ssh
 from hapacs.cli.lifecycle import Json, Name
 from hapacs.cli.output import ExitCode, console, errors, print_json
 from hapacs.deployment import Deployment
-from hapacs.errors import RefusedError
-
-_TIMEOUT_S = 30
 
 
 def status(name: Name = "lab", json: Json = False) -> None:
     """Show each node's services, the database leader, the storing Orthanc, the virtual address, and free space."""
+    from hapacs.verify import services, site  # noqa: PLC0415 - its clients are slow to import
+
     deployment = Deployment.load(name)
     with errors.status("Asking the nodes"):
-        found = collect(deployment)
+        found = {one.name: summarise(one.vip, services.collect(one)) for one in site.sites(deployment)}
+    ok = all(one["ok"] for one in found.values())
     if json:
-        print_json(found)
+        print_json({"deployment": name, "ok": ok, "sites": found})
     else:
-        for site_name, site in found["sites"].items():
-            _print(site_name, site)
-    if not found["ok"]:
+        for site_name, one in found.items():
+            console.print(_table(site_name, one))
+        if not ok:
+            console.print("[red]Not everything is well.[/] `hapacs verify` says more; `hapacs up` repairs what it can.")
+    if not ok:
         raise typer.Exit(ExitCode.UNHEALTHY)
 
 
-def collect(deployment: Deployment) -> dict[str, Any]:
-    """Return what the nodes say of themselves, site by site.
-
-    Raises
-    ------
-    RefusedError
-        If the deployment is not up.
-    """
-    if not deployment.contract_file.exists():
-        raise RefusedError(f"{deployment.name!r} is not up.", f"Run `hapacs up {deployment.name}` first.")
-    contract = json_module.loads(deployment.contract_file.read_text(encoding="utf-8"))
-    sites = {}
-    for site_name, site in contract["sites"].items():
-        nodes = site["nodes"]
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            answers = dict(zip(nodes, pool.map(lambda node: _ask(deployment, node), nodes.values()), strict=True))
-        sites[site_name] = summarise(site["vip"]["address"], answers, site["members"]["pacs"])
-    return {"deployment": deployment.name, "ok": all(site["ok"] for site in sites.values()), "sites": sites}
-
-
-def summarise(vip: str, answers: dict[str, dict[str, Any]], storing: list[str]) -> dict[str, Any]:
-    """Return the state of a site from its nodes' answers.
+def summarise(vip: str, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the state of a site from what its nodes say of themselves.
 
     Parameters
     ----------
     vip
         The site's virtual address.
-    answers
-        For each node what :mod:`hapacs.node_status` printed, or ``{"error": ...}``.
-    storing
-        The nodes that must have a DAS.
+    facts
+        What `hapacs.verify.services.collect` returned.
     """
-    holders = [node for node, answer in answers.items() if vip in answer.get("addresses", ())]
-    leaders = [node for node, answer in answers.items() if answer.get("database") == "leader"]
-    seen_by = answers[holders[0]]["balancer"] if holders else []
-    failing = {
-        node: sorted(unit for unit, state in answer.get("services", {}).items() if state != "active")
-        + ["no DAS"] * (node in storing and "error" not in answer and answer["das"] is None)
-        for node, answer in answers.items()
-    }
+    nodes = {node: _node(vip, answer) for node, answer in facts.items()}
+    holders = [node for node, state in nodes.items() if state["virtual_address"]]
+    leaders = [node for node, state in nodes.items() if state["database"] == "leader"]
+    # What counts is whom the balancer with the address has chosen.
+    chosen = (facts[holders[0]].get("balancer") or {}).get("writers", []) if holders else []
     return {
-        "ok": len(holders) == 1
-        and len(leaders) == 1
-        and not any(failing.values())
-        and not any("error" in answer for answer in answers.values()),
-        "vip": {"address": vip, "nodes": holders},
-        "database_leaders": leaders,
-        "writer": _writer(seen_by),
-        "nodes": {node: answer | {"failing": failing[node]} for node, answer in answers.items()},
+        "ok": len(holders) == 1 and len(leaders) == 1 and not any(state["problems"] for state in nodes.values()),
+        "virtual_address": vip,
+        # None until something was stored: only then the balancer has to choose.
+        "writer": chosen[0] if chosen else None,
+        "nodes": nodes,
     }
 
 
-def _writer(servers: list[dict[str, str]]) -> str | None:
-    """Return the node whose Orthanc stores: the first that is up among those of the storing DICOM backend."""
-    storing = [server for server in servers if "store" in server["pxname"] and server["status"].startswith("UP")]
-    dicom = [server for server in storing if "dicom" in server["pxname"]] or storing
-    active = [server for server in dicom if server["act"] == "1"] or dicom
-    return active[0]["svname"] if active else None
+def _node(vip: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+    if "error" in answer:
+        return {"problems": [answer["error"]], "database": None, "virtual_address": False, "running": 0, "room": None}
+    units = answer["units"]
+    problems = [unit for unit, state in units.items() if not state["active"]]
+    problems += [unit for unit in answer["failed"] if unit not in units]
+    if answer["das"] is not None and answer["das"] != "btrfs":
+        problems.append("no DAS")
+    return {
+        "problems": problems,
+        "running": sum(bool(state["active"]) for state in units.values()),
+        "database": {True: "leader", False: "replica"}.get(answer["leads"]),
+        "virtual_address": vip in answer["addresses"],
+        "room": answer["room"],
+    }
 
 
-def _ask(deployment: Deployment, node: dict[str, Any]) -> dict[str, Any]:
-    command = ssh.command(
-        node["management_address"], deployment.ssh_key, deployment.known_hosts, "sudo", "python3", "-",
-        user=node["ssh_user"], port=node["ssh_port"],
-    )  # fmt: skip
-    script = Path(node_status.__file__).read_text(encoding="utf-8")
-    try:
-        done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        return {"error": f"no answer within {_TIMEOUT_S} s"}
-    if done.returncode:
-        return {"error": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no answer"}
-    answer: dict[str, Any] = json_module.loads(done.stdout)
-    return answer
-
-
-def _print(site_name: str, site: dict[str, Any]) -> None:
+def _table(name: str, site: Mapping[str, Any]) -> Table:
     table = Table(
-        "node", "services", "database", "virtual address", "stores", "DAS free", "CAS used", title=site_name, box=None
+        "node", "services", "database", "virtual address", "stores", "DAS free", "CAS used", title=name, box=None
     )
-    for node, answer in site["nodes"].items():
-        if "error" in answer:
-            table.add_row(node, f"[red]{answer['error']}[/]")
-            continue
-        failing = answer["failing"]
-        running = len(answer["services"]) - len(failing)
+    for node, state in site["nodes"].items():
+        problems = escape(", ".join(state["problems"]))
+        room = state["room"]
         table.add_row(
             node,
-            f"[red]{', '.join(failing)}[/]" if failing else f"[green]{running} running[/]",
-            answer["database"],
-            site["vip"]["address"] if node in site["vip"]["nodes"] else "",
+            f"[red]{problems}[/]" if problems else f"[green]{state['running']} running[/]",
+            state["database"] or "",
+            site["virtual_address"] if state["virtual_address"] else "",
             "writer" if node == site["writer"] else "",
-            _room(answer["das"]),
-            f"{answer['cas_used_bytes'] / 2**30:.1f} GiB",
+            f"{room['das_free_bytes'] / 2**30:.1f}/{room['das_bytes'] / 2**30:.1f} GiB" if room else "",
+            f"{room['cas_used_bytes'] / 2**30:.1f} GiB" if room else "",
         )
-    console.print(table)
-    if not site["ok"]:
-        console.print("[red]Not everything is well.[/] `hapacs verify` says more; `hapacs up` repairs what it can.")
-
-
-def _room(space: dict[str, int] | None) -> str:
-    if space is None:
-        return "[red]not mounted[/]"
-    return f"{space['free_bytes'] / 2**30:.1f}/{space['total_bytes'] / 2**30:.1f} GiB"
+    return table

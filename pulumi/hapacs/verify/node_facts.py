@@ -4,13 +4,16 @@ Takes a JSON object: ``address`` of the node, ``units`` that must be active, ``s
 the node serves ``etcd``, ``postgres``, ``das`` and ``balancer``. Prints one JSON object.
 """
 
+import contextlib
 import json
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 ETCD_TLS = "/etc/etcd/tls"
@@ -134,6 +137,17 @@ def mounted(path: str) -> str:
     return text.strip()
 
 
+def room() -> dict[str, int]:
+    """Return how many bytes the DAS has in all and free, and how many the archive's files on this node take."""
+    das = shutil.disk_usage("/srv/das")
+    used = 0
+    for directory, _, names in Path("/srv/data/cas").walk():
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # files come and go while we look
+                used += (directory / name).lstat().st_blocks * 512
+    return {"das_bytes": das.total, "das_free_bytes": das.free, "cas_used_bytes": used}
+
+
 def main() -> None:
     """Collect everything, what takes long at the same time."""
     asked = json.loads(sys.argv[1])
@@ -152,6 +166,7 @@ def main() -> None:
                 for entry in link["addr_info"]
             ],
             "das": mounted("/srv/das") if asked["das"] else None,
+            "room": room() if asked["das"] else None,
             "firewall": run("nft", "list", "table", "inet", "hapacs")[0] == 0,
             "balancer": balancer() if asked["balancer"] else None,
             "etcd": etcd_answer.result() if etcd_answer else None,

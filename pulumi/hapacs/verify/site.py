@@ -20,7 +20,7 @@ from pyorthanc import Orthanc  # type: ignore[import-untyped]
 from hapacs import pki, ssh
 from hapacs.deployment import Deployment
 from hapacs.dicom import Caller, Peer
-from hapacs.errors import HapacsError
+from hapacs.errors import RefusedError
 from hapacs.verify.report import CheckFailedError
 
 Service = Literal["store", "query"]
@@ -149,9 +149,9 @@ class Site:
         words = [*(["sudo"] if root else []), "python3", "-", f"'{json.dumps(arguments)}'"]
         deployment = self.deployment
         command = ssh.command(
-            node.management_address, deployment.ssh_key, deployment.known_hosts, *words, user=node.ssh_user
-        )
-        command[1:1] = ["-p", str(node.ssh_port)]
+            node.management_address, deployment.ssh_key, deployment.known_hosts, *words,
+            user=node.ssh_user, port=node.ssh_port,
+        )  # fmt: skip
         try:
             done = subprocess.run(
                 command, input=script.read_text(encoding="utf-8"), capture_output=True, text=True,
@@ -170,10 +170,10 @@ def sites(deployment: Deployment) -> list[Site]:
 
     Raises
     ------
-    HapacsError
+    RefusedError
         When it is not up.
     """
     if not deployment.contract_file.exists():
-        raise HapacsError(f"{deployment.name!r} is not up.", f"Run `hapacs up {deployment.name}` first.")
+        raise RefusedError(f"{deployment.name!r} is not up.", f"Run `hapacs up {deployment.name}` first.")
     contract = json.loads(deployment.contract_file.read_text(encoding="utf-8"))
     return [Site(deployment, name, values) for name, values in contract["sites"].items()]

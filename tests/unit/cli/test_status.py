@@ -1,59 +1,59 @@
-import copy
 from typing import Any
 
 import pytest
 
-from hapacs import node_status
 from hapacs.cli.status import summarise
+from hapacs.verify import node_facts
 
 VIP = "10.0.0.10"
+UP = {"active": True, "state": "active (running)", "restarts": 0}
+FAILED = {"active": False, "state": "failed (failed)", "restarts": 3}
 
 
 def answer(**changed: Any) -> dict[str, Any]:
     healthy = {
-        "services": {"etcd": "active", "patroni": "active"},
+        "units": {"etcd": UP, "patroni": UP},
+        "failed": [],
         "addresses": ["10.0.0.11"],
-        "database": "replica",
-        "das": {"total_bytes": 100, "free_bytes": 50},
-        "data": None,
-        "cas_used_bytes": 0,
-        "balancer": [
-            {"pxname": "dicom-store", "svname": "n2", "status": "UP", "act": "1", "bck": "0"},
-            {"pxname": "dicom-store", "svname": "n1", "status": "UP", "act": "0", "bck": "1"},
-            {"pxname": "dicom-query", "svname": "n1", "status": "UP", "act": "1", "bck": "0"},
-        ],
+        "leads": False,
+        "das": "btrfs",
+        "room": {"das_bytes": 100, "das_free_bytes": 50, "cas_used_bytes": 7},
+        "balancer": {"writers": ["n2"]},
     }
-    return copy.deepcopy(healthy) | changed
+    return healthy | changed
 
 
 def site(**changed: dict[str, Any]) -> dict[str, Any]:
-    answers = {"n1": answer(addresses=["10.0.0.11", VIP]), "n2": answer(database="leader"), "n3": answer()}
-    return summarise(VIP, answers | changed, list(answers))
+    answers = {"n1": answer(addresses=["10.0.0.11", VIP]), "n2": answer(leads=True), "n3": answer()}
+    return summarise(VIP, answers | changed)
 
 
 def test_a_healthy_site():
     found = site()
     assert found["ok"]
-    assert found["vip"]["nodes"] == ["n1"]
-    assert found["database_leaders"] == ["n2"]
+    assert found["nodes"]["n1"]["virtual_address"]
+    assert [state["database"] for state in found["nodes"].values()] == ["replica", "leader", "replica"]
     assert found["writer"] == "n2"
+    assert found["nodes"]["n3"]["running"] == 2
 
 
 @pytest.mark.parametrize(
     ("node", "bad"),
     [
         ("n3", {"error": "no answer"}),
-        ("n3", answer(services={"etcd": "failed"})),
-        ("n3", answer(das=None)),
-        ("n3", answer(database="leader")),
+        ("n3", answer(units={"etcd": FAILED})),
+        ("n3", answer(failed=["other.service"])),
+        ("n3", answer(das="")),
+        ("n3", answer(leads=True)),
         ("n2", answer()),
         ("n3", answer(addresses=[VIP])),
         ("n1", answer()),
     ],
     ids=[
-        "node away",
+        "away",
         "service failed",
-        "DAS not mounted",
+        "other failed",
+        "no DAS",
         "two leaders",
         "no leader",
         "address twice",
@@ -64,14 +64,18 @@ def test_what_is_not_well_is_said(node: str, bad: dict[str, Any]):
     assert not site(**{node: bad})["ok"]
 
 
-def test_the_hot_spare_is_the_writer_when_the_first_is_down():
-    seen = answer()["balancer"]
-    seen[0]["status"] = "DOWN"
-    assert site(n1=answer(addresses=[VIP], balancer=seen))["writer"] == "n1"
+def test_a_node_without_das_of_its_own_misses_none():
+    assert site(n3=answer(das=None, room=None))["ok"]
 
 
-def test_the_node_sums_up_files_that_come_and_go(tmp_path):
+def test_nobody_was_chosen_before_the_first_store():
+    assert site(n1=answer(addresses=[VIP], balancer={"writers": []}))["writer"] is None
+
+
+def test_the_node_sums_up_its_archive(tmp_path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "volume").mkdir()
     (tmp_path / "volume" / "1.dat").write_bytes(b"x" * 8192)
-    assert node_status.used_bytes(str(tmp_path)) >= 8192
-    assert node_status.used_bytes(str(tmp_path / "nowhere")) == 0
+    monkeypatch.setattr(node_facts, "Path", lambda _path: tmp_path)
+    monkeypatch.setattr(node_facts.shutil, "disk_usage", lambda _path: node_facts.shutil._ntuple_diskusage(10, 4, 6))
+    assert node_facts.room()["das_free_bytes"] == 6
+    assert node_facts.room()["cas_used_bytes"] >= 8192
