@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 
 bin := .venv/bin
 unit_tests := tests/unit tests/contract tests/storage
-molecule_tests := $(wildcard tests/molecule)
+molecule_tests := tests/molecule
 cluster_tests := tests/lab tests/cluster
 # pytest's own name for a directory's tests is shown with the duration of the slowest.
 pytest := $(bin)/pytest --durations=10
