@@ -17,6 +17,7 @@ import pytest
 from hapacs.deployment import PROJECT, Deployment
 from hapacs.targets.lab import power
 from hapacs.verify import services, site
+from tests.support.hosts import eventually
 
 NAME = os.environ.get("HAPACS_TEST_DEPLOYMENT", "lab")
 _COMMAND_TIMEOUT_S = 45 * 60
@@ -60,8 +61,9 @@ class Lab:
         return f"{self.deployment.name}-{node}"
 
     def switch_off(self, node: str) -> None:
-        """Cut a node's power."""
+        """Cut a node's power, and return when it is dead."""
         power.power_off(self.container(node))
+        eventually(f"{node} is off", lambda: not power.is_on(self.container(node)), 10, 0.05)
 
     def switch_on(self, node: str) -> None:
         """Give a node its power back, if it has none."""

@@ -102,9 +102,11 @@ def _lose(lab: Lab, victim: str, deadline_s: float, directory: Path) -> None:
             assert before, f"nothing is stored before the fault: {sender.failures[-3:]}"
             moment = time.time()
             lab.switch_off(victim)
+            # What was sent before the node was dead says nothing.
+            dead = time.time()
             eventually(
                 f"a store is accepted after {victim} lost power",
-                lambda: ledger.first_after(moment),
+                lambda: ledger.first_after(dead),
                 4 * deadline_s,
                 0.2,
             )
@@ -112,7 +114,7 @@ def _lose(lab: Lab, victim: str, deadline_s: float, directory: Path) -> None:
             until = time.time()
         gap = ledger.longest_gap(moment, until)
         entries = ledger.entries()
-        accepted = ledger.first_after(moment)
+        accepted = ledger.first_after(dead)
         assert accepted is not None
         waited = accepted.acknowledged_at - moment
         assert waited <= deadline_s, f"the first store was accepted after {waited:.1f} s: {sender.failures[:5]}"

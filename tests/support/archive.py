@@ -11,7 +11,7 @@ import httpx
 from pydicom import Dataset
 
 from hapacs import dicom
-from hapacs.dicom import files
+from hapacs.dicom import DicomError, files
 from hapacs.verify.site import Site
 from tests.support.ledger import Entry
 
@@ -33,11 +33,20 @@ class SiteArchive:
         self._clients = itertools.cycle([site.orthanc(node, "query") for node in nodes])
 
     def instances(self, study: str, series: str) -> list[str]:
-        """Search for the instances of a series."""
+        """Search for the instances of a series, again while a fault is being got over."""
         query = Dataset()
         query.QueryRetrieveLevel = "IMAGE"
         query.StudyInstanceUID, query.SeriesInstanceUID, query.SOPInstanceUID = study, series, ""
-        return [str(found.SOPInstanceUID) for found in dicom.find(self._site.caller, self._site.query_peer, query)]
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                answers = dicom.find(self._site.caller, self._site.query_peer, query)
+            except DicomError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+            else:
+                return [str(found.SOPInstanceUID) for found in answers]
 
     def dataset_bytes(self, entry: Entry) -> bytes | None:
         """Read an instance through the next node, and the one after it while a fault is being got over."""
