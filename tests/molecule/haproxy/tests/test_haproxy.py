@@ -1,0 +1,160 @@
+"""The balancer by itself, as a caller sees it: who is refused and how, what is answered, and what the log says."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import os
+import socket
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+LOGIN = base64.b64encode(b"reader:reader-password-of-the-test").decode()
+STATISTICS = base64.b64encode(b"statistics:statistics-password-of-the-test").decode()
+AUTHORITY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki" / "edge" / "ca.crt"
+
+
+@pytest.fixture(scope="module")
+def address(host: Any) -> str:
+    return str(host.ansible.get_variables()["ansible_host"])
+
+
+def refusal(address: str, calling: str, called: str) -> tuple[int, int, int]:
+    """Ask for an association that is refused; return result, source and reason."""
+    entity = AE(ae_title=calling)
+    entity.acse_timeout = entity.connection_timeout = 10
+    entity.add_requested_context(Verification)
+    association = entity.associate(address, 11112, ae_title=called)
+    assert association.is_rejected
+    answer = association.acceptor.primitive
+    assert answer is not None
+    assert answer.result is not None
+    assert answer.result_source is not None
+    assert answer.diagnostic is not None
+    return answer.result, answer.result_source, answer.diagnostic
+
+
+def ask(
+    address: str, path: str, *, method: str = "GET", port: int = 443, headers: dict[str, str] | None = None
+) -> http.client.HTTPResponse:
+    """Send a request as it stands; nothing tidies the path."""
+    context = ssl.create_default_context(cafile=str(AUTHORITY))
+    connection = http.client.HTTPSConnection(address, port, context=context, timeout=30)
+    connection.request(method, path, headers=headers or {})
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer
+
+
+def test_it_runs(host: Any) -> None:
+    assert host.service("haproxy").is_running
+    assert host.service("haproxy").is_enabled
+
+
+def test_its_files_are_for_root_only(host: Any) -> None:
+    assert host.file("/etc/haproxy/haproxy.cfg").mode == 0o600
+    assert "reader-password-of-the-test" not in host.file("/etc/haproxy/haproxy.cfg").content_string
+    assert host.file("/run/haproxy/admin.sock").mode == 0o600
+
+
+@pytest.mark.parametrize(
+    ("titles", "answer", "reason"),
+    [
+        (("NOBODY", "HAPACS"), (1, 1, 3), "caller-unknown"),
+        (("ELSEWHERE", "HAPACS"), (1, 1, 3), "caller-outside-its-networks"),
+        (("MODALITY", "WRONG"), (1, 1, 7), "called-title-unknown"),
+        (("HAPROXY", "HAPACS"), (1, 1, 3), "caller-unknown"),
+    ],
+)
+def test_a_refused_caller_is_told_why_and_logged(
+    host: Any, address: str, titles: tuple[str, str], answer: tuple[int, int, int], reason: str
+) -> None:
+    calling, called = titles
+    assert refusal(address, calling, called) == answer
+    line = f'calling="{calling}" called="{called}" refused={reason}'
+    assert line in host.check_output("journalctl --unit haproxy --no-pager --output cat --lines 20")
+
+
+def test_what_is_not_dicom_is_dropped(address: str) -> None:
+    with socket.create_connection((address, 11112), timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert connection.recv(100) == b""
+
+
+def test_who_is_slow_is_let_go(address: str) -> None:
+    began = time.monotonic()
+    with socket.create_connection((address, 11112), timeout=20) as connection:
+        connection.sendall(b"\x01\x00")
+        assert connection.recv(100) == b""
+    assert 3 < time.monotonic() - began < 15
+
+
+def test_dicom_tls_wants_a_certificate(address: str) -> None:
+    context = ssl.create_default_context(cafile=str(AUTHORITY))
+    with socket.create_connection((address, 2762), timeout=10) as plain:
+        connection = context.wrap_socket(plain, server_hostname=address)
+        # With TLS 1.3 the caller learns of it when it reads.
+        with pytest.raises(ssl.SSLError, match="certificate"):
+            connection.recv(1)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/system", 404),
+        ("GET", "/patients", 404),
+        ("GET", "/hapacs/health", 404),
+        ("GET", "/dicom-web/servers", 404),
+        ("GET", "/dicom-web/studies/../../system", 404),
+        ("GET", "/dicom-web/studies/%2e%2e/%2e%2e/system", 404),
+        ("GET", "/dicom-web/studies//1", 404),
+        ("GET", "/dicom-web/studies/1\\2", 404),
+        ("DELETE", "/dicom-web/studies/1", 405),
+        ("POST", "/dicom-web/instances", 405),
+    ],
+)
+def test_only_dicomweb_is_passed_on(address: str, method: str, path: str, status: int) -> None:
+    assert ask(address, path, method=method, headers={"Authorization": f"Basic {LOGIN}"}).status == status
+
+
+def test_dicomweb_wants_a_login(address: str) -> None:
+    assert ask(address, "/dicom-web/studies").status == 401
+    assert ask(address, "/dicom-web/studies", headers={"Authorization": "Basic cmVhZGVyOng="}).status == 401
+    # Nobody behind it: that it says so shows that the login was taken.
+    assert ask(address, "/dicom-web/studies", headers={"Authorization": f"Basic {LOGIN}"}).status == 503
+
+
+def test_a_body_is_capped(address: str) -> None:
+    login = {"Authorization": f"Basic {LOGIN}"}
+    too_much = login | {"Content-Length": str(3 << 30)}
+    assert ask(address, "/dicom-web/studies", method="POST", headers=too_much).status == 413
+    chunked = login | {"Transfer-Encoding": "chunked"}
+    assert ask(address, "/dicom-web/studies", method="POST", headers=chunked).status == 411
+
+
+def test_every_answer_protects_the_browser(address: str) -> None:
+    answer = ask(address, "/dicom-web/studies")
+    assert answer.getheader("Strict-Transport-Security") == "max-age=31536000"
+    assert answer.getheader("X-Content-Type-Options") == "nosniff"
+    assert answer.getheader("Cache-Control") == "no-store"
+    assert answer.getheader("Server") is None
+
+
+def test_no_query_string_is_logged(host: Any, address: str) -> None:
+    ask(address, "/dicom-web/studies?PatientName=Nobody^Knows", headers={"Authorization": f"Basic {LOGIN}"})
+    log = host.check_output("journalctl --unit haproxy --no-pager --output cat")
+    assert "user=reader GET /dicom-web/studies status=503" in log
+    assert "Nobody^Knows" not in log
+
+
+def test_statistics_want_a_login(address: str) -> None:
+    assert ask(address, "/metrics", port=8404).status == 401
+    assert ask(address, "/metrics", port=8404, headers={"Authorization": f"Basic {STATISTICS}"}).status == 200

@@ -1,0 +1,59 @@
+"""The filters that put DICOM into the configuration of HAProxy and Orthanc."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+
+from tests.unit.ansible.loading import load
+
+dicom = load("filter/dicom")
+MODALITY = {"ae_title": "MODALITY", "may": ["echo", "store"]}
+WORKSTATION = {"ae_title": "READING ROOM", "may": ["echo", "find", "get", "move"], "host": "192.0.2.7", "port": 104}
+
+
+def test_the_association_request_is_read_back_as_it_was_meant() -> None:
+    pdu = A_ASSOCIATE_RQ()
+    pdu.decode(bytes.fromhex(dicom.associate_rq("HAPACS", "HAPROXY")))
+    assert (pdu.called_ae_title, pdu.calling_ae_title) == ("HAPACS", "HAPROXY")
+    assert [context.abstract_syntax for context in pdu.presentation_context] == ["1.2.840.10008.1.1"]
+
+
+@pytest.mark.parametrize("title", ["", "   ", "SEVENTEEN LETTERS", "BACK\\SLASH", "TAB\t"])
+def test_what_is_no_ae_title_is_refused(title: str) -> None:
+    with pytest.raises(AnsibleFilterError, match="AE title"):
+        dicom.associate_rq(title, "HAPROXY")
+
+
+def test_each_service_grants_its_own_half_only() -> None:
+    store = dicom.orthanc_modalities([MODALITY, WORKSTATION], "store", "HAPROXY")
+    query = dicom.orthanc_modalities([MODALITY, WORKSTATION], "query", "HAPROXY")
+    granted = {
+        (service, name): {key for key, value in modality.items() if key.startswith("Allow") and value}
+        for service, modalities in (("store", store), ("query", query))
+        for name, modality in modalities.items()
+    }
+    assert granted == {
+        ("store", "MODALITY"): {"AllowEcho", "AllowStore"},
+        ("store", "READING_ROOM"): {"AllowEcho"},
+        ("store", "HAPROXY"): {"AllowEcho"},
+        ("query", "MODALITY"): {"AllowEcho"},
+        ("query", "READING_ROOM"): {"AllowEcho", "AllowFind", "AllowGet", "AllowMove"},
+        ("query", "HAPROXY"): {"AllowEcho"},
+    }
+    assert (query["READING_ROOM"]["AET"], query["READING_ROOM"]["Host"], query["READING_ROOM"]["Port"]) == (
+        "READING ROOM",
+        "192.0.2.7",
+        104,
+    )
+
+
+def test_two_titles_that_become_one_name_are_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="READING_ROOM"):
+        dicom.orthanc_modalities([WORKSTATION, {"ae_title": "READING_ROOM", "may": ["echo"]}], "query", "HAPROXY")
+
+
+def test_a_service_that_there_is_not_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="store, query"):
+        dicom.orthanc_modalities([], "archive", "HAPROXY")
