@@ -15,7 +15,6 @@ from hapacs.dicom.client import (
     get,
     move,
     store,
-    unaccepted,
 )
 from hapacs.dicom.files import NotSendable, Sample, read_sample
 from hapacs.dicom.receiver import Receiver
@@ -35,5 +34,4 @@ __all__ = [
     "move",
     "read_sample",
     "store",
-    "unaccepted",
 ]

@@ -246,20 +246,6 @@ def _store(caller: Caller, peer: Peer, samples: list[Sample]) -> list[StoreOutco
 NOT_ACCEPTED = "SOP class or transfer syntax not accepted in negotiation"
 
 
-def unaccepted(caller: Caller, peer: Peer, samples: Sequence[Sample]) -> set[tuple[UID, UID]]:
-    """Return the pairs of SOP class and transfer syntax that the peer doesn't take."""
-    refused: set[tuple[UID, UID]] = set()
-    for batch in batches(samples):
-        wanted = {(sample.sop_class, sample.transfer_syntax) for sample in batch}
-        with associate(caller, peer, contexts_of(batch)) as association:
-            accepted = {
-                (UID(str(context.abstract_syntax)), context.transfer_syntax[0])
-                for context in association.accepted_contexts
-            }
-        refused |= wanted - accepted
-    return refused
-
-
 def find(caller: Caller, peer: Peer, query: Dataset) -> list[Dataset]:
     """Send a C-FIND in the study root model.
 
