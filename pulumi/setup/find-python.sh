@@ -2,6 +2,7 @@
 # Prints a Python that fits (3.12 or later, 3.13 first), or says what to install.
 set -u
 
+here=$(cd "$(dirname "$0")" && pwd)
 cache=${HAPACS_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/hapacs}
 
 # Run it rather than believe its name: a shim of a version manager is there and fails.
@@ -26,12 +27,9 @@ if [ -n "${candidate:-}" ]; then
     exit 0
 fi
 # Debian 12 has 3.11 only. uv, from the package index that pip is set up for, can fetch another one.
-uv=$cache/uv/bin/uv
-if [ ! -x "$uv" ] && command -v python3 >/dev/null; then
-    rm -rf "$cache/uv"
-    { python3 -m venv "$cache/uv" && "$cache/uv/bin/pip" install --quiet uv; } >&2 || true
-fi
-if [ -x "$uv" ] && timeout 300 "$uv" python install 3.13 >&2 && found=$("$uv" python find 3.13) && fits "$found"; then
+export UV_PYTHON_INSTALL_DIR="$cache/tools/python"
+if uv=$(sh "$here/registry-tool.sh" uv uv) && timeout 300 "$uv" python install --no-bin 3.13 >&2 &&
+    found=$("$uv" python find --managed-python 3.13) && fits "$found"; then
     printf '%s\n' "$found"
     exit 0
 fi

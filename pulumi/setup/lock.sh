@@ -3,10 +3,10 @@
 set -eu
 
 cd "$(dirname "$0")/../.."
-cache=${HAPACS_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/hapacs}
-[ -x "$cache/uv/bin/uv" ] || { .venv/bin/python -m venv "$cache/uv" && "$cache/uv/bin/pip" install --quiet uv; }
-for name in controller:3.12 dev:3.12 node:3.13; do
+uv=$(sh pulumi/setup/registry-tool.sh uv uv)
+# The controller may have Python 3.12, nodes have 3.13; the tools also serve the Python of an older system.
+for name in tools:3.9 controller:3.12 dev:3.12 node:3.13; do
     file=requirements/${name%:*}
-    "$cache/uv/bin/uv" pip compile --quiet --universal --upgrade --python-version "${name#*:}" --generate-hashes \
+    "$uv" pip compile --quiet --universal --upgrade --python-version "${name#*:}" --generate-hashes \
         --no-emit-index-url --no-header "$file.in" --output-file "$file.txt"
 done

@@ -2,8 +2,9 @@
 # Debian packages of the controller: installs the missing ones and touches nothing else.
 set -eu
 
-packages="age btrfs-progs ca-certificates crun dcmtk aardvark-dns iptables mmdebstrap netavark nftables openssh-client
-podman postgresql python3 python3-venv util-linux"
+# What podman and mmdebstrap only recommend is named; Ubuntu has no Debian keys of its own.
+packages="age btrfs-progs ca-certificates crun curl dcmtk debian-archive-keyring aardvark-dns git iproute2 iptables kmod
+mmdebstrap netavark nftables openssh-client podman postgresql procps python3 python3-venv util-linux"
 missing=""
 for package in $packages; do
     case "$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)" in
@@ -20,9 +21,14 @@ if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 # shellcheck disable=SC2086 # a list of words
-install() { apt-get install --yes --quiet=2 --no-install-recommends -o Dpkg::Options::=--force-confold $missing >/dev/null; }
+install() {
+    apt-get install --yes --quiet=2 --no-install-recommends -o Dpkg::Options::=--force-confold \
+        -o DPkg::Lock::Timeout=300 $missing >/dev/null
+}
 # A fresh machine has no package lists, an old one has lists that name files which are gone.
 install 2>/dev/null || {
+    # An earlier installation may have been cut off.
+    dpkg --configure -a --force-confold >/dev/null
     apt-get update --quiet=2
     install
 }

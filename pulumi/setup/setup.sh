@@ -4,20 +4,34 @@ set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(cd "$here/../.." && pwd)
+cache=${HAPACS_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/hapacs}
 venv=$project/.venv
 lock=$project/requirements/dev.txt
+ticker=""
 
+stop_ticker() {
+    [ -z "$ticker" ] || kill "$ticker" 2>/dev/null || true
+    ticker=""
+}
+trap stop_ticker EXIT
+trap 'echo "Interrupted; the same command again continues." >&2; exit 130' INT TERM HUP
+
+# step NUMBER TEXT COMMAND...: while it works, a line every 15 s says for how long.
 step() {
-    text=$1
-    shift
+    echo "[$1/4] $2"
+    shift 2
     began=$(date +%s)
-    printf '%s ... ' "$text"
+    # The sleeping child keeps no pipe of ours open.
+    (while sleep 15 >/dev/null 2>&1 9>&-; do echo "      ... $(($(date +%s) - began)) s"; done) 9>&- &
+    ticker=$!
     "$@"
-    printf '%s s\n' "$(($(date +%s) - began))"
+    stop_ticker
+    echo "      $(($(date +%s) - began)) s"
 }
 
 environment() {
-    stamp="$(sha256sum <"$lock" | cut -d' ' -f1) $python"
+    # Programs in the environment name its place, so a tree that was moved gets a new one.
+    stamp="$(cat "$lock" "$project/pyproject.toml" "$project/plugins/pyproject.toml" | sha256sum | cut -d' ' -f1) $python $project"
     [ "$(cat "$venv/.hapacs-stamp" 2>/dev/null)" = "$stamp" ] && return 0
     rm -f "$venv/.hapacs-stamp"
     "$python" -m venv --clear "$venv"
@@ -28,9 +42,21 @@ environment() {
     printf '%s' "$stamp" >"$venv/.hapacs-stamp"
 }
 
+# What a package starts must not keep the lock.
+packages() { sh "$here/packages.sh" 9>&-; }
+
+find_python() { python=$(sh "$here/find-python.sh"); }
+
 sh "$here/preflight.sh"
-step "Debian packages" sh "$here/packages.sh"
-python=$(sh "$here/find-python.sh")
-step "Python packages ($("$python" --version))" environment
+mkdir -p "$cache"
+# Two at once would write the same files.
+exec 9>"$cache/setup.lock"
+flock --nonblock 9 || {
+    echo "Another set-up is running; waiting for it."
+    flock 9
+}
+step 1 "Debian packages" packages
+step 2 "A fitting Python" find_python
+step 3 "Python packages ($("$python" --version))" environment
 version=$(sed -n 's/^pulumi==\([0-9.]*\).*/\1/p' "$lock")
-step "Pulumi engine $version" sh "$here/engine.sh" "$version"
+step 4 "Pulumi engine $version" sh "$here/engine.sh" "$version"
