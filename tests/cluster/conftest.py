@@ -17,7 +17,7 @@ import pytest
 from hapacs.deployment import PROJECT, Deployment
 from hapacs.targets.lab import power
 from hapacs.verify import services, site
-from tests.support.hosts import eventually
+from tests.support.waiting import eventually
 
 NAME = os.environ.get("HAPACS_TEST_DEPLOYMENT", "lab")
 _COMMAND_TIMEOUT_S = 45 * 60

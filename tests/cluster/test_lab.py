@@ -16,8 +16,8 @@ from hapacs.verify import services
 from tests.cluster import leftovers
 from tests.cluster.conftest import Lab
 from tests.support.archive import SiteArchive
-from tests.support.hosts import eventually
 from tests.support.ledger import Ledger, Sender, missing
+from tests.support.waiting import eventually
 
 NODE_LOST_S = 10
 LEADER_LOST_S = 30

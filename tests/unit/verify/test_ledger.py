@@ -15,8 +15,8 @@ from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
 
 from hapacs.dicom import Caller, Peer
-from tests.support.hosts import eventually
 from tests.support.ledger import Entry, Ledger, Sender, missing
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
