@@ -117,7 +117,7 @@ def callers(settings: Settings) -> tuple[Caller, ...]:
 def policy(site: Site) -> ContractPolicy:
     """Return a site's policy in plain numbers."""
     free = {"das_minimum_free_bytes": site.das_minimum_free_bytes}
-    return ContractPolicy.model_validate(site.policy.model_dump() | free)
+    return ContractPolicy.model_validate(site.policy.model_dump(include=set(ContractPolicy.model_fields)) | free)
 
 
 def json_schema() -> dict[str, Any]:

@@ -111,13 +111,14 @@ def _quorum(path: str, site: Site) -> Iterator[Problem]:
             _groups_path(path, site, "etcd"),
             f"{len(etcd)} etcd members: an even number adds no safety; use one more, or one less where enough remain",
         )
-    if site.role != "primary":
+    if not site.survives_a_node:
         return
     short = {group: minimum for group, minimum in PRIMARY_MINIMUM.items() if 0 < len(site.members(group)) < minimum}
     if site.pools is None and short:
         yield Problem(
             f"{path}.nodes",
-            f"{len(site.nodes)} nodes can't lose one and go on; a compact primary site needs {max(short.values())}",
+            f"{len(site.nodes)} nodes can't lose one and go on; a compact primary site needs {max(short.values())}, "
+            f"or {path}.policy.tolerated_node_failures: 0",
         )
     elif short:
         for group, minimum in short.items():
@@ -195,7 +196,7 @@ def _replication(path: str, site: Site) -> Iterator[Problem]:
             f"them, but the cas nodes stand in {_count(zones)}; lower it or add zones",
         )
         return
-    if site.role != "primary":
+    if not site.survives_a_node:
         return
     if replication == "000":
         yield Problem(field, "000 keeps one copy: a lost node loses images; use 010 or more")

@@ -134,6 +134,9 @@ class Policy(Model):
         Further copies in SeaweedFS's notation, in quotes: always 0, in other zones, on other nodes of the same zone.
     retention_mode, retention_days
         Default lock of an archived object (S3 Object Lock).
+    tolerated_node_failures
+        How many nodes of the primary site may be lost while it goes on and keeps every image. 0 permits a site of a
+        single node, to try things on: losing that node loses images.
     """
 
     das_watermark_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.9
@@ -141,6 +144,7 @@ class Policy(Model):
     cas_replication: Replication = "010"
     retention_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "COMPLIANCE"
     retention_days: Annotated[int, Field(strict=True, ge=1, le=36500)] = 3650
+    tolerated_node_failures: Annotated[int, Field(strict=True, ge=0, le=1)] = 1
 
 
 class Site(Model):
@@ -167,6 +171,11 @@ class Site(Model):
         if self.pools is None:
             return tuple(self.nodes)
         return self.pools.get(group, ())
+
+    @property
+    def survives_a_node(self) -> bool:
+        """Whether the site has to go on when one of its nodes dies."""
+        return self.role == "primary" and self.policy.tolerated_node_failures > 0
 
     @property
     def das_minimum_free_bytes(self) -> int:

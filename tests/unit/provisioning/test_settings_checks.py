@@ -62,6 +62,16 @@ def test_compact_site_without_a_quorum(data, problems, zones, said):
     assert said in problems(data)[f"{P}.nodes"]
 
 
+def test_site_that_need_not_survive_a_node_may_have_a_single_one(data, primary, problems):
+    set_nodes(primary, "a")
+    primary["policy"]["cas_replication"] = "000"
+    refused = problems(data)
+    assert f"{P}.policy.tolerated_node_failures: 0" in refused.pop(f"{P}.nodes")
+    assert set(refused) == {f"{P}.policy.cas_replication"}
+    primary["policy"]["tolerated_node_failures"] = 0
+    assert problems(data) == {}
+
+
 def split(primary, **changes):
     set_nodes(primary, "a", "b", "c", "a", "b", "c")
     primary["pools"] = {group: ["pacs1", "pacs2", "pacs3"] for group in GROUPS}
