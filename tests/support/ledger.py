@@ -25,7 +25,7 @@ from pynetdicom.association import Association
 
 from hapacs.dicom import Caller, DicomError, Peer
 from hapacs.dicom.client import SUCCESS, associate
-from tests.support.dicom import encoded, made_ct
+from hapacs.dicom.made import encoded, made_ct
 
 _SCHEMA = """
 create table if not exists acknowledged (

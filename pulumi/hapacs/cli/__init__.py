@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from hapacs.cli import environment, lifecycle, status, verify
+from hapacs.cli import bench, environment, lifecycle, status, verify
 from hapacs.cli.output import ExitCode, errors, print_error
 from hapacs.errors import HapacsError, RefusedError
 
@@ -28,6 +28,7 @@ app.command("plan")(lifecycle.plan)
 app.command("up")(lifecycle.up)
 app.command("status")(status.status)
 app.command("verify")(verify.verify)
+app.add_typer(bench.app, name="bench")
 app.command("down")(lifecycle.down)
 app.command("env")(environment.env)
 

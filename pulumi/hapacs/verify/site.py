@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, cached_property
@@ -147,22 +147,29 @@ class Site:
             When the node doesn't answer, or the script fails.
         """
         words = [*(["sudo"] if root else []), "python3", "-", f"'{json.dumps(arguments)}'"]
+        return json.loads(self.run(node, words, script.read_text(encoding="utf-8")))
+
+    def run(self, node: Node, words: Sequence[str], text: str, timeout_s: float = _SCRIPT_TIMEOUT_S) -> str:
+        """Run a command on a node with `text` as its input, and return its output.
+
+        Raises
+        ------
+        CheckFailedError
+            When the node doesn't answer, or the command fails.
+        """
         deployment = self.deployment
         command = ssh.command(
             node.management_address, deployment.ssh_key, deployment.known_hosts, *words,
             user=node.ssh_user, port=node.ssh_port,
         )  # fmt: skip
         try:
-            done = subprocess.run(
-                command, input=script.read_text(encoding="utf-8"), capture_output=True, text=True,
-                timeout=_SCRIPT_TIMEOUT_S, check=False,
-            )  # fmt: skip
+            done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=timeout_s, check=False)
         except subprocess.TimeoutExpired:
-            raise CheckFailedError(f"{node.name} did not answer by SSH within {_SCRIPT_TIMEOUT_S} s") from None
+            raise CheckFailedError(f"{node.name} did not answer by SSH within {timeout_s:.0f} s") from None
         if done.returncode:
             said = done.stderr.strip().splitlines()
             raise CheckFailedError(f"{node.name} by SSH: {said[-1] if said else f'exit code {done.returncode}'}")
-        return json.loads(done.stdout)
+        return done.stdout
 
 
 def sites(deployment: Deployment) -> list[Site]:

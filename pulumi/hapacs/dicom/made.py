@@ -46,5 +46,6 @@ def made_ct(study: str, series: str, number: int, rows: int = 256, seed: int = 0
 def encoded(dataset: Dataset) -> bytes:
     """Return the data set as a C-STORE in Explicit VR Little Endian carries it."""
     content = encode(dataset, is_implicit_vr=False, is_little_endian=True)
-    assert content is not None, "a made image can't be encoded"
+    if content is None:
+        raise ValueError("a made image can't be encoded")
     return content

@@ -1,0 +1,82 @@
+"""The reference: an Orthanc as Debian packs it, with its own SQLite index and files, on one node of the site."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hapacs.bench import node_bare
+from hapacs.dicom import Peer
+from hapacs.verify.site import Node, Site
+
+UNIT = node_bare.UNIT
+_AE_TITLE = "BARE"
+_DICOM_PORT, _HTTP_PORT = 11199, 11198
+# Its index lies where the site has its database, its images where the site has its online copies.
+_INDEX, _STORAGE = "/srv/data/hapacs-bench", "/srv/das/hapacs-bench"
+DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
+
+
+@dataclass(frozen=True)
+class Bare:
+    """A bare Orthanc that runs.
+
+    Attributes
+    ----------
+    peer
+        Its DICOM side.
+    host, http_port
+        Its HTTP side, in the clear and without a login.
+    """
+
+    node: Node
+    peer: Peer
+    host: str
+    http_port: int
+
+
+def configuration(plugins: Sequence[str]) -> dict[str, object]:
+    """Return the configuration of the bare Orthanc.
+
+    What it keeps and how safely is left as it comes: files and index are flushed to disk. What decides how many callers
+    are served at once, and in what pieces, is as in the role orthanc, so that it is not this that is compared.
+    """
+    return {
+        "Name": UNIT,
+        "IndexDirectory": _INDEX,
+        "StorageDirectory": _STORAGE,
+        "SyncStorageArea": True,
+        "StorageCompression": False,
+        "Plugins": list(plugins),
+        "DicomAet": _AE_TITLE,
+        "DicomPort": _DICOM_PORT,
+        "DicomAlwaysAllowGet": True,
+        "DicomThreadsCount": 16,
+        "MaximumPduLength": 131072,
+        "HttpPort": _HTTP_PORT,
+        "HttpThreadsCount": 50,
+        "RemoteAccessAllowed": True,
+        "AuthenticationEnabled": False,
+        "MallocArenaMax": 5,
+    }
+
+
+@contextmanager
+def running(site: Site, plugins: Sequence[str] = ()) -> Iterator[Bare]:
+    """Run a bare Orthanc on the first PACS node of the site; afterwards nothing of it is left."""
+    node = site.members("pacs")[0]
+    script = Path(node_bare.__file__)
+    arguments = {
+        "action": "start",
+        "configuration": configuration(plugins),
+        "directories": [_INDEX, _STORAGE],
+        "ports": [_DICOM_PORT, _HTTP_PORT],
+        "caller": site.destination[1],
+    }
+    site.run_script(node, script, arguments, root=True)
+    try:
+        yield Bare(node, Peer(node.address, _DICOM_PORT, _AE_TITLE), node.address, _HTTP_PORT)
+    finally:
+        site.run_script(node, script, {"action": "stop"}, root=True)

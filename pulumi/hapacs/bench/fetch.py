@@ -1,0 +1,117 @@
+"""Retrieves a whole study, by WADO-RS or by C-GET, and says whether it is what was sent."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydicom import Dataset
+
+from hapacs.bench.images import Study
+from hapacs.bench.wire import Association
+from hapacs.dicom import Caller, DicomError, Peer, files
+from hapacs.dicom.client import SUCCESS
+from hapacs.verify import multipart
+
+_ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+_PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a retrieval came to.
+
+    Attributes
+    ----------
+    seconds
+        From the request to its last byte.
+    cpu_s
+        What the client itself took.
+    wrong
+        How many instances did not come as they were sent.
+    """
+
+    seconds: float
+    cpu_s: float
+    wrong: int
+
+
+@dataclass(frozen=True)
+class Web:
+    """A DICOMweb server.
+
+    Attributes
+    ----------
+    tls
+        None where it speaks in the clear.
+    login
+        User and password, or None.
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+    login: tuple[str, str] | None = None
+    timeout_s: float = 120
+
+    def fetch(self, study: Study) -> Fetched:
+        """Retrieve a study by WADO-RS on a connection that is open already.
+
+        Raises
+        ------
+        DicomError
+            When the server doesn't answer with it.
+        """
+        headers = {"Accept": _ACCEPT}
+        if self.login:
+            headers["Authorization"] = f"Basic {base64.b64encode(':'.join(self.login).encode()).decode()}"
+        connection = self._connection()
+        try:
+            connection.connect()
+            begun, cpu = time.perf_counter(), time.process_time()
+            connection.request("GET", f"/dicom-web/studies/{study.uid}", headers=headers)
+            answer = connection.getresponse()
+            pieces = list(iter(lambda: answer.read(_PIECE_BYTES), b""))
+            seconds, cpu_s = time.perf_counter() - begun, time.process_time() - cpu
+        except (OSError, http.client.HTTPException) as error:
+            raise DicomError(f"WADO-RS at {self.host}:{self.port} failed: {error}.") from error
+        finally:
+            connection.close()
+        if answer.status != http.client.OK:
+            raise DicomError(f"WADO-RS at {self.host}:{self.port} is answered {answer.status}.")
+        parts = multipart.decode(answer.getheader("Content-Type", ""), b"".join(pieces))
+        return Fetched(seconds, cpu_s, _wrong(study, [files.split(part) for part in parts]))
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.tls is None:
+            return http.client.HTTPConnection(self.host, self.port, timeout=self.timeout_s)
+        return http.client.HTTPSConnection(self.host, self.port, timeout=self.timeout_s, context=self.tls)
+
+
+def by_get(caller: Caller, peer: Peer) -> Callable[[Study], Fetched]:
+    """Return what retrieves a study by C-GET; it raises DicomError when that doesn't end with success."""
+
+    def fetch(study: Study) -> Fetched:
+        identifier = Dataset()
+        identifier.QueryRetrieveLevel = "STUDY"
+        identifier.StudyInstanceUID = study.uid
+        came: list[bytes] = []
+        with Association(caller, peer, "get") as association:
+            begun, cpu = time.perf_counter(), time.process_time()
+            status = association.get(identifier, lambda _, dataset: came.append(dataset))
+            seconds, cpu_s = time.perf_counter() - begun, time.process_time() - cpu
+        if status != SUCCESS:
+            raise DicomError(f"C-GET from {peer.ae_title} ended with status 0x{status:04X}.")
+        return Fetched(seconds, cpu_s, _wrong(study, came))
+
+    return fetch
+
+
+def _wrong(study: Study, came: list[bytes]) -> int:
+    """Count what is missing, came twice, or has other bytes."""
+    sent = {image.dataset for image in study.images}
+    return max(len(sent - set(came)), len(came) - len(sent))

@@ -1,0 +1,57 @@
+"""Made-up studies to send: every instance has a name and bytes of its own, so that nothing can be kept once for two."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydicom.uid import generate_uid
+
+from hapacs.dicom.made import encoded, made_ct
+
+PATIENT_PREFIX = "HAPACS-BENCH-"
+
+
+@dataclass(frozen=True)
+class Image:
+    """One instance as it is sent.
+
+    Attributes
+    ----------
+    dataset
+        Encoded in Explicit VR Little Endian, without preamble and file meta information.
+    """
+
+    sop_instance: str
+    study: str
+    dataset: bytes
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study of one series.
+
+    Attributes
+    ----------
+    patient
+        Patient ID: who finds such a patient knows what it is.
+    """
+
+    uid: str
+    series: str
+    patient: str
+    images: tuple[Image, ...]
+
+
+def made_study(count: int, rows: int) -> Study:
+    """Make a study of `count` CT images with `rows` rows and columns of 16 bits."""
+    study, series, patient = generate_uid(), generate_uid(), f"{PATIENT_PREFIX}{secrets.token_hex(6).upper()}"
+    return Study(study, series, patient, tuple(_images(study, series, patient, count, rows)))
+
+
+def _images(study: str, series: str, patient: str, count: int, rows: int) -> Iterator[Image]:
+    for number in range(1, count + 1):
+        dataset = made_ct(study, series, number, rows, seed=secrets.randbits(64))
+        dataset.PatientID = patient
+        yield Image(str(dataset.SOPInstanceUID), study, encoded(dataset))

@@ -1,0 +1,166 @@
+"""How fast a site stores, compared with a bare Orthanc on one of its nodes, turn by turn in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+from hapacs.bench import bare, cpu, leavings, sender
+from hapacs.bench.images import Study, made_study
+from hapacs.bench.sender import Outcome
+from hapacs.bench.statistics import Series, latency, ratio
+from hapacs.dicom import Peer
+from hapacs.errors import HapacsError
+from hapacs.verify.site import Site
+
+Side = Literal["bare", "site"]
+OnStep = Callable[[str], None]
+_SHOWN_FAILURES = 5
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure.
+
+    Attributes
+    ----------
+    associations
+        At a time; each sends a study of its own.
+    instances
+        In one round, over all associations.
+    rows
+        Rows and columns of an image of 16 bits.
+    rounds
+        Of each side, after one round of each that doesn't count.
+    """
+
+    associations: int = 8
+    instances: int = 200
+    rows: int = 512
+    rounds: int = 5
+
+    @property
+    def image_bytes(self) -> int:
+        """What all images have together, at one side."""
+        return (self.rounds + 1) * self.instances * 2 * self.rows**2
+
+
+@dataclass
+class Rounds:
+    """The rounds of one side.
+
+    Attributes
+    ----------
+    cpu_s
+        By component, over all rounds.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    cpu_s: dict[str, float] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome, used: Mapping[str, float]) -> None:
+        """Add a round."""
+        self.outcomes.append(outcome)
+        for component, seconds in used.items():
+            self.cpu_s[component] = self.cpu_s.get(component, 0) + seconds
+
+    @property
+    def per_s(self) -> Series:
+        """Instances a second, of each round."""
+        return Series(tuple(outcome.per_s for outcome in self.outcomes))
+
+    def document(self) -> dict[str, Any]:
+        """Describe it for JSON."""
+        responses = [seconds for outcome in self.outcomes for seconds in outcome.responses]
+        per_instance = {name: round(1000 * used / len(responses), 2) for name, used in self.cpu_s.items()}
+        largest_first = dict(sorted(per_instance.items(), key=lambda item: -item[1]))
+        return {
+            "per_s": self.per_s.document(),
+            "instances": len(responses),
+            "response_ms": latency(responses),
+            "cpu_ms_per_instance": {name: used for name, used in largest_first.items() if used},
+        }
+
+
+def order(rounds: int) -> Iterator[tuple[int, Side]]:
+    """Say whose turn it is: the one that begins alternates, so that what drifts burdens both. Round 0 doesn't count."""
+    for number in range(rounds + 1):
+        sides: tuple[Side, Side] = ("bare", "site") if number % 2 else ("site", "bare")
+        for side in sides:
+            yield number, side
+
+
+def studies(options: Options) -> list[Study]:
+    """Make the studies of one round, one for each association."""
+    share, more = divmod(options.instances, options.associations)
+    return [made_study(share + (number < more), options.rows) for number in range(options.associations)]
+
+
+def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[str, Any]:
+    """Measure.
+
+    Returns
+    -------
+    dict
+        Fit for JSON: ``ratio``, ``site_per_s``, ``bare_per_s``, ``failed``, and the details of each side.
+
+    Raises
+    ------
+    HapacsError
+        When there is no room, the site isn't healthy, or nothing could be stored.
+    """
+    on_step("looking for room")
+    leavings.require_room(site, 2 * options.image_bytes)
+    sides: dict[Side, Rounds] = {"bare": Rounds(), "site": Rounds()}
+    failures: list[str] = []
+    sent: list[Study] = []
+    try:
+        with bare.running(site) as reference:
+            peers: dict[Side, Peer] = {"bare": reference.peer, "site": site.store_peer}
+            made: list[Study] = []
+            for turn, (number, side) in enumerate(order(options.rounds)):
+                if turn % 2 == 0:
+                    made = studies(options)
+                    sent += made
+                on_step(f"{side}, round {number} of {options.rounds}")
+                outcome, used = measured(site, partial(sender.send, site.caller, peers[side], made))
+                failures += outcome.failures
+                _require_answers(outcome, side)
+                if number:
+                    sides[side].add(outcome, used)
+        on_step("looking whether all of it is there")
+        lost = sum(len(study.images) for study in sent) - leavings.found(site, sent)
+    finally:
+        on_step("removing what was stored")
+        leavings.remove(site, sent)
+    return {
+        "ratio": ratio(sides["site"].per_s, sides["bare"].per_s),
+        "site_per_s": round(sides["site"].per_s.median, 2),
+        "bare_per_s": round(sides["bare"].per_s.median, 2),
+        # What the site refused is not there either.
+        "failed": max(len(failures), lost),
+        "failures": failures[:_SHOWN_FAILURES],
+        "associations": options.associations,
+        "instances_per_round": options.instances,
+        "rows": options.rows,
+        **{side: rounds.document() for side, rounds in sides.items()},
+    }
+
+
+def measured(site: Site, work: Callable[[], Outcome]) -> tuple[Outcome, dict[str, float]]:
+    """Do something, and tell what it took of the processors."""
+    before = cpu.take(site)
+    outcome = work()
+    return outcome, cpu.between(before, cpu.take(site), outcome.cpu_s)
+
+
+def _require_answers(outcome: Outcome, side: Side) -> None:
+    if not outcome.responses:
+        told = _first(outcome.failures)
+        raise HapacsError(f"The {side} stored nothing: {told}.", "`hapacs verify --only c-store` tries the site.")
+
+
+def _first(texts: Sequence[str]) -> str:
+    return texts[0] if texts else "no reason given"

@@ -1,0 +1,106 @@
+"""What a benchmark stored at a site: found there, emptied from the DAS, and removed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+from pydicom import Dataset
+
+from hapacs import dicom
+from hapacs.bench.database import Database, literal
+from hapacs.bench.images import PATIENT_PREFIX, Study
+from hapacs.errors import HapacsError
+from hapacs.verify import services
+from hapacs.verify.site import Site
+
+# What SQLite, the catalog and the derived attachments need beside the images.
+_SURCHARGE = 1.1
+
+
+def require_room(site: Site, image_bytes: int) -> None:
+    """Refuse to begin when the images don't fit on the DAS of every node.
+
+    Raises
+    ------
+    HapacsError
+    """
+    reserve = int(site.contract["policy"]["das_minimum_free_bytes"])
+    wanted = int(image_bytes * _SURCHARGE) + reserve
+    for node, facts in services.collect(site).items():
+        if "error" in facts:
+            raise HapacsError(f"{node}: {facts['error']}", "A benchmark needs a healthy site: `hapacs status`.")
+        room = facts["room"]
+        if room is not None and (free := room["das_free_bytes"]) < wanted:
+            raise HapacsError(
+                f"The DAS of {node} has {free / 1e9:.1f} GB free; this run needs {wanted / 1e9:.1f} GB.",
+                "Fewer rounds or instances need less; in a lab, larger disks (sites.*.disks.das.size_bytes).",
+            )
+
+
+def found(site: Site, studies: Sequence[Study]) -> int:
+    """Count the instances of studies that a C-FIND finds."""
+
+    def count(study: Study) -> int:
+        query = Dataset()
+        query.QueryRetrieveLevel = "IMAGE"
+        query.StudyInstanceUID, query.SeriesInstanceUID, query.SOPInstanceUID = study.uid, study.series, ""
+        answers = dicom.find(site.caller, site.query_peer, query)
+        return len({str(answer.SOPInstanceUID) for answer in answers} & {image.sop_instance for image in study.images})
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return sum(pool.map(count, studies))
+
+
+def objects(site: Site, studies: Sequence[Study]) -> list[tuple[str, str]]:
+    """Return the digest of each archived object of studies, and the node that stored it."""
+    uids = ", ".join(literal(study.uid) for study in studies)
+    rows = Database.of(site).rows(
+        f"""
+        select distinct encode(o.digest, 'hex'), o.node
+        from dicomidentifiers d
+        join resources series on series.parentid = d.id
+        join resources instance on instance.parentid = series.internalid
+        join attachedfiles f on f.id = instance.internalid
+        join hapacs.object o on o.uuid = f.uuid::uuid
+        where d.taggroup = 32 and d.tagelement = 13 and d.value in ({uids})
+        """  # noqa: S608 - our own UIDs
+    )
+    return [(digest, node) for digest, _, node in (row.partition("|") for row in rows)]
+
+
+def empty_das(site: Site, stored: Sequence[tuple[str, str]]) -> None:
+    """Remove the online copies of objects from every node; the archive has them."""
+    names = [f"/srv/das/sha256/{digest[:2]}/{digest[2:4]}/{digest}" for digest, _ in stored]
+    for node in site.members("pacs"):
+        site.run(node, ("sudo", "xargs", "--no-run-if-empty", "rm", "--force", "--"), "\n".join(names))
+
+
+def remove(site: Site, studies: Sequence[Study]) -> None:
+    """Remove studies from the index and the DAS. The archive keeps them until their retention ends.
+
+    Raises
+    ------
+    HapacsError
+        When Orthanc doesn't remove one.
+    """
+    if not (stored := objects(site, studies)):
+        return
+    # The node that stored them also has what was derived from them.
+    client = site.orthanc(Counter(node for _, node in stored).most_common(1)[0][0], "store")
+    for study in studies:
+        answer = client.delete(f"{client.url}/patients/{_orthanc_id(study.patient)}", timeout=120)
+        if answer.status_code not in {httpx.codes.OK, httpx.codes.NOT_FOUND}:
+            raise HapacsError(
+                f"{study.patient} was not removed: status {answer.status_code}.",
+                f"`hapacs status`; patients of benchmarks have names that begin with {PATIENT_PREFIX}.",
+            )
+    empty_das(site, stored)
+
+
+def _orthanc_id(patient: str) -> str:
+    digest = hashlib.sha1(patient.encode(), usedforsecurity=False).hexdigest()
+    return "-".join(digest[start : start + 8] for start in range(0, 40, 8))

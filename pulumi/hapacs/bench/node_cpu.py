@@ -1,0 +1,46 @@
+"""What the services of a node took of its processors; sent there and run as root by Debian's own Python.
+
+Prints a JSON object: ``kernel`` (nodes that are containers share one), ``busy_s`` of all processors of that kernel, and
+``units``, the seconds of each service. What was written is flushed first, so that it is counted with who wrote it.
+"""
+
+import json
+import os
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup/system.slice")
+STATISTICS = Path("/proc/stat")
+KERNEL = Path("/proc/sys/kernel/random/boot_id")
+
+
+def units(directory: Path) -> dict[str, float]:
+    """Return the seconds that each service has used since it was started (cgroup v2, cpu.stat)."""
+    used = {}
+    for file in directory.glob("*.service/cpu.stat"):
+        values = dict(line.split() for line in file.read_text(encoding="utf-8").splitlines())
+        used[file.parent.name.removesuffix(".service")] = int(values["usage_usec"]) / 1e6
+    return used
+
+
+def busy_s(statistics: str, ticks_per_s: int) -> float:
+    """Return what all processors have worked since the start: everything but idling and waiting (proc(5))."""
+    user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, statistics.splitlines()[0].split()[1:])
+    return (user + nice + system + irq + softirq) / ticks_per_s
+
+
+def main() -> None:
+    """Print it."""
+    os.sync()
+    print(  # noqa: T201 - the answer
+        json.dumps(
+            {
+                "kernel": KERNEL.read_text(encoding="utf-8").strip(),
+                "busy_s": busy_s(STATISTICS.read_text(encoding="utf-8"), os.sysconf("SC_CLK_TCK")),
+                "units": units(CGROUPS),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

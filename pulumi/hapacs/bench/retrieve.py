@@ -1,0 +1,190 @@
+"""How fast a site gives a study back, compared with a bare Orthanc on one of its nodes, turn by turn in one run.
+
+Warm: the study was read before, through each of the nodes. Cold: nobody has read it, and no node has it on its DAS; it
+comes from the archive. The bare Orthanc has nothing but its disk; its cold study is one that fell out of its memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Literal
+
+from hapacs.bench import bare, cpu, leavings, sender
+from hapacs.bench.bare import Bare
+from hapacs.bench.fetch import Fetched, Web, by_get
+from hapacs.bench.images import Study, made_study
+from hapacs.bench.ingest import OnStep, Side, order
+from hapacs.bench.statistics import Series, ratio
+from hapacs.errors import HapacsError
+from hapacs.verify.site import HTTPS_PORTS, Site
+
+Temperature = Literal["warm", "cold"]
+TEMPERATURES: tuple[Temperature, ...] = ("cold", "warm")
+METHODS = ("wado-rs", "c-get")
+_ASSOCIATIONS = 4
+
+# Of one side, by method.
+Doors = Mapping[str, Callable[[Study], Fetched]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure.
+
+    Attributes
+    ----------
+    instances
+        In a study. Two studies must not fit into the memory that an Orthanc keeps for what it read last (128 MB).
+    rows
+        Rows and columns of an image of 16 bits.
+    rounds
+        Of each side and method.
+    """
+
+    instances: int = 200
+    rows: int = 512
+    rounds: int = 3
+
+    @property
+    def studies(self) -> int:
+        """How many are stored: a cold one for each round and method, and those that are warm."""
+        return len(METHODS) * (self.rounds + 1)
+
+    @property
+    def image_bytes(self) -> int:
+        """What all studies have together, at one side."""
+        return self.studies * self.instances * 2 * self.rows**2
+
+
+@dataclass
+class Result:
+    """What one side did by one method at one temperature."""
+
+    per_s: list[float] = field(default_factory=list)
+    cpu_s: dict[str, float] = field(default_factory=dict)
+    instances: int = 0
+
+    def add(self, study: Study, fetched: Fetched, used: Mapping[str, float]) -> None:
+        """Add a round."""
+        self.per_s.append(len(study.images) / fetched.seconds)
+        self.instances += len(study.images)
+        for component, seconds in used.items():
+            self.cpu_s[component] = self.cpu_s.get(component, 0) + seconds
+
+    @property
+    def series(self) -> Series:
+        """Instances a second, of each round."""
+        return Series(tuple(self.per_s))
+
+    def document(self) -> dict[str, Any]:
+        """Describe it for JSON."""
+        used = sorted(self.cpu_s.items(), key=lambda item: -item[1])
+        per_instance = {name: round(1000 * seconds / self.instances, 2) for name, seconds in used}
+        return {
+            "per_s": self.series.document(),
+            "cpu_ms_per_instance": {name: milliseconds for name, milliseconds in per_instance.items() if milliseconds},
+        }
+
+
+def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[str, Any]:
+    """Measure.
+
+    Returns
+    -------
+    dict
+        Fit for JSON: ``warm_ratio`` and ``cold_ratio`` (each the lower one of the two methods), ``failed``, and the
+        details.
+
+    Raises
+    ------
+    HapacsError
+        When there is no room, the site isn't healthy, or a study can't be stored or retrieved.
+    """
+    on_step("looking for room")
+    leavings.require_room(site, 2 * options.image_bytes)
+    stored: list[Study] = []
+    results: dict[tuple[Temperature, str, Side], Result] = {}
+    wrong = 0
+    try:
+        with bare.running(site, [bare.DICOMWEB]) as reference:
+            doors = {"bare": _bare_doors(site, reference), "site": _site_doors(site)}
+            for number in range(options.studies):
+                on_step(f"storing study {number + 1} of {options.studies}")
+                stored.append(_store(site, reference, options))
+            *cold, warm = [stored[start : start + len(METHODS)] for start in range(0, options.studies, len(METHODS))]
+            on_step("emptying the DAS of all nodes")
+            leavings.empty_das(site, leavings.objects(site, list(chain.from_iterable(cold))))
+            for temperature in TEMPERATURES:
+                if temperature == "warm":
+                    _warm_up(site, doors, warm, on_step)
+                for number, side in order(options.rounds - 1):
+                    studies = cold[number] if temperature == "cold" else warm
+                    for method, study in zip(METHODS, studies, strict=True):
+                        on_step(f"{temperature}, {method}, {side}, round {number + 1} of {options.rounds}")
+                        before = cpu.take(site)
+                        fetched = doors[side][method](study)
+                        used = cpu.between(before, cpu.take(site), fetched.cpu_s)
+                        results.setdefault((temperature, method, side), Result()).add(study, fetched, used)
+                        wrong += fetched.wrong
+    finally:
+        on_step("removing what was stored")
+        leavings.remove(site, stored)
+    return _document(options, results, wrong)
+
+
+def _document(options: Options, results: dict[tuple[Temperature, str, Side], Result], wrong: int) -> dict[str, Any]:
+    details: dict[str, Any] = {}
+    for temperature in TEMPERATURES:
+        details[temperature] = {}
+        for method in METHODS:
+            ours, theirs = (results[temperature, method, side] for side in ("site", "bare"))
+            compared = {"ratio": ratio(ours.series, theirs.series), "site": ours.document(), "bare": theirs.document()}
+            details[temperature][method] = compared
+    return {
+        **{f"{name}_ratio": min(one["ratio"] for one in details[name].values()) for name in reversed(TEMPERATURES)},
+        "failed": wrong,
+        "instances_per_study": options.instances,
+        "rows": options.rows,
+        **details,
+    }
+
+
+def _store(site: Site, reference: Bare, options: Options) -> Study:
+    """Store a study at both sides, by several associations: how it comes in doesn't matter here."""
+    study = made_study(options.instances, options.rows)
+    shares = [
+        Study(study.uid, study.series, study.patient, study.images[start::_ASSOCIATIONS])
+        for start in range(_ASSOCIATIONS)
+    ]
+    for peer in (reference.peer, site.store_peer):
+        outcome = sender.send(site.caller, peer, shares)
+        if outcome.failures:
+            raise HapacsError(
+                f"{peer.ae_title} did not store a study: {outcome.failures[0]}.",
+                "`hapacs verify --only c-store` tries the site.",
+            )
+    return study
+
+
+def _warm_up(site: Site, doors: Mapping[str, Doors], studies: list[Study], on_step: OnStep) -> None:
+    """Read the warm studies through each node of the site, and from the bare Orthanc."""
+    tls = site.tls("pacs", client=True)
+    for study in studies:
+        on_step("reading what shall be warm")
+        doors["bare"]["wado-rs"](study)
+        for node in site.members("pacs"):
+            Web(node.address, HTTPS_PORTS["query"], tls).fetch(study)
+
+
+def _bare_doors(site: Site, reference: Bare) -> Doors:
+    return dict(
+        zip(METHODS, (Web(reference.host, reference.http_port).fetch, by_get(site.caller, reference.peer)), strict=True)
+    )
+
+
+def _site_doors(site: Site) -> Doors:
+    login = ("verify", str(site.secrets["hapacs_secret_dicomweb_users"]["verify"]))
+    web = Web(site.vip, int(site.contract["https_port"]), site.tls("edge", client=False), login)
+    return dict(zip(METHODS, (web.fetch, by_get(site.caller, site.query_peer)), strict=True))

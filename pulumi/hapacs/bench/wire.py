@@ -1,0 +1,270 @@
+"""DICOM associations that cost next to nothing: what is sent is encoded beforehand, what comes is cut and kept.
+
+A load sender that shares a machine with what it measures must not be what is measured. pynetdicom encodes and decodes
+the few small PDUs; pixels pass through as bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+from pydicom import Dataset
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+from pynetdicom import build_context, build_role
+from pynetdicom.dimse_messages import C_FIND_RQ, C_GET_RQ, C_STORE_RQ, C_STORE_RSP, DIMSEMessage
+from pynetdicom.dimse_primitives import C_FIND, C_GET, C_STORE
+from pynetdicom.dsutils import decode, encode
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ, A_RELEASE_RQ, P_DATA_TF
+from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
+from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at import time
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+)
+
+from hapacs.dicom.client import PENDING, SUCCESS, Caller, DicomError, Peer
+
+# PDU types (DICOM PS3.8 9.3.1) and command fields (PS3.7 E.1).
+_ACCEPTED, _P_DATA, _RELEASED = 0x02, 0x04, 0x06
+_STORE_REQUEST, _NO_DATASET = 0x0001, 0x0101
+_MAXIMUM_PDU = 131072
+# Message control header of a presentation data value (PS3.8 E.2).
+_COMMAND, _LAST = 0x01, 0x02
+_STORE, _FIND, _GET = 1, 3, 5
+_ABSTRACT = {
+    _STORE: CTImageStorage,
+    _FIND: StudyRootQueryRetrieveInformationModelFind,
+    _GET: StudyRootQueryRetrieveInformationModelGet,
+}
+Service = Literal["store", "find", "get"]
+_PROPOSED: dict[Service, tuple[int, ...]] = {"store": (_STORE,), "find": (_FIND,), "get": (_STORE, _GET)}
+
+
+@dataclass(frozen=True)
+class Message:
+    """A DIMSE message as it came.
+
+    Attributes
+    ----------
+    command
+        The command set (DICOM PS3.7 6.3.1).
+    dataset
+        The encoded data set; empty when there is none.
+    """
+
+    command: Dataset
+    dataset: bytes
+
+    @property
+    def status(self) -> int:
+        """The DIMSE status of a response."""
+        return int(self.command.Status)
+
+
+@dataclass
+class Association:
+    """An association to store CT images, or for C-FIND or C-GET in the study root model.
+
+    Parameters
+    ----------
+    caller, peer
+        Who calls whom; the peer's time-out is that of each wait.
+    service
+        What for.
+
+    Raises
+    ------
+    DicomError
+        When it is entered and the peer refuses, or doesn't grant the service.
+    """
+
+    caller: Caller
+    peer: Peer
+    service: Service
+    maximum_pdu: int = field(init=False, default=_MAXIMUM_PDU)
+    _socket: socket.socket = field(init=False)
+    _came: io.BufferedReader = field(init=False)
+
+    def __enter__(self) -> Self:
+        self._socket = socket.create_connection((self.peer.host, self.peer.port), timeout=self.peer.timeout_s)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._came = io.BufferedReader(socket.SocketIO(self._socket, "r"), 1 << 18)
+        try:
+            self._socket.sendall(self._request())
+            self._accept(*self._pdu())
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self._socket.sendall(A_RELEASE_RQ().encode())
+                if self._pdu()[0] != _RELEASED:
+                    raise DicomError(f"{self._where} doesn't release the association.")
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._came.close()
+        self._socket.close()
+
+    def store_request(self, sop_instance: str, dataset: bytes) -> bytes:
+        """Encode a C-STORE for `send`."""
+        primitive = C_STORE()
+        primitive.MessageID, primitive.Priority = 1, 2
+        primitive.AffectedSOPClassUID, primitive.AffectedSOPInstanceUID = CTImageStorage, UID(sop_instance)
+        primitive.DataSet = io.BytesIO(dataset)
+        return self._encoded(C_STORE_RQ(), primitive, _STORE)
+
+    def find_request(self, identifier: Dataset) -> bytes:
+        """Encode a C-FIND for `send`."""
+        primitive = C_FIND()
+        primitive.MessageID, primitive.Priority = 1, 2
+        primitive.AffectedSOPClassUID = _ABSTRACT[_FIND]
+        primitive.Identifier = io.BytesIO(encode(identifier, is_implicit_vr=True, is_little_endian=True) or b"")
+        return self._encoded(C_FIND_RQ(), primitive, _FIND)
+
+    def get_request(self, identifier: Dataset) -> bytes:
+        """Encode a C-GET for `send`."""
+        primitive = C_GET()
+        primitive.MessageID, primitive.Priority = 1, 2
+        primitive.AffectedSOPClassUID = _ABSTRACT[_GET]
+        primitive.Identifier = io.BytesIO(encode(identifier, is_implicit_vr=True, is_little_endian=True) or b"")
+        return self._encoded(C_GET_RQ(), primitive, _GET)
+
+    def send(self, request: bytes) -> None:
+        """Send an encoded request."""
+        self._socket.sendall(request)
+
+    def receive(self) -> Message:
+        """Wait for the next message.
+
+        Raises
+        ------
+        DicomError
+            When none comes, or the peer ends the association.
+        """
+        command, dataset = bytearray(), bytearray()
+        decoded = Dataset()
+        while True:
+            kind, body = self._pdu()
+            if kind != _P_DATA:
+                raise DicomError(f"{self._where} ended the association (PDU of type {kind}).")
+            for control, fragment in _fragments(body):
+                (command if control & _COMMAND else dataset).extend(fragment)
+                if not control & _LAST:
+                    continue
+                if not control & _COMMAND:
+                    return Message(decoded, bytes(dataset))
+                decoded = decode(io.BytesIO(command), is_implicit_vr=True, is_little_endian=True)
+                if decoded.CommandDataSetType == _NO_DATASET:
+                    return Message(decoded, b"")
+
+    def exchange(self, request: bytes) -> tuple[int, int]:
+        """Send a request; return the status of its last response, and how many came before that."""
+        self.send(request)
+        answers = 0
+        while (status := self.receive().status) in PENDING:
+            answers += 1
+        return status, answers
+
+    def get(self, identifier: Dataset, keep: Callable[[str, bytes], None]) -> int:
+        """Retrieve instances by C-GET, and return the last status.
+
+        Parameters
+        ----------
+        keep
+            Takes the SOP Instance UID and the encoded data set of each instance.
+        """
+        self.send(self.get_request(identifier))
+        while True:
+            message = self.receive()
+            if message.command.CommandField != _STORE_REQUEST:
+                if message.status not in PENDING:
+                    return message.status
+                continue
+            keep(str(message.command.AffectedSOPInstanceUID), message.dataset)
+            self.send(self._stored(message.command))
+
+    def _stored(self, request: Dataset) -> bytes:
+        primitive = C_STORE()
+        primitive.MessageIDBeingRespondedTo = request.MessageID
+        primitive.AffectedSOPClassUID = request.AffectedSOPClassUID
+        primitive.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
+        primitive.Status = SUCCESS
+        return self._encoded(C_STORE_RSP(), primitive, _STORE)
+
+    def _encoded(self, message: DIMSEMessage, primitive: C_STORE | C_FIND | C_GET, context: int) -> bytes:
+        message.primitive_to_message(primitive)
+        parts = []
+        for data in message.encode_msg(context, self.maximum_pdu):
+            pdu = P_DATA_TF()
+            pdu.from_primitive(data)
+            parts.append(pdu.encode())
+        return b"".join(parts)
+
+    @property
+    def _where(self) -> str:
+        return f"{self.peer.ae_title} at {self.peer.host}:{self.peer.port}"
+
+    def _request(self) -> bytes:
+        length = MaximumLengthNotification()
+        length.maximum_length_received = _MAXIMUM_PDU
+        implementation = ImplementationClassUIDNotification()
+        implementation.implementation_class_uid = generate_uid()
+        primitive = A_ASSOCIATE()
+        primitive.application_context_name = "1.2.840.10008.3.1.1.1"
+        primitive.called_ae_title, primitive.calling_ae_title = self.peer.ae_title, self.caller.ae_title
+        primitive.user_information = [length, implementation]
+        if self.service == "get":
+            # The peer stores to us on the same association (PS3.7 D.3.3.4).
+            primitive.user_information.append(build_role(CTImageStorage, scp_role=True))
+        contexts = []
+        for identifier in _PROPOSED[self.service]:
+            transfer = ExplicitVRLittleEndian if identifier == _STORE else ImplicitVRLittleEndian
+            contexts.append(build_context(_ABSTRACT[identifier], transfer))
+            contexts[-1].context_id = identifier
+        primitive.presentation_context_definition_list = contexts
+        pdu = A_ASSOCIATE_RQ()
+        pdu.from_primitive(primitive)
+        return pdu.encode()
+
+    def _accept(self, kind: int, body: bytes) -> None:
+        if kind != _ACCEPTED:
+            raise DicomError(f"{self._where} refuses an association from {self.caller.ae_title}.")
+        answer = A_ASSOCIATE_AC()
+        answer.decode(struct.pack(">BxI", _ACCEPTED, len(body)) + body)
+        primitive = answer.to_primitive()
+        self.maximum_pdu = min(primitive.maximum_length_received or _MAXIMUM_PDU, _MAXIMUM_PDU)
+        refused = [context for context in primitive.presentation_context_definition_results_list if context.result]
+        if refused:
+            raise DicomError(f"{self._where} doesn't grant {self.caller.ae_title} the service {self.service}.")
+
+    def _pdu(self) -> tuple[int, bytes]:
+        try:
+            kind, length = struct.unpack(">BxI", self._read(6))
+            return kind, self._read(length)
+        except OSError as error:
+            raise DicomError(f"{self._where} doesn't answer: {error}.") from error
+
+    def _read(self, length: int) -> bytes:
+        content = self._came.read(length)
+        if len(content) < length:
+            raise DicomError(f"{self._where} ended the connection.")
+        return content
+
+
+def _fragments(body: bytes) -> Iterator[tuple[int, memoryview]]:
+    """Cut the body of a P-DATA-TF into message control header and fragment of each value (PS3.8 9.3.5)."""
+    view, position = memoryview(body), 0
+    while position < len(view):
+        (length,) = struct.unpack_from(">I", view, position)
+        yield view[position + 5], view[position + 6 : position + 4 + length]
+        position += 4 + length

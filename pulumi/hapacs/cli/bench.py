@@ -1,0 +1,157 @@
+"""``hapacs bench``: how fast a site is, compared with a bare Orthanc on one of its nodes."""
+
+from __future__ import annotations
+
+import json as json_module
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from hapacs.cli.lifecycle import Json, Name
+from hapacs.cli.output import ExitCode, Steps, console, print_json
+from hapacs.deployment import PROJECT, Deployment
+
+if TYPE_CHECKING:
+    from hapacs.bench.ingest import OnStep
+    from hapacs.verify.site import Site
+
+app = typer.Typer(no_args_is_help=True, help="Measure a site against a bare Orthanc on one of its nodes.")
+
+Rows = Annotated[int, typer.Option("--size", min=16, max=4096, help="Rows and columns of an image of 16 bits.")]
+Rounds = Annotated[int, typer.Option(min=1, max=50, help="Rounds that count, of each side.")]
+Associations = Annotated[int, typer.Option(min=1, max=16, help="At a time.")]
+Instances = Annotated[int, typer.Option(min=16, max=5000, help="In each round.")]
+
+
+@app.command()
+def ingest(  # noqa: PLR0917 - typer calls it
+    name: Name = "lab",
+    associations: Associations = 8,
+    instances: Instances = 200,
+    size: Rows = 512,
+    rounds: Rounds = 5,
+    json: Json = False,
+) -> None:
+    """Store made CT images at the site and at the bare Orthanc, turn by turn; compare rates, times and CPU."""
+    from hapacs.bench import ingest as measure  # noqa: PLC0415 - its clients are slow to import
+
+    options = measure.Options(associations, instances, size, rounds)
+    _run("ingest", name, json, lambda site, now: measure.run(site, options, now), _print_ingest)
+
+
+@app.command()
+def retrieve(
+    name: Name = "lab",
+    instances: Annotated[
+        int, typer.Option(min=2, max=2000, help="In a study; less than 64 MB of them stay in Orthanc's memory.")
+    ] = 200,
+    size: Rows = 512,
+    rounds: Rounds = 3,
+    json: Json = False,
+) -> None:
+    """Retrieve studies by WADO-RS and C-GET, with the DAS emptied and again with it filled; compare rates and CPU."""
+    from hapacs.bench import retrieve as measure  # noqa: PLC0415
+
+    options = measure.Options(instances, size, rounds)
+    _run("retrieve", name, json, lambda site, now: measure.run(site, options, now), _print_retrieve)
+
+
+@app.command()
+def growth(  # noqa: PLR0917 - typer calls it
+    name: Name = "lab",
+    few: Annotated[int, typer.Option(min=1, help="Catalog rows at first.")] = 1_000,
+    many: Annotated[int, typer.Option(min=1_000, help="Catalog rows at last.")] = 1_000_000,
+    associations: Associations = 8,
+    instances: Instances = 200,
+    size: Rows = 512,
+    queries: Annotated[int, typer.Option(min=10, max=5000, help="Of each kind, in each round.")] = 100,
+    rounds: Rounds = 3,
+    json: Json = False,
+) -> None:
+    """Store and query beside few rows of index and catalog, then beside very many, made and removed: in a lab only."""
+    from hapacs.bench import growth as measure  # noqa: PLC0415
+
+    options = measure.Options(few, many, associations, instances, size, queries, rounds)
+    _run("growth", name, json, lambda site, now: measure.run(site, options, now), _print_growth)
+
+
+@app.command()
+def report(
+    name: Name = "lab",
+    directory: Annotated[Path, typer.Option(help="Where results, tables and pictures go.")] = PROJECT
+    / "docs"
+    / "benchmarks",
+) -> None:
+    """Draw the last results of a deployment: pictures, and a page with the figures."""
+    from hapacs.bench import report as drawing  # noqa: PLC0415 - matplotlib is slow to import
+
+    written = drawing.write(Deployment.load(name).state / "bench", directory)
+    for path in written:
+        console.print(f"[green]✓[/] {path}", soft_wrap=True)
+
+
+def _run(
+    kind: str,
+    name: str,
+    quiet: bool,
+    measure: Callable[[Site, OnStep], dict[str, Any]],
+    show: Callable[[Mapping[str, Any]], None],
+) -> None:
+    """Measure the deployment's first site, keep the result, and print it."""
+    from hapacs.verify import site  # noqa: PLC0415
+
+    deployment = Deployment.load(name)
+    steps = Steps(quiet=quiet)
+    document: dict[str, Any] = {"benchmark": kind, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    with deployment.alone(), steps.step(f"Benchmark {kind}") as step:
+        document |= measure(site.sites(deployment)[0], step.now)
+    document["seconds"] = sum(steps.seconds.values())
+    file = deployment.state / "bench" / f"{kind}.json"
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.write_text(json_module.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if quiet:
+        print_json(document)
+    else:
+        show(document)
+        for failure in document.get("failures", ()):
+            console.print(f"  [red]✗[/] {escape(failure)}", soft_wrap=True)
+        console.print(f"All of it: {file}. Next: `hapacs bench report {name}`.", soft_wrap=True)
+    if document["failed"]:
+        console.print(f"[red]{document['failed']} failed.[/]") if not quiet else None
+        raise typer.Exit(ExitCode.UNHEALTHY)
+
+
+def _print_ingest(document: Mapping[str, Any]) -> None:
+    table = Table("", "images/s", "±", "p50 ms", "p95 ms", "p99 ms", "CPU ms/image", box=None)
+    for side in ("bare", "site"):
+        one = document[side]
+        times = (f"{value:.0f}" for value in one["response_ms"].values())
+        table.add_row(side, *_rate(one["per_s"]), *times, f"{sum(one['cpu_ms_per_instance'].values()):.1f}")
+    console.print(table)
+    console.print(f"ratio {document['ratio']:.2f}, {document['failed']} failed")
+
+
+def _print_retrieve(document: Mapping[str, Any]) -> None:
+    table = Table("", "by", "site images/s", "±", "bare images/s", "±", "ratio", box=None)
+    for temperature in ("cold", "warm"):
+        for method, one in document[temperature].items():
+            ours, theirs = _rate(one["site"]["per_s"]), _rate(one["bare"]["per_s"])
+            table.add_row(temperature, method, *ours, *theirs, f"{one['ratio']:.2f}")
+    console.print(table)
+
+
+def _print_growth(document: Mapping[str, Any]) -> None:
+    few, many = document["few"], document["many"]
+    table = Table("", f"/s beside {few['rows']:,} rows", "±", f"beside {many['rows']:,}", "±", "ratio", box=None)
+    for kind, ratio in document["ratios"].items():
+        table.add_row(kind, *_rate(few[kind]["per_s"]), *_rate(many[kind]["per_s"]), f"{ratio:.2f}")
+    console.print(table)
+
+
+def _rate(series: Mapping[str, Any]) -> tuple[str, str]:
+    return f"{series['median']:.1f}", f"{100 * series['spread'] / 2:.0f} %"

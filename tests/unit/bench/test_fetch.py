@@ -1,0 +1,83 @@
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+
+import pytest
+from pydicom.dataset import FileMetaDataset
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from hapacs.bench.fetch import Web
+from hapacs.bench.images import Image, Study, made_study
+from hapacs.dicom import DicomError
+from hapacs.verify import multipart
+
+STUDY = made_study(3, 64)
+
+
+def as_file(image: Image) -> bytes:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, image.sop_instance
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    buffer = BytesIO()
+    write_file_meta_info(buffer, meta)
+    return bytes(128) + b"DICM" + buffer.getvalue() + image.dataset
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Web]]:
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(images: list[Image], status: int = 200) -> Web:
+        boundary, body = multipart.encode([as_file(image) for image in images], "application/dicom")
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                assert self.path == f"/dicom-web/studies/{STUDY.uid}"
+                assert self.headers["Authorization"] == "Basic dTpw"
+                self.send_response(status)
+                self.send_header("Content-Type", f'multipart/related; type="application/dicom"; boundary={boundary}')
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return Web("127.0.0.1", server.server_port, login=("u", "p"))
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def changed(image: Image) -> Image:
+    return Image(image.sop_instance, image.study, image.dataset[:-1] + bytes([image.dataset[-1] ^ 1]))
+
+
+@pytest.mark.parametrize(
+    ("images", "wrong"),
+    [
+        (list(STUDY.images), 0),
+        (list(reversed(STUDY.images)), 0),
+        (list(STUDY.images[:2]), 1),
+        ([*STUDY.images, STUDY.images[0]], 1),
+        ([changed(STUDY.images[0]), *STUDY.images[1:]], 1),
+    ],
+)
+def test_a_study_is_whole_or_it_is_told(serve: Callable[..., Web], images: list[Image], wrong: int):
+    fetched = serve(images).fetch(STUDY)
+    assert fetched.wrong == wrong
+    assert fetched.seconds > 0
+
+
+def test_an_error_is_no_result(serve: Callable[..., Web]):
+    with pytest.raises(DicomError, match="is answered 503"):
+        serve(list(STUDY.images), 503).fetch(STUDY)
+    with pytest.raises(DicomError, match="failed"):
+        Web("127.0.0.1", 1).fetch(Study("1", "2", "P", ()))

@@ -1,0 +1,77 @@
+from typing import Any
+
+import pytest
+
+from hapacs.bench import ingest, leavings, sender
+from hapacs.bench.images import Study
+from hapacs.bench.ingest import Options
+from hapacs.bench.sender import Outcome
+from hapacs.dicom import Peer
+from hapacs.errors import HapacsError
+from tests.unit.bench import fakes
+
+OPTIONS = Options(associations=3, instances=10, rows=16, rounds=3)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> fakes.World:
+    return fakes.World(monkeypatch)
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], **changed: Any) -> list[tuple[str, list[Study]]]:
+    """Let each side take so long for a round, and return what was sent."""
+    sent: list[tuple[str, list[Study]]] = []
+
+    def send(_: Any, peer: Peer, studies: list[Study]) -> Outcome:
+        sent.append((peer.ae_title, studies))
+        count = sum(len(study.images) for study in studies)
+        return Outcome(**{"seconds": seconds[peer.ae_title], "responses": [0.1] * count, "cpu_s": 0.2} | changed)
+
+    monkeypatch.setattr(sender, "send", send)
+    return sent
+
+
+def test_the_sides_take_turns_and_get_the_same_images(world: fakes.World, monkeypatch: pytest.MonkeyPatch):
+    sent = answer(monkeypatch, {"BARE": 0.1, "STORE": 0.2})
+    found = ingest.run(fakes.site(), OPTIONS)
+    assert [side for side, _ in sent] == ["STORE", "BARE", "BARE", "STORE", "STORE", "BARE", "BARE", "STORE"]
+    for first, second in zip(sent[::2], sent[1::2], strict=True):
+        assert first[1] is second[1]
+    names = [image.sop_instance for _, studies in sent[::2] for study in studies for image in study.images]
+    assert len(set(names)) == len(names) == 4 * OPTIONS.instances
+    assert (found["ratio"], found["site_per_s"], found["bare_per_s"], found["failed"]) == (0.5, 50, 100, 0)
+    # The first round of each side warms up.
+    assert found["site"]["instances"] == 3 * OPTIONS.instances
+    assert found["site"]["cpu_ms_per_instance"] == {
+        "orthanc-store": 50.0, "kernel and others": 30.0, "client": 20.0,
+    }  # fmt: skip
+    assert world.events == [("room", 2 * OPTIONS.image_bytes), "bare runs", "bare is gone", ("removed", 4 * 3)]
+
+
+@pytest.mark.usefixtures("world")
+def test_an_image_that_was_acknowledged_and_is_not_there_has_failed(monkeypatch: pytest.MonkeyPatch):
+    answer(monkeypatch, {"BARE": 0.1, "STORE": 0.2})
+    monkeypatch.setattr(leavings, "found", lambda _, studies: sum(len(study.images) for study in studies) - 2)
+    assert ingest.run(fakes.site(), OPTIONS)["failed"] == 2
+
+
+@pytest.mark.usefixtures("world")
+def test_refused_images_are_told(monkeypatch: pytest.MonkeyPatch):
+    answer(monkeypatch, {"BARE": 0.1, "STORE": 0.2}, failures=["status 0xA700"])
+    found = ingest.run(fakes.site(), OPTIONS)
+    assert found["failed"] == 8
+    assert found["failures"] == ["status 0xA700"] * 5
+
+
+def test_whatever_happens_nothing_is_left(world: fakes.World, monkeypatch: pytest.MonkeyPatch):
+    answer(monkeypatch, {"BARE": 0.1, "STORE": 0.2}, responses=[], failures=["no answer"])
+    with pytest.raises(HapacsError, match="site stored nothing: no answer"):
+        ingest.run(fakes.site(), OPTIONS)
+    assert world.events[-2:] == ["bare is gone", ("removed", 3)]
+
+
+@pytest.mark.parametrize(("instances", "shares"), [(10, [4, 3, 3]), (3, [1, 1, 1])])
+def test_every_association_has_its_share(instances: int, shares: list[int]):
+    studies = ingest.studies(Options(associations=3, instances=instances, rows=16))
+    assert [len(study.images) for study in studies] == shares
+    assert len({study.patient for study in studies}) == 3

@@ -1,0 +1,68 @@
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from hapacs.bench import growth, ingest, retrieve
+from hapacs.cli import app
+from hapacs.deployment import Deployment
+from hapacs.verify import site as sites
+from tests.unit.bench import fakes
+
+RESULTS = {"ingest": (ingest, fakes.ingest), "retrieve": (retrieve, fakes.retrieve), "growth": (growth, fakes.growth)}
+
+
+@pytest.fixture
+def asked(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Let every benchmark end at once, and return the options with which it was begun."""
+    options: list[Any] = []
+
+    def measure(document: dict[str, Any]) -> Any:
+        def run(_: Any, given: Any, on_step: Any) -> dict[str, Any]:
+            on_step("measuring")
+            options.append(given)
+            return document
+
+        return run
+
+    monkeypatch.setattr(Deployment, "load", lambda _: deployment)
+    monkeypatch.setattr(sites, "sites", lambda _: [fakes.site()])
+    for module, document in RESULTS.values():
+        monkeypatch.setattr(module, "run", measure(document()))
+    return options
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+def test_a_machine_gets_one_document_and_the_deployment_keeps_it(kind: str, asked: list[Any], deployment: Deployment):
+    done = CliRunner().invoke(app, ["bench", kind, "--json"])
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document["benchmark"] == kind
+    assert document["failed"] == 0
+    assert json.loads((deployment.state / "bench" / f"{kind}.json").read_text()) == document
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("kind", "told"), [("ingest", "ratio 0.50"), ("retrieve", "wado-rs"), ("growth", "1,000,000")])
+@pytest.mark.usefixtures("asked")
+def test_people_get_the_figures(kind: str, told: str):
+    done = CliRunner().invoke(app, ["bench", kind])
+    assert done.exit_code == 0, done.output
+    assert told in done.output
+    assert "hapacs bench report" in done.output
+
+
+def test_options_reach_the_benchmark(asked: list[Any]):
+    words = ["bench", "ingest", "--associations", "4", "--instances", "40", "--size", "64", "--rounds", "2", "--json"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert asked == [ingest.Options(associations=4, instances=40, rows=64, rounds=2)]
+
+
+def test_a_failed_image_is_an_exit_code(deployment: Deployment, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Deployment, "load", lambda _: deployment)
+    monkeypatch.setattr(sites, "sites", lambda _: [fakes.site()])
+    monkeypatch.setattr(ingest, "run", lambda *_: fakes.ingest(failed=2, failures=["status 0xA700"]))
+    done = CliRunner().invoke(app, ["bench", "ingest"])
+    assert done.exit_code == 4
+    assert "status 0xA700" in done.output
