@@ -20,6 +20,7 @@ from hapacs.errors import HapacsError
 
 _PLAYBOOKS = PROJECT / "ansible" / "playbooks"
 _BANNER = re.compile(r"^(PLAY|TASK|RUNNING HANDLER) \[(.*?)\] \**$")
+_CHANGED = re.compile(r"^changed: \[([^\]\s]+)")
 _FAILED = re.compile(r"^(?:fatal|failed): \[([^\]]+)\]")
 _RECAP = re.compile(r"^(\S+)\s+: (.*failed=\d+.*)$")
 _SHOWN_LINES = 12
@@ -44,10 +45,13 @@ class Outcome:
         Everything that Ansible printed.
     recap
         For each host: ok, changed, unreachable, failed, skipped, rescued, ignored.
+    tasks
+        The tasks that changed something, each with its hosts.
     """
 
     log: Path
     recap: dict[str, dict[str, int]] = field(default_factory=dict)
+    tasks: dict[str, set[str]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
     @property
@@ -95,6 +99,8 @@ class Reader:
             if banner[1] != "PLAY":
                 self._task = banner[2]
             self._on_task(banner[2])
+        elif changed := _CHANGED.match(text):
+            self._outcome.tasks.setdefault(self._task, set()).add(changed[1])
         elif text == "...ignoring" and self._outcome.failures:
             self._outcome.failures.pop()
         elif failed := _FAILED.match(text):

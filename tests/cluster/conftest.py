@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -116,10 +117,9 @@ def _collect(lab: Lab) -> str:
         return f"{lab.artifacts}\n{lab.deployment.logs} (the lab has no machines)"
     from hapacs.targets.lab.podman import LabError, podman  # noqa: PLC0415
 
-    told = [
-        f"{lab.artifacts}: journals and units of the nodes, output of the commands",
-        f"{lab.deployment.logs}: playbooks",
-    ]
+    told = [f"{lab.artifacts}: journals and units of the nodes, output of the commands, logs of the playbooks"]
+    # Copied, because the test that takes the lab down removes them with the lab.
+    shutil.copytree(lab.deployment.logs, lab.artifacts / "playbooks", dirs_exist_ok=True)
     journal = ["journalctl", "--no-pager", "--output=short-precise"]
     commands = {
         "journal": [*journal, "--lines=20000"],

@@ -19,7 +19,8 @@ def of(deployment: Deployment) -> dict[str, list[str]]:
     all_containers = podman("ps", "--all", "--format", "{{.Names}}").split()
     all_networks = podman("network", "ls", "--format", "{{.Name}}").split()
     # The namespace stays for as long as anybody's container is in it.
-    belongs = (state,) if all_containers else (state, f" {NAMESPACE.directory}")
+    namespace = (f" {NAMESPACE.directory} ", f" {NAMESPACE.directory}/")
+    belongs = (state,) if all_containers else (state, *namespace)
     found = {
         "containers": sorted(
             {

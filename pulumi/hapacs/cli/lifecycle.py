@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Name of a directory below inventories/.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+_TASKS_SHOWN = 15
 
 
 def init(name: Name = "lab", json: Json = False) -> None:
@@ -180,6 +181,10 @@ def _print_recap(outcome: Outcome) -> None:
     for host, counts in outcome.recap.items():
         counted = " ".join(f"{key}={count}" for key, count in counts.items())
         console.print(f"    {host:{width}} : {counted}", soft_wrap=True)
+    # A first run changes everything; of a later one each change is worth a line.
+    if len(outcome.tasks) <= _TASKS_SHOWN:
+        for task, hosts in outcome.tasks.items():
+            console.print(f"    changed: {task} ({', '.join(sorted(hosts))})", soft_wrap=True, markup=False)
     console.print(f"    changed={outcome.changed} in all; the whole log: {outcome.log}", soft_wrap=True)
 
 

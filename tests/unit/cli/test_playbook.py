@@ -51,6 +51,7 @@ def test_a_run_is_followed_counted_and_logged(run):
 
     assert tasks == ["Change something", "Change"]
     assert outcome.changed == 2
+    assert outcome.tasks == {"Change": {"one", "two"}}
     assert outcome.recap["one"]["ok"] == 1
     assert outcome.recap["two"]["failed"] == 0
     assert "a word" in outcome.log.read_text()

@@ -53,7 +53,12 @@ class Gateway:
         elif what == "location":
             return (200 if self.bucket else 404), b""
         elif what == "policy":
-            return (200, self.policy) if self.policy else (404, b"")
+            # A list of one comes back as that one.
+            return (
+                (200, self.policy.replace(b'["arn:aws:s3:::archive/*"]', b'"arn:aws:s3:::archive/*"'))
+                if self.policy
+                else (404, b"")
+            )
         elif self.locked:
             empty = b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>"
             return 200, self.lock or empty
@@ -91,6 +96,8 @@ def test_a_bucket_is_made_locked_synced_and_undeletable_and_then_left_alone() ->
     assert json.loads(gateway.policy)["Statement"][0]["Effect"] == "Deny"
     assert archive.read_lock_configuration(gateway.lock)["Days"] == "1"
     assert keep(gateway, shell=shell) == []
+    gateway.policy = gateway.policy.replace(b"Deny", b"Allow")
+    assert keep(gateway, shell=shell) == ["refuse deletion"]
 
 
 def test_a_check_changes_nothing_and_tells_all() -> None:
