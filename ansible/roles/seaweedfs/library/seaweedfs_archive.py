@@ -161,7 +161,7 @@ def policy(bucket: str) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return a policy with each list of one element as that element: gateways give both back, and both mean the same."""
+    """Return a policy with each list of one element as that element: both mean the same, and gateways give either."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
