@@ -27,8 +27,8 @@ down: ## Remove the lab and all that it made
 	@$(bin)/hapacs down lab
 
 .PHONY: test
-test: setup static ## What CI checks: static checks, and the tests without nodes
-	@$(pytest) $(unit_tests)
+test: setup static ## What CI checks: static checks and all tests
+	@$(pytest) $(unit_tests) $(molecule_tests) $(cluster_tests)
 
 .PHONY: lint
 lint: setup static ## Static checks: style, types, playbooks, shell, locks (minutes)
@@ -42,7 +42,7 @@ molecule: setup ## Single roles on a node of their own
 	@$(pytest) $(molecule_tests)
 
 .PHONY: cluster
-cluster: setup ## The lab, end to end: up, verify, faults, down
+cluster: setup ## A lab of its own, end to end: up, verify, faults, down
 	@$(pytest) $(cluster_tests)
 
 .PHONY: lock

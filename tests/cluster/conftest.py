@@ -18,9 +18,9 @@ import pytest
 from hapacs.deployment import PROJECT, Deployment
 from hapacs.targets.lab import power
 from hapacs.verify import services, site
+from tests.cluster import trial
 from tests.support.waiting import eventually
 
-NAME = os.environ.get("HAPACS_TEST_DEPLOYMENT", "lab")
 _COMMAND_TIMEOUT_S = 45 * 60
 
 
@@ -81,12 +81,14 @@ class Lab:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """Return the lab; the first test brings it up."""
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Generator[Lab]:
+    """Give the lab of the tests; the first of them brings it up."""
     given = os.environ.get("HAPACS_TEST_ARTIFACTS")
     artifacts = Path(given) if given else tmp_path_factory.mktemp("artifacts")
     artifacts.mkdir(parents=True, exist_ok=True)
-    return Lab(Deployment.load(NAME), artifacts)
+    deployment = trial.write()
+    yield Lab(deployment, artifacts)
+    trial.forget(deployment)
 
 
 @pytest.fixture(autouse=True)

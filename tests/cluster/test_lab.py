@@ -21,7 +21,6 @@ from tests.support.waiting import eventually
 
 NODE_LOST_S = 10
 LEADER_LOST_S = 30
-SECOND_UP_S = 180
 BACK_S = 150
 _WARM_UP_S = 6
 _AFTER_S = 10
@@ -45,14 +44,11 @@ def test_verify_passes_again_and_says_so(lab: Lab) -> None:
 
 
 def test_a_second_up_changes_nothing(lab: Lab) -> None:
-    begun = time.monotonic()
     done = lab.hapacs("up", lab.deployment.name)
-    took = time.monotonic() - begun
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     recap = {host: dict(pair.split("=") for pair in counts.split()) for host, counts in _RECAP.findall(done.stdout)}
     assert set(recap) == set(lab.site.nodes), f"the recap does not show every node:\n{done.stdout[-4000:]}"
     assert {host: counts["changed"] for host, counts in recap.items()} == dict.fromkeys(recap, "0")
-    assert took <= SECOND_UP_S
 
 
 def test_stores_go_on_without_a_node_that_does_not_lead_the_database(lab: Lab, tmp_path: Path) -> None:
