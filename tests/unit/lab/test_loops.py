@@ -1,4 +1,5 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,21 @@ def test_shrinking_is_refused(disk: Path):
     with pytest.raises(LabError, match="cut data off"):
         loops.make_file(disk, 1 << 20)
     assert disk.stat().st_size == 2 << 20
+
+
+def test_disks_that_come_and_go_at_the_same_time_do_not_get_in_each_others_way(tmp_path: Path):
+    def come_and_go(number: int) -> set[str]:
+        disk, devices = tmp_path / f"disk{number}.img", set()
+        loops.make_file(disk, 1 << 20)
+        for _ in range(12):
+            devices.add(loops.attach(disk))
+            assert loops.attached(disk) is not None
+            loops.detach(disk)
+        return devices
+
+    with ThreadPoolExecutor(6) as pool:
+        taken = list(pool.map(come_and_go, range(6)))
+    assert all(taken)
+    assert not any(
+        path.exists() for path in map(Path, set().union(*taken)) if not (Path("/sys/block") / path.name).exists()
+    )

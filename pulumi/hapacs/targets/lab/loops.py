@@ -11,6 +11,7 @@ import os
 import stat
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from hapacs.targets.lab.podman import LabError
@@ -20,6 +21,8 @@ FIRST_NUMBER = 64
 _LOOP_MAJOR = 7
 _CTL_ADD = 0x4C80
 _CTL_REMOVE = 0x4C81
+# Labs of several deployments share the numbers: while one takes a device, another must not remove it.
+_LOCK = Path("/run/hapacs.loops.lock")
 
 
 def attached(path: Path) -> str | None:
@@ -56,8 +59,21 @@ def make_file(path: Path, size_bytes: int) -> None:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Be the only one of this machine that gives out or removes devices."""
+    with _LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def attach(path: Path, preferred: str = "") -> str:
     """Attach a file, to the device it had before where that is free, and return the device."""
+    with _alone():
+        return _attach(path, preferred)
+
+
+def _attach(path: Path, preferred: str) -> str:
     if device := attached(path):
         _losetup("--set-capacity", device)
         return device
@@ -91,7 +107,8 @@ def detach(path: Path, timeout_s: float = 20) -> None:
         time.sleep(0.1)
     number = int(device.removeprefix("/dev/loop"))
     if number >= FIRST_NUMBER:
-        _remove(number)
+        with _alone():
+            _remove(number)
 
 
 def _add(number: int) -> None:
