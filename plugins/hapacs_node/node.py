@@ -1,13 +1,16 @@
 """Puts the parts of a node together from its settings."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
+from hapacs_node import log
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
+from hapacs_node.errors import DasError
 from hapacs_node.health import Health, Service
 from hapacs_node.lookup import Lookup
 from hapacs_node.metrics import Metrics
@@ -16,6 +19,8 @@ from hapacs_node.storage import s3
 from hapacs_node.storage.area import StorageArea
 from hapacs_node.storage.cas import Cas
 from hapacs_node.storage.das import Das
+
+_LOG = log.get("node")
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,22 @@ class Node:
         return cls(settings, metrics, database, das, cas, storage, health, Lookup(settings.node, das, cas, catalog))
 
     def start(self) -> None:
-        """Begin to probe."""
+        """Begin to probe, and prepare the DAS meanwhile."""
         self.health.start()
+        threading.Thread(target=self._prepare, name="das-prepare", daemon=True).start()
 
     def close(self) -> None:
         """Stop probing and let go of the database. Stores that have begun still end."""
         self.health.stop()
         self.storage.archivers.shutdown(wait=False)
         self.database.close()
+
+    def _prepare(self) -> None:
+        try:
+            made = self.das.prepare()
+        except DasError as error:
+            # Stores then make the folders that they need; what is wrong with the DAS, its health says.
+            _LOG.warning(log.line("das not prepared", error=error))
+            return
+        if made:
+            _LOG.info(log.line("das prepared", folders=made))

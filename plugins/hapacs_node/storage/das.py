@@ -20,6 +20,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _INCOMING = "incoming"
 _LEFTOVER_AGE_S = 3600  # far above every deadline: no store that is still going on is touched
 _DIGEST_BYTES = 32
+_SPREAD = [f"{number:02x}" for number in range(256)]  # as names.das_path spreads objects
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Das:
     settings: DasSettings
     metrics: Metrics
     _clean_at: float = field(default=0.0, init=False)
+    _flushed: set[str] = field(default_factory=set, init=False)
 
     def write(self, digest: str, content: bytes, *, durable: bool = True) -> None:
         """Keep bytes under their digest, whatever lies there already.
@@ -100,7 +102,7 @@ class Das:
         *folders, name = names.derived_path(uuid)
         with _translated("remove"):
             try:
-                with self._folder(folders, create=False) as folder:
+                with self._folder(folders) as folder:
                     os.unlink(name, dir_fd=folder)
             except FileNotFoundError:
                 return
@@ -108,10 +110,7 @@ class Das:
     def free_bytes(self) -> int:
         """Measure the space that is left."""
         with _translated("measure"), self._root() as root:
-            numbers = os.fstatvfs(root)
-        free = numbers.f_bavail * numbers.f_frsize
-        self.metrics.das_free_bytes.set(free)
-        return free
+            return self._free_bytes(root)
 
     def probe(self) -> str:
         """Prove that a file can be stored right now: watermark, write, flush, read, remove. Now and then clean up.
@@ -128,8 +127,9 @@ class Das:
         if time.monotonic() >= self._clean_at:
             self.clean()
             self._clean_at = time.monotonic() + _LEFTOVER_AGE_S
-        free = self._ensure_space(0)
         content = os.urandom(4096)
+        with _translated("probe"), self._root() as root:
+            free = self._ensure_space(root, 0)
         with _translated("probe"), self._folder([_INCOMING], create=True) as folder:
             name = f"probe-{uuid4()}"
             try:
@@ -139,6 +139,29 @@ class Das:
             finally:
                 _unlink_quietly(folder, name)
         return f"{free / 1e9:.1f} GB free"
+
+    def prepare(self) -> int:
+        """Make the folders of objects that are missing, so that stores need not make and flush them one by one.
+
+        Returns
+        -------
+        int
+            How many were made.
+
+        Raises
+        ------
+        DasError
+        """
+        made = 0
+        with _translated("prepare"):
+            for name in _SPREAD:
+                with self._folder([names.OBJECTS, name], create=True) as folder:
+                    missing = set(_SPREAD).difference(os.listdir(folder))  # noqa: PTH208 - of an open folder
+                    for below in missing:
+                        _make_folder(folder, below)
+                        self._flushed.discard(f"{names.OBJECTS}/{name}/{below}")
+                made += len(missing)
+        return made
 
     def clean(self) -> int:
         """Remove what interrupted stores left behind.
@@ -150,7 +173,7 @@ class Das:
         """
         removed = 0
         before = time.time() - _LEFTOVER_AGE_S
-        with _translated("clean"), suppress(FileNotFoundError), self._folder([_INCOMING], create=False) as folder:
+        with _translated("clean"), suppress(FileNotFoundError), self._folder([_INCOMING]) as folder:
             for name in os.listdir(folder):  # noqa: PTH208 - of an open folder
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode) and status.st_mtime < before:
@@ -161,34 +184,40 @@ class Das:
         return removed
 
     def _write(self, path: tuple[str, ...], parts: list[bytes], *, durable: bool) -> None:
-        self._ensure_space(sum(map(len, parts)))
         *folders, name = path
         temporary = str(uuid4())
-        with (
-            _translated("write"),
-            self._folder([_INCOMING], create=True) as incoming,
-            self._folder(folders, create=True) as folder,
-        ):
-            try:
-                _write_file(incoming, temporary, parts, durable=durable)
-                os.rename(temporary, name, src_dir_fd=incoming, dst_dir_fd=folder)
-            except BaseException:
-                _unlink_quietly(incoming, temporary)
-                raise
-            if durable:
-                os.fsync(folder)
+        with _translated("write"), self._root() as root:
+            self._ensure_space(root, sum(map(len, parts)))
+            with (
+                self._below(root, [_INCOMING], create=True) as incoming,
+                self._below(root, folders, create=True, flush=durable) as folder,
+            ):
+                try:
+                    _write_file(incoming, temporary, parts, durable=durable)
+                    os.rename(temporary, name, src_dir_fd=incoming, dst_dir_fd=folder)
+                except BaseException:
+                    _unlink_quietly(incoming, temporary)
+                    raise
+                if durable:
+                    os.fsync(folder)
 
     def _read(self, path: tuple[str, ...], size: int | None) -> bytes:
         *folders, name = path
         with _translated("read"):
             try:
-                with self._folder(folders, create=False) as folder:
+                with self._folder(folders) as folder:
                     return _read_file(folder, name, size)
             except FileNotFoundError as error:
                 raise DasMissingError(f"the DAS has no {name}") from error
 
-    def _ensure_space(self, wanted: int) -> int:
-        free = self.free_bytes()
+    def _free_bytes(self, root: int) -> int:
+        numbers = os.fstatvfs(root)
+        free = numbers.f_bavail * numbers.f_frsize
+        self.metrics.das_free_bytes.set(free)
+        return free
+
+    def _ensure_space(self, root: int, wanted: int) -> int:
+        free = self._free_bytes(root)
         if free - wanted < self.settings.minimum_free_bytes:
             raise DasFullError(
                 f"the DAS {self.settings.root} has {free} bytes free and must keep {self.settings.minimum_free_bytes}: "
@@ -210,34 +239,47 @@ class Das:
             os.close(root)
 
     @contextmanager
-    def _folder(self, folders: list[str], *, create: bool) -> Iterator[int]:
-        with self._root() as root:
-            current = os.dup(root)
-            try:
-                for name in folders:
-                    below = _open_folder(current, name, create=create)
+    def _folder(self, folders: list[str], *, create: bool = False) -> Iterator[int]:
+        with self._root() as root, self._below(root, folders, create=create) as folder:
+            yield folder
+
+    @contextmanager
+    def _below(self, root: int, folders: list[str], *, create: bool = False, flush: bool = False) -> Iterator[int]:
+        """Open a folder; with `flush`, make sure that it and those above it would survive a loss of power."""
+        current = os.dup(root)
+        try:
+            for depth, name in enumerate(folders, 1):
+                path = "/".join(folders[:depth])
+                below = self._open_folder(current, name, path) if create else os.open(name, _FOLDER, dir_fd=current)
+                try:
+                    if flush and path not in self._flushed:
+                        # Whoever made the folder, perhaps another process a moment ago, need not have flushed it. That
+                        # is slow, and folders stay: it is done once, before this process first relies on the folder.
+                        os.fsync(current)
+                        self._flushed.add(path)
+                finally:
                     os.close(current)
                     current = below
-                yield current
-            finally:
-                os.close(current)
+            yield current
+        finally:
+            os.close(current)
 
-
-def _open_folder(parent: int, name: str, *, create: bool) -> int:
-    try:
+    def _open_folder(self, parent: int, name: str, path: str) -> int:
+        with suppress(FileNotFoundError):
+            return os.open(name, _FOLDER, dir_fd=parent)
+        _make_folder(parent, name)
+        self._flushed.discard(path)
         return os.open(name, _FOLDER, dir_fd=parent)
-    except FileNotFoundError:
-        if not create:
-            raise
-    # Another store may have made it a moment ago and not have flushed it yet.
+
+
+def _make_folder(parent: int, name: str) -> None:
+    # Another store may have made it a moment ago.
     with suppress(FileExistsError):
         os.mkdir(name, 0o750, dir_fd=parent)
         if os.geteuid() == 0:
             # A person's command must not make folders that Orthanc can't use.
             owner = os.fstat(parent)
             os.chown(name, owner.st_uid, owner.st_gid, dir_fd=parent, follow_symlinks=False)
-    os.fsync(parent)
-    return os.open(name, _FOLDER, dir_fd=parent)
 
 
 def _write_file(folder: int, name: str, parts: list[bytes], *, durable: bool) -> None:

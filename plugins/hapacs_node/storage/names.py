@@ -7,6 +7,8 @@ from uuid import UUID
 
 from hapacs_node.errors import RefusedError
 
+OBJECTS = "sha256"
+"""Under which name objects lie on the DAS and in the archive."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -46,12 +48,12 @@ def checked_uuid(text: str) -> UUID:
 
 def cas_key(digest: str) -> str:
     """Name the archive object of these bytes."""
-    return f"sha256/{_spread(checked_digest(digest))}"
+    return f"{OBJECTS}/{_spread(checked_digest(digest))}"
 
 
 def das_path(digest: str) -> tuple[str, ...]:
     """Name the DAS file of these bytes, folder by folder below the root."""
-    return ("sha256", *_spread(checked_digest(digest)).split("/"))
+    return (OBJECTS, *_spread(checked_digest(digest)).split("/"))
 
 
 def derived_path(uuid: UUID) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hapacs_node.errors import DasCorruptError, DasError, DasFullError, DasMissingError
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Das as DasSettings
+from hapacs_node.storage import das as das_module
 from hapacs_node.storage import names
 from hapacs_node.storage.das import Das
 
@@ -82,6 +84,68 @@ def test_the_file_then_its_name_are_flushed_before_write_returns(
     # The new folders' own names are flushed too, each in its parent.
     flushed = {inode for name, inode in calls if name == "fsync"}
     assert {folder.parent.stat().st_ino, folder.parent.parent.stat().st_ino, root.stat().st_ino} <= flushed
+
+
+def flushes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note which inodes are flushed from now on."""
+    flushed: list[int] = []
+    fsync = os.fsync
+
+    def spy(file: int) -> None:
+        flushed.append(os.fstat(file).st_ino)
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    return flushed
+
+
+def test_folders_that_are_there_already_are_flushed_before_they_are_relied_on_and_only_then(
+    das: Das, root: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another process heals the copy, which flushes nothing.
+    Das(das.settings, metrics).write(DIGEST, CONTENT, durable=False)
+    folder = file_of(root).parent
+    above = [path.stat().st_ino for path in (root, folder.parent.parent, folder.parent)]
+    flushed = flushes(monkeypatch)
+    das.write(DIGEST, CONTENT)
+    assert flushed == [*above, folder.stat().st_ino]
+    das.write(DIGEST, CONTENT)
+    assert flushed[4:] == [folder.stat().st_ino]
+
+
+def test_a_folder_that_was_lost_and_made_again_is_flushed_again(
+    das: Das, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    das.write(DIGEST, CONTENT)
+    folder = file_of(root).parent
+    shutil.rmtree(folder)
+    flushed = flushes(monkeypatch)
+    das.write(DIGEST, CONTENT)
+    assert flushed == [folder.parent.stat().st_ino, folder.stat().st_ino]
+    shutil.rmtree(folder)
+    monkeypatch.setattr(das_module, "_SPREAD", [folder.parent.name, folder.name])
+    das.prepare()
+    das.write(DIGEST, CONTENT)
+    assert flushed[2:] == [folder.parent.stat().st_ino, folder.stat().st_ino]
+
+
+def test_preparing_makes_the_folders_that_stores_will_use(
+    das: Das, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, first, second, _ = names.das_path(DIGEST)
+    assert {first, second} <= set(das_module._SPREAD)
+    monkeypatch.setattr(das_module, "_SPREAD", sorted({first, second, "00"}))
+    das.write("00" * 32, CONTENT)
+    count = len({first, second, "00"})
+    assert das.prepare() == count**2 - 1
+    assert (root / "sha256" / first / second).is_dir()
+    assert das.prepare() == 0
+
+
+def test_a_derived_attachment_is_not_flushed(das: Das, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = flushes(monkeypatch)
+    das.write_derived(uuid4(), CONTENT)
+    assert flushed == []
 
 
 def test_a_healed_copy_is_not_flushed(das: Das, monkeypatch: pytest.MonkeyPatch) -> None:
