@@ -79,6 +79,12 @@ def empty_das(site: Site, stored: Sequence[tuple[str, str]]) -> None:
         site.run(node, ("sudo", "xargs", "--no-run-if-empty", "rm", "--force", "--"), "\n".join(names))
 
 
+def forget_pages(site: Site) -> None:
+    """Let the kernel of every node forget what it keeps of files in memory, as it has of a study from last year."""
+    for node in site.nodes.values():
+        site.run(node, ("sudo", "sh", "-c", "'sync; echo 1 > /proc/sys/vm/drop_caches'"), "")
+
+
 def remove(site: Site, studies: Sequence[Study]) -> None:
     """Remove studies from the index and the DAS. The archive keeps them until their retention ends.
 

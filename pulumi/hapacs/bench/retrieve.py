@@ -1,7 +1,7 @@
 """How fast a site gives a study back, compared with a bare Orthanc on one of its nodes, turn by turn in one run.
 
-Warm: the study was read before, through each of the nodes. Cold: nobody has read it, and no node has it on its DAS; it
-comes from the archive. The bare Orthanc has nothing but its disk; its cold study is one that fell out of its memory.
+Warm: the study was read before, through each of the nodes. Cold: nobody has read it, no node has it on its DAS or in
+its memory; it comes from the disks of the archive. The bare Orthanc's cold study comes from its disk.
 """
 
 from __future__ import annotations
@@ -123,6 +123,8 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
                     studies = cold[number] if temperature == "cold" else warm
                     for method, study in zip(METHODS, studies, strict=True):
                         on_step(f"{temperature}, {method}, {side}, round {number + 1} of {options.rounds}")
+                        if temperature == "cold":
+                            leavings.forget_pages(site)
                         before = cpu.take(site)
                         fetched = doors[side][method](study)
                         used = cpu.between(before, cpu.take(site), fetched.cpu_s)

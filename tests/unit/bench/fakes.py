@@ -43,6 +43,7 @@ class World:
         monkeypatch.setattr(leavings, "found", lambda _, studies: sum(len(study.images) for study in studies))
         monkeypatch.setattr(leavings, "objects", lambda _, studies: [(study.uid, "n1") for study in studies])
         monkeypatch.setattr(leavings, "empty_das", lambda _, stored: self.events.append(("emptied", len(stored))))
+        monkeypatch.setattr(leavings, "forget_pages", lambda _: None)
         monkeypatch.setattr(leavings, "remove", lambda _, studies: self.events.append(("removed", len(studies))))
 
     @contextmanager
