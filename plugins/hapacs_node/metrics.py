@@ -26,6 +26,7 @@ class Metrics:
         self.bytes = Counter("hapacs_storage_bytes", "Bytes of whole attachments", ["direction"], registry=r)
         self.in_flight = Gauge("hapacs_storage_in_flight", "Attachments being stored right now", registry=r)
         self.das_heals = Counter("hapacs_das_heals", "DAS copies made again from the CAS", ["reason"], registry=r)
+        self.read_ahead = Counter("hapacs_das_read_ahead", "DAS copies made before anybody asked for them", registry=r)
         self.das_free_bytes = Gauge("hapacs_das_free_bytes", "Free space for the DAS", registry=r)
         self.derived_rebuilds = Counter(
             "hapacs_derived_rebuilds", "Derived attachments made again from their parent", registry=r

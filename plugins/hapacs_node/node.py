@@ -3,14 +3,15 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
 from hapacs_node import log
+from hapacs_node.catalog import schema
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
-from hapacs_node.errors import DasError
+from hapacs_node.errors import DasError, NodeError
 from hapacs_node.health import Health, Service
 from hapacs_node.lookup import Lookup
 from hapacs_node.metrics import Metrics
@@ -21,6 +22,9 @@ from hapacs_node.storage.cas import Cas
 from hapacs_node.storage.das import Das
 
 _LOG = log.get("node")
+# Enough to keep a gateway busy for one reader; each holds an object in memory.
+_FETCHERS = 4
+_AGAIN_S = 5
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Node:
     storage: StorageArea
     health: Health
     lookup: Lookup
+    _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
     @classmethod
     def build(cls, settings: Settings, service: Service) -> Self:
@@ -53,7 +58,8 @@ class Node:
         das = Das(settings.das, metrics)
         cas = Cas(s3.connect(settings.cas, metrics), settings.cas.deadline_s, metrics)
         archivers = ThreadPoolExecutor(settings.cas.parallel, thread_name_prefix="archive")
-        storage = StorageArea(settings.node, das, cas, catalog, settings.outbox, archivers, metrics)
+        fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
+        storage = StorageArea(settings.node, das, cas, catalog, settings.outbox, archivers, fetchers, metrics)
         probes: dict[str, Callable[[], str]] = {
             "database": partial(catalog.beat, settings.node, service),
             "das": das.probe,
@@ -63,14 +69,16 @@ class Node:
         return cls(settings, metrics, database, das, cas, storage, health, Lookup(settings.node, das, cas, catalog))
 
     def start(self) -> None:
-        """Begin to probe, and prepare the DAS meanwhile."""
+        """Begin to probe, and prepare the DAS and the index meanwhile."""
         self.health.start()
-        threading.Thread(target=self._prepare, name="das-prepare", daemon=True).start()
+        threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
 
     def close(self) -> None:
         """Stop probing and let go of the database. Stores that have begun still end."""
+        self._stop.set()
         self.health.stop()
         self.storage.archivers.shutdown(wait=False)
+        self.storage.fetchers.shutdown(wait=False, cancel_futures=True)
         self.database.close()
 
     def _prepare(self) -> None:
@@ -79,6 +87,13 @@ class Node:
         except DasError as error:
             # Stores then make the folders that they need; what is wrong with the DAS, its health says.
             _LOG.warning(log.line("das not prepared", error=error))
-            return
-        if made:
-            _LOG.info(log.line("das prepared", folders=made))
+        else:
+            _LOG.info(log.line("das prepared", folders_made=made))
+        # Orthanc makes its tables after it has loaded its plugins.
+        while not self._stop.wait(_AGAIN_S):
+            try:
+                schema.index_attachments(self.database)
+            except NodeError as error:
+                _LOG.warning(log.line("attachments not indexed yet", error=error))
+            else:
+                return

@@ -45,6 +45,10 @@ class Catalog:
         """Find a derived attachment and the DICOM file that it was derived from."""
         return self.database.run(lambda connection: index.with_parent(connection, uuid))
 
+    def series(self, uuid: UUID) -> list[StoredObject]:
+        """List the DICOM files of the series that an attachment belongs to, in the order in which they were stored."""
+        return self.database.run(lambda connection: objects.series(connection, uuid))
+
     def instances(self, name: str) -> dict[str, list[Attachment]]:
         """List the attachments of an instance by Orthanc identifier; `name` is one, or a SOP Instance UID."""
         return self.database.run(lambda connection: index.instances(connection, name))

@@ -74,6 +74,19 @@ _FIND = f"select {_COLUMNS} from hapacs.object where uuid = %(uuid)s"  # noqa: S
 
 _BY_DIGEST = f"select {_COLUMNS} from hapacs.object where digest = %(digest)s order by stored_at, uuid"  # noqa: S608
 
+# Orthanc's index knows what belongs together; its levels are 2 for a series and 3 for an instance.
+_SERIES = f"""
+select {_COLUMNS} from (
+    select file.uuid::uuid as uuid, sibling.internalid
+    from attachedfiles one
+    join resources instance on instance.internalid = one.id and instance.resourcetype = 3
+    join resources sibling on sibling.parentid = instance.parentid
+    join attachedfiles file on file.id = sibling.internalid and file.filetype = 1
+    where one.uuid = %(uuid)s
+) as files join hapacs.object using (uuid)
+order by internalid
+"""  # noqa: S608 - a constant
+
 _TOMBSTONE = """
 update hapacs.object
 set tombstoned_at = coalesce(tombstoned_at, clock_timestamp()), tombstoned_by = coalesce(tombstoned_by, %(node)s)
@@ -116,6 +129,11 @@ def by_digest(connection: Connection, digest: str) -> list[StoredObject]:
     """List the attachments that have these bytes, the oldest first."""
     found = connection.execute(_BY_DIGEST, {"digest": bytes.fromhex(digest)})
     return [StoredObject(*row) for row in found]
+
+
+def series(connection: Connection, uuid: UUID) -> list[StoredObject]:
+    """List the DICOM files of the series that an attachment belongs to, in the order in which they were stored."""
+    return [StoredObject(*row) for row in connection.execute(_SERIES, {"uuid": str(uuid)})]
 
 
 def tombstone(connection: Connection, uuid: UUID, node: str) -> bool:

@@ -58,6 +58,26 @@ def migrate(database: Database) -> tuple[str | None, str]:
     return database.run(_migrate, deadline_s=600)
 
 
+def index_attachments(database: Database) -> None:
+    """Make an index of ours on Orthanc's `attachedfiles`, unless it is there: from an attachment to what it belongs to.
+
+    Orthanc itself only ever goes the other way. Without it each such question reads the whole table.
+
+    Raises
+    ------
+    SchemaError
+        When Orthanc has not made its tables yet.
+    """
+    database.run(_index_attachments, deadline_s=600)
+
+
+def _index_attachments(connection: Connection) -> None:
+    connection.deadline = time.monotonic() + 600
+    connection.execute("set statement_timeout = 0")
+    connection.execute("create index if not exists hapacs_attachedfiles_uuid on attachedfiles (uuid)")
+    connection.execute("reset statement_timeout")
+
+
 def _migrate(connection: Connection) -> tuple[str | None, str]:
     # Migrations may rebuild an index: they take longer than a statement of the hot path.
     connection.deadline = time.monotonic() + 600

@@ -8,7 +8,7 @@ one store only are harmless, because nothing refers to them.
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from hapacs_node import log
@@ -26,6 +26,7 @@ from hapacs_node.errors import (
 )
 from hapacs_node.metrics import Metrics
 from hapacs_node.storage import derived, names
+from hapacs_node.storage.ahead import ReadAhead
 from hapacs_node.storage.cas import Cas
 from hapacs_node.storage.das import Das
 
@@ -48,6 +49,8 @@ class StorageArea:
         What is to be done with every DICOM file once it is stored.
     archivers : ThreadPoolExecutor
         Threads that write to the CAS while the caller's writes to the DAS.
+    fetchers : ThreadPoolExecutor
+        Threads that read from the CAS ahead of the callers.
     metrics : Metrics
         Times and failures of each step.
     """
@@ -58,7 +61,12 @@ class StorageArea:
     catalog: Catalog
     outbox: tuple[str, ...]
     archivers: ThreadPoolExecutor
+    fetchers: ThreadPoolExecutor
     metrics: Metrics
+    _ahead: ReadAhead = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ahead = ReadAhead(self._fetch, self._is_on_das, self.catalog.series, self.fetchers, self.metrics)
 
     def create(self, name: str, content_type: int, content: bytes) -> None:
         """Keep an attachment; return only when it can't be lost any more.
@@ -158,19 +166,27 @@ class StorageArea:
             with self.metrics.step("das_read"):
                 return self.das.read(row.digest, row.size)
         except DasMissingError:
-            reason = "missing"
+            if row.type == DICOM:
+                self._ahead.begin(row)
+            return self._ahead.get(row)
         except DasCorruptError as error:
             reason = "corrupt"
             _LOG.error(log.line("das copy corrupt", digest=row.digest, error=error))
         except DasError as error:
             reason = "failed"
             _LOG.error(log.line("das failed", digest=row.digest, error=error))
+        return self._fetch(row, reason)
+
+    def _fetch(self, row: StoredObject, reason: str = "missing") -> bytes:
         if row.store != STORE:
             raise CatalogError(f"attachment {row.uuid} lies in the store {row.store!r}, which this node doesn't know")
         with self.metrics.step("cas_get"):
             content = self.cas.get(row.key, row.digest, row.offset, row.length)
         self._heal(row.digest, content, reason)
         return content
+
+    def _is_on_das(self, row: StoredObject) -> bool:
+        return self.das.has(row.digest, row.size)
 
     def _heal(self, digest: str, content: bytes, reason: str) -> None:
         try:

@@ -77,6 +77,23 @@ class Das:
             raise DasCorruptError(f"the DAS copy of {digest} is not what was stored")
         return content
 
+    def has(self, digest: str, size: int) -> bool:
+        """Tell whether there is a copy of that size; only reading it tells whether it is whole.
+
+        Raises
+        ------
+        DasError
+            When the disks don't answer.
+        """
+        *folders, name = names.das_path(digest)
+        with _translated("look"):
+            try:
+                with self._folder(folders) as folder:
+                    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
+                return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == size
+
     def write_derived(self, uuid: UUID, content: bytes) -> None:
         """Keep a derived attachment behind its own digest. It can be made again, so the disk may take its time."""
         self._write(names.derived_path(uuid), [bytes.fromhex(names.digest_of(content)), content], durable=False)

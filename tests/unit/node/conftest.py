@@ -54,5 +54,5 @@ def catalog() -> FakeCatalog:
 
 @pytest.fixture
 def area(das: Das, cas: Cas, catalog: FakeCatalog, metrics: Metrics) -> Iterator[StorageArea]:
-    with ThreadPoolExecutor(4) as archivers:
-        yield StorageArea("pacs1", das, cas, catalog, ("route", "replicate"), archivers, metrics)
+    with ThreadPoolExecutor(4) as archivers, ThreadPoolExecutor(2) as fetchers:
+        yield StorageArea("pacs1", das, cas, catalog, ("route", "replicate"), archivers, fetchers, metrics)

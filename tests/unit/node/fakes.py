@@ -93,6 +93,7 @@ class FakeCatalog(Catalog):
         self.tombstones: dict[UUID, str] = {}
         self.parents: dict[UUID, tuple[Attachment, Attachment]] = {}
         self.index: dict[str, list[Attachment]] = {}
+        self.in_series: list[UUID] = []
         self.fault: BaseException | None = None
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -122,6 +123,10 @@ class FakeCatalog(Catalog):
     def derived_from(self, uuid: UUID) -> tuple[Attachment, Attachment] | None:
         self._ask()
         return self.parents.get(uuid)
+
+    def series(self, uuid: UUID) -> list[StoredObject]:
+        self._ask()
+        return [self.rows[other] for other in self.in_series] if uuid in self.in_series else []
 
     def instances(self, name: str) -> dict[str, list[Attachment]]:
         self._ask()

@@ -364,3 +364,34 @@ def test_many_threads_store_and_read_at_once(area: StorageArea, catalog: FakeCat
     assert len(catalog.rows) == len(contents)
     assert value(metrics, "hapacs_storage_in_flight") == 0
     assert value(metrics, "hapacs_storage_bytes_total", direction="stored") == sum(map(len, contents))
+
+
+def test_a_series_that_is_not_on_this_das_is_fetched_with_its_first_image(
+    area: StorageArea, root: Path, catalog: FakeCatalog, metrics: Metrics, clients: list[FakeClient]
+) -> None:
+    uuids = [uuid4() for _ in range(4)]
+    contents = [CONTENT + bytes([number]) for number in range(4)]
+    for uuid, content in zip(uuids, contents, strict=True):
+        area.create(str(uuid), DICOM, content)
+        file_of(root, names.digest_of(content)).unlink()
+    catalog.in_series = uuids
+    assert area.read(str(uuids[1]), DICOM) == contents[1]
+    deadline = time.monotonic() + 10
+    while value(metrics, "hapacs_das_read_ahead_total") < 3:
+        assert time.monotonic() < deadline, "the rest of the series is not read ahead"
+        time.sleep(0.01)
+    for content in contents:
+        assert file_of(root, names.digest_of(content)).read_bytes() == content
+    got = [request for client in clients for request in client.requests if request[0] == "get"]
+    assert len(got) == 4
+    assert value(metrics, "hapacs_das_heals_total", reason="missing") == 4
+
+
+def test_an_attachment_without_a_series_is_read_alone(
+    area: StorageArea, root: Path, catalog: FakeCatalog, uuid: UUID
+) -> None:
+    area.create(str(uuid), ATTACHED, CONTENT)
+    file_of(root, DIGEST).unlink()
+    catalog.in_series = [uuid]
+    assert area.read(str(uuid), ATTACHED) == CONTENT
+    assert area._ahead._begun == {}

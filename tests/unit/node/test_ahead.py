@@ -1,0 +1,163 @@
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID, uuid4
+
+import pytest
+
+from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.errors import CasUnavailableError, CatalogUnavailableError
+from hapacs_node.metrics import Metrics
+from hapacs_node.storage import ahead as module
+from hapacs_node.storage.ahead import ReadAhead
+
+WAIT_S = 10
+
+
+def rows(count: int, length: int = 10) -> list[StoredObject]:
+    return [
+        StoredObject(uuid4(), f"{number:064x}", length, 1, "cas", f"key{number}", 0, length, "pacs1")
+        for number in range(count)
+    ]
+
+
+class Archive:
+    """Says what was fetched, and can be held or broken."""
+
+    def __init__(self, series: list[StoredObject]) -> None:
+        self.in_series = series
+        self.fetched: list[StoredObject] = []
+        self.asked: list[UUID] = []
+        self.there: set[str] = set()
+        self.broken: dict[str, Exception] = {}
+        self.free = threading.Event()
+        self.free.set()
+        self.begun = threading.Semaphore(0)
+
+    def fetch(self, row: StoredObject) -> bytes:
+        self.fetched.append(row)
+        self.begun.release()
+        assert self.free.wait(WAIT_S)
+        if row.digest in self.broken:
+            raise self.broken[row.digest]
+        self.there.add(row.digest)
+        return row.key.encode()
+
+    def is_there(self, row: StoredObject) -> bool:
+        return row.digest in self.there
+
+    def series(self, uuid: UUID) -> list[StoredObject]:
+        self.asked.append(uuid)
+        if "series" in self.broken:
+            raise self.broken["series"]
+        return self.in_series
+
+
+@pytest.fixture
+def archive() -> Archive:
+    return Archive(rows(5))
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def workers() -> Iterator[ThreadPoolExecutor]:
+    # One thread does what is submitted in its order.
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def ahead(archive: Archive, workers: ThreadPoolExecutor, metrics: Metrics) -> ReadAhead:
+    return ReadAhead(archive.fetch, archive.is_there, archive.series, workers, metrics)
+
+
+def settle(workers: ThreadPoolExecutor) -> None:
+    # What was submitted may submit more.
+    for _ in range(2):
+        workers.submit(lambda: None).result(WAIT_S)
+
+
+def test_the_rest_of_the_series_is_fetched_what_follows_first(
+    ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor, metrics: Metrics
+) -> None:
+    first, second, third, fourth, fifth = archive.in_series
+    archive.there.add(fourth.digest)
+    ahead.begin(third)
+    settle(workers)
+    assert archive.fetched == [fifth, first, second]
+    assert metrics.registry.get_sample_value("hapacs_das_read_ahead_total") == 3
+
+
+def test_a_series_is_begun_once_and_again_when_it_is_missing_later(
+    ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for row in archive.in_series:
+        ahead.begin(row)
+        settle(workers)
+    assert archive.asked == [archive.in_series[0].uuid]
+    monkeypatch.setattr(module, "_LATELY_S", -1)
+    archive.there.clear()
+    ahead.begin(archive.in_series[1])
+    settle(workers)
+    assert len(archive.fetched) == 4 + 4
+
+
+def test_a_reader_waits_for_what_is_under_way(ahead: ReadAhead, archive: Archive) -> None:
+    archive.free.clear()
+    row = archive.in_series[0]
+    with ThreadPoolExecutor(3) as readers:
+        found = [readers.submit(ahead.get, row) for _ in range(3)]
+        assert archive.begun.acquire(timeout=WAIT_S)
+        archive.free.set()
+        assert [one.result(WAIT_S) for one in found] == [b"key0"] * 3
+    assert set(archive.fetched) == {row}
+    ahead.get(row)
+    assert not ahead._under_way
+
+
+def test_a_failure_is_everybodys_who_waits_and_nobodys_afterwards(ahead: ReadAhead, archive: Archive) -> None:
+    row = archive.in_series[0]
+    archive.broken[row.digest] = CasUnavailableError("away")
+    with pytest.raises(CasUnavailableError, match="away"):
+        ahead.get(row)
+    archive.broken.clear()
+    assert ahead.get(row) == b"key0"
+
+
+def test_reading_ahead_goes_on_behind_what_fails(
+    ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor
+) -> None:
+    archive.broken[archive.in_series[1].digest] = CasUnavailableError("away")
+    ahead.begin(archive.in_series[0])
+    settle(workers)
+    assert archive.there == {row.digest for row in archive.in_series[2:]}
+
+
+def test_without_the_catalog_nothing_is_read_ahead(
+    ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor
+) -> None:
+    archive.broken["series"] = CatalogUnavailableError("moving")
+    ahead.begin(archive.in_series[0])
+    settle(workers)
+    assert archive.fetched == []
+    assert ahead.get(archive.in_series[0]) == b"key0"
+
+
+def test_a_huge_series_is_not_fetched_whole(ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor) -> None:
+    archive.in_series = rows(5, module._LONGEST_BYTES // 2)
+    ahead.begin(archive.in_series[0])
+    settle(workers)
+    assert archive.fetched == archive.in_series[1:3]
+
+
+def test_what_is_remembered_has_an_end(
+    ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_REMEMBERED", 3)
+    ahead.begin(archive.in_series[0])
+    settle(workers)
+    assert len(ahead._begun) == 3
