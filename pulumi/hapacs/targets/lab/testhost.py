@@ -31,10 +31,13 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Hosts to try
 @contextmanager
 def _alone() -> Iterator[Path]:
     """Hold the directory of all test hosts: addresses and the network are handed out one at a time."""
-    root = state_directory() / _OWNER
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (root / ".lock").open("a") as lock:
+    state = state_directory()
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Beside the directory, not in it: `down` removes that with its last host, while others may be waiting here.
+    with (state / f".{_OWNER}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        root = state / _OWNER
+        root.mkdir(mode=0o700, exist_ok=True)
         yield root
 
 

@@ -20,11 +20,6 @@ STATISTICS = base64.b64encode(b"statistics:statistics-password-of-the-test").dec
 AUTHORITY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki" / "edge" / "ca.crt"
 
 
-@pytest.fixture(scope="module")
-def address(host: Any) -> str:
-    return str(host.ansible.get_variables()["ansible_host"])
-
-
 def refusal(address: str, calling: str, called: str) -> tuple[int, int, int]:
     """Ask for an association that is refused; return result, source and reason."""
     entity = AE(ae_title=calling)
