@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hapacs.bench import node_cpu
 from hapacs.verify.site import Site
@@ -29,6 +29,44 @@ class Snapshot:
 
     busy: Mapping[str, float]
     units: Mapping[str, float]
+
+
+class Work(Protocol):
+    """What came of some work, with what the client itself took for it."""
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor seconds of the client."""
+
+
+@dataclass
+class Used:
+    """What some pieces of work took, added up.
+
+    Attributes
+    ----------
+    seconds
+        By component.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, used: Mapping[str, float]) -> None:
+        """Add what one piece took."""
+        for component, seconds in used.items():
+            self.seconds[component] = self.seconds.get(component, 0) + seconds
+
+    def per_instance_ms(self, instances: int) -> dict[str, float]:
+        """Return milliseconds for an instance by component, the largest first, without what rounds to nothing."""
+        shares = {name: round(1000 * seconds / instances, 2) for name, seconds in self.seconds.items()}
+        return {name: share for name, share in sorted(shares.items(), key=lambda item: -item[1]) if share}
+
+
+def measured[T: Work](site: Site, work: Callable[[], T]) -> tuple[T, dict[str, float]]:
+    """Do something, and tell what it took of the processors, by component."""
+    before = take(site)
+    outcome = work()
+    return outcome, between(before, take(site), outcome.cpu_s)
 
 
 def take(site: Site) -> Snapshot:

@@ -11,7 +11,7 @@ import httpx
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
-from hapacs.bench import leavings, sender
+from hapacs.bench import ingest, leavings, sender
 from hapacs.bench.database import Database
 from hapacs.bench.images import Study, made_study
 from hapacs.bench.ingest import OnStep
@@ -158,10 +158,10 @@ def _measure(
 ) -> _Measured:
     measured = _Measured(rows.count(), {}, {})
     known = stored[0]
+    round_of = ingest.Options(options.associations, options.instances, options.rows)
     for number in range(options.rounds + 1):
         on_step(f"storing beside {measured.rows:,} rows, round {number} of {options.rounds}")
-        share = options.instances // options.associations
-        studies = [made_study(share, options.rows) for _ in range(options.associations)]
+        studies = ingest.studies(round_of)
         stored += studies
         outcome = sender.send(site.caller, site.store_peer, studies)
         failures += outcome.failures

@@ -53,18 +53,17 @@ class Rounds:
 
     Attributes
     ----------
-    cpu_s
-        By component, over all rounds.
+    used
+        Processor time, over all rounds.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
-    cpu_s: dict[str, float] = field(default_factory=dict)
+    used: cpu.Used = field(default_factory=cpu.Used)
 
     def add(self, outcome: Outcome, used: Mapping[str, float]) -> None:
         """Add a round."""
         self.outcomes.append(outcome)
-        for component, seconds in used.items():
-            self.cpu_s[component] = self.cpu_s.get(component, 0) + seconds
+        self.used.add(used)
 
     @property
     def per_s(self) -> Series:
@@ -74,13 +73,11 @@ class Rounds:
     def document(self) -> dict[str, Any]:
         """Describe it for JSON."""
         responses = [seconds for outcome in self.outcomes for seconds in outcome.responses]
-        per_instance = {name: round(1000 * used / len(responses), 2) for name, used in self.cpu_s.items()}
-        largest_first = dict(sorted(per_instance.items(), key=lambda item: -item[1]))
         return {
             "per_s": self.per_s.document(),
             "instances": len(responses),
             "response_ms": latency(responses),
-            "cpu_ms_per_instance": {name: used for name, used in largest_first.items() if used},
+            "cpu_ms_per_instance": self.used.per_instance_ms(len(responses)),
         }
 
 
@@ -125,7 +122,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
                     made = studies(options)
                     sent += made
                 on_step(f"{side}, round {number} of {options.rounds}")
-                outcome, used = measured(site, partial(sender.send, site.caller, peers[side], made))
+                outcome, used = cpu.measured(site, partial(sender.send, site.caller, peers[side], made))
                 failures += outcome.failures
                 _require_answers(outcome, side)
                 if number:
@@ -147,13 +144,6 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
         "rows": options.rows,
         **{side: rounds.document() for side, rounds in sides.items()},
     }
-
-
-def measured(site: Site, work: Callable[[], Outcome]) -> tuple[Outcome, dict[str, float]]:
-    """Do something, and tell what it took of the processors."""
-    before = cpu.take(site)
-    outcome = work()
-    return outcome, cpu.between(before, cpu.take(site), outcome.cpu_s)
 
 
 def _require_answers(outcome: Outcome, side: Side) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
@@ -63,15 +64,14 @@ class Result:
     """What one side did by one method at one temperature."""
 
     per_s: list[float] = field(default_factory=list)
-    cpu_s: dict[str, float] = field(default_factory=dict)
+    used: cpu.Used = field(default_factory=cpu.Used)
     instances: int = 0
 
     def add(self, study: Study, fetched: Fetched, used: Mapping[str, float]) -> None:
         """Add a round."""
         self.per_s.append(len(study.images) / fetched.seconds)
         self.instances += len(study.images)
-        for component, seconds in used.items():
-            self.cpu_s[component] = self.cpu_s.get(component, 0) + seconds
+        self.used.add(used)
 
     @property
     def series(self) -> Series:
@@ -80,11 +80,9 @@ class Result:
 
     def document(self) -> dict[str, Any]:
         """Describe it for JSON."""
-        used = sorted(self.cpu_s.items(), key=lambda item: -item[1])
-        per_instance = {name: round(1000 * seconds / self.instances, 2) for name, seconds in used}
         return {
             "per_s": self.series.document(),
-            "cpu_ms_per_instance": {name: milliseconds for name, milliseconds in per_instance.items() if milliseconds},
+            "cpu_ms_per_instance": self.used.per_instance_ms(self.instances),
         }
 
 
@@ -125,9 +123,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
                         on_step(f"{temperature}, {method}, {side}, round {number + 1} of {options.rounds}")
                         if temperature == "cold":
                             leavings.forget_pages(site)
-                        before = cpu.take(site)
-                        fetched = doors[side][method](study)
-                        used = cpu.between(before, cpu.take(site), fetched.cpu_s)
+                        fetched, used = cpu.measured(site, partial(doors[side][method], study))
                         results.setdefault((temperature, method, side), Result()).add(study, fetched, used)
                         wrong += fetched.wrong
     finally:

@@ -125,19 +125,11 @@ class Association:
 
     def find_request(self, identifier: Dataset) -> bytes:
         """Encode a C-FIND for `send`."""
-        primitive = C_FIND()
-        primitive.MessageID, primitive.Priority = 1, 2
-        primitive.AffectedSOPClassUID = _ABSTRACT[_FIND]
-        primitive.Identifier = io.BytesIO(encode(identifier, is_implicit_vr=True, is_little_endian=True) or b"")
-        return self._encoded(C_FIND_RQ(), primitive, _FIND)
+        return self._query(C_FIND_RQ(), C_FIND(), identifier, _FIND)
 
     def get_request(self, identifier: Dataset) -> bytes:
         """Encode a C-GET for `send`."""
-        primitive = C_GET()
-        primitive.MessageID, primitive.Priority = 1, 2
-        primitive.AffectedSOPClassUID = _ABSTRACT[_GET]
-        primitive.Identifier = io.BytesIO(encode(identifier, is_implicit_vr=True, is_little_endian=True) or b"")
-        return self._encoded(C_GET_RQ(), primitive, _GET)
+        return self._query(C_GET_RQ(), C_GET(), identifier, _GET)
 
     def send(self, request: bytes) -> None:
         """Send an encoded request."""
@@ -200,6 +192,12 @@ class Association:
         primitive.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
         primitive.Status = SUCCESS
         return self._encoded(C_STORE_RSP(), primitive, _STORE)
+
+    def _query(self, message: DIMSEMessage, primitive: C_FIND | C_GET, identifier: Dataset, context: int) -> bytes:
+        primitive.MessageID, primitive.Priority = 1, 2
+        primitive.AffectedSOPClassUID = _ABSTRACT[context]
+        primitive.Identifier = io.BytesIO(encode(identifier, is_implicit_vr=True, is_little_endian=True) or b"")
+        return self._encoded(message, primitive, context)
 
     def _encoded(self, message: DIMSEMessage, primitive: C_STORE | C_FIND | C_GET, context: int) -> bytes:
         message.primitive_to_message(primitive)
