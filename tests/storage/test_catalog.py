@@ -102,6 +102,17 @@ def test_the_index_tells_parents_instances_and_what_is_acknowledged(catalog: Cat
     assert catalog.acknowledged([dicom, uuid4()]) == {dicom}
 
 
+@pytest.mark.timeout(60)
+def test_attachments_are_indexed_once_and_never_again_in_the_way_of_a_store(node: Node, postgres: Postgres) -> None:
+    schema.index_attachments(node.database)
+    with postgres.connect() as store, store.transaction():
+        found = store.execute("select tablename from pg_indexes where indexname = 'hapacs_attachedfiles_uuid'")
+        assert found.fetchall() == [("attachedfiles",)]
+        # As a store that is under way holds it: making an index would wait for its end.
+        store.execute("lock table attachedfiles in row exclusive mode")
+        schema.index_attachments(node.database)
+
+
 class TestMigrations:
     def test_again_changes_nothing_and_many_at_once_are_harmless(
         self, configure: Callable[..., Settings], postgres: Postgres

@@ -72,6 +72,10 @@ def index_attachments(database: Database) -> None:
 
 
 def _index_attachments(connection: Connection) -> None:
+    # Asked first: `create index` locks the table against stores before it looks whether there is anything to do.
+    found = connection.execute("select to_regclass('hapacs_attachedfiles_uuid') is not null").fetchone()
+    if found is not None and found[0]:
+        return
     connection.deadline = time.monotonic() + 600
     connection.execute("set statement_timeout = 0")
     connection.execute("create index if not exists hapacs_attachedfiles_uuid on attachedfiles (uuid)")
