@@ -15,6 +15,8 @@ from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.events import Event
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at import time
     StudyRootQueryRetrieveInformationModelFind,
@@ -142,6 +144,12 @@ def associate(
     entity.acse_timeout = peer.timeout_s
     entity.dimse_timeout = peer.timeout_s
     entity.network_timeout = peer.timeout_s
+    refusals: list[A_ASSOCIATE_RJ] = []
+
+    def note_refusal(event: Event) -> None:
+        if isinstance(event.pdu, A_ASSOCIATE_RJ):
+            refusals.append(event.pdu)
+
     association = entity.associate(
         peer.host,
         peer.port,
@@ -150,12 +158,14 @@ def associate(
         max_pdu=131072,
         ext_neg=[build_role(uid, scp_role=True) for uid in roles],
         tls_args=(caller.tls, peer.host) if caller.tls else None,
-        evt_handlers=list(handlers),  # type: ignore[arg-type]
+        evt_handlers=[*handlers, (evt.EVT_PDU_RECV, note_refusal)],  # type: ignore[list-item]
     )
     where = f"{peer.ae_title} at {peer.host}:{peer.port}"
-    if association.is_rejected:
-        answer = association.acceptor.primitive
-        reason = f"{answer.result_str}, {answer.reason_str}" if answer is not None else "no reason given"
+    # Not `association.is_rejected`: when the refusal has come and the connection has ended before pynetdicom looks
+    # whether there is a connection at all, it takes the peer for one that can't be reached.
+    if refusals:
+        answer = refusals[0].to_primitive()
+        reason = f"{answer.result_str}, {answer.reason_str}"
         raise AssociationRefusedError(f"{where} refuses an association from {caller.ae_title}: {reason}.")
     if not association.is_established:
         raise DicomError(f"{where} gives {caller.ae_title} no association: no answer, or the connection was ended.")

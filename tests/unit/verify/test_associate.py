@@ -1,0 +1,77 @@
+"""What the client makes of a peer that does not give it an association."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from pynetdicom import build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at import time
+from pynetdicom.transport import AssociationSocket
+
+from hapacs.dicom.client import AssociationRefusedError, Caller, DicomError, Peer, associate
+
+# DICOM PS3.8 9.3.4: rejected permanently, by the service user, calling title not recognised.
+REFUSAL = bytes.fromhex("03000000000400010103")
+CALLER = Caller("CALLER")
+
+
+@pytest.fixture
+def answer() -> list[bytes]:
+    """What the peer answers before it ends the connection."""
+    return [REFUSAL]
+
+
+@pytest.fixture
+def peer(answer: list[bytes]) -> Iterator[Peer]:
+    """A peer that takes one request and answers it at once."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer[0])
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield Peer("127.0.0.1", listener.getsockname()[1], "PEER", timeout_s=10)
+        thread.join(10)
+
+
+def _call(peer: Peer) -> None:
+    with associate(CALLER, peer, [build_context(Verification)]):
+        pass
+
+
+def test_a_refusal_is_told_with_its_reason(peer: Peer) -> None:
+    with pytest.raises(AssociationRefusedError, match="alling AE title not recogni"):
+        _call(peer)
+
+
+def test_a_refusal_is_one_also_when_the_connection_ended_before_anybody_looked(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            made = super().wait(timeout)
+            time.sleep(0.5)
+            return made
+
+    initialise = AssociationSocket.__init__
+
+    def late(self: AssociationSocket, *words: object, **named: object) -> None:
+        initialise(self, *words, **named)  # type: ignore[arg-type]
+        self._ready = Late()
+
+    monkeypatch.setattr(AssociationSocket, "__init__", late)
+    with pytest.raises(AssociationRefusedError):
+        _call(peer)
+
+
+@pytest.mark.parametrize("answer", [[b""]], ids=["nothing"])
+def test_no_answer_is_no_refusal(peer: Peer) -> None:
+    with pytest.raises(DicomError, match="no association") as caught:
+        _call(peer)
+    assert not isinstance(caught.value, AssociationRefusedError)
