@@ -106,8 +106,9 @@ def test_a_certificate_that_has_ended_is_a_problem(ends: str, well: bool):
 
 
 def test_the_balancers_table_is_read_by_name_or_number(monkeypatch: pytest.MonkeyPatch):
+    rows = ["# pxname,svname,scur,status,sid", "store_dicom,n1,3,UP,1", "store_dicom,n2,0,MAINT,2"]
     said = {
-        "show stat": "# pxname,svname,scur,status,sid\nstore_dicom,n1,3,UP,1\nstore_dicom,n2,0,MAINT,2\nstore_dicom,BACKEND,3,UP,0\n",
+        "show stat": "\n".join([*rows, "store_dicom,BACKEND,3,UP,0"]),
         "show table store_dicom": "# table\n0x1: key=1 use=0 exp=0 server_id=1 server_key=-\n",
     }
     monkeypatch.setattr(node_facts, "balancer_says", said.__getitem__)
