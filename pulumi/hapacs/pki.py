@@ -148,6 +148,24 @@ class Authority:
                 "Replace it in a maintenance window: see the README of the role pki.",
             )
 
+    def encrypt_anew(self, former: str) -> None:
+        """Encrypt the authority's key with its passphrase, when it still opens with a former one.
+
+        Raises
+        ------
+        HapacsError
+            When it opens with neither.
+        """
+        try:
+            self._key()
+        except HapacsError:
+            key = Authority(self._directory.parent, self.name, former)._key()
+            pem = serialization.PrivateFormat.PKCS8
+            encrypted = key.private_bytes(
+                serialization.Encoding.PEM, pem, serialization.BestAvailableEncryption(self._passphrase)
+            )
+            _write(self._key_file, encrypted, 0o600)
+
     def sign(self, request_pem: bytes, subject: Subject, lifetime: timedelta) -> bytes:
         """Sign a request.
 

@@ -22,6 +22,8 @@ _PLAYBOOKS = PROJECT / "ansible" / "playbooks"
 _BANNER = re.compile(r"^(PLAY|TASK|RUNNING HANDLER) \[(.*?)\] \**$")
 _CHANGED = re.compile(r"^changed: \[([^\]\s]+)")
 _FAILED = re.compile(r"^(?:fatal|failed): \[([^\]]+)\]")
+_SAID = re.compile(r"^ok: \[[^\]]+\](?: => \(item=.*\))? => ?$")
+_SILENT = {"All assertions passed"}
 _RECAP = re.compile(r"^(\S+)\s+: (.*failed=\d+.*)$")
 _SHOWN_LINES = 12
 
@@ -47,12 +49,15 @@ class Outcome:
         For each host: ok, changed, unreachable, failed, skipped, rescued, ignored.
     tasks
         The tasks that changed something, each with its hosts.
+    said
+        What tasks had to say to whoever runs the playbook.
     """
 
     log: Path
     recap: dict[str, dict[str, int]] = field(default_factory=dict)
     tasks: dict[str, set[str]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     @property
     def changed(self) -> int:
@@ -87,20 +92,27 @@ class Reader:
         self._on_task = on_task
         self._task = ""
         self._failing: tuple[str, list[str]] | None = None
+        self._saying: list[str] | None = None
 
     def line(self, text: str) -> None:
         """Take the next line."""
-        if self._failing is not None:
-            if text.startswith((" ", "\t")):
-                self._failing[1].append(text)
-                return
-            self._finish_failure()
+        under_way = self._failing[1] if self._failing is not None else self._saying
+        if under_way is not None and text.startswith((" ", "\t")):
+            under_way.append(text)
+            return
+        self._finish_failure()
+        self._finish_saying()
+        self._begin(text)
+
+    def _begin(self, text: str) -> None:
         if banner := _BANNER.match(text):
             if banner[1] != "PLAY":
                 self._task = banner[2]
             self._on_task(banner[2])
         elif changed := _CHANGED.match(text):
             self._outcome.tasks.setdefault(self._task, set()).add(changed[1])
+        elif _SAID.match(text):
+            self._saying = []
         elif text == "...ignoring" and self._outcome.failures:
             self._outcome.failures.pop()
         elif failed := _FAILED.match(text):
@@ -116,9 +128,15 @@ class Reader:
             self._outcome.failures.append(Failure(host, self._task, _message(lines)))
             self._failing = None
 
+    def _finish_saying(self) -> None:
+        if (said := _message(self._saying or [])) and said not in {*_SILENT, *self._outcome.said}:
+            self._outcome.said.append(said)
+        self._saying = None
+
     def end(self) -> None:
         """Take the end of the output."""
         self._finish_failure()
+        self._finish_saying()
 
 
 def _message(lines: list[str]) -> str:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 _ALPHABET = string.ascii_letters + string.digits
 
 
-def _password() -> str:
+def password() -> str:
+    """Return a new password."""
     # Letters and digits only: safe in a connection string, a URL and every configuration file. 40 of 62 are 238 bits.
     return "".join(random.choice(_ALPHABET) for _ in range(40))
 
@@ -37,23 +38,23 @@ def _access_key() -> str:
 
 # What is made, and how. A new name here is added to existing deployments by the next `hapacs init`.
 SECRETS: Mapping[str, Callable[[], object]] = {
-    "hapacs_secret_pulumi_passphrase": _password,
-    "hapacs_secret_pki_passphrase": _password,
-    "hapacs_secret_postgres_superuser": _password,
-    "hapacs_secret_postgres_replication": _password,
-    "hapacs_secret_postgres_rewind": _password,
-    "hapacs_secret_postgres_pacs": _password,
-    "hapacs_secret_postgres_cas": _password,
-    "hapacs_secret_patroni_rest": _password,
+    "hapacs_secret_pulumi_passphrase": password,
+    "hapacs_secret_pki_passphrase": password,
+    "hapacs_secret_postgres_superuser": password,
+    "hapacs_secret_postgres_replication": password,
+    "hapacs_secret_postgres_rewind": password,
+    "hapacs_secret_postgres_pacs": password,
+    "hapacs_secret_postgres_cas": password,
+    "hapacs_secret_patroni_rest": password,
     "hapacs_secret_cas_admin_access_key": _access_key,
-    "hapacs_secret_cas_admin_secret_key": _password,
+    "hapacs_secret_cas_admin_secret_key": password,
     "hapacs_secret_cas_node_access_key": _access_key,
-    "hapacs_secret_cas_node_secret_key": _password,
-    "hapacs_secret_cas_jwt_signing": _password,
-    "hapacs_secret_cas_jwt_filer_signing": _password,
-    "hapacs_secret_cas_jwt_filer_read": _password,
-    "hapacs_secret_dicomweb_users": lambda: {"verify": _password()},
-    "hapacs_secret_statistics_password": _password,
+    "hapacs_secret_cas_node_secret_key": password,
+    "hapacs_secret_cas_jwt_signing": password,
+    "hapacs_secret_cas_jwt_filer_signing": password,
+    "hapacs_secret_cas_jwt_filer_read": password,
+    "hapacs_secret_dicomweb_users": lambda: {"verify": password()},
+    "hapacs_secret_statistics_password": password,
 }
 
 
@@ -79,6 +80,20 @@ def ensure(deployment: Deployment) -> list[str]:
         # JSON is YAML, and sops re-writes it as YAML.
         _write(file, recipient, deployment, present | {name: SECRETS[name]() for name in missing})
     return missing
+
+
+def replace(deployment: Deployment, change: Callable[[dict[str, Any]], Mapping[str, object]]) -> None:
+    """Write the secrets again with some of them changed; one whose new value is None is dropped.
+
+    Parameters
+    ----------
+    change
+        Gets all secrets and returns those that become others.
+    """
+    present = read(deployment)
+    changed = present | dict(change(present))
+    kept = {name: value for name, value in changed.items() if value is not None}
+    _write(deployment.secrets_file, _ensure_key(deployment.age_key), deployment, kept)
 
 
 def read(deployment: Deployment) -> dict[str, Any]:

@@ -98,6 +98,11 @@ def _stop_at_first_failure(request: pytest.FixtureRequest) -> None:
         pytest.fail("an earlier test of the cluster failed, so the state that this one needs is not there")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Take the lab down last, whatever module the tests stand in that need it."""
+    items.sort(key=lambda item: item.name.startswith("test_down"))
+
+
 _FAILED = pytest.StashKey[bool]()
 
 

@@ -15,6 +15,9 @@
           group: etcd
           combined: false                   # also server.pem: certificate and key in one file
 
+`lifetime_s` and `renew_before_s` can also come from the variables `certificates_lifetime_s` and
+`certificates_renew_before_s`, with which a playbook speaks to the tasks of all roles.
+
 One task does a whole role's certificates: keys and requests are made on the node, signed here, and put in place there.
 """
 
@@ -67,8 +70,8 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = self._task.args
         items = checked(arguments)
-        lifetime = timedelta(seconds=int(arguments.get("lifetime_s", 397 * DAY_S)))
-        renew_before_s = int(arguments.get("renew_before_s", 30 * DAY_S))
+        lifetime = timedelta(seconds=self._seconds("lifetime_s", 397 * DAY_S, task_vars))
+        renew_before_s = self._seconds("renew_before_s", 30 * DAY_S, task_vars)
         try:
             authority = Authority(Path(arguments["directory"]), arguments["authority"], arguments["passphrase"])
             if self._task.check_mode and not authority.certificate_file.exists():
@@ -100,6 +103,11 @@ class ActionModule(ActionBase):
         done = self._on_node(call | {"items": renewed, "signed": signed}, task_vars)
         why = {path: asking["why"] for path, asking in requests.items()}
         return result | done | {"changed": True, "made": why}
+
+    def _seconds(self, name: str, default: int, task_vars: dict[str, Any] | None) -> int:
+        """Return a time that the task gives, else a playbook for all roles at once (``certificates_<name>``)."""
+        given = self._task.args.get(name, (task_vars or {}).get(f"certificates_{name}", default))
+        return int(self._templar.template(given))
 
     def _on_node(self, call: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         done: dict[str, Any] = self._execute_module("certificate_files", module_args=call, task_vars=task_vars)

@@ -43,6 +43,13 @@ options:
     description: Reload instead of restart. The unit must have ExecReload.
     type: bool
     default: false
+  since:
+    description: >-
+      A moment, in seconds since the epoch, by unit (without its suffix). A unit that began to run before it is
+      restarted even when its configuration is the same, and even with I(reload). For planned restarts, through
+      C(module_defaults).
+    type: dict
+    default: {}
   enabled:
     description: Whether the unit starts with the machine. A unit without an install section is left as it is.
     type: bool
@@ -60,6 +67,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+unit:
+  description: Which unit it is about.
+  returned: always
+  type: str
 action:
   description: What was done, one of none, start, restart, reload.
   returned: always
@@ -131,7 +142,7 @@ def youngest(paths: list[str]) -> tuple[float, str]:
 
 
 def decide(
-    properties: dict[str, str], files: tuple[float, str], unit_files: tuple[float, str], reload: bool
+    properties: dict[str, str], files: tuple[float, str], unit_files: tuple[float, str], reload: bool, since: float = 0
 ) -> tuple[str, str]:
     """Say what has to be done.
 
@@ -143,6 +154,8 @@ def decide(
         What `youngest` returned for the configuration and for the unit's own files.
     reload
         Whether the unit takes its configuration by a reload.
+    since
+        When it was asked to be restarted, whatever its configuration is.
 
     Returns
     -------
@@ -160,6 +173,8 @@ def decide(
     # Compared as well: a reload of systemd for another unit takes the mark away from this one.
     if unit_files[0] > started:
         return "restart", f"{unit_files[1]} is younger than the process"
+    if since > started:
+        return "restart", "it was asked for"
     read = max(started, parse_timestamp(properties["StateChangeTimestamp"]) or started) if reload else started
     if files[0] > read:
         return ("reload" if reload else "restart"), f"{files[1]} is younger than the process"
@@ -232,6 +247,7 @@ def main() -> None:
             "before": {"type": "list", "elements": "str"},
             "timeout_s": {"type": "int", "default": 60},
             "reload": {"type": "bool", "default": False},
+            "since": {"type": "dict", "default": {}},
             "enabled": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
@@ -245,12 +261,15 @@ def main() -> None:
     properties = show(unit)
     if properties["LoadState"] != "loaded":
         if module.check_mode:
-            module.exit_json(changed=True, action="start", reason="the unit is not there yet")
+            module.exit_json(changed=True, unit=unit, action="start", reason="the unit is not there yet")
         module.fail_json(msg=f"{unit} is {properties['LoadState']}; run the role's install and configure parts first.")
     unit_files = [path for path in (properties["FragmentPath"], *properties["DropInPaths"].split()) if path]
-    action, reason = decide(properties, youngest(module.params["files"]), youngest(unit_files), module.params["reload"])
+    since = float(module.params["since"].get(unit.removesuffix(".service"), 0))
+    action, reason = decide(
+        properties, youngest(module.params["files"]), youngest(unit_files), module.params["reload"], since
+    )
     switch = {(True, "disabled"): "enable", (False, "enabled"): "disable"}.get((enabled, properties["UnitFileState"]))
-    result = {"changed": action != "none" or switch is not None, "action": action, "reason": reason}
+    result = {"changed": action != "none" or switch is not None, "unit": unit, "action": action, "reason": reason}
     if module.check_mode:
         module.exit_json(**result)
     if properties["NeedDaemonReload"] == "yes":

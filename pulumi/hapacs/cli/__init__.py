@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from hapacs.cli import bench, environment, lifecycle, status, verify
+from hapacs.cli import bench, environment, lifecycle, operations, status, verify
 from hapacs.cli.output import ExitCode, errors, print_error
 from hapacs.errors import HapacsError, RefusedError
 
@@ -29,6 +29,12 @@ app.command("up")(lifecycle.up)
 app.command("status")(status.status)
 app.command("verify")(verify.verify)
 app.add_typer(bench.app, name="bench")
+app.command("drain")(operations.drain)
+app.command("undrain")(operations.undrain)
+app.command("switchover")(operations.switchover)
+app.command("restart")(operations.restart)
+app.command("renew")(operations.renew)
+app.command("rotate")(operations.rotate)
 app.command("down")(lifecycle.down)
 app.command("env")(environment.env)
 

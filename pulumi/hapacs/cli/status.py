@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import typer
@@ -44,6 +45,9 @@ def summarise(vip: str, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
         What `hapacs.verify.services.collect` returned.
     """
     nodes = {node: _node(vip, answer) for node, answer in facts.items()}
+    for node in _paused(facts):
+        if not nodes[node]["drained"]:
+            nodes[node]["problems"].append("gets nothing from a balancer (a restart was cut off? run it again)")
     holders = [node for node, state in nodes.items() if state["virtual_address"]]
     leaders = [node for node, state in nodes.items() if state["database"] == "leader"]
     # What counts is whom the balancer with the address has chosen.
@@ -59,35 +63,73 @@ def summarise(vip: str, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
 
 def _node(vip: str, answer: Mapping[str, Any]) -> dict[str, Any]:
     if "error" in answer:
-        return {"problems": [answer["error"]], "database": None, "virtual_address": False, "running": 0, "room": None}
+        return {
+            "problems": [answer["error"]], "running": 0, "database": None, "virtual_address": False, "room": None,
+            "drained": None, "certificate": None,
+        }  # fmt: skip
     units = answer["units"]
     problems = [unit for unit, state in units.items() if not state["active"]]
     problems += [unit for unit in answer["failed"] if unit not in units]
     if answer["das"] is not None and answer["das"] != "btrfs":
         problems.append("no DAS")
+    certificate = answer.get("certificate")
+    if certificate and _ends(certificate) <= datetime.now(UTC):
+        problems.append(f"{certificate['path']} has ended")
     return {
         "problems": problems,
         "running": sum(bool(state["active"]) for state in units.values()),
         "database": {True: "leader", False: "replica"}.get(answer["leads"]),
         "virtual_address": vip in answer["addresses"],
         "room": answer["room"],
+        "drained": answer.get("drained", False),
+        # The one of its certificates that ends first.
+        "certificate": certificate,
     }
+
+
+def _paused(facts: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Return the nodes that a balancer gives nothing new."""
+    return {
+        name
+        for answer in facts.values()
+        for servers in (answer.get("balancer") or {}).get("servers", {}).values()
+        for name, server in servers.items()
+        if server["status"].startswith(("DRAIN", "MAINT"))
+    }
+
+
+def _ends(certificate: Mapping[str, str]) -> datetime:
+    try:
+        return datetime.fromisoformat(certificate["ends"])
+    except ValueError:  # what can't be read is no use either
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def _coloured(certificate: Mapping[str, str]) -> str:
+    ends = _ends(certificate)
+    left = ends - datetime.now(UTC)
+    # `hapacs up` and `hapacs renew` renew 30 days before the end; so nobody looked after it for some days.
+    colour = "red" if left < timedelta(days=7) else "yellow" if left < timedelta(days=25) else "green"
+    return f"[{colour}]{ends:%Y-%m-%d %H:%M} UTC[/]"
 
 
 def _table(name: str, site: Mapping[str, Any]) -> Table:
     table = Table(
-        "node", "services", "database", "virtual address", "stores", "DAS free", "CAS used", title=name, box=None
-    )
+        "node", "services", "database", "virtual address", "stores", "DAS free", "CAS used", "first certificate ends",
+        title=name, box=None,
+    )  # fmt: skip
     for node, state in site["nodes"].items():
         problems = escape(", ".join(state["problems"]))
-        room = state["room"]
+        room, certificate = state["room"], state["certificate"]
+        running = f"[green]{state['running']} running[/]" + (", [yellow]drained[/]" if state["drained"] else "")
         table.add_row(
             node,
-            f"[red]{problems}[/]" if problems else f"[green]{state['running']} running[/]",
+            f"[red]{problems}[/]" if problems else running,
             state["database"] or "",
             site["virtual_address"] if state["virtual_address"] else "",
             "writer" if node == site["writer"] else "",
             f"{room['das_free_bytes'] / 2**30:.1f}/{room['das_bytes'] / 2**30:.1f} GiB" if room else "",
             f"{room['cas_used_bytes'] / 2**30:.1f} GiB" if room else "",
+            _coloured(certificate) if certificate else "",
         )
     return table

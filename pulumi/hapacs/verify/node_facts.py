@@ -5,12 +5,14 @@ the node serves ``etcd``, ``postgres``, ``das`` and ``balancer``. Prints one JSO
 """
 
 import contextlib
+import csv
 import json
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +22,12 @@ ETCD_TLS = "/etc/etcd/tls"
 PATRONI_TLS = "/etc/patroni/tls"
 SEAWEEDFS_CHECK = "/opt/hapacs/seaweedfs/bin/seaweedfs-check"
 BALANCER_SOCKET = "/run/haproxy/admin.sock"
+BACKENDS = ("store_dicom", "query_dicom")
+DRAINED = Path("/var/lib/hapacs/drained")
+ORTHANC_PORTS = {"store": 18042, "query": 18043}
+CERTIFICATES = ("/etc/etcd/tls", "/etc/patroni/tls", "/etc/seaweedfs/tls", "/etc/seaweedfs/s3", "/etc/orthanc-tls",
+                "/etc/haproxy/tls")  # fmt: skip
+MASTER_METRICS = "http://127.0.0.1:9324/metrics"
 
 
 def run(*command: str) -> tuple[int, str, str]:
@@ -116,19 +124,79 @@ def seaweedfs(daemon: str, address: str) -> str:
     return "" if code == 0 else (error or text).strip()[-300:] or f"seaweedfs-check ended with {code}"
 
 
-def balancer() -> dict[str, Any]:
-    """Return which server the balancer has chosen to store, by its own table; None when it has none yet."""
+def archive_leads() -> bool | None:
+    """Return whether the SeaweedFS master of this node leads; None when it doesn't answer."""
     try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
-            connection.connect(BALANCER_SOCKET)
-            connection.sendall(b"show table store_dicom\n")
-            text = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+        with urllib.request.urlopen(MASTER_METRICS, timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return None
+    return any(line.startswith("SeaweedFS_master_is_leader") and line.endswith(" 1") for line in lines)
+
+
+def orthanc(service: str) -> str:
+    """Return what keeps one Orthanc of this node from its work, or nothing."""
+    url = f"http://127.0.0.1:{ORTHANC_PORTS[service]}/hapacs/health"
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return ""
+    except urllib.error.HTTPError as error:
+        # Orthanc wraps what the plugin says; the checks say more in its journal.
+        return f"its health is answered {error.code}"
+    except OSError as error:
+        return str(error)
+
+
+def associations() -> dict[str, int]:
+    """Return how many connections each Orthanc of this node has for DICOM: associations under way, and checks."""
+    counts = {}
+    for service, port in {"store": 4242, "query": 4243}.items():
+        _, text, _ = run("ss", "--numeric", "--tcp", "--no-header", "state", "established", f"sport = :{port}")
+        counts[service] = len(text.splitlines())
+    return counts
+
+
+def balancer_says(command: str) -> str:
+    """Return what HAProxy answers to a command."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        connection.connect(BALANCER_SOCKET)
+        connection.sendall(f"{command}\n".encode())
+        return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+
+def balancer() -> dict[str, Any]:
+    """Return which server the balancer has chosen to store, by its own table, and the state of each server.
+
+    The choice is empty until something was stored.
+    """
+    try:
+        table, statistics = balancer_says("show table store_dicom"), balancer_says("show stat")
     except OSError as error:
         return {"error": str(error)}
-    entries = [line for line in text.splitlines() if "server_id=" in line]
-    chosen = [word.partition("=")[2] for line in entries for word in line.split() if word.startswith("server_key=")]
-    return {"writers": chosen}
+    servers: dict[str, dict[str, Any]] = {backend: {} for backend in BACKENDS}
+    names = {}
+    for row in csv.DictReader(statistics.removeprefix("# ").splitlines()):
+        if row["pxname"] in servers and row["svname"] not in {"FRONTEND", "BACKEND"}:
+            servers[row["pxname"]][row["svname"]] = {"status": row["status"], "sessions": int(row["scur"])}
+            names[row["sid"]] = row["svname"]
+    chosen = []
+    for line in table.splitlines():
+        words = dict(word.partition("=")[::2] for word in line.split() if "=" in word)
+        if "server_id" in words:
+            # An entry that was written by hand has the number only.
+            name = words.get("server_key", "-")
+            chosen.append(names.get(words["server_id"], "-") if name in {"", "-"} else name)
+    return {"writers": chosen, "servers": servers}
+
+
+def first_to_end() -> dict[str, str] | None:
+    """Return the certificate of this node that ends first, and when, or None where there is none."""
+    ends = []
+    for path in (path for directory in CERTIFICATES for path in Path(directory).glob("*.crt")):
+        _, text, _ = run("openssl", "x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in", str(path))
+        ends.append((text.strip().partition("=")[2] or "unreadable", str(path)))
+    return {"ends": min(ends)[0], "path": min(ends)[1]} if ends else None
 
 
 def mounted(path: str) -> str:
@@ -169,6 +237,11 @@ def main() -> None:
             "room": room() if asked["das"] else None,
             "firewall": run("nft", "list", "table", "inet", "hapacs")[0] == 0,
             "balancer": balancer() if asked["balancer"] else None,
+            "archive_leads": archive_leads() if "master" in asked["seaweedfs"] else None,
+            "orthanc": {service: orthanc(service) for service in ORTHANC_PORTS} if asked["das"] else {},
+            "associations": associations() if asked["das"] else {},
+            "drained": DRAINED.exists(),
+            "certificate": first_to_end(),
             "etcd": etcd_answer.result() if etcd_answer else None,
             "patroni": patroni_answer.result() if patroni_answer else None,
             "leads": leader.result() if leader else None,

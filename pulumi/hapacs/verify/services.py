@@ -9,57 +9,19 @@ from typing import Any
 
 import httpx
 
-from hapacs.verify import node_facts
+from hapacs.verify import node_facts, units
 from hapacs.verify.report import CheckFailedError, require
 from hapacs.verify.site import HTTPS_PORTS, Node, Site
 
-# What each group runs; see the roles of the same names in ansible/roles.
-UNITS: Mapping[str, tuple[str, ...]] = {
-    "etcd": ("etcd",),
-    "postgres": ("patroni",),
-    "cas": ("seaweedfs-volume", "seaweedfs-filer", "seaweedfs-s3"),
-    "pacs": ("orthanc-store", "orthanc-query", "orthanc-tls", "das-scrub.timer"),
-    "load_balancer": ("haproxy", "keepalived"),
-}
-_BASE_UNITS = ("ssh", "nftables", "systemd-journald")
-_MASTERS = 3
-
 Facts = Mapping[str, Mapping[str, Any]]
-
-
-def masters(site: Site) -> list[Node]:
-    """Return the nodes with a SeaweedFS master: an odd number, three at most (role seaweedfs)."""
-    cas = site.members("cas")
-    return cas[:_MASTERS] if len(cas) >= _MASTERS else cas[:1]
-
-
-def expected_units(site: Site, node: Node) -> list[str]:
-    """Return the units that have to be active on a node."""
-    units = list(_BASE_UNITS)
-    if not site.deployment.is_lab:  # a container leaves the clock to its host
-        units.append("chrony")
-    for group, names in UNITS.items():
-        if node in site.members(group):
-            units += names
-    if node in masters(site):
-        units.append("seaweedfs-master")
-    return units
 
 
 def collect(site: Site) -> dict[str, dict[str, Any]]:
     """Ask every node at once what it says of itself; a node that doesn't answer has only an ``error``."""
 
     def ask(node: Node) -> dict[str, Any]:
-        units = expected_units(site, node)
-        arguments = {
-            "units": units,
-            "address": node.address,
-            "seaweedfs": [unit.removeprefix("seaweedfs-") for unit in units if unit.startswith("seaweedfs-")],
-            "etcd": node in site.members("etcd"),
-            "postgres": node in site.members("postgres"),
-            "das": node in site.members("pacs"),
-            "balancer": node in site.members("load_balancer"),
-        }
+        members = {group: [member.name for member in site.members(group)] for group in units.UNITS}
+        arguments = units.question(node.name, node.address, members, is_lab=site.deployment.is_lab)
         try:
             answer: dict[str, Any] = site.run_script(node, Path(node_facts.__file__), arguments, root=True)
         except CheckFailedError as error:

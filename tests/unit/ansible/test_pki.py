@@ -136,3 +136,22 @@ def test_an_authority_that_ends_before_its_certificates_is_told(authority: Autho
     authority.check_lifetime(left - timedelta(days=1))
     with pytest.raises(HapacsError, match="The authority etcd ends on"):
         authority.check_lifetime(left + timedelta(days=1))
+
+
+def test_a_key_is_encrypted_anew_once_and_then_opens_with_the_new_passphrase_only(
+    tmp_path: Path, authority: Authority
+) -> None:
+    before = authority.certificate_file.read_bytes()
+    other = Authority(tmp_path, "etcd", "another")
+    other.encrypt_anew("passphrase")
+    other.encrypt_anew("passphrase")
+    assert signed(other).issuer == other.certificate().subject
+    assert other.certificate_file.read_bytes() == before
+    with pytest.raises(HapacsError, match="does not open"):
+        signed(authority)
+
+
+def test_a_key_that_opens_with_neither_passphrase_stays_as_it_is(tmp_path: Path, authority: Authority) -> None:
+    with pytest.raises(HapacsError, match="does not open"):
+        Authority(tmp_path, "etcd", "another").encrypt_anew("wrong")
+    assert signed(authority)

@@ -9,12 +9,24 @@ from typing import Any
 import pytest
 import yaml
 
+from hapacs.errors import RefusedError
+from hapacs.rotation import KINDS, names
+from hapacs.secrets import SECRETS
+from hapacs.verify.units import UNITS
 from tests.unit.ansible.loading import ANSIBLE
 
 ROLES = sorted(path for path in (ANSIBLE / "roles").iterdir() if path.is_dir())
 MAPPINGS = sorted((ANSIBLE / "playbooks" / "group_vars" / "all").glob("*.yml"))
 # Read by the playbooks themselves, not by a role.
-OF_PLAYBOOKS = {"firewall_networks", "firewall_table", "topology_roles"}
+OF_PLAYBOOKS = {
+    "firewall_networks",
+    "firewall_table",
+    "topology_roles",
+    "operation_restarts",
+    "restart_services",
+    "rotations",
+    "rotation_passwords",
+}
 # What roles get through group_vars only, so that they can be used without our inventory.
 OF_THE_INVENTORY = re.compile(
     r"group_names|groups\[|hostvars\[|\bhapacs_(?:members|vip|dicom|policy|callers|address|management_address|das_devices|"
@@ -100,3 +112,23 @@ def test_every_role_of_the_topology_is_installed_and_no_other() -> None:
     listed = [role for roles in topology.values() for role in roles]
     assert len(listed) == len(set(listed))
     assert set(listed) == {role.name for role in ROLES if (role / "tasks" / "install.yml").exists()}
+
+
+def test_every_unit_of_the_site_can_be_restarted_and_every_kind_of_secret_rotated() -> None:
+    known = read(ANSIBLE / "playbooks" / "group_vars" / "all" / "operations.yml")
+    services = {service for part in known["operation_restarts"] for service in part["services"]}
+    units = {unit for names in UNITS.values() for unit in names if not unit.endswith(".timer")}
+    assert services == units | {"seaweedfs-master"}
+    assert known["rotations"].keys() == KINDS.keys()
+    for part in [*known["operation_restarts"], *(one for kind in known["rotations"].values() for one in kind["write"])]:
+        assert (ANSIBLE / "roles" / part["role"] / "tasks" / f"{part['tasks']}.yml").is_file(), part
+    roles = {part["role"] for part in known["operation_restarts"]}
+    assert {role for kind in known["rotations"].values() for role in kind["take_up"]} <= roles
+
+
+def test_every_secret_belongs_to_one_kind_or_is_refused_with_a_reason() -> None:
+    named = [name for kind in KINDS for name in names(kind)]
+    assert len(named) == len(set(named))
+    assert set(named) == set(SECRETS) - {"hapacs_secret_pulumi_passphrase"}
+    with pytest.raises(RefusedError, match="change-secrets-provider"):
+        names("pulumi")

@@ -112,6 +112,19 @@ def test_what_is_done_follows_from_the_times(
     assert current.decide(unit, (files, "/f"), (unit_files, "/u"), reload)[0] == action
 
 
+def test_a_restart_that_was_asked_for_counts_only_for_a_process_that_is_older() -> None:
+    unit = {
+        "ActiveState": "active",
+        "NeedDaemonReload": "no",
+        "InactiveExitTimestamp": "Tue 2026-11-24 16:16:22.000000 UTC",
+        "StateChangeTimestamp": "Tue 2026-11-24 16:16:23.000000 UTC",
+    }
+    started = current.parse_timestamp(unit["InactiveExitTimestamp"])
+    nothing = (0.0, "")
+    assert current.decide(unit, nothing, nothing, True, started + 1) == ("restart", "it was asked for")
+    assert current.decide(unit, nothing, nothing, True, started - 1)[0] == "none"
+
+
 def test_a_current_and_healthy_unit_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "x.conf"
     path.write_text("old")

@@ -91,3 +91,13 @@ def test_failures_that_were_ignored_are_no_failures(tmp_path: Path):
         reader.line(line)
     reader.end()
     assert outcome.failures == []
+
+
+def test_what_a_playbook_has_to_say_is_kept(run):
+    outcome = run(
+        "- name: Say\n  hosts: all\n  gather_facts: false\n  tasks:\n"
+        "    - ansible.builtin.assert: {that: true, success_msg: All is well}\n"
+        "    - ansible.builtin.assert: {that: true}\n"
+        "    - ansible.builtin.debug: {msg: 'it is {{ item }}'}\n      loop: [one, two]\n      run_once: true\n"
+    )
+    assert outcome.said == ["All is well", "it is one", "it is two"]

@@ -79,3 +79,44 @@ def test_the_node_sums_up_its_archive(tmp_path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(node_facts.shutil, "disk_usage", lambda _path: node_facts.shutil._ntuple_diskusage(10, 4, 6))
     assert node_facts.room()["das_free_bytes"] == 6
     assert node_facts.room()["cas_used_bytes"] >= 8192
+
+
+def test_a_drained_node_is_well_and_says_so():
+    found = site(n3=answer(drained=True, balancer={"writers": ["n2"], "servers": {"store_dicom": {}}}))
+    assert found["ok"]
+    assert found["nodes"]["n3"]["drained"]
+    assert not found["nodes"]["n2"]["drained"]
+
+
+def test_a_node_that_a_balancer_gives_nothing_without_being_drained_is_a_problem():
+    servers = {"query_dicom": {"n3": {"status": "DRAIN", "sessions": 0}, "n2": {"status": "UP", "sessions": 0}}}
+    found = site(n1=answer(addresses=["10.0.0.11", VIP], balancer={"writers": ["n2"], "servers": servers}))
+    assert not found["ok"]
+    assert "gets nothing" in found["nodes"]["n3"]["problems"][0]
+    assert found["nodes"]["n2"]["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("ends", "well"), [("2020-01-01 00:00:00Z", False), ("2999-01-01 00:00:00Z", True), ("unreadable", False)]
+)
+def test_a_certificate_that_has_ended_is_a_problem(ends: str, well: bool):
+    found = site(n3=answer(certificate={"ends": ends, "path": "/etc/etcd/tls/server.crt"}))
+    assert found["ok"] == well
+    assert found["nodes"]["n3"]["certificate"]["ends"] == ends
+
+
+def test_the_balancers_table_is_read_by_name_or_number(monkeypatch: pytest.MonkeyPatch):
+    rows = ["# pxname,svname,scur,status,sid", "store_dicom,n1,3,UP,1", "store_dicom,n2,0,MAINT,2"]
+    said = {
+        "show stat": "\n".join([*rows, "store_dicom,BACKEND,3,UP,0"]),
+        "show table store_dicom": "# table\n0x1: key=1 use=0 exp=0 server_id=1 server_key=-\n",
+    }
+    monkeypatch.setattr(node_facts, "balancer_says", said.__getitem__)
+    found = node_facts.balancer()
+    assert found["writers"] == ["n1"]
+    assert found["servers"]["store_dicom"] == {
+        "n1": {"status": "UP", "sessions": 3},
+        "n2": {"status": "MAINT", "sessions": 0},
+    }
+    said["show table store_dicom"] = "# table\n0x1: key=1 use=0 exp=0 server_id=1 server_key=n2\n"
+    assert node_facts.balancer()["writers"] == ["n2"]

@@ -1,0 +1,57 @@
+"""Filters for the playbooks that work on a running site; what they say is decided in `hapacs.operations`.
+
+Each takes a site, ``{states, members, vip}``, as ``tasks/look.yml`` puts it together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from hapacs import operations
+
+
+def operation_view(site: dict[str, Any]) -> dict[str, Any]:
+    """Return who leads what, who is drained and who is paused."""
+    return operations.view(operations.RunningSite(site))
+
+
+def operation_refusals(site: dict[str, Any], verb: str, node: str = "") -> list[str]:
+    """Return why a thing must not be done now, each with what to do first."""
+    try:
+        return operations.refusals(operations.RunningSite(site), verb, node)
+    except ValueError as error:
+        raise AnsibleFilterError(f"operation_refusals: {error}") from error
+
+
+def operation_heir(site: dict[str, Any], what: str, leaving: list[str] | None = None, named: str = "") -> str:
+    """Return who takes over: whom an operator named, else the fittest that is not leaving, else nothing."""
+    return named or operations.heir(operations.RunningSite(site), what, leaving or [])
+
+
+def operation_order(site: dict[str, Any]) -> list[str]:
+    """Return the nodes in the order in which they are touched."""
+    return operations.order(operations.RunningSite(site))
+
+
+def operation_units(results: list[dict[str, Any]]) -> list[str]:
+    """Return the units that a check of `service_current` would start or restart, from what its tasks registered."""
+    single = [one for result in results for one in result.get("results", [result])]
+    return [one["unit"] for one in single if one.get("action") in {"start", "restart"}]
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by name."""
+        return {
+            "operation_view": operation_view,
+            "operation_refusals": operation_refusals,
+            "operation_heir": operation_heir,
+            "operation_order": operation_order,
+            "operation_units": operation_units,
+            "operation_leads": operations.leads_of,
+            "archive_units": operations.archive_units,
+        }

@@ -1,0 +1,111 @@
+"""New values for secrets, kind by kind. What tells the services of them is ansible/playbooks/rotate.yml."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hapacs import secrets
+from hapacs.errors import HapacsError, RefusedError
+from hapacs.pki import AUTHORITIES, Authority
+
+if TYPE_CHECKING:
+    from hapacs.deployment import Deployment
+
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "database": ("postgres_superuser", "postgres_replication", "postgres_rewind"),
+    "pacs": ("postgres_pacs",),
+    "cas": ("postgres_cas",),
+    "patroni": ("patroni_rest",),
+    "archive-node": ("cas_node_access_key", "cas_node_secret_key"),
+    "archive-admin": ("cas_admin_access_key", "cas_admin_secret_key"),
+    "archive-tokens": ("cas_jwt_signing", "cas_jwt_filer_signing", "cas_jwt_filer_read"),
+    "dicomweb": ("dicomweb_users",),
+    "statistics": ("statistics_password",),
+    "pki": ("pki_passphrase",),
+}
+"""What is changed together, and the names of the secrets without their ``hapacs_secret_``."""
+
+FORMER_NODE_KEYS = "hapacs_secret_cas_node_former"
+FORMER_PASSPHRASE = "hapacs_secret_pki_former_passphrase"  # noqa: S105 - a name
+_REFUSED = {
+    "pulumi": "Pulumi's state is encrypted with its passphrase: change both at once with `pulumi stack "
+    "change-secrets-provider passphrase` (docs/operations/rotate.md)."
+}
+
+
+def names(kind: str) -> list[str]:
+    """Return the names of the secrets of a kind.
+
+    Raises
+    ------
+    RefusedError
+        When there is no such kind, or it is changed in another way.
+    """
+    if kind not in KINDS:
+        hint = _REFUSED.get(kind, f"There are {', '.join(KINDS)}.")
+        raise RefusedError(f"Secrets of the kind {kind!r} are not rotated.", hint)
+    return [f"hapacs_secret_{name}" for name in KINDS[kind]]
+
+
+def begin(deployment: Deployment, kind: str, user: str = "verify") -> list[str]:
+    """Make new values and keep them; return the names of the secrets that changed.
+
+    Keys of the archive's clients keep their former value beside the new one until `end`, since gateways take both
+    meanwhile. When a rotation of them was cut off before its end, its values are used again.
+
+    Parameters
+    ----------
+    user
+        Of DICOMweb: whose password changes.
+    """
+    wanted = names(kind)
+    if kind == "pki":
+        _passphrase(deployment)
+        return wanted
+    secrets.replace(deployment, _changes(kind, wanted, user))
+    return [*wanted, FORMER_NODE_KEYS] if kind == "archive-node" else wanted
+
+
+def end(deployment: Deployment, kind: str) -> None:
+    """Forget former values: nobody uses them any more."""
+    if kind == "archive-node":
+        secrets.replace(deployment, lambda _: {FORMER_NODE_KEYS: None})
+
+
+def _changes(kind: str, wanted: list[str], user: str) -> Callable[[dict[str, Any]], Mapping[str, object]]:
+    def change(present: dict[str, Any]) -> Mapping[str, object]:
+        if kind == "dicomweb":
+            users = dict(present[wanted[0]])
+            if user not in users:
+                raise RefusedError(f"DICOMweb has no user {user!r}.", f"There are {', '.join(sorted(users))}.")
+            return {wanted[0]: users | {user: secrets.password()}}
+        if kind == "archive-node":
+            if FORMER_NODE_KEYS in present:
+                return {}
+            former = {key: present[f"hapacs_secret_cas_node_{key}"] for key in ("access_key", "secret_key")}
+            return {FORMER_NODE_KEYS: former} | {name: secrets.SECRETS[name]() for name in wanted}
+        return {name: secrets.SECRETS[name]() for name in wanted}
+
+    return change
+
+
+def _passphrase(deployment: Deployment) -> None:
+    """Encrypt the authorities' keys with another passphrase; cut off anywhere, the next run finishes it."""
+    name = "hapacs_secret_pki_passphrase"
+
+    def change(present: dict[str, Any]) -> Mapping[str, object]:
+        if FORMER_PASSPHRASE in present:
+            return {}
+        return {FORMER_PASSPHRASE: present[name], name: secrets.SECRETS[name]()}
+
+    secrets.replace(deployment, change)
+    present = secrets.read(deployment)
+    for authority in AUTHORITIES:
+        if not (deployment.pki_directory / authority / "ca.key").exists():
+            raise HapacsError(
+                f"The authority {authority} has no key in {deployment.pki_directory}.",
+                "Restore it from your backup of the state directory, then run this again.",
+            )
+        Authority(deployment.pki_directory, authority, present[name]).encrypt_anew(present[FORMER_PASSPHRASE])
+    secrets.replace(deployment, lambda _: {FORMER_PASSPHRASE: None})

@@ -1,0 +1,112 @@
+"""The module that speaks to HAProxy's socket, against a socket that answers as HAProxy does."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.ansible.loading import load
+
+balancer = load("modules/balancer")
+
+STATISTICS = """# pxname,svname,scur,status,sid
+web,FRONTEND,3,OPEN,0
+store_dicom,pacs1,2,{pacs1},1
+store_dicom,pacs2,0,{pacs2},2
+store_dicom,BACKEND,2,UP,0
+query_dicom,pacs1,1,{pacs1},1
+query_dicom,pacs2,0,{pacs2},2
+"""
+
+
+class Haproxy:
+    """Enough of HAProxy: two servers, and the table of who stores."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.status = {"pacs1": "UP", "pacs2": "UP"}
+        self.entry: dict[str, str] | None = {"server_id": "1", "server_key": "pacs1"}
+        self.heard: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(self.path)
+        self._socket.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                connection.sendall(self._answer(connection.recv(1000).decode().strip()).encode())
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _answer(self, command: str) -> str:
+        if command == "show stat":
+            return STATISTICS.format(**self.status)
+        if command.startswith("show table"):
+            words = " ".join(f"{key}={value}" for key, value in (self.entry or {}).items())
+            return (
+                f"# table: store_dicom\n0x55: key=1 use=0 exp=0 {words}\n" if self.entry else "# table: store_dicom\n"
+            )
+        self.heard.append(command)
+        if command.startswith("clear table"):
+            self.entry = None
+        elif command.startswith("set table"):
+            # As HAProxy does it: the number can be set and the name can't.
+            named = self.entry["server_key"] if self.entry else "-"
+            self.entry = {"server_id": command.rsplit(maxsplit=1)[-1], "server_key": named}
+        elif command.startswith("set server"):
+            _, _, server, _, state = command.split()
+            self.status[server.split("/")[1]] = "DRAIN" if state == "drain" else "UP"
+        return "\n"
+
+
+@pytest.fixture
+def haproxy(tmp_path: Path) -> Generator[Haproxy]:
+    made = Haproxy(tmp_path / "admin.sock")
+    yield made
+    made.close()
+
+
+def test_who_stores_is_read_by_name_or_number(haproxy: Haproxy) -> None:
+    side = balancer.Balancer(haproxy.path)
+    assert side.writer() == "pacs1"
+    haproxy.entry = {"server_id": "2", "server_key": "-"}
+    assert side.writer() == "pacs2"
+    haproxy.entry = None
+    assert side.writer() == ""
+
+
+def test_the_writer_moves_although_the_table_prefers_names(haproxy: Haproxy) -> None:
+    side = balancer.Balancer(haproxy.path)
+    balancer.move(side, "pacs2", 5)
+    assert side.writer() == "pacs2"
+    assert haproxy.heard == ["clear table store_dicom key 1", "set table store_dicom key 1 data.server_id 2"]
+
+
+def test_a_server_that_is_down_does_not_become_the_writer(haproxy: Haproxy) -> None:
+    haproxy.status["pacs2"] = "DOWN"
+    with pytest.raises(balancer.BalancerError, match="pacs2 is not up"):
+        balancer.move(balancer.Balancer(haproxy.path), "pacs2", 5)
+    assert haproxy.heard == []
+
+
+def test_only_what_differs_is_switched(haproxy: Haproxy) -> None:
+    side = balancer.Balancer(haproxy.path)
+    assert balancer.switch(side, "store_dicom", ["pacs2"], "drain") == ["store_dicom/pacs2 drain"]
+    haproxy.status["pacs2"] = "DRAIN"
+    assert balancer.switch(side, "store_dicom", ["pacs2"], "drain") == []
+    assert balancer.switch(side, "store_dicom", ["pacs1", "pacs2"], "ready") == ["store_dicom/pacs2 ready"]
+
+
+def test_a_server_that_is_not_there_is_named(haproxy: Haproxy) -> None:
+    with pytest.raises(balancer.BalancerError, match="no server pacs9; it has pacs1, pacs2"):
+        balancer.switch(balancer.Balancer(haproxy.path), "store_dicom", ["pacs9"], "drain")
