@@ -28,6 +28,15 @@ class Metrics:
         self.das_heals = Counter("hapacs_das_heals", "DAS copies made again from the CAS", ["reason"], registry=r)
         self.read_ahead = Counter("hapacs_das_read_ahead", "DAS copies made before anybody asked for them", registry=r)
         self.das_free_bytes = Gauge("hapacs_das_free_bytes", "Free space for the DAS", registry=r)
+        self.das_evicted = Counter("hapacs_das_evicted", "DAS copies taken away to make room", ["kind"], registry=r)
+        self.das_evicted_bytes = Counter("hapacs_das_evicted_bytes", "Their bytes", ["kind"], registry=r)
+        self.das_eviction_refused = Counter(
+            "hapacs_das_eviction_refused", "DAS copies that stayed because no archive copy is confirmed", registry=r
+        )
+        self.das_eviction_seconds = Counter("hapacs_das_eviction_seconds", "Time spent making room", registry=r)
+        self.das_eviction_short = Gauge(
+            "hapacs_das_eviction_short_bytes", "What the last eviction could not free; 0 when it could", registry=r
+        )
         self.derived_rebuilds = Counter(
             "hapacs_derived_rebuilds", "Derived attachments made again from their parent", registry=r
         )

@@ -19,12 +19,18 @@ from hapacs_node.settings import Settings
 from hapacs_node.storage import s3
 from hapacs_node.storage.area import StorageArea
 from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.confirmation import Confirmation
 from hapacs_node.storage.das import Das
+from hapacs_node.storage.eviction import Eviction
+from hapacs_node.storage.shelves import Shelves
 
 _LOG = log.get("node")
 # Enough to keep a gateway busy for one reader; each holds an object in memory.
 _FETCHERS = 4
+_EVICTORS = 8
 _AGAIN_S = 5
+# One process at a time makes room. The one that answers looks more often, so that it is usually the one.
+_EVICTION_PERIOD_S: dict[Service, float] = {"store": 20, "query": 5, "check": 5}
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Node:
     storage: StorageArea
     health: Health
     lookup: Lookup
+    eviction: Eviction | None
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
     @classmethod
@@ -66,12 +73,21 @@ class Node:
             "cas": cas.probe,
         }
         health = Health(settings.node, service, probes, settings.health, metrics)
-        return cls(settings, metrics, database, das, cas, storage, health, Lookup(settings.node, das, cas, catalog))
+        lookup = Lookup(settings.node, das, cas, catalog)
+        eviction = None
+        if settings.das.evict is not None:
+            confirmers = ThreadPoolExecutor(_EVICTORS, thread_name_prefix="confirm")
+            confirmation = Confirmation(cas, catalog, confirmers)
+            eviction = Eviction(Shelves(das), confirmation, settings.das.evict, metrics)
+        return cls(settings, metrics, database, das, cas, storage, health, lookup, eviction)
 
     def start(self) -> None:
         """Begin to probe, and prepare the DAS and the index meanwhile."""
         self.health.start()
         threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
+        if self.eviction is not None:
+            repeat = partial(self.eviction.repeat, self._stop, _EVICTION_PERIOD_S[self.health.service])
+            threading.Thread(target=repeat, name="eviction", daemon=True).start()
 
     def close(self) -> None:
         """Stop probing and let go of the database. Stores that have begun still end."""
@@ -79,6 +95,8 @@ class Node:
         self.health.stop()
         self.storage.archivers.shutdown(wait=False)
         self.storage.fetchers.shutdown(wait=False, cancel_futures=True)
+        if self.eviction is not None:
+            self.eviction.confirmation.workers.shutdown(wait=False, cancel_futures=True)
         self.database.close()
 
     def _prepare(self) -> None:

@@ -61,19 +61,42 @@ class Database(_Section):
         return SecretStr(self.password_file.read_text().strip())
 
 
+class Eviction(_Section):
+    """When online copies go that the archive holds, to make room."""
+
+    below_free_bytes: Annotated[int, Field(ge=0)]
+    """With less free space copies are taken away (the high watermark) ..."""
+    until_free_bytes: Annotated[int, Field(ge=0)]
+    """... until so much is free (the low one)."""
+    minimum_age_s: Annotated[int, Field(ge=0)] = 86400
+    """What was stored or read within so long stays, whatever happens."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.until_free_bytes <= self.below_free_bytes:
+            raise ValueError("until_free_bytes must be more than below_free_bytes, or eviction would never rest")
+        return self
+
+
 class Das(_Section):
     """The node's own disks."""
 
     root: Path
     minimum_free_bytes: Annotated[int, Field(ge=0)]
-    """Below this much free space nothing is stored (the watermark)."""
+    """Below this much free space nothing is stored."""
+    evict: Eviction | None = None
+    """Not given: nothing is ever taken away."""
     must_be_mount: bool = True
     """Refuse to store when `root` isn't a mount point: an unmounted DAS would fill the system's disk."""
 
     @model_validator(mode="after")
-    def _absolute(self) -> Self:
+    def _consistent(self) -> Self:
         if not self.root.is_absolute():
             raise ValueError("root must be an absolute path")
+        if self.evict is not None and self.evict.below_free_bytes <= self.minimum_free_bytes:
+            raise ValueError(
+                "evict.below_free_bytes must be more than minimum_free_bytes, or stores are refused before room is made"
+            )
         return self
 
 

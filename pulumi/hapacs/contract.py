@@ -54,10 +54,15 @@ class ContractPolicy(Model):
     ----------
     das_minimum_free_bytes
         Free space below which a node takes no more images; the watermark fraction is already in it.
+    das_evict_below_bytes, das_evict_until_bytes
+        Free space below which online copies go that the archive holds, and at which that ends.
     """
 
     das_watermark_fraction: float
     das_minimum_free_bytes: int
+    das_evict_below_bytes: int
+    das_evict_until_bytes: int
+    das_minimum_age_hours: int
     cas_replication: str
     retention_mode: Literal["GOVERNANCE", "COMPLIANCE"]
     retention_days: int
@@ -116,8 +121,12 @@ def callers(settings: Settings) -> tuple[Caller, ...]:
 
 def policy(site: Site) -> ContractPolicy:
     """Return a site's policy in plain numbers."""
-    free = {"das_minimum_free_bytes": site.das_minimum_free_bytes}
-    return ContractPolicy.model_validate(site.policy.model_dump(include=set(ContractPolicy.model_fields)) | free)
+    marks = {
+        "das_minimum_free_bytes": site.das_minimum_free_bytes,
+        "das_evict_below_bytes": site.das_evict_below_bytes,
+        "das_evict_until_bytes": site.das_evict_until_bytes,
+    }
+    return ContractPolicy.model_validate(site.policy.model_dump(include=set(ContractPolicy.model_fields)) | marks)
 
 
 def json_schema() -> dict[str, Any]:

@@ -43,23 +43,28 @@ def _postgres(directory: Path) -> Iterator[Postgres]:
         server.kill()
 
 
+def make_bucket(server: SeaweedFS) -> None:
+    """Make the bucket with its lock."""
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=server.urls[0],
+        aws_access_key_id="admin",
+        aws_secret_access_key="admin-secret-of-the-test",
+        region_name="us-east-1",
+    )
+    s3.create_bucket(Bucket=BUCKET, ObjectLockEnabledForBucket=True)
+    rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
+    s3.put_object_lock_configuration(
+        Bucket=BUCKET, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+    )
+
+
 @pytest.fixture(scope="session")
 def _seaweedfs(directory: Path) -> Iterator[SeaweedFS]:
     server = SeaweedFS(directory)
     try:
         server.start()
-        s3 = boto3.client(
-            "s3",
-            endpoint_url=server.urls[0],
-            aws_access_key_id="admin",
-            aws_secret_access_key="admin-secret-of-the-test",
-            region_name="us-east-1",
-        )
-        s3.create_bucket(Bucket=BUCKET, ObjectLockEnabledForBucket=True)
-        rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
-        s3.put_object_lock_configuration(
-            Bucket=BUCKET, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
-        )
+        make_bucket(server)
         yield server
     finally:
         server.kill()

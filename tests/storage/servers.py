@@ -161,7 +161,7 @@ class Postgres:
 class SeaweedFS:
     """One master with volumes and filer, and two S3 gateways in front of it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, volumes: int = 20, volume_mb: int = 256) -> None:
         self.directory = directory / "seaweedfs"
         self.directory.mkdir()
         weed = str(Path(sys.executable).parent / "weed")
@@ -171,7 +171,12 @@ class SeaweedFS:
         self.urls = [f"http://127.0.0.1:{port}" for port in gateways]
         server = [weed, "-logtostderr", "server", f"-dir={self.directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         server += [f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", "-filer"]
-        server += ["-master.telemetry=false", "-volume.max=20", "-master.volumeSizeLimitMB=256", "-iam=false"]
+        server += [
+            "-master.telemetry=false",
+            f"-volume.max={volumes}",
+            f"-master.volumeSizeLimitMB={volume_mb}",
+            "-iam=false",
+        ]
         self.server = Process(server, directory / "weed-server.log", self.directory)
         self.gateways = []
         for port in gateways:

@@ -37,6 +37,10 @@ class Catalog:
         """List the attachments that have these bytes, the oldest first."""
         return self.database.run(lambda connection: objects.by_digest(connection, digest))
 
+    def by_digests(self, digests: Sequence[str]) -> list[StoredObject]:
+        """List the attachments that have any of these bytes."""
+        return self.database.run(lambda connection: objects.by_digests(connection, digests))
+
     def tombstone(self, uuid: UUID, node: str) -> bool:
         """Mark an attachment as removed by a node; tell whether it is known."""
         return self.database.run(lambda connection: objects.tombstone(connection, uuid, node))
@@ -44,6 +48,15 @@ class Catalog:
     def derived_from(self, uuid: UUID) -> tuple[Attachment, Attachment] | None:
         """Find a derived attachment and the DICOM file that it was derived from."""
         return self.database.run(lambda connection: index.with_parent(connection, uuid))
+
+    def parents(self, uuids: Sequence[UUID]) -> dict[UUID, tuple[Attachment, Attachment | None]]:
+        """Find derived attachments that the index refers to, each with its DICOM file if that is in the index."""
+        return self.database.run(lambda connection: index.parents(connection, uuids))
+
+    def find_all(self, uuids: Sequence[UUID]) -> dict[UUID, StoredObject]:
+        """Look attachments up, removed or not; those that are unknown are left out."""
+        found = self.database.run(lambda connection: objects.find_all(connection, uuids))
+        return {row.uuid: row for row in found}
 
     def series(self, uuid: UUID) -> list[StoredObject]:
         """List the DICOM files of the series that an attachment belongs to, in the order in which they were stored."""

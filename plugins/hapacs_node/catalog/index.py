@@ -47,6 +47,13 @@ from attachedfiles d join attachedfiles p on p.id = d.id and p.filetype = %(dico
 where d.uuid = %(uuid)s
 """
 
+_PARENTS = """
+select d.uuid, d.filetype, d.uncompressedsize, d.compressiontype, coalesce(d.uncompressedhash, ''),
+       p.uuid, p.filetype, p.uncompressedsize, p.compressiontype, coalesce(p.uncompressedhash, '')
+from attachedfiles d left join attachedfiles p on p.id = d.id and p.filetype = %(dicom)s
+where d.uuid = any(%(uuids)s)
+"""
+
 _BY_PUBLIC_ID = """
 select r.publicid, a.uuid, a.filetype, a.uncompressedsize, a.compressiontype, coalesce(a.uncompressedhash, '')
 from resources r join attachedfiles a on a.id = r.internalid
@@ -71,6 +78,12 @@ def with_parent(connection: Connection, uuid: UUID) -> tuple[Attachment, Attachm
     """Find a derived attachment and the DICOM file that it was derived from."""
     row = connection.execute(_WITH_PARENT, {"uuid": str(uuid), "dicom": DICOM}).fetchone()
     return None if row is None else (_attachment(row[:5]), _attachment(row[5:]))
+
+
+def parents(connection: Connection, uuids: Sequence[UUID]) -> dict[UUID, tuple[Attachment, Attachment | None]]:
+    """Find derived attachments that the index refers to, each with its DICOM file if that is in the index."""
+    found = connection.execute(_PARENTS, {"uuids": [str(uuid) for uuid in uuids], "dicom": DICOM})
+    return {UUID(row[0]): (_attachment(row[:5]), _attachment(row[5:]) if row[5] else None) for row in found}
 
 
 def instances(connection: Connection, name: str) -> dict[str, list[Attachment]]:

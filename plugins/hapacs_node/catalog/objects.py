@@ -72,7 +72,11 @@ _COLUMNS = (
 
 _FIND = f"select {_COLUMNS} from hapacs.object where uuid = %(uuid)s"  # noqa: S608 - a constant
 
+_FIND_ALL = f"select {_COLUMNS} from hapacs.object where uuid = any(%(uuids)s)"  # noqa: S608
+
 _BY_DIGEST = f"select {_COLUMNS} from hapacs.object where digest = %(digest)s order by stored_at, uuid"  # noqa: S608
+
+_BY_DIGESTS = f"select {_COLUMNS} from hapacs.object where digest = any(%(digests)s)"  # noqa: S608
 
 # Orthanc's index knows what belongs together; its levels are 2 for a series and 3 for an instance.
 _SERIES = f"""
@@ -125,9 +129,20 @@ def find(connection: Connection, uuid: UUID) -> StoredObject | None:
     return None if found is None else StoredObject(*found)
 
 
+def find_all(connection: Connection, uuids: Sequence[UUID]) -> list[StoredObject]:
+    """Look attachments up, removed or not."""
+    return [StoredObject(*row) for row in connection.execute(_FIND_ALL, {"uuids": list(uuids)})]
+
+
 def by_digest(connection: Connection, digest: str) -> list[StoredObject]:
     """List the attachments that have these bytes, the oldest first."""
     found = connection.execute(_BY_DIGEST, {"digest": bytes.fromhex(digest)})
+    return [StoredObject(*row) for row in found]
+
+
+def by_digests(connection: Connection, digests: Sequence[str]) -> list[StoredObject]:
+    """List the attachments that have any of these bytes."""
+    found = connection.execute(_BY_DIGESTS, {"digests": [bytes.fromhex(digest) for digest in digests]})
     return [StoredObject(*row) for row in found]
 
 

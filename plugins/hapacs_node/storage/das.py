@@ -16,11 +16,15 @@ from hapacs_node.settings import Das as DasSettings
 from hapacs_node.storage import names
 
 _LOG = log.get("das")
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""How a folder is opened: itself, never what a link leads to."""
 _INCOMING = "incoming"
 _LEFTOVER_AGE_S = 3600  # far above every deadline: no store that is still going on is touched
 _DIGEST_BYTES = 32
 _SPREAD = [f"{number:02x}" for number in range(256)]  # as names.das_path spreads objects
+USE_GRAIN_S = 3600
+"""How exactly a file's access time tells when it was last used. The kernel doesn't keep it (`noatime`); `read` does,
+and writes it only when what is there is this much older."""
 
 
 @dataclass
@@ -86,9 +90,9 @@ class Das:
             When the disks don't answer.
         """
         *folders, name = names.das_path(digest)
-        with _translated("look"):
+        with translated("look"):
             try:
-                with self._folder(folders) as folder:
+                with self.folder(folders) as folder:
                     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError:
                 return False
@@ -117,16 +121,16 @@ class Das:
     def remove_derived(self, uuid: UUID) -> None:
         """Remove this node's copy of a derived attachment, if there is one."""
         *folders, name = names.derived_path(uuid)
-        with _translated("remove"):
+        with translated("remove"):
             try:
-                with self._folder(folders) as folder:
+                with self.folder(folders) as folder:
                     os.unlink(name, dir_fd=folder)
             except FileNotFoundError:
                 return
 
     def free_bytes(self) -> int:
         """Measure the space that is left."""
-        with _translated("measure"), self._root() as root:
+        with translated("measure"), self._root() as root:
             return self._free_bytes(root)
 
     def probe(self) -> str:
@@ -145,9 +149,9 @@ class Das:
             self.clean()
             self._clean_at = time.monotonic() + _LEFTOVER_AGE_S
         content = os.urandom(4096)
-        with _translated("probe"), self._root() as root:
+        with translated("probe"), self._root() as root:
             free = self._ensure_space(root, 0)
-        with _translated("probe"), self._folder([_INCOMING], create=True) as folder:
+        with translated("probe"), self.folder([_INCOMING], create=True) as folder:
             name = f"probe-{uuid4()}"
             try:
                 _write_file(folder, name, [content], durable=True)
@@ -170,9 +174,9 @@ class Das:
         DasError
         """
         made = 0
-        with _translated("prepare"):
+        with translated("prepare"):
             for name in _SPREAD:
-                with self._folder([names.OBJECTS, name], create=True) as folder:
+                with self.folder([names.OBJECTS, name], create=True) as folder:
                     missing = set(_SPREAD).difference(os.listdir(folder))  # noqa: PTH208 - of an open folder
                     for below in missing:
                         _make_folder(folder, below)
@@ -190,7 +194,7 @@ class Das:
         """
         removed = 0
         before = time.time() - _LEFTOVER_AGE_S
-        with _translated("clean"), suppress(FileNotFoundError), self._folder([_INCOMING]) as folder:
+        with translated("clean"), suppress(FileNotFoundError), self.folder([_INCOMING]) as folder:
             for name in os.listdir(folder):  # noqa: PTH208 - of an open folder
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode) and status.st_mtime < before:
@@ -203,7 +207,7 @@ class Das:
     def _write(self, path: tuple[str, ...], parts: list[bytes], *, durable: bool) -> None:
         *folders, name = path
         temporary = str(uuid4())
-        with _translated("write"), self._root() as root:
+        with translated("write"), self._root() as root:
             self._ensure_space(root, sum(map(len, parts)))
             with (
                 self._below(root, [_INCOMING], create=True) as incoming,
@@ -220,9 +224,9 @@ class Das:
 
     def _read(self, path: tuple[str, ...], size: int | None) -> bytes:
         *folders, name = path
-        with _translated("read"):
+        with translated("read"):
             try:
-                with self._folder(folders) as folder:
+                with self.folder(folders) as folder:
                     return _read_file(folder, name, size)
             except FileNotFoundError as error:
                 raise DasMissingError(f"the DAS has no {name}") from error
@@ -238,13 +242,13 @@ class Das:
         if free - wanted < self.settings.minimum_free_bytes:
             raise DasFullError(
                 f"the DAS {self.settings.root} has {free} bytes free and must keep {self.settings.minimum_free_bytes}: "
-                "add disks (old files below sha256/ may go, the archive has them)"
+                "`hapacs-node das status` tells why nothing makes room; more disks do"
             )
         return free
 
     @contextmanager
     def _root(self) -> Iterator[int]:
-        root = os.open(self.settings.root, _FOLDER)
+        root = os.open(self.settings.root, FOLDER)
         try:
             if self.settings.must_be_mount and os.fstat(root).st_dev == os.stat("..", dir_fd=root).st_dev:
                 raise DasError(
@@ -256,7 +260,14 @@ class Das:
             os.close(root)
 
     @contextmanager
-    def _folder(self, folders: list[str], *, create: bool = False) -> Iterator[int]:
+    def folder(self, folders: list[str], *, create: bool = False) -> Iterator[int]:
+        """Open a folder below the root, step by step and without following links.
+
+        Raises
+        ------
+        OSError
+            `translated` makes a DasError of it.
+        """
         with self._root() as root, self._below(root, folders, create=create) as folder:
             yield folder
 
@@ -267,7 +278,7 @@ class Das:
         try:
             for depth, name in enumerate(folders, 1):
                 path = "/".join(folders[:depth])
-                below = self._open_folder(current, name, path) if create else os.open(name, _FOLDER, dir_fd=current)
+                below = self._open_folder(current, name, path) if create else os.open(name, FOLDER, dir_fd=current)
                 try:
                     if flush and path not in self._flushed:
                         # Whoever made the folder, perhaps another process a moment ago, need not have flushed it. That
@@ -283,10 +294,10 @@ class Das:
 
     def _open_folder(self, parent: int, name: str, path: str) -> int:
         with suppress(FileNotFoundError):
-            return os.open(name, _FOLDER, dir_fd=parent)
+            return os.open(name, FOLDER, dir_fd=parent)
         _make_folder(parent, name)
         self._flushed.discard(path)
-        return os.open(name, _FOLDER, dir_fd=parent)
+        return os.open(name, FOLDER, dir_fd=parent)
 
 
 def _make_folder(parent: int, name: str) -> None:
@@ -333,9 +344,18 @@ def _read_file(folder: int, name: str, size: int | None) -> bytes:
         if size is not None and status.st_size != size:
             raise DasCorruptError(f"{name} has {status.st_size} bytes in place of {size}")
         with open(file, "rb", buffering=0, closefd=False) as stream:
-            return stream.readall()
+            content = stream.readall()
+        _note_use(file, status)
+        return content
     finally:
         os.close(file)
+
+
+def _note_use(file: int, status: os.stat_result) -> None:
+    # Nobody who reads waits for a flush, or fails because of it.
+    if abs(time.time() - status.st_atime) > USE_GRAIN_S:
+        with suppress(OSError):
+            os.utime(file, ns=(time.time_ns(), status.st_mtime_ns))
 
 
 def _unlink_quietly(folder: int, name: str) -> None:
@@ -347,7 +367,8 @@ def _unlink_quietly(folder: int, name: str) -> None:
 
 
 @contextmanager
-def _translated(doing: str) -> Iterator[None]:
+def translated(doing: str) -> Iterator[None]:
+    """Make a DasError of whatever the disks say."""
     try:
         yield
     except OSError as error:

@@ -9,6 +9,8 @@ from hapacs_node.errors import RefusedError
 
 OBJECTS = "sha256"
 """Under which name objects lie on the DAS and in the archive."""
+DERIVED = "derived"
+"""Under which name derived attachments lie on the DAS."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -58,7 +60,7 @@ def das_path(digest: str) -> tuple[str, ...]:
 
 def derived_path(uuid: UUID) -> tuple[str, ...]:
     """Name the DAS file of a derived attachment, folder by folder below the root."""
-    return ("derived", *_spread(str(uuid)).split("/"))
+    return (DERIVED, *_spread(str(uuid)).split("/"))
 
 
 def _spread(name: str) -> str:

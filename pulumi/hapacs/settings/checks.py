@@ -220,6 +220,20 @@ def _das(path: str, site: Site) -> Iterator[Problem]:
             f"the DAS holds {das.usable_bytes} bytes, but {floor} must stay free (policy.das_minimum_free_bytes): "
             "no image would ever be taken; give larger disks or lower the watermark",
         )
+        return
+    policy = site.policy
+    if policy.das_evict_to_fraction >= policy.das_evict_above_fraction:
+        yield Problem(
+            f"{path}.policy.das_evict_to_fraction",
+            f"{policy.das_evict_to_fraction} is not below das_evict_above_fraction "
+            f"({policy.das_evict_above_fraction}): making room would never end; lower it",
+        )
+    if site.das_evict_below_bytes <= site.das_minimum_free_bytes:
+        yield Problem(
+            f"{path}.policy.das_evict_above_fraction",
+            f"room would be made when {site.das_evict_below_bytes} bytes of the DAS are free, but images are refused "
+            f"already at {site.das_minimum_free_bytes} (das_watermark_fraction, das_minimum_free_bytes); lower it",
+        )
 
 
 def _target(settings: Settings) -> Iterator[Problem]:

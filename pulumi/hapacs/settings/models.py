@@ -130,6 +130,11 @@ class Policy(Model):
         Used share of a node's DAS above which the node takes no more images.
     das_minimum_free_bytes
         Free space below which the node takes no more images, whatever the fraction says.
+    das_evict_above_fraction, das_evict_to_fraction
+        Used share above which online copies go that the archive holds, least recently used first, and at which that
+        ends. Both below the watermark: room is made before images are refused.
+    das_minimum_age_hours
+        What was stored or read within so many hours stays online, even if images are refused then.
     cas_replication
         Further copies in SeaweedFS's notation, in quotes: always 0, in other zones, on other nodes of the same zone.
     retention_mode, retention_days
@@ -141,6 +146,9 @@ class Policy(Model):
 
     das_watermark_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.9
     das_minimum_free_bytes: Annotated[ByteSize, Field(ge=64 * 1024**2)] = ByteSize(10 * 1024**3)
+    das_evict_above_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.85
+    das_evict_to_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.8
+    das_minimum_age_hours: Annotated[int, Field(strict=True, ge=1, le=8760)] = 24
     cas_replication: Replication = "010"
     retention_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "COMPLIANCE"
     retention_days: Annotated[int, Field(strict=True, ge=1, le=36500)] = 3650
@@ -182,6 +190,16 @@ class Site(Model):
         """What must stay free on each node's DAS: the larger of the policy's share and its number of bytes."""
         share = round((1 - self.policy.das_watermark_fraction) * self.disks.das.usable_bytes)
         return max(share, int(self.policy.das_minimum_free_bytes))
+
+    @property
+    def das_evict_below_bytes(self) -> int:
+        """Free space on each node's DAS below which online copies go."""
+        return round((1 - self.policy.das_evict_above_fraction) * self.disks.das.usable_bytes)
+
+    @property
+    def das_evict_until_bytes(self) -> int:
+        """Free space at which that ends."""
+        return round((1 - self.policy.das_evict_to_fraction) * self.disks.das.usable_bytes)
 
     def management_address(self, node: str) -> Address:
         """Return where a node is managed."""

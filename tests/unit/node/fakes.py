@@ -91,7 +91,7 @@ class FakeCatalog(Catalog):
         self.rows: dict[UUID, StoredObject] = {}
         self.outbox: list[tuple[UUID, str]] = []
         self.tombstones: dict[UUID, str] = {}
-        self.parents: dict[UUID, tuple[Attachment, Attachment]] = {}
+        self.parents_of: dict[UUID, tuple[Attachment, Attachment | None]] = {}
         self.index: dict[str, list[Attachment]] = {}
         self.in_series: list[UUID] = []
         self.fault: BaseException | None = None
@@ -114,6 +114,18 @@ class FakeCatalog(Catalog):
         self._ask()
         return [row for row in self.rows.values() if row.digest == digest]
 
+    def by_digests(self, digests: Sequence[str]) -> list[StoredObject]:
+        self._ask()
+        return [row for row in self.rows.values() if row.digest in digests]
+
+    def find_all(self, uuids: Sequence[UUID]) -> dict[UUID, StoredObject]:
+        self._ask()
+        return {uuid: self.rows[uuid] for uuid in uuids if uuid in self.rows}
+
+    def parents(self, uuids: Sequence[UUID]) -> dict[UUID, tuple[Attachment, Attachment | None]]:
+        self._ask()
+        return {uuid: self.parents_of[uuid] for uuid in uuids if uuid in self.parents_of}
+
     def tombstone(self, uuid: UUID, node: str) -> bool:
         self._ask()
         if uuid in self.rows:
@@ -122,7 +134,8 @@ class FakeCatalog(Catalog):
 
     def derived_from(self, uuid: UUID) -> tuple[Attachment, Attachment] | None:
         self._ask()
-        return self.parents.get(uuid)
+        attachment, parent = self.parents_of.get(uuid, (None, None))
+        return None if attachment is None or parent is None else (attachment, parent)
 
     def series(self, uuid: UUID) -> list[StoredObject]:
         self._ask()

@@ -277,7 +277,7 @@ class TestDerived:
         area.create(str(uuid), DICOM, CONTENT)
         name = uuid4()
         md5 = hashlib.md5(self.HEADER, usedforsecurity=False).hexdigest()
-        catalog.parents[name] = (
+        catalog.parents_of[name] = (
             Attachment(name, UNTIL_PIXEL_DATA, self.SIZE, 1, md5),
             Attachment(uuid, DICOM, len(CONTENT), 1, ""),
         )
@@ -302,7 +302,7 @@ class TestDerived:
         self, area: StorageArea, derived: UUID, metrics: Metrics, catalog: FakeCatalog
     ) -> None:
         assert area.read(str(derived), UNTIL_PIXEL_DATA) == self.HEADER
-        catalog.parents.clear()
+        catalog.parents_of.clear()
         assert area.read(str(derived), UNTIL_PIXEL_DATA) == self.HEADER
         assert value(metrics, "hapacs_derived_rebuilds_total") == 1
 
@@ -326,19 +326,19 @@ class TestDerived:
     def test_a_cut_that_differs_from_what_orthanc_noted_is_not_given_out(
         self, area: StorageArea, derived: UUID, catalog: FakeCatalog
     ) -> None:
-        wanted, parent = catalog.parents[derived]
+        wanted, parent = catalog.parents_of[derived]
         for wrong in (
             Attachment(derived, UNTIL_PIXEL_DATA, self.SIZE - 1, 1, wanted.md5),
             Attachment(derived, UNTIL_PIXEL_DATA, len(CONTENT) + 1, 1, ""),
             Attachment(derived, UNTIL_PIXEL_DATA, self.SIZE, 2, wanted.md5),
             Attachment(derived, 2, self.SIZE, 1, wanted.md5),
         ):
-            catalog.parents[derived] = (wrong, parent)
+            catalog.parents_of[derived] = (wrong, parent)
             with pytest.raises(CatalogError):
                 area.read(str(derived), UNTIL_PIXEL_DATA)
 
     def test_without_a_parent_it_is_lost(self, area: StorageArea, derived: UUID, catalog: FakeCatalog) -> None:
-        catalog.parents.clear()
+        catalog.parents_of.clear()
         with pytest.raises(CatalogError, match="no parent"):
             area.read(str(derived), UNTIL_PIXEL_DATA)
 

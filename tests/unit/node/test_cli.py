@@ -2,6 +2,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ from typer.testing import CliRunner, Result
 
 from hapacs_node import cli
 from hapacs_node.errors import CatalogUnavailableError
+from hapacs_node.settings import Das as DasSettings
+from hapacs_node.storage.eviction import Ages, Outcome
+from hapacs_node.storage.shelves import COUNT
 
 _COPY = {"state": "whole", "detail": "", "retention_mode": None, "retained_until": None}
 _ROW = {
@@ -54,6 +58,77 @@ def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli.app, list(arguments), env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+
+class FakeDas:
+    """A node whose DAS has 100 of 1000 bytes free and should have 200."""
+
+    def __init__(self, root: Path) -> None:
+        das = DasSettings.model_validate(
+            {"root": root, "minimum_free_bytes": 50, "evict": {"below_free_bytes": 150, "until_free_bytes": 200}}
+        )
+        self.settings = SimpleNamespace(das=das)
+        self.das = SimpleNamespace(free_bytes=lambda: 100)
+        shelves = SimpleNamespace(size_bytes=lambda: 1000)
+        self.runs: list[tuple[int, bool]] = []
+        self.freed: int | None = 100
+        self.eviction: Any = SimpleNamespace(
+            limits=das.evict, shelves=shelves, needed_bytes=lambda: 100, ages=self.ages, run=self.run
+        )
+
+    def ages(self) -> Ages:
+        return Ages({1000: 300, 2000: 100}, 4, 500, COUNT)
+
+    def run(self, wanted: int, *, dry_run: bool) -> Outcome | None:
+        self.runs.append((wanted, dry_run))
+        return None if self.freed is None else Outcome(wanted, self.freed, 2, 1, 0, 0.5)
+
+
+@pytest.fixture
+def das_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeDas:
+    fake = FakeDas(tmp_path)
+
+    @contextmanager
+    def give(_: Path) -> Iterator[FakeDas]:
+        with cli._errors():
+            yield fake
+
+    monkeypatch.setattr(cli, "_node", give)
+    return fake
+
+
+def test_the_das_shows_its_marks_and_what_may_go(das_node: FakeDas) -> None:
+    report = json.loads(run("das", "status", "--json").output)
+    assert report.pop("oldest_use_s") > 0
+    assert report == {
+        "ok": True, "size_bytes": 1000, "free_bytes": 100, "evict_below_free_bytes": 150, "evict_until_free_bytes": 200,
+        "minimum_free_bytes": 50, "minimum_age_s": 86400, "needed_bytes": 100, "may_go_bytes": 400, "may_go_files": 4,
+        "too_young_bytes": 500, "looked_at_fraction": 1.0,
+    }  # fmt: skip
+    shown = run("das", "status")
+    assert shown.exit_code == 0
+    assert "least recently used" in shown.output
+    das_node.eviction.needed_bytes = lambda: 500
+    assert run("das", "status").exit_code == 1
+
+
+def test_room_is_made_as_the_marks_or_the_person_say(das_node: FakeDas) -> None:
+    result = run("das", "evict")
+    assert result.exit_code == 0
+    assert "2 objects and 1 derived attachments went, 100 of 100 bytes" in result.output
+    assert "would go" in run("das", "evict", "--dry-run").output
+    assert run("das", "evict", "--free", "700").exit_code == 1
+    assert "nothing to do" in run("das", "evict", "--free", "70").output
+    assert das_node.runs == [(100, False), (100, True), (600, False)]
+
+
+def test_a_person_is_told_who_else_makes_room_and_what_is_not_configured(das_node: FakeDas) -> None:
+    das_node.freed = None
+    result = run("das", "evict")
+    assert (result.exit_code, "another process" in result.output) == (1, True)
+    das_node.eviction = None
+    result = run("das", "status")
+    assert (result.exit_code, "das.evict is not configured" in result.output) == (2, True)
 
 
 def test_an_instance_shows_its_copies(node: FakeNode) -> None:

@@ -65,6 +65,30 @@ def test_all_problems_are_told_at_once(tmp_path: Path, document: dict[str, Any])
     assert all(field in text for field in ("node:", "das.minimum_free_bytes:", "cas:", "database.prot:"))
 
 
+@pytest.mark.parametrize(
+    ("marks", "message"),
+    [
+        ((1000, 2000, 3000), None),
+        ((1000, 1000, 3000), "before room is made"),
+        ((1000, 2000, 2000), "never rest"),
+        ((1000, 3000, 2000), "never rest"),
+    ],
+)
+def test_the_marks_of_the_das_have_an_order(
+    tmp_path: Path, document: dict[str, Any], marks: tuple[int, int, int], message: str | None
+) -> None:
+    minimum, below, until = marks
+    evict = {"below_free_bytes": below, "until_free_bytes": until}
+    document["das"] |= {"minimum_free_bytes": minimum, "evict": evict}
+    if message is None:
+        loaded = _load(tmp_path, document).das.evict
+        assert loaded is not None
+        assert loaded.minimum_age_s == 86400
+    else:
+        with pytest.raises(ConfigurationError, match=message):
+            _load(tmp_path, document)
+
+
 def test_all_unreadable_files_are_told_at_once(tmp_path: Path, document: dict[str, Any]) -> None:
     (tmp_path / "password").write_text("\n")
     (tmp_path / "ca.crt").unlink()

@@ -109,8 +109,16 @@ def test_split_pools_reach_the_contract(data, primary):
 @pytest.mark.parametrize(("fraction", "free"), [(0.75, 1024**3), (0.9, 512 * 1024**2)])
 def test_nodes_keep_the_larger_reserve_free(data, primary, fraction, free):
     # 4 GiB are usable; the lab's floor is 512 MiB.
-    primary["policy"]["das_watermark_fraction"] = fraction
+    primary["policy"] |= {"das_watermark_fraction": fraction, "das_evict_above_fraction": 0.7}
+    primary["policy"]["das_evict_to_fraction"] = 0.6
     assert run(parse(data)).inventory["sites"]["primary"]["policy"]["das_minimum_free_bytes"] == free
+
+
+def test_the_marks_of_eviction_reach_the_contract_in_bytes(data, primary):
+    primary["policy"] |= {"das_evict_above_fraction": 0.75, "das_evict_to_fraction": 0.5, "das_minimum_age_hours": 48}
+    policy = run(parse(data)).inventory["sites"]["primary"]["policy"]
+    assert (policy["das_evict_below_bytes"], policy["das_evict_until_bytes"]) == (1024**3, 2 * 1024**3)
+    assert policy["das_minimum_age_hours"] == 48
 
 
 def test_unsound_output_of_a_target_stops_the_program(data):

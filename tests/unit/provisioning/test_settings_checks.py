@@ -216,7 +216,24 @@ def test_replication_needs_at_least_as_many_nodes_as_copies(replication, zones):
     assert len(zones) >= copies or not can_hold(replication, zones)
 
 
-@pytest.mark.parametrize(("free", "sound"), [("3GiB", True), ("4GiB", False), ("1TiB", False)])
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({}, None),
+        ({"das_evict_above_fraction": 0.7, "das_evict_to_fraction": 0.6}, None),
+        ({"das_evict_above_fraction": 0.9}, "das_evict_above_fraction"),
+        ({"das_evict_above_fraction": 0.88}, "das_evict_above_fraction"),
+        ({"das_minimum_free_bytes": "1GiB"}, "das_evict_above_fraction"),
+        ({"das_evict_to_fraction": 0.85}, "das_evict_to_fraction"),
+    ],
+)
+def test_room_is_made_before_images_are_refused(data, primary, problems, changes, field):
+    # 4 GiB are usable and 512 MiB, an eighth, must stay free.
+    primary["policy"] |= changes
+    assert set(problems(data)) == ({f"{P}.policy.{field}"} if field else set())
+
+
+@pytest.mark.parametrize(("free", "sound"), [("512MiB", True), ("4GiB", False), ("1TiB", False)])
 def test_das_is_larger_than_the_watermark(data, primary, problems, free, sound):
     # Two disks of 4 GiB, everything twice: 4 GiB are usable.
     primary["policy"]["das_minimum_free_bytes"] = free

@@ -135,6 +135,16 @@ def test_a_body_is_capped(address: str) -> None:
     assert ask(address, "/dicom-web/studies", method="POST", headers=chunked).status == 411
 
 
+def test_a_body_is_parts_and_not_packed(address: str) -> None:
+    login = {"Authorization": f"Basic {LOGIN}", "Content-Length": "0"}
+    parts = login | {"Content-Type": "multipart/related; boundary=x"}
+    assert ask(address, "/dicom-web/studies", method="POST", headers=login).status == 415
+    packed = parts | {"Content-Encoding": "gzip"}
+    assert ask(address, "/dicom-web/studies", method="POST", headers=packed).status == 415
+    # Nobody behind it: that it says so shows that the body was taken.
+    assert ask(address, "/dicom-web/studies", method="POST", headers=parts).status == 503
+
+
 def test_every_answer_protects_the_browser(address: str) -> None:
     answer = ask(address, "/dicom-web/studies")
     assert answer.getheader("Strict-Transport-Security") == "max-age=31536000"

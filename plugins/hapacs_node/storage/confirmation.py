@@ -1,0 +1,121 @@
+"""Does the archive hold what a copy on the DAS is of? Asked of the archive itself, now, never of the catalog alone."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
+
+from hapacs_node import log
+from hapacs_node.catalog import index
+from hapacs_node.catalog.catalog import Catalog
+from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.errors import CasConflictError, CasMissingError
+from hapacs_node.storage import derived, names
+from hapacs_node.storage.area import STORE
+from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.shelves import Copy
+
+_LOG = log.get("confirmation")
+
+
+class Place(NamedTuple):
+    """Where in the archive some bytes are said to lie."""
+
+    digest: str
+    store: str
+    key: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """Asks the archive about copies.
+
+    Parameters
+    ----------
+    cas, catalog
+        The archive, and who knows where in it an object lies.
+    workers : ThreadPoolExecutor
+        Threads that ask.
+    """
+
+    cas: Cas
+    catalog: Catalog
+    workers: ThreadPoolExecutor
+
+    def confirmed(self, copies: Sequence[Copy]) -> set[Copy]:
+        """Return those of the copies that can be had again without this DAS.
+
+        An object is confirmed when the archive, asked now, has it at every place that the catalog names for it, with
+        its size and digest. A derived attachment is confirmed when its DICOM file is, and it can be cut from that; or
+        when no index refers to it.
+
+        Raises
+        ------
+        CatalogError, CasError
+            When the answer can't be known now. Nothing is confirmed then.
+        """
+        objects = [copy for copy in copies if copy.kind == "object"]
+        places: dict[Copy, set[Place] | None] = {
+            copy: self._places(copy, rows) for copy, rows in self._rows(objects).items()
+        }
+        places |= self._derived([copy for copy in copies if copy.kind == "derived"])
+        wanted = {place for found in places.values() for place in found or ()}
+        answers = self.workers.map(self._is_there, wanted)
+        there = {place for place, is_there in zip(wanted, answers, strict=True) if is_there}
+        return {copy for copy, found in places.items() if found is not None and found <= there}
+
+    def _rows(self, copies: Sequence[Copy]) -> dict[Copy, list[StoredObject]]:
+        found: dict[str, list[StoredObject]] = {copy.name: [] for copy in copies}
+        for row in self.catalog.by_digests(list(found)) if found else ():
+            found[row.digest].append(row)
+        return {copy: found[copy.name] for copy in copies}
+
+    @staticmethod
+    def _places(copy: Copy, rows: Sequence[StoredObject]) -> set[Place]:
+        # What a store left behind that failed before its catalog row may still be in the archive.
+        unnoted = Place(copy.name, STORE, names.cas_key(copy.name), 0, copy.size)
+        return {_place(row) for row in rows} or {unnoted}
+
+    def _derived(self, copies: Sequence[Copy]) -> dict[Copy, set[Place] | None]:
+        if not copies:
+            return {}
+        found = self.catalog.parents([UUID(copy.name) for copy in copies])
+        parents = self.catalog.find_all([parent.uuid for _, parent in found.values() if parent is not None])
+        places: dict[Copy, set[Place] | None] = {}
+        for copy in copies:
+            uuid = UUID(copy.name)
+            if uuid not in found:
+                places[copy] = set()
+                continue
+            attachment, parent = found[uuid]
+            row = None if parent is None else parents.get(parent.uuid)
+            plain = parent is not None and {attachment.compression, parent.compression} == {index.UNCOMPRESSED}
+            can_be_cut = plain and attachment.type == derived.DICOM_UNTIL_PIXEL_DATA
+            places[copy] = {_place(row)} if can_be_cut and row is not None else None
+        return places
+
+    def _is_there(self, place: Place) -> bool:
+        try:
+            return self._asked(place)
+        except (CasMissingError, CasConflictError) as error:
+            _LOG.warning(log.line("archive copy not confirmed", digest=place.digest, error=error))
+            return False
+
+    def _asked(self, place: Place) -> bool:
+        if place.store != STORE:
+            return False
+        recorded = self.cas.head(place.key)
+        alone = place.key == names.cas_key(place.digest)
+        if recorded.size < place.offset + place.length or (alone and recorded.size != place.length):
+            raise CasConflictError(f"the archive object {place.key} has {recorded.size} bytes")
+        if (recorded.digest, recorded.size, place.offset) != (place.digest, place.length, 0):
+            # A part of a larger object, or one whose digest nobody noted: its bytes have to tell.
+            self.cas.get(place.key, place.digest, place.offset, place.length)
+        return True
+
+
+def _place(row: StoredObject) -> Place:
+    return Place(row.digest, row.store, row.key, row.offset, row.length)

@@ -1,0 +1,295 @@
+"""Makes room on a DAS that fills up: copies that the archive holds go, least recently used first.
+
+Nothing is remembered between two runs, so there is nothing to lose or to resume: the files' own times say what was used
+when. A run looks at enough shelves to know up to which age copies have to go, then goes round all of them once.
+"""
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from hapacs_node import log
+from hapacs_node.errors import NodeError
+from hapacs_node.metrics import Metrics
+from hapacs_node.settings import Eviction as Limits
+from hapacs_node.storage.confirmation import Confirmation
+from hapacs_node.storage.das import USE_GRAIN_S
+from hapacs_node.storage.shelves import COUNT, Copy, Shelves
+
+_LOG = log.get("eviction")
+# So many files tell the ages of all to about one part in a hundred.
+_SAMPLE = 200_000
+_BATCH = 200
+# A derived attachment that no index refers to may be one whose store is not over yet.
+_STORE_OVER_S = 3600
+# After a run that could not free enough: the archive, the clock or people have to change something first.
+_PAUSE_S = 60
+_REMEMBERED = 100_000
+_ROUNDS = 20
+
+
+class Cut(NamedTuple):
+    """Up to which age copies go: all of the hours before `hour`, and of that hour itself so many bytes."""
+
+    hour: int
+    bytes_of_hour: int
+
+
+@dataclass(frozen=True)
+class Ages:
+    """What lies on the DAS by the hour of its last use, as far as it may go; estimated unless `shelves` is all of them.
+
+    Attributes
+    ----------
+    by_hour : mapping
+        Bytes by hours since the epoch.
+    files : int
+        How many copies these are.
+    young_bytes : int
+        Bytes of copies below the minimum age.
+    shelves : int
+        How many shelves were looked at.
+    """
+
+    by_hour: Mapping[int, int]
+    files: int
+    young_bytes: int
+    shelves: int
+
+    def cut(self, wanted: int) -> Cut:
+        """Tell up to which age copies have to go to free `wanted` bytes; everything when there is not so much."""
+        left = wanted
+        for hour in sorted(self.by_hour):
+            if self.by_hour[hour] >= left:
+                return Cut(hour, left)
+            left -= self.by_hour[hour]
+        return Cut(max(self.by_hour, default=0) + 1, 0)
+
+
+@dataclass
+class Outcome:
+    """What a run did, or with `dry_run` would have done.
+
+    Attributes
+    ----------
+    wanted_bytes : int
+        How much was to be freed.
+    freed_bytes, objects, derived : int
+        What went.
+    unconfirmed : int
+        Copies that stayed because the archive doesn't confirm that it holds them.
+    took_s : float
+        Seconds.
+    """
+
+    wanted_bytes: int
+    freed_bytes: int = 0
+    objects: int = 0
+    derived: int = 0
+    unconfirmed: int = 0
+    took_s: float = 0.0
+
+
+@dataclass
+class Eviction:
+    """The DAS's watermarks, kept.
+
+    Parameters
+    ----------
+    shelves : Shelves
+        The DAS.
+    confirmation : Confirmation
+        Tells which copies may go at all.
+    limits : hapacs_node.settings.Eviction
+        Watermarks and minimum age.
+    metrics : Metrics
+        Counts what went and what had to stay.
+    """
+
+    shelves: Shelves
+    confirmation: Confirmation
+    limits: Limits
+    metrics: Metrics
+    _next: int = field(default_factory=lambda: random.randrange(COUNT), init=False)  # noqa: S311 - not a secret
+    _refused: dict[str, float] = field(default_factory=dict, init=False)
+    """Copies that the archive did not confirm: asked about again after an hour only."""
+
+    def needed_bytes(self) -> int:
+        """Tell how much has to go now: nothing above the high watermark, below it what is missing to the low one.
+
+        Raises
+        ------
+        DasError
+        """
+        free = self.shelves.das.free_bytes()
+        return 0 if free >= self.limits.below_free_bytes else self.limits.until_free_bytes - free
+
+    def repeat(self, stop: threading.Event, period_s: float) -> None:
+        """Look at the watermarks again and again, and make room when it is time.
+
+        Parameters
+        ----------
+        stop : threading.Event
+            Ends it, also in the middle of a run.
+        period_s : float
+            How often to look.
+        """
+        pause_s = period_s
+        while not stop.wait(pause_s):
+            pause_s = period_s
+            try:
+                needed = self.needed_bytes()
+                outcome = self.run(needed, stop=stop) if needed else None
+            except NodeError as error:
+                _LOG.error(log.line("das eviction failed", error=error))
+                pause_s = _PAUSE_S
+            else:
+                if outcome is not None and outcome.freed_bytes < outcome.wanted_bytes:
+                    pause_s = _PAUSE_S
+
+    def run(self, wanted: int, *, dry_run: bool = False, stop: threading.Event | None = None) -> Outcome | None:
+        """Free `wanted` bytes, if that can be done.
+
+        Returns
+        -------
+        Outcome or None
+            None when another process of this node is at it.
+
+        Raises
+        ------
+        NodeError
+            When disks, database or archive don't answer; what was freed until then was confirmed.
+        """
+        with self.shelves.alone() as mine:
+            if not mine:
+                return None
+            outcome = Outcome(wanted)
+            began = time.monotonic()
+            _LOG.info(log.line("das eviction begins", wanted_bytes=wanted, dry_run=dry_run))
+            try:
+                self._rounds(outcome, dry_run, stop or threading.Event())
+            finally:
+                outcome.took_s = time.monotonic() - began
+                if not dry_run:
+                    self._ended(outcome)
+            return outcome
+
+    def ages(self) -> Ages:
+        """Look at enough shelves to know what lies on all of them.
+
+        Raises
+        ------
+        DasError
+        """
+        now = time.time()
+        by_hour: dict[int, int] = {}
+        files = seen = young = 0
+        first, looked_at = random.randrange(COUNT), COUNT  # noqa: S311 - not a secret
+        for number, copies in self.shelves.walk(first):
+            seen += len(copies)
+            for copy in copies:
+                if self._may_go(copy, now):
+                    files += 1
+                    by_hour[_hour(copy)] = by_hour.get(_hour(copy), 0) + copy.size
+                elif not self._is_refused(copy, now):
+                    young += copy.size
+            if seen >= _SAMPLE:
+                looked_at = (number - first) % COUNT + 1
+                break
+        scale = COUNT / looked_at
+        scaled = {hour: round(size * scale) for hour, size in by_hour.items()}
+        return Ages(scaled, round(files * scale), round(young * scale), looked_at)
+
+    def _rounds(self, outcome: Outcome, dry_run: bool, stop: threading.Event) -> None:
+        """Go round until enough is freed; what the archive does not confirm, the next round leaves out."""
+        for _ in range(_ROUNDS):
+            if outcome.freed_bytes >= outcome.wanted_bytes or stop.is_set():
+                break
+            before = (outcome.freed_bytes, outcome.unconfirmed)
+            left = outcome.wanted_bytes - outcome.freed_bytes
+            for batch in _batches(self._candidates(self.ages().cut(left))):
+                self._take_away(batch, outcome, dry_run)
+                if outcome.freed_bytes >= outcome.wanted_bytes or stop.is_set():
+                    break
+            if dry_run or (outcome.freed_bytes, outcome.unconfirmed) == before:
+                break
+        if outcome.freed_bytes and not dry_run:
+            self.shelves.settle()
+
+    def _candidates(self, cut: Cut) -> Iterator[Copy]:
+        of_hour = cut.bytes_of_hour
+        for number, copies in self.shelves.walk(self._next):
+            # Where this run ends, the next one goes on: otherwise some shelves would always give more than others.
+            self._next = number
+            now = time.time()
+            for copy in copies:
+                if not self._may_go(copy, now) or _hour(copy) > cut.hour:
+                    continue
+                if _hour(copy) == cut.hour:
+                    if of_hour <= 0:
+                        continue
+                    of_hour -= copy.size
+                yield copy
+
+    def _take_away(self, copies: list[Copy], outcome: Outcome, dry_run: bool) -> None:
+        confirmed = self.confirmation.confirmed(copies)
+        for copy in copies:
+            if copy not in confirmed:
+                outcome.unconfirmed += 1
+                self._refuse(copy)
+                continue
+            if outcome.freed_bytes >= outcome.wanted_bytes:
+                return
+            if not dry_run:
+                if not self.shelves.remove(copy):
+                    continue
+                self.metrics.das_evicted.labels(copy.kind).inc()
+                self.metrics.das_evicted_bytes.labels(copy.kind).inc(copy.size)
+            outcome.freed_bytes += copy.size
+            outcome.objects += copy.kind == "object"
+            outcome.derived += copy.kind == "derived"
+
+    def _may_go(self, copy: Copy, now: float) -> bool:
+        minimum_s = self.limits.minimum_age_s
+        if copy.kind == "derived":
+            minimum_s = max(minimum_s, _STORE_OVER_S)
+        return now - copy.used_at >= minimum_s and not self._is_refused(copy, now)
+
+    def _is_refused(self, copy: Copy, now: float) -> bool:
+        until = self._refused.get(copy.name)
+        return until is not None and until > now
+
+    def _refuse(self, copy: Copy) -> None:
+        self.metrics.das_eviction_refused.inc()
+        if len(self._refused) >= _REMEMBERED:
+            self._refused.pop(next(iter(self._refused)))
+        self._refused[copy.name] = time.time() + USE_GRAIN_S
+
+    def _ended(self, outcome: Outcome) -> None:
+        short = max(0, outcome.wanted_bytes - outcome.freed_bytes)
+        self.metrics.das_eviction_seconds.inc(outcome.took_s)
+        self.metrics.das_eviction_short.set(short)
+        write = _LOG.warning if short else _LOG.info
+        write(
+            log.line(
+                "das eviction short" if short else "das eviction done",
+                wanted_bytes=outcome.wanted_bytes,
+                freed_bytes=outcome.freed_bytes,
+                objects=outcome.objects,
+                derived=outcome.derived,
+                unconfirmed=outcome.unconfirmed,
+                took_s=f"{outcome.took_s:.1f}",
+            )
+        )
+
+
+def _hour(copy: Copy) -> int:
+    return int(copy.used_at // USE_GRAIN_S)
+
+
+def _batches(copies: Iterable[Copy]) -> Iterator[list[Copy]]:
+    yield from map(list, itertools.batched(copies, _BATCH))
