@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from hapacs.settings.fields import Address, DeploymentName, GroupWord, Network, Networks, NodeName, Port
+from hapacs.settings.fields import Address, DeploymentName, DiskSerial, GroupWord, Network, Networks, NodeName, Port
 from hapacs.settings.models import Caller, Dicom, Group, Model, Settings, Site, VirtualAddress
 
 SCHEMA_VERSION = 1
@@ -23,14 +23,23 @@ Path = Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x1f]*$")]
 
 
 class ContractNode(Model):
-    """One machine that is there."""
+    """One machine that is there.
+
+    Attributes
+    ----------
+    das_devices
+        None on a node without a DAS.
+    das_wipe_serials
+        Serial numbers of those that may be emptied when the DAS is made.
+    """
 
     zone: GroupWord
     address: Address
     management_address: Address
     ssh_user: Annotated[str, Field(min_length=1)]
     ssh_port: Port
-    das_devices: Annotated[tuple[Path, ...], Field(min_length=1)]
+    das_devices: tuple[Path, ...]
+    das_wipe_serials: tuple[DiskSerial, ...] = ()
     data_directory: Path
 
 
@@ -88,6 +97,8 @@ class ContractSite(Model):
         for group, names in self.members.items():
             if unknown := sorted(set(names) - set(self.nodes)):
                 raise ValueError(f"members.{group} names unknown nodes: {', '.join(unknown)}")
+        if bare := [name for name in self.members["pacs"] if not self.nodes[name].das_devices]:
+            raise ValueError(f"nodes.{bare[0]}.das_devices is empty, but the node keeps images")
         return self
 
 
@@ -104,15 +115,15 @@ class Contract(Model):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-def callers(settings: Settings) -> tuple[Caller, ...]:
-    """Return who may call, with the caller of ``hapacs verify``, which may do everything from one address."""
-    verify = settings.verify
+def callers(settings: Settings, site: Site) -> tuple[Caller, ...]:
+    """Return who may call a site, with the caller of ``hapacs verify``, which may do everything from one address."""
+    verify, controller = settings.verify, settings.controller(site)
     own = Caller.model_validate(
         {
             "ae_title": verify.ae_title,
-            "networks": [f"{verify.host}/32"],
+            "networks": [f"{controller}/32"],
             "may": ["echo", "store", "find", "get", "move"],
-            "host": verify.host,
+            "host": controller,
             "port": verify.port,
         }
     )

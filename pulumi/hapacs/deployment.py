@@ -118,6 +118,11 @@ class Deployment:
         return self.state / "inventory.json"
 
     @property
+    def backend(self) -> Path:
+        """Where Pulumi keeps its state."""
+        return self.state / "pulumi"
+
+    @property
     def ssh_key(self) -> Path:
         """The private key that opens the nodes."""
         return self.state / "ssh" / "id_ed25519"
@@ -175,7 +180,7 @@ class Deployment:
             "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
             "ANSIBLE_HOME": str(self.state / "ansible"),
             "SOPS_AGE_KEY_FILE": str(self.age_key),
-            "PULUMI_BACKEND_URL": f"file://{self.state / 'pulumi'}",
+            "PULUMI_BACKEND_URL": f"file://{self.backend}",
             "PULUMI_HOME": str(self.state / "pulumi-home"),
             "PULUMI_SKIP_UPDATE_CHECK": "1",
             "HAPACS_STATE_DIR": str(self.state.parent),

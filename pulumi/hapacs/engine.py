@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +65,14 @@ class Engine:
         self._deployment = deployment
         self._on_change = on_change
 
+    @cached_property
+    def _target(self) -> targets.Target:
+        return targets.create(self._deployment.settings, self._deployment.state)
+
     def preview(self) -> list[Change]:
         """Return what `up` would do, compared with what is really there; nothing is changed."""
         changes: list[Change] = []
+        self._target.ready()
         with self._stack("plan") as (stack, log):
             stack.preview(refresh=True, color="never", on_output=log, on_event=self._watch(changes))
         return changes
@@ -74,6 +80,7 @@ class Engine:
     def up(self) -> list[Change]:
         """Make everything as the settings say, and write the inventory contract."""
         changes: list[Change] = []
+        self._target.ready()
         with self._stack("up") as (stack, log):
             if self._resources(stack):
                 # What an interrupted run began is adopted when it is made again, so its note can go.
@@ -139,17 +146,15 @@ class Engine:
         variables = deployment.variables()
         # The Automation API looks for `pulumi` on this process's own path.
         os.environ["PATH"] = variables["PATH"]
-        backend = deployment.state / "pulumi"
+        backend = deployment.backend
         backend.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._clear_stale_locks(backend)
         passphrase = str(deployment.secrets()["hapacs_secret_pulumi_passphrase"])
-        settings = deployment.settings
-        target = targets.create(settings, deployment.state)
         try:
             return automation.create_or_select_stack(
                 deployment.name,
                 PROJECT_NAME,
-                lambda: program.program(settings, target),
+                lambda: program.program(deployment.settings, self._target),
                 opts=automation.LocalWorkspaceOptions(
                     env_vars=variables | {"PULUMI_CONFIG_PASSPHRASE": passphrase},
                 ),

@@ -22,8 +22,11 @@ def program(settings: Settings, target: Target) -> None:
     target
         Where its machines come from, see `hapacs.targets.create`.
     """
-    callers = contract.callers(settings)
-    sites = {name: Site(name, SiteArgs(target, site, callers)) for name, site in settings.sites.items()}
+    target.ready()
+    sites = {
+        name: Site(name, SiteArgs(target, site, contract.callers(settings, site)))
+        for name, site in settings.sites.items()
+    }
 
     def finish(contracts: dict[str, Any]) -> dict[str, Any]:
         whole = {

@@ -50,11 +50,21 @@ class Lab:
 
     @property
     def site(self) -> site.Site:
-        """A fresh view of the lab's one site."""
-        return site.sites(self.deployment)[0]
+        """A fresh view of the lab's primary site, on which the faults are tried."""
+        return self.sites[0]
+
+    @property
+    def sites(self) -> list[site.Site]:
+        """A fresh view of all sites, the primary one first."""
+        return site.sites(self.deployment)
+
+    @property
+    def nodes(self) -> set[str]:
+        """The names of the nodes of all sites."""
+        return {node for one in self.sites for node in one.nodes}
 
     def facts(self) -> dict[str, dict[str, Any]]:
-        """Return what each node says of itself; one that is off has only an ``error``."""
+        """Return what each node of the primary site says of itself; one that is off has only an ``error``."""
         return services.collect(self.site)
 
     def container(self, node: str) -> str:
@@ -133,7 +143,7 @@ def _collect(lab: Lab) -> str:
         "units": ["systemctl", "list-units", "--all", "--no-pager", "*.service"],
         "warnings": [*journal, "--lines=40", "--priority=warning"],
     }
-    for node in lab.site.nodes:
+    for node in sorted(lab.nodes):
         for name, words in commands.items():
             try:
                 text = podman("exec", lab.container(node), *words, timeout_s=60)

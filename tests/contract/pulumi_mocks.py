@@ -95,6 +95,9 @@ class _Thing(pulumi.CustomResource):
 class MockTarget:
     """A target that registers one resource for each thing it is asked for."""
 
+    def ready(self) -> None:
+        """Nothing is needed."""
+
     def network(self, args: NetworkArgs, parent: pulumi.Resource) -> pulumi.Output[str]:
         return _Thing("Network", args.site, {"cluster": str(args.cluster)}, parent).id
 

@@ -25,6 +25,7 @@ pytestmark = [
 NAME = "hapacs-try"
 NODE = f"{NAME}-one"
 SUBNET = "10.89.90"
+MARK = "what was on the disk"
 
 
 def on_this_machine() -> dict[str, set[str]]:
@@ -37,34 +38,51 @@ def on_this_machine() -> dict[str, set[str]]:
     }
 
 
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A deployment of one node on a network of its own, started from the base image."""
-    root = tmp_path_factory.mktemp("lab")
+def described(root: Path, name: str, subnet: str) -> Deployment:
+    """Describe a deployment of one node on a network of its own."""
     settings: dict[str, Any] = yaml.safe_load((PROJECT / "inventories" / "lab" / "settings.yaml").read_text())
     site = settings["sites"]["primary"]
-    settings |= {"deployment": NAME, "callers": []}
-    settings["verify"]["host"] = f"{SUBNET}.1"
+    settings |= {"deployment": name, "callers": [], "sites": {"primary": site}}
+    settings["verify"]["host"] = f"{subnet}.1"
     site["networks"] = {
-        "cluster": f"{SUBNET}.0/24",
-        "gateway": f"{SUBNET}.1",
-        "management": [f"{SUBNET}.1/32"],
-        "clients": [f"{SUBNET}.0/24"],
+        "cluster": f"{subnet}.0/24",
+        "gateway": f"{subnet}.1",
+        "management": [f"{subnet}.1/32"],
+        "clients": [f"{subnet}.0/24"],
     }
-    site["vip"]["address"] = f"{SUBNET}.10"
-    site["nodes"] = {"one": {"zone": "rack1", "address": f"{SUBNET}.11"}}
+    site["vip"]["address"] = f"{subnet}.10"
+    site["nodes"] = {"one": {"zone": "rack1", "address": f"{subnet}.11"}}
     site["disks"]["das"] = {"count": 2, "size_bytes": "1GiB"}
-    directory = root / NAME
+    directory = root / name
     directory.mkdir()
-    made = Deployment(NAME, directory, root / "state" / NAME, cache_directory())
+    made = Deployment(name, directory, root / "state" / name, cache_directory())
     # The settings' own checks refuse a site of one node, which is all that is needed here.
     made.__dict__["settings"] = Settings.model_validate(settings)
+    return made
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[str]:
+    """Let nodes start from the base image, which is enough here."""
     with pytest.MonkeyPatch.context() as patch:
         base = base_image.ensure()
         patch.setattr(image, "tag", lambda: base)
-        secrets.ensure(made)
-        yield made
-        teardown.sweep(made)
+        yield base
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="module")
+def deployment(root: Path, base: str) -> Iterator[Deployment]:
+    """A deployment of one node."""
+    assert base
+    made = described(root, NAME, SUBNET)
+    secrets.ensure(made)
+    yield made
+    teardown.sweep(made)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +100,11 @@ def up(deployment: Deployment, before: dict[str, set[str]]) -> list[Change]:
 def on_node(deployment: Deployment, *words: str) -> str:
     command = ssh.command(f"{SUBNET}.11", deployment.ssh_key, deployment.known_hosts, *words)
     return subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout.strip()
+
+
+def disks(deployment: Deployment) -> list[Path]:
+    """Return the files that are the node's disks."""
+    return [deployment.state / "lab" / "disks" / f"one-{index}.img" for index in range(2)]
 
 
 def kinds(changes: list[Change]) -> list[tuple[str, str]]:
@@ -148,18 +171,89 @@ class TestUp:
         assert kinds(Engine(deployment).up()) == [("update", "LabDisk")]
         assert loops.attached(path) == device
 
+    def test_a_removed_network_is_made_again_with_the_node_on_it(self, deployment: Deployment):
+        on_node(deployment, "sudo", "touch", "/srv/data/kept")
+        # podman takes the node away with the network that it is on.
+        podman("network", "rm", "--force", "--time", "0", f"{NAME}-primary")
+        repair = [("create", "LabNetwork"), ("create", "LabNode")]
+
+        assert kinds(Engine(deployment).preview()) == repair
+        assert kinds(Engine(deployment).up()) == repair
+
+        assert on_node(deployment, "ls", "/srv/data") == "kept"
+        assert Engine(deployment).preview() == []
+
+    def test_disks_outlive_the_node(self, deployment: Deployment):
+        devices = [str(loops.attached(path)) for path in disks(deployment)]
+        for device in devices:
+            on_node(deployment, f"echo {MARK} {device} | sudo dd of={device} conv=notrunc,fsync status=none")
+        podman("rm", "--force", "--time", "0", NODE)
+
+        assert kinds(Engine(deployment).up()) == [("create", "LabNode")]
+
+        for device in devices:
+            length = len(f"{MARK} {device}")
+            assert on_node(deployment, "sudo", "head", "-c", str(length), device) == f"{MARK} {device}"
+
+    def test_a_disk_that_died_is_replaced_by_a_blank_one_and_the_other_is_as_it_was(self, deployment: Deployment):
+        dead, other = disks(deployment)
+        device = str(loops.attached(other))
+        on_node(deployment, f"echo {MARK} | sudo dd of={device} conv=notrunc,fsync status=none")
+        loops.detach(dead)
+        dead.unlink()
+
+        assert ("create", "LabDisk") in kinds(Engine(deployment).preview())
+        assert ("create", "LabDisk") in kinds(Engine(deployment).up())
+
+        assert on_node(deployment, "sudo", "blockdev", "--getsize64", str(loops.attached(dead))) == str(1 << 30)
+        assert (
+            on_node(deployment, "sudo", "blkid", "--probe", str(loops.attached(dead)), "||", "echo", "blank") == "blank"
+        )
+        assert on_node(deployment, "sudo", "head", "-c", str(len(MARK)), device) == MARK
+        assert Engine(deployment).preview() == []
+
+    def test_a_disk_whose_file_was_removed_while_it_served_is_replaced(self, deployment: Deployment):
+        dead = disks(deployment)[0]
+        on_node(deployment, f"echo {MARK} | sudo dd of={loops.attached(dead)} conv=notrunc,fsync status=none")
+        dead.unlink()
+        assert ("create", "LabDisk") in kinds(Engine(deployment).up())
+        # The node sees the new file, and nothing holds the old one.
+        device = str(loops.attached(dead))
+        assert on_node(deployment, "sudo", "blkid", "--probe", device, "||", "echo", "blank") == "blank"
+        assert MARK not in on_node(deployment, "sudo", "head", "-c", "64", device, "|", "tr", "-d", r"'\\000'")
+        assert not [name for name in on_this_machine()["disks"] if name == f"{dead} (deleted)"]
+        assert Engine(deployment).preview() == []
+
+    def test_another_deployment_beside_it_touches_nothing_of_it(self, deployment: Deployment, root: Path):
+        mine = podman("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", NODE)
+        attached = [loops.attached(path) for path in disks(deployment)]
+        other = described(root, f"{NAME}-2", "10.89.91")
+        try:
+            secrets.ensure(other)
+            assert ("create", "LabNode") in kinds(Engine(other).up())
+            assert not {loops.attached(path) for path in disks(other)} & set(attached)
+            assert Engine(deployment).preview() == []
+            assert Engine(deployment).up() == []
+            assert Engine(other).preview() == []
+        finally:
+            Engine(other).down()
+            teardown.sweep(other)
+        assert podman("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", NODE) == mine
+        assert [loops.attached(path) for path in disks(deployment)] == attached
+        assert on_node(deployment, "hostname") == "one"
+
     def test_after_a_reboot_of_this_machine_up_brings_back_the_same_node(self, deployment: Deployment):
         identity = on_node(deployment, "cat", "/etc/machine-id")
-        disks = [deployment.state / "lab" / "disks" / f"one-{index}.img" for index in range(2)]
-        devices = [loops.attached(path) for path in disks]
+        files = disks(deployment)
+        devices = [loops.attached(path) for path in files]
         power.power_off(NODE)
-        for path in disks:
+        for path in files:
             loops.detach(path)
 
         changes = Engine(deployment).up()
 
         assert kinds(changes) == [("update", "LabDisk"), ("update", "LabDisk"), ("update", "LabNode")]
-        assert [loops.attached(path) for path in disks] == devices
+        assert [loops.attached(path) for path in files] == devices
         assert on_node(deployment, "cat", "/etc/machine-id") == identity
 
     def test_the_lock_and_the_leftovers_of_a_killed_run_do_not_stop_the_next(self, deployment: Deployment):

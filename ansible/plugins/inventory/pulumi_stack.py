@@ -145,10 +145,10 @@ class Reader:
             raise self.refuse("a whole number")
         return self.value
 
-    def texts(self) -> list[str]:
-        """Return a list of at least one string."""
+    def texts(self, *, may_be_empty: bool = False) -> list[str]:
+        """Return a list of strings, of at least one unless it may be empty."""
         values = [element.text() for element in self.elements()]
-        if not values:
+        if not values and not may_be_empty:
             raise ContractError(f"{self.path}: is empty")
         return values
 
@@ -229,7 +229,8 @@ def _add_site(inventory: Inventory, name: str, site: Reader) -> None:
             "hapacs_zone": zone,
             "hapacs_address": node["address"].text(),
             "hapacs_management_address": management,
-            "hapacs_das_devices": node["das_devices"].texts(),
+            "hapacs_das_devices": node["das_devices"].texts(may_be_empty=True),
+            "hapacs_das_wipe_serials": node["das_wipe_serials"].texts(may_be_empty=True),
             "hapacs_data_directory": node["data_directory"].text(),
         }
         inventory.host_groups[host] = [f"site_{name}", f"zone_{zone}"]

@@ -8,7 +8,9 @@ module: das_filesystem
 short_description: One btrfs file system over the DAS disks
 description:
   - Makes it when every disk is empty (no signature of any kind). Leaves it alone when all disks belong to it. Refuses
-    everything else, and never overwrites.
+    everything else.
+  - Overwrites a disk only when its serial number is given and no disk belongs to the file system yet, and never one
+    that is in use.
   - Data and metadata are mirrored (raid1) over two or more disks; on one disk metadata is kept twice (dup).
 options:
   devices:
@@ -20,6 +22,11 @@ options:
     description: Of the file system.
     type: str
     required: true
+  wipe_serials:
+    description: Serial numbers, as C(lsblk) prints them, of disks that may be emptied when the file system is made.
+    type: list
+    elements: str
+    default: []
 author: hapacs
 """
 
@@ -35,6 +42,11 @@ uuid:
   description: Of the file system; empty in check mode before it is made.
   returned: always
   type: str
+wiped:
+  description: Disks that were emptied; in check mode, that would be.
+  returned: always
+  type: list
+  elements: str
 """
 
 import json
@@ -63,22 +75,55 @@ def partitions(module: AnsibleModule, device: str) -> bool:
     return any(found.get("children") for found in json.loads(output)["blockdevices"])
 
 
+def serial(module: AnsibleModule, device: str) -> str:
+    """Return a disk's serial number, or nothing where it has none."""
+    _, output, _ = module.run_command(["lsblk", "--nodeps", "--noheadings", "--output", "SERIAL", device])
+    return output.strip()
+
+
+def refuse_foreign(module: AnsibleModule, foreign: dict[str, str], *, may_be_wiped: bool) -> None:
+    """Fail unless each disk that holds something may be emptied.
+
+    Parameters
+    ----------
+    foreign
+        What each of them holds.
+    may_be_wiped
+        Whether a serial number counts at all.
+    """
+    serials = {device: serial(module, device) for device in foreign}
+    permitted = module.params["wipe_serials"] if may_be_wiped else []
+    refused = {device: what for device, what in foreign.items() if serials[device] not in permitted}
+    if refused:
+        held = ", ".join(
+            f"{device} holds {what} (serial number {serials[device] or 'unknown'})" for device, what in refused.items()
+        )
+        module.fail_json(
+            msg=f"{held}. Nothing was changed. Name other disks, empty these yourself with wipefs, or give the serial "
+            "numbers of disks that may be emptied (settings: wipe_serials of the node)."
+        )
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "devices": {"type": "list", "elements": "str", "required": True},
             "label": {"type": "str", "required": True},
+            "wipe_serials": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
     devices, label = module.params["devices"], module.params["label"]
     found = {device: signature(module, device) for device in devices}
     ours = {device: s["UUID"] for device, s in found.items() if s.get("TYPE") == "btrfs" and s.get("LABEL") == label}
-    foreign = [device for device, s in found.items() if device not in ours and (s or partitions(module, device))]
-    if foreign:
-        held = ", ".join(f"{device} holds {found[device].get('TYPE', 'partitions')}" for device in foreign)
-        module.fail_json(msg=f"{held}. Nothing was changed. Name other disks, or empty these yourself with wipefs.")
+    foreign = {
+        device: s.get("TYPE", "partitions")
+        for device, s in found.items()
+        if device not in ours and (s or partitions(module, device))
+    }
+    # Beside a disk that holds online copies nothing is emptied: it may be a part of that mirror that was damaged.
+    refuse_foreign(module, foreign, may_be_wiped=not ours)
     if len(set(ours.values())) > 1:
         module.fail_json(msg=f"The disks belong to different file systems: {ours}. Nothing was changed.")
     if ours and len(ours) < len(devices):
@@ -88,13 +133,16 @@ def main() -> None:
             "takes the place of a lost one by `btrfs replace`, see the README of the role das."
         )
     if ours:
-        module.exit_json(changed=False, uuid=next(iter(ours.values())))
+        module.exit_json(changed=False, uuid=next(iter(ours.values())), wiped=[])
     if module.check_mode:
-        module.exit_json(changed=True, uuid="")
+        module.exit_json(changed=True, uuid="", wiped=list(foreign))
+    for device in foreign:
+        # Without --force it refuses a device that is in use.
+        module.run_command(["wipefs", "--all", "--quiet", device], check_rc=True)
     profile = ["--data", "raid1", "--metadata", "raid1"] if len(devices) > 1 else ["--metadata", "dup"]
     # Without --force mkfs.btrfs refuses a device with a signature by itself: the second guard.
     module.run_command(["mkfs.btrfs", "--quiet", "--label", label, *profile, *devices], check_rc=True)
-    module.exit_json(changed=True, uuid=signature(module, devices[0]).get("UUID", ""))
+    module.exit_json(changed=True, uuid=signature(module, devices[0]).get("UUID", ""), wiped=list(foreign))
 
 
 if __name__ == "__main__":

@@ -160,6 +160,8 @@ def _open(name: str) -> Deployment:
 
 def _initialise(deployment: Deployment) -> list[str]:
     ssh.make_key(deployment.ssh_key, f"hapacs-{deployment.name}")
+    # A stock Pulumi doesn't make the directory of its backend.
+    deployment.backend.mkdir(mode=0o700, parents=True, exist_ok=True)
     return secrets.ensure(deployment)
 
 

@@ -1,5 +1,6 @@
 """A machine of a site with its disks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +13,13 @@ from hapacs.targets import NodeArgs, Target
 
 @dataclass(frozen=True)
 class PacsNodeArgs:
-    """Which machine, in which network, with which disks."""
+    """Which machine, in which network, with which disks; a node that keeps no images has none."""
 
     target: Target
     site: str
     node: Node
     network: pulumi.Output[str]
-    das: DasDisks
+    das: DasDisks | None
 
 
 class PacsNode(pulumi.ComponentResource):
@@ -34,12 +35,11 @@ class PacsNode(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: PacsNodeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("hapacs:site:PacsNode", name, None, opts)
-        das = DasVolume(
-            f"{name}-das",
-            DasVolumeArgs(args.target, args.site, name, args.das),
-            pulumi.ResourceOptions(parent=self),
-        )
-        outputs = args.target.node(NodeArgs(args.site, name, args.node, args.network, das.disks), parent=self)
+        disks: Sequence[pulumi.Output[str]] = ()
+        if args.das is not None:
+            volume = DasVolumeArgs(args.target, args.site, name, args.das)
+            disks = DasVolume(f"{name}-das", volume, pulumi.ResourceOptions(parent=self)).disks
+        outputs = args.target.node(NodeArgs(args.site, name, args.node, args.network, disks), parent=self)
         self.contract = pulumi.Output.all(
             zone=args.node.zone,
             address=outputs.address,
@@ -48,6 +48,7 @@ class PacsNode(pulumi.ComponentResource):
             # Numbers of a dynamic resource come back from the engine as floats.
             ssh_port=outputs.ssh_port.apply(int),
             das_devices=outputs.das_devices,
+            das_wipe_serials=list(args.node.wipe_serials),
             data_directory=outputs.data_directory,
         )
         self.register_outputs({"contract": self.contract})

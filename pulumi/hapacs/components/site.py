@@ -36,8 +36,9 @@ class Site(pulumi.ComponentResource):
         site, networks = args.site, args.site.networks
         child = pulumi.ResourceOptions(parent=self)
         network = args.target.network(NetworkArgs(name, networks.cluster, networks.gateway), parent=self)
+        das = dict.fromkeys(site.members("pacs"), site.disks.das)
         nodes = {
-            node: PacsNode(node, PacsNodeArgs(args.target, name, spec, network, site.disks.das), child)
+            node: PacsNode(node, PacsNodeArgs(args.target, name, spec, network, das.get(node)), child)
             for node, spec in site.nodes.items()
         }
         cas = CasStore(f"{name}-cas", CasStoreArgs(site), child)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from hapacs.settings.models import GROUPS, Group, Settings, Site
+from hapacs.settings.models import GROUPS, Group, LabTarget, Settings, Site, StaticTarget
 
 INNER_PORTS = frozenset(
     (22, 2379, 2380, 4242, 4243, 5432, 7780, 8008, 8042, 8043, 8080, 8333, 8404, 8888, 9333, 18080, 18333, 18888, 19333)
@@ -237,26 +237,32 @@ def _das(path: str, site: Site) -> Iterator[Problem]:
 
 
 def _target(settings: Settings) -> Iterator[Problem]:
-    kind = settings.target.kind
+    target = settings.target
+    if target.kind == "static" and target.ssh_user == "root":
+        yield Problem("target.ssh_user", "nodes don't let root in by SSH; name a user that may use sudo")
     for name, site in settings.sites.items():
-        if kind == "lab" and site.networks.gateway is None:
+        yield from _machines(target, f"sites.{name}", site)
+
+
+def _machines(target: LabTarget | StaticTarget, path: str, site: Site) -> Iterator[Problem]:
+    kind = target.kind
+    if kind == "lab" and site.networks.gateway is None:
+        yield Problem(f"{path}.networks.gateway", "is missing; the lab makes the network and needs its gateway")
+    for name, node in site.nodes.items():
+        field, devices = f"{path}.nodes.{name}.das_devices", set(node.das_devices)
+        count = site.disks.das.count if name in site.members("pacs") else 0
+        if kind == "lab" and (devices or node.wipe_serials):
+            yield Problem(field, "the lab makes the disks itself; remove devices and serial numbers")
+        elif kind == "lab" and node.management_address not in (None, node.address):
+            yield Problem(f"{path}.nodes.{name}.management_address", "the lab has one network; remove the address")
+        elif kind == "static" and count and len(devices) != count:
             yield Problem(
-                f"sites.{name}.networks.gateway", "is missing; the lab makes the network and needs its gateway"
+                field,
+                f"{len(devices)} different devices, but {path}.disks.das.count is {count}; "
+                "name each disk of the DAS once",
             )
-        for node_name, node in site.nodes.items():
-            field, count = f"sites.{name}.nodes.{node_name}.das_devices", site.disks.das.count
-            if kind == "lab" and node.das_devices:
-                yield Problem(field, "the lab makes the disks itself; remove the devices")
-            elif kind == "lab" and node.management_address not in (None, node.address):
-                yield Problem(
-                    f"sites.{name}.nodes.{node_name}.management_address", "the lab has one network; remove the address"
-                )
-            elif kind == "static" and len(set(node.das_devices)) != count:
-                yield Problem(
-                    field,
-                    f"{len(set(node.das_devices))} different devices, but sites.{name}.disks.das.count is {count}; "
-                    "name each disk of the DAS once",
-                )
+        elif kind == "static" and not count and devices:
+            yield Problem(field, f"the node is not in {path}.pools.pacs, so it has no DAS; remove the devices")
 
 
 def _networks_between_sites(settings: Settings) -> Iterator[Problem]:
@@ -312,12 +318,13 @@ def _callers(settings: Settings) -> Iterator[Problem]:
         for operation, count in Counter(caller.may).items():
             if count > 1:
                 yield Problem(f"{path}.may", f"{operation} is named {count} times; name it once")
-    verify = settings.verify.host
     for name, site in settings.sites.items():
+        controller = settings.controller(site)
+        path = "verify.host" if site.networks.controller is None else f"sites.{name}.networks.controller"
         for field in ("management", "clients"):
-            if not any(verify in network for network in getattr(site.networks, field)):
+            if not any(controller in network for network in getattr(site.networks, field)):
                 yield Problem(
-                    "verify.host",
-                    f"{verify} is outside sites.{name}.networks.{field}, so `hapacs verify` would be dropped; "
+                    path,
+                    f"{controller} is outside sites.{name}.networks.{field}, so `hapacs verify` would be dropped; "
                     "add a network that holds it",
                 )

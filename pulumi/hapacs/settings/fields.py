@@ -68,6 +68,9 @@ Network = Annotated[
     ipaddress.IPv4Network, BeforeValidator(_network), BeforeValidator(_text), AfterValidator(_not_everything)
 ]
 Networks = Annotated[tuple[Network, ...], Field(min_length=1)]
+DiskSerial = Annotated[str, BeforeValidator(_text), StringConstraints(pattern=r"^[A-Za-z0-9._:/+-]{1,64}$")]
+"""As `lsblk --nodeps --output NAME,SERIAL` prints it; of only digits, in quotes."""
+
 DevicePath = Annotated[str, StringConstraints(pattern=r"^/dev/[A-Za-z0-9._:/+-]+$")]
 
 Replication = Annotated[str, BeforeValidator(_text), StringConstraints(pattern=r"^0[0-2][0-2]$")]

@@ -10,6 +10,7 @@ from hapacs.settings.fields import (
     AeTitle,
     DeploymentName,
     DevicePath,
+    DiskSerial,
     GroupWord,
     Network,
     Networks,
@@ -38,7 +39,13 @@ class LabTarget(Model):
 
 
 class StaticTarget(Model):
-    """Machines that exist: Debian 13, reachable by SSH; we neither make nor remove them."""
+    """Machines that exist: Debian 13, reachable by SSH; we neither make nor remove them.
+
+    Attributes
+    ----------
+    ssh_user
+        May become root without a password (sudo). Not root itself, whom the nodes don't let in by SSH.
+    """
 
     kind: Literal["static"]
     ssh_user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "hapacs"
@@ -58,12 +65,16 @@ class Node(Model):
         Where Ansible and the statistics page are reached; the same as `address` unless given.
     das_devices
         The disks of a machine that exists (target ``static``), best as ``/dev/disk/by-id/...``.
+    wipe_serials
+        Serial numbers of those of them that may hold data and will be emptied when the DAS is made. Nothing of a DAS
+        that is there is ever emptied. Remove them once the site is up.
     """
 
     zone: GroupWord
     address: Address
     management_address: Address | None = None
     das_devices: tuple[DevicePath, ...] = ()
+    wipe_serials: tuple[DiskSerial, ...] = ()
 
 
 class DasDisks(Model):
@@ -97,12 +108,16 @@ class SiteNetworks(Model):
         May reach SSH, the statistics page and the administrative ports.
     clients
         May reach the virtual address.
+    controller
+        How the site sees the controller, where that is another address than `verify.host`: of a machine with several
+        networks, the one that it reaches this site from.
     """
 
     cluster: Network
     gateway: Address | None = None
     management: Networks
     clients: Networks
+    controller: Address | None = None
 
 
 class VirtualAddress(Model):
@@ -226,7 +241,13 @@ class Caller(Model):
 
 
 class VerifyCaller(Model):
-    """Under which title ``hapacs verify`` calls, and where the controller listens for its own C-MOVE."""
+    """Under which title ``hapacs verify`` calls, and where the controller listens for its own C-MOVE.
+
+    Attributes
+    ----------
+    host
+        The controller's address; a site that sees it with another one says so in `networks.controller`.
+    """
 
     ae_title: AeTitle = "HAPACS_VERIFY"
     host: Address
@@ -247,3 +268,7 @@ class Settings(Model):
     sites: Annotated[Mapping[GroupWord, Site], Field(min_length=1)]
     callers: tuple[Caller, ...] = ()
     verify: VerifyCaller
+
+    def controller(self, site: Site) -> Address:
+        """Return the address with which `hapacs verify` calls a site and is called back."""
+        return site.networks.controller or self.verify.host

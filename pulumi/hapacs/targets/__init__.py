@@ -75,10 +75,16 @@ class NodeOutputs:
 class Target(Protocol):
     """Makes the machines of a deployment.
 
+    `ready` comes first, and again whenever the program runs.
+
     Each method registers its resources below `parent` (``ResourceOptions(parent=parent)``), with names that are
     unique in the deployment, and is called while the Pulumi program runs. A component calls `network` once a site,
     `disk` once a disk, and `node` once a node, after its disks.
     """
+
+    def ready(self) -> None:
+        """Raise `RefusedError` with everything that the target needs and does not find; change nothing."""
+        ...
 
     def network(self, args: NetworkArgs, parent: pulumi.Resource) -> pulumi.Output[str]:
         """Make a site's network and return the target's own name of it."""

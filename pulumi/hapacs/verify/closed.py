@@ -11,7 +11,7 @@ import httpx
 
 from hapacs.verify import doors
 from hapacs.verify.report import CheckFailedError, require
-from hapacs.verify.site import Node, Site
+from hapacs.verify.site import STATISTICS_PORT, Node, Site
 
 SSH_PORT = 22
 # What listens for whom; see doors for what each kind means.
@@ -29,7 +29,7 @@ KINDS: Mapping[str, Mapping[int, str]] = {
         18333: "tls",
     },
     "pacs": {4242: "tls", 4243: "tls", 8042: "tls", 8043: "tls"},
-    "load_balancer": {7780: "tls", 8404: "web"},
+    "load_balancer": {7780: "tls", STATISTICS_PORT: "web"},
 }
 
 
@@ -49,8 +49,11 @@ def expected_doors(site: Site, node: Node, listening: Mapping[str, str]) -> list
     for port in map(int, listening):
         if port not in {SSH_PORT, node.ssh_port, *at_virtual_address}:
             kinds.setdefault(port, "closed")
+    # Only the statistics page listens where the node is managed.
+    addresses = {STATISTICS_PORT: node.management_address}
     return [
-        {"node": node.name, "address": node.address, "port": port, "kind": kind} for port, kind in sorted(kinds.items())
+        {"node": node.name, "address": addresses.get(port, node.address), "port": port, "kind": kind}
+        for port, kind in sorted(kinds.items())
     ]
 
 

@@ -70,7 +70,8 @@ class Site:
         self.query_peer = Peer(self.vip, dicom["port"], dicom["query_ae"])
         verify = deployment.settings.verify
         self.caller = Caller(verify.ae_title)
-        self.destination = (verify.ae_title, str(verify.host), verify.port)
+        controller = deployment.settings.controller(deployment.settings.sites[name])
+        self.destination = (verify.ae_title, str(controller), verify.port)
 
     def members(self, group: str) -> list[Node]:
         """Return the nodes of a group."""
@@ -173,7 +174,7 @@ class Site:
 
 
 def sites(deployment: Deployment) -> list[Site]:
-    """Return the sites of a deployment that is up.
+    """Return the sites of a deployment that is up, the primary one first.
 
     Raises
     ------
@@ -183,4 +184,5 @@ def sites(deployment: Deployment) -> list[Site]:
     if not deployment.contract_file.exists():
         raise RefusedError(f"{deployment.name!r} is not up.", f"Run `hapacs up {deployment.name}` first.")
     contract = json.loads(deployment.contract_file.read_text(encoding="utf-8"))
-    return [Site(deployment, name, values) for name, values in contract["sites"].items()]
+    found = [Site(deployment, name, values) for name, values in contract["sites"].items()]
+    return sorted(found, key=lambda site: site.contract["role"] != "primary")

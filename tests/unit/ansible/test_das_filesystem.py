@@ -1,4 +1,4 @@
-"""The one rule: a disk that holds anything is never overwritten."""
+"""The one rule: no disk that holds anything is overwritten, unless its serial number is given and nothing is ours."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Machine:
     def __init__(self, **disks: dict[str, str] | str) -> None:
         self.disks = {f"/dev/{name}": found for name, found in disks.items()}
         self.made: list[str] = []
+        self.wiped: list[str] = []
+        self.serials: dict[str, str] = {}
 
     def run(self, command: list[str], check_rc: bool = False) -> tuple[int, str, str]:
         if command[0] == "mkfs.btrfs":
@@ -38,7 +40,14 @@ class Machine:
             for disk in self.disks:
                 self.disks[disk] = OURS
             return 0, "", ""
+        if command[0] == "wipefs":
+            assert check_rc
+            assert "--force" not in command
+            self.wiped.append(command[-1])
+            return 0, "", ""
         found = self.disks[command[-1]]
+        if "SERIAL" in command:
+            return 0, f"{self.serials.get(command[-1], '')}\n", ""
         if command[0] == "lsblk":
             children = [{"name": "part1"}] if found == "partitioned" else []
             return 0, json.dumps({"blockdevices": [{"name": "disk", "children": children}]}), ""
@@ -48,14 +57,21 @@ class Machine:
         return 0, "\n".join(f"{key}={value}" for key, value in found.items()), ""
 
 
-def apply(machine: Machine, monkeypatch: pytest.MonkeyPatch, check_mode: bool = False) -> dict[str, Any]:
+def apply(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, check_mode: bool = False, wipe: tuple[str, ...] = ()
+) -> dict[str, Any]:
     def end(_self: Any, **said: Any) -> None:
         raise Ended(**said)
 
     monkeypatch.setattr(das.AnsibleModule, "run_command", machine.run)
     monkeypatch.setattr(das.AnsibleModule, "exit_json", end)
     monkeypatch.setattr(das.AnsibleModule, "fail_json", lambda self, **said: end(self, failed=True, **said))
-    arguments = {"devices": list(machine.disks), "label": "hapacs-das", "_ansible_check_mode": check_mode}
+    arguments = {
+        "devices": list(machine.disks),
+        "label": "hapacs-das",
+        "wipe_serials": list(wipe),
+        "_ansible_check_mode": check_mode,
+    }
     with patch_module_args(arguments), pytest.raises(Ended) as ended:
         das.main()
     return ended.value.said
@@ -63,7 +79,7 @@ def apply(machine: Machine, monkeypatch: pytest.MonkeyPatch, check_mode: bool = 
 
 def test_empty_disks_become_a_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(a={}, b={})
-    assert apply(machine, monkeypatch) == {"changed": True, "uuid": "0000-1"}
+    assert apply(machine, monkeypatch) == {"changed": True, "uuid": "0000-1", "wiped": []}
     assert " ".join(machine.made).endswith("--data raid1 --metadata raid1 /dev/a /dev/b")
 
 
@@ -75,13 +91,13 @@ def test_a_single_disk_keeps_its_metadata_twice(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_second_run_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(a=OURS, b=OURS)
-    assert apply(machine, monkeypatch) == {"changed": False, "uuid": "0000-1"}
+    assert apply(machine, monkeypatch) == {"changed": False, "uuid": "0000-1", "wiped": []}
     assert machine.made == []
 
 
 def test_a_check_makes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(a={}, b={})
-    assert apply(machine, monkeypatch, check_mode=True) == {"changed": True, "uuid": ""}
+    assert apply(machine, monkeypatch, check_mode=True) == {"changed": True, "uuid": "", "wiped": []}
     assert machine.made == []
 
 
@@ -106,4 +122,41 @@ def test_a_disk_that_holds_something_is_refused(
     assert said["failed"]
     assert why in said["msg"]
     assert "Nothing was changed" in said["msg"]
+    assert machine.made == []
+    assert machine.wiped == []
+
+
+def test_a_disk_is_emptied_when_its_serial_number_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(a={"TYPE": "ext4"}, b={})
+    machine.serials = {"/dev/a": "S1", "/dev/b": "S2"}
+    assert apply(machine, monkeypatch, wipe=("S1",)) == {"changed": True, "uuid": "0000-1", "wiped": ["/dev/a"]}
+    assert machine.wiped == ["/dev/a"]
+    assert machine.made
+
+
+def test_a_check_empties_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(a={"TYPE": "ext4"}, b={})
+    machine.serials = {"/dev/a": "S1"}
+    assert apply(machine, monkeypatch, check_mode=True, wipe=("S1",))["wiped"] == ["/dev/a"]
+    assert machine.wiped == []
+
+
+@pytest.mark.parametrize(
+    ("disks", "serials", "wipe"),
+    [
+        ({"a": {"TYPE": "ext4"}, "b": {"TYPE": "ext4"}}, {"a": "S1", "b": "S2"}, ("S1",)),
+        ({"a": {"TYPE": "ext4"}, "b": {}}, {}, ("S1",)),
+        ({"a": {"TYPE": "ext4"}, "b": OURS}, {"a": "S1", "b": "S2"}, ("S1", "S2")),
+        ({"a": {}, "b": OURS}, {"a": "S1", "b": "S2"}, ("S1", "S2")),
+        ({"a": OURS | {"UUID": "0000-2"}, "b": OURS}, {"a": "S1", "b": "S2"}, ("S1", "S2")),
+    ],
+    ids=["another serial", "no serial", "beside copies", "blank beside copies", "two stores"],
+)
+def test_nothing_is_emptied_without_its_serial_or_beside_online_copies(
+    disks: dict[str, Any], serials: dict[str, str], wipe: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(**disks)
+    machine.serials = {f"/dev/{name}": serial for name, serial in serials.items()}
+    assert apply(machine, monkeypatch, wipe=wipe)["failed"]
+    assert machine.wiped == []
     assert machine.made == []

@@ -184,7 +184,7 @@ def hospital(played: SimpleNamespace, deployment: Deployment) -> Deployment:
     assert played.told == []
     settings = deployment.directory / "settings.yaml"
     text = settings.read_text().replace("kind: lab", "kind: static")
-    for node in ("pacs1", "pacs2", "pacs3"):
+    for node in ("pacs1", "pacs2", "pacs3", "dr1"):
         text = text.replace(f"{node}: {{zone", f"{node}: {{das_devices: [/dev/disk/by-id/a, /dev/disk/by-id/b], zone")
     settings.write_text(text)
     call("init", "lab")

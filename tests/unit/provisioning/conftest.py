@@ -1,6 +1,5 @@
 """Settings to start from: the lab's own, as data that a test may change."""
 
-import copy
 from pathlib import Path
 
 import pytest
@@ -12,30 +11,23 @@ LAB = Path(__file__).parents[3] / "inventories/lab/settings.yaml"
 
 
 @pytest.fixture
-def data():
-    """The lab's settings as plain data."""
+def with_dr():
+    """The lab's settings as plain data, with both sites."""
     return yaml.safe_load(LAB.read_text())
+
+
+@pytest.fixture
+def data(with_dr):
+    """The lab's settings with its primary site alone."""
+    del with_dr["sites"]["dr"]
+    for caller in with_dr["callers"]:
+        caller["networks"].remove("10.89.76.1/32")
+    return with_dr
 
 
 @pytest.fixture
 def primary(data):
     return data["sites"]["primary"]
-
-
-@pytest.fixture
-def with_dr(data):
-    """The lab's settings with a second site of one node."""
-    dr = copy.deepcopy(data["sites"]["primary"])
-    dr |= {
-        "role": "dr",
-        "nodes": {"dr1": {"zone": "dr_rack1", "address": "10.89.78.11"}},
-        "vip": {"address": "10.89.78.10", "router_id": 78},
-        "dicom": {"store_ae": "HAPACS_DR", "query_ae": "HAPACS_DR_QR"},
-    }
-    dr["networks"] |= {"cluster": "10.89.78.0/24", "gateway": "10.89.78.1"}
-    dr["policy"]["cas_replication"] = "000"
-    data["sites"]["dr"] = dr
-    return data
 
 
 @pytest.fixture

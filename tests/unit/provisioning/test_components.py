@@ -59,8 +59,8 @@ def test_every_node_has_two_das_disks_of_its_own(lab):
         ]
         for node in lab.of_type(NODE)
     }
-    assert {name: len(devices) for name, devices in disks.items()} == {"pacs1": 2, "pacs2": 2, "pacs3": 2}
-    assert len({device for devices in disks.values() for device in devices}) == 6
+    assert {name: len(devices) for name, devices in disks.items()} == {"pacs1": 2, "pacs2": 2, "pacs3": 2, "dr1": 2}
+    assert len({device for devices in disks.values() for device in devices}) == 8
 
 
 def test_every_machine_gets_the_disks_of_its_das(lab):
@@ -95,15 +95,32 @@ def test_contract_says_what_the_target_says(with_dr):
             return replace(outputs, management_address=outputs.address.apply(lambda a: a.replace("10.89", "192.168")))
 
     site = run(parse(with_dr), Elsewhere()).inventory["sites"]["dr"]
-    assert site["nodes"]["dr1"]["management_address"] == "192.168.78.11"
-    assert site["nodes"]["dr1"]["address"] == "10.89.78.11"
+    assert site["nodes"]["dr1"]["management_address"] == "192.168.76.11"
+    assert site["nodes"]["dr1"]["address"] == "10.89.76.11"
 
 
 def test_split_pools_reach_the_contract(data, primary):
     primary["nodes"]["pacs4"] = {"zone": "rack1", "address": "10.89.77.14"}
     groups = ("etcd", "postgres", "cas", "load_balancer", "monitoring")
     primary["pools"] = {group: ["pacs1", "pacs2", "pacs3"] for group in groups} | {"pacs": ["pacs3", "pacs4"]}
-    assert run(parse(data)).inventory["sites"]["primary"]["members"] == primary["pools"]
+    exported = run(parse(data)).inventory["sites"]["primary"]
+    assert exported["members"] == primary["pools"]
+    # Only who keeps images has disks for them.
+    assert {name: len(node["das_devices"]) for name, node in exported["nodes"].items()} == {
+        "pacs1": 0,
+        "pacs2": 0,
+        "pacs3": 2,
+        "pacs4": 2,
+    }
+
+
+def test_each_site_is_called_from_the_address_that_it_sees(with_dr):
+    sites = run(parse(with_dr)).inventory["sites"]
+    own = {name: site["callers"][-1] for name, site in sites.items()}
+    assert {name: (caller["networks"], caller["host"]) for name, caller in own.items()} == {
+        "primary": (["10.89.77.1/32"], "10.89.77.1"),
+        "dr": (["10.89.76.1/32"], "10.89.76.1"),
+    }
 
 
 @pytest.mark.parametrize(("fraction", "free"), [(0.75, 1024**3), (0.9, 512 * 1024**2)])
@@ -131,6 +148,12 @@ def test_unsound_output_of_a_target_stops_the_program(data):
         run(parse(data), Broken())
 
 
+@pytest.fixture
+def ready(monkeypatch):
+    """Machines that will do, so that nobody is asked."""
+    monkeypatch.setattr("hapacs.targets.static.ask_all", lambda *_: {})
+
+
 def static(data):
     data["target"] = {"kind": "static", "ssh_user": "operator", "ssh_port": 2222}
     for name, node in data["sites"]["primary"]["nodes"].items():
@@ -138,7 +161,9 @@ def static(data):
     return parse(data)
 
 
+@pytest.mark.usefixtures("ready")
 def test_existing_machines_are_only_passed_on(data, tmp_path):
+    data["sites"]["primary"]["nodes"]["pacs2"]["wipe_serials"] = ["WD-1"]
     settings = static(data)
     done = run(settings, targets.create(settings, tmp_path))
     assert {resource.type for resource in done.resources.values()} == {
@@ -157,6 +182,7 @@ def test_existing_machines_are_only_passed_on(data, tmp_path):
         "ssh_user": "operator",
         "ssh_port": 2222,
         "das_devices": ["/dev/disk/by-id/pacs2-a", "/dev/disk/by-id/pacs2-b"],
+        "das_wipe_serials": ["WD-1"],
         "data_directory": "/srv/data",
     }
 
@@ -165,6 +191,7 @@ def test_target_is_found_by_its_kind(data, tmp_path):
     assert isinstance(targets.create(static(data), tmp_path), Static)
 
 
+@pytest.mark.usefixtures("ready")
 def test_stock_pulumi_runs_the_same_program(monkeypatch, tmp_path):
     monkeypatch.setenv("HAPACS_STATE_DIR", str(tmp_path))
     main = LAB.parents[2] / "pulumi/__main__.py"

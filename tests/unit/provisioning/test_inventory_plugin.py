@@ -14,7 +14,10 @@ import yaml
 
 ROOT = Path(__file__).parents[3]
 PLUGIN = ROOT / "ansible/plugins/inventory/pulumi_stack.py"
-GOLDEN = json.loads((ROOT / "tests/contract/lab.json").read_text())
+LAB = json.loads((ROOT / "tests/contract/lab.json").read_text())
+GOLDEN = LAB | {"sites": {"primary": LAB["sites"]["primary"]}}
+"""The lab with its primary site alone."""
+
 BIN = Path(sys.executable).parent
 GROUPS = ("etcd", "postgres", "cas", "pacs", "load_balancer", "monitoring")
 CONNECTION = {"ansible_host", "ansible_port", "ansible_user", "ansible_ssh_private_key_file", "ansible_ssh_common_args"}
@@ -26,6 +29,7 @@ HOST = {
     "hapacs_address",
     "hapacs_management_address",
     "hapacs_das_devices",
+    "hapacs_das_wipe_serials",
     "hapacs_data_directory",
 }
 SITE = {
@@ -94,6 +98,7 @@ def test_host_of_the_golden_contract(build, contract):
         "hapacs_address": "10.89.77.12",
         "hapacs_management_address": "10.89.77.12",
         "hapacs_das_devices": ["/dev/disk/by-id/mock-pacs2-0", "/dev/disk/by-id/mock-pacs2-1"],
+        "hapacs_das_wipe_serials": [],
         "hapacs_data_directory": "/srv/data",
     }
 
@@ -102,6 +107,16 @@ def test_groups_of_the_golden_contract(build, contract):
     groups = build(contract).host_groups
     assert {host: set(names) for host, names in groups.items()} == {
         f"pacs{number}": {"site_primary", f"zone_rack{number}", *GROUPS} for number in (1, 2, 3)
+    }
+
+
+def test_each_site_has_its_own_variables(build):
+    found = build(copy.deepcopy(LAB))
+    assert found.host_groups["dr1"] == ["site_dr", "zone_dr_rack1", *GROUPS]
+    members = {name: variables["hapacs_members"]["etcd"] for name, variables in found.group_variables.items()}
+    assert {name: [member["name"] for member in etcd] for name, etcd in members.items()} == {
+        "site_primary": ["pacs1", "pacs2", "pacs3"],
+        "site_dr": ["dr1"],
     }
 
 
@@ -155,7 +170,6 @@ def test_node_that_is_gone_is_missed_by_its_groups(refusal, contract):
         ("sites.primary.nodes.pacs1", "10.89.77.11", "has to be a mapping"),
         ("sites.primary.nodes.pacs1.ssh_port", True, "has to be a whole number"),
         ("sites.primary.nodes.pacs1.address", "", "has to be text"),
-        ("sites.primary.nodes.pacs1.das_devices", [], "is empty"),
         ("sites.primary.nodes.pacs1.das_devices", "/dev/sdb", "has to be a list"),
         ("sites.primary.members.cas", [], "is empty"),
         ("sites.primary.callers", [{"may": []}], "is missing"),

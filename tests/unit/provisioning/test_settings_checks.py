@@ -298,6 +298,13 @@ def test_verify_is_let_in_everywhere(data, primary, problems, field):
     assert f"outside sites.primary.networks.{field}" in problems(data)["verify.host"]
 
 
+@pytest.mark.parametrize("field", ["management", "clients"])
+def test_the_controller_is_let_in_by_the_address_that_a_site_sees(with_dr, problems, field):
+    with_dr["callers"] = []
+    with_dr["sites"]["dr"]["networks"][field] = ["10.89.77.1/32"]
+    assert f"10.89.76.1 is outside sites.dr.networks.{field}" in problems(with_dr)["sites.dr.networks.controller"]
+
+
 def test_lab_needs_its_gateway(data, primary, problems):
     del primary["networks"]["gateway"]
     assert "gateway" in problems(data)[f"{P}.networks.gateway"]
@@ -305,7 +312,7 @@ def test_lab_needs_its_gateway(data, primary, problems):
 
 def test_lab_makes_its_own_disks(data, primary, problems):
     primary["nodes"]["pacs1"]["das_devices"] = ["/dev/sdb", "/dev/sdc"]
-    assert "remove the devices" in problems(data)[f"{P}.nodes.pacs1.das_devices"]
+    assert "remove devices" in problems(data)[f"{P}.nodes.pacs1.das_devices"]
 
 
 def test_lab_has_one_network(data, primary, problems):
@@ -339,3 +346,27 @@ def test_management_address_is_unique(data, primary, problems):
     for spec in primary["nodes"].values():
         spec |= {"das_devices": ["/dev/sdb", "/dev/sdc"], "management_address": "192.0.2.5"}
     assert set(problems(data)) == {f"{P}.nodes.pacs{number}.management_address" for number in (2, 3)}
+
+
+def test_machine_without_images_has_no_disks_for_them(data, primary, problems):
+    data["target"] = {"kind": "static"}
+    for spec in primary["nodes"].values():
+        spec["das_devices"] = ["/dev/sdb", "/dev/sdc"]
+    primary["pools"] = {group: list(primary["nodes"]) for group in GROUPS} | {"pacs": ["pacs1", "pacs2"]}
+    assert "has no DAS" in problems(data)[f"{P}.nodes.pacs3.das_devices"]
+    del primary["nodes"]["pacs3"]["das_devices"]
+    assert problems(data) == {}
+
+
+def test_nodes_are_not_entered_as_root(data, primary, problems):
+    data["target"] = {"kind": "static", "ssh_user": "root"}
+    for spec in primary["nodes"].values():
+        spec["das_devices"] = ["/dev/sdb", "/dev/sdc"]
+    assert "don't let root in" in problems(data)["target.ssh_user"]
+
+
+@pytest.mark.parametrize("serial", [123456, "", "two words", "a'b"])
+def test_a_serial_number_is_text(data, primary, problems, serial):
+    data["target"] = {"kind": "static"}
+    primary["nodes"]["pacs1"]["wipe_serials"] = [serial]
+    assert f"{P}.nodes.pacs1.wipe_serials.0" in problems(data)

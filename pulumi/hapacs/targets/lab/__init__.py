@@ -63,6 +63,9 @@ class LabTarget:
         self._state = state
         self._image = image
 
+    def ready(self) -> None:
+        """Do nothing: what the lab needs is made."""
+
     def network(self, args: NetworkArgs, parent: pulumi.Resource) -> pulumi.Output[str]:
         """Make the bridge of a site."""
         properties = {

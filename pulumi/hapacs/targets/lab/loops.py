@@ -27,12 +27,16 @@ _LOCK = Path("/run/hapacs.loops.lock")
 
 def attached(path: Path) -> str | None:
     """Return the loop device that a file is attached to."""
+    return _backed_by(str(path))
+
+
+def _backed_by(name: str) -> str | None:
     for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
         try:
             backing = entry.read_text(encoding="utf-8").rstrip("\n")
         except OSError:  # detached while we looked
             continue
-        if backing == str(path):
+        if backing == name:
             return f"/dev/{entry.parent.parent.name}"
     return None
 
@@ -77,6 +81,9 @@ def _attach(path: Path, preferred: str) -> str:
     if device := attached(path):
         _losetup("--set-capacity", device)
         return device
+    # Of a file that was removed while it was attached the kernel keeps the bytes until the device lets it go.
+    if stale := _backed_by(f"{path} (deleted)"):
+        _losetup("--detach", stale)
     first = int(preferred.removeprefix("/dev/loop")) if preferred else FIRST_NUMBER
     for number in [first, *range(FIRST_NUMBER, FIRST_NUMBER + 512)]:
         device = f"/dev/loop{number}"

@@ -1,0 +1,106 @@
+"""Golden inventories: what settings come to for three kinds of deployment, from the program through to Ansible's hosts.
+
+``<name>.json`` is the inventory contract and ``<name>.hosts.json`` what the inventory plugin and the firewall's table
+make of it for each host. After a wanted change: ``UPDATE_GOLDEN=1 .venv/bin/pytest tests/contract`` writes the files
+anew; look at the difference before you commit it.
+"""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from jinja2 import Environment
+
+from hapacs import contract
+from hapacs.settings import GROUPS, load, parse
+from hapacs.targets import static
+from tests.contract import pulumi_mocks
+from tests.contract.test_contract import ROOT, SCHEMA, same_as_committed
+
+HERE = Path(__file__).parent
+PLAYBOOKS = ROOT / "ansible/playbooks"
+SETTINGS = {
+    "lab": lambda: load(ROOT / "inventories/lab/settings.yaml"),
+    "example-hospital": lambda: load(ROOT / "inventories/example-hospital/settings.yaml"),
+    "split": lambda: parse(yaml.safe_load((HERE / "settings/split.yaml").read_text())),
+}
+
+
+def plugin(path):
+    spec = importlib.util.spec_from_file_location(f"golden_{Path(path).stem}", ROOT / "ansible/plugins" / path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module", params=SETTINGS)
+def deployment(request):
+    """A name and the contract that the program exports for it; machines that exist are passed on and not asked."""
+    settings = SETTINGS[request.param]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(static, "ask_all", lambda *_: {})
+        target = static.create(settings, Path("/state")) if settings.target.kind == "static" else None
+        return request.param, pulumi_mocks.run(settings, target).inventory
+
+
+@pytest.fixture(scope="module")
+def hosts(deployment):
+    """What each host of the inventory is in, which roles it gets and whom it lets in."""
+    name, exported = deployment
+    found = plugin("inventory/pulumi_stack.py").build(exported, name, Path("/state") / name)
+    firewall = yaml.safe_load((PLAYBOOKS / "group_vars/all/firewall.yml").read_text())["firewall_table"]
+    roles = yaml.safe_load((PLAYBOOKS / "group_vars/all/topology.yml").read_text())["topology_roles"]
+    rules = plugin("filter/firewall.py").firewall_rules
+    result = {}
+    for host, groups in found.host_groups.items():
+        site = found.group_variables[groups[0]]
+        networks = {"management": site["hapacs_management_networks"], "clients": site["hapacs_client_networks"]}
+        table = [
+            row | {"ports": [Environment(autoescape=True).from_string(str(port)).render(site) for port in row["ports"]]}
+            if "ports" in row
+            else row
+            for row in firewall
+        ]
+        result[host] = {
+            "groups": groups,
+            "reached_at": found.host_variables[host]["ansible_host"],
+            "roles": [role for group in ("all", *GROUPS) if group in ["all", *groups] for role in roles.get(group, [])],
+            "lets_in": {
+                rule["match"]: rule["sources"] for rule in rules(table, groups, site["hapacs_members"], networks)
+            },
+        }
+    return result
+
+
+def test_program_exports_the_golden_contract(deployment):
+    name, exported = deployment
+    same_as_committed(HERE / f"{name}.json", contract.to_text(exported))
+    jsonschema.validate(exported, json.loads(SCHEMA.read_text()))
+
+
+def test_hosts_are_the_golden_ones(deployment, hosts):
+    name, _ = deployment
+    same_as_committed(HERE / f"{name}.hosts.json", contract.to_text(hosts))
+
+
+def test_every_port_that_a_host_opens_is_one_of_its_own_groups(hosts):
+    for host in hosts.values():
+        assert ("tcp dport { 5432 }" in host["lets_in"]) == ("postgres" in host["groups"])
+        assert ("tcp dport { 8333 }" in host["lets_in"]) == ("cas" in host["groups"])
+        assert ("ip protocol vrrp" in host["lets_in"]) == ("load_balancer" in host["groups"])
+
+
+def test_no_host_lets_in_another_site(deployment, hosts):
+    name, exported = deployment
+    addresses = {
+        site: {node["address"] for node in values["nodes"].values()} for site, values in exported["sites"].items()
+    }
+    for host in hosts.values():
+        own = host["groups"][0].removeprefix("site_")
+        others = set().union(*(found for site, found in addresses.items() if site != own), set())
+        assert not others & {source for sources in host["lets_in"].values() for source in sources}, name
