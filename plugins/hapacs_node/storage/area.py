@@ -32,6 +32,7 @@ from hapacs_node.storage.ahead import ReadAhead
 from hapacs_node.storage.archive import STORE, Archive, Place
 from hapacs_node.storage.cas import Cas
 from hapacs_node.storage.das import Das
+from hapacs_node.storage.rows import Rows
 from hapacs_node.storage.together import Together
 
 _LOG = log.get("storage")
@@ -91,12 +92,14 @@ class StorageArea:
     outbox: tuple[str, ...]
     workers: Workers
     metrics: Metrics
+    _rows: Rows = field(init=False)
     _ahead: ReadAhead = field(init=False)
     _archive: Archive = field(init=False)
     _notes: Together[StoredObject, None] = field(init=False)
 
     def __post_init__(self) -> None:
         workers = self.workers
+        self._rows = Rows(self.catalog)
         self._ahead = ReadAhead(self._fetch, self._is_on_das, self.catalog.series, workers.fetchers, self.metrics)
         self._archive = Archive(self.cas, self.catalog.by_digests, workers.archivers, workers.packers, self.metrics)
         self._notes = Together(self._note_all, workers.noters, lambda _: 1, _ROWS_AT_A_TIME)
@@ -147,7 +150,7 @@ class StorageArea:
         uuid = names.checked_uuid(name)
         with self._reported("read", uuid):
             is_derived = content_type in derived.TYPES
-            content = self._read_derived(uuid) if is_derived else self._read_object(self._find(uuid))
+            content = self._read_derived(uuid) if is_derived else self._read_object(uuid)
         self.metrics.bytes.labels("read").inc(len(content))
         return content
 
@@ -204,18 +207,21 @@ class StorageArea:
             for row in rows
         ]
 
-    def _find(self, uuid: UUID) -> StoredObject:
+    def _row(self, uuid: UUID) -> StoredObject:
         with self.metrics.step("catalog_find"):
-            row = self.catalog.find(uuid)
-        if row is None:
-            raise CatalogError(f"attachment {uuid} is not in the catalog")
-        return row
+            return self._rows.of(uuid)
 
-    def _read_object(self, row: StoredObject) -> bytes:
+    def _row_now(self, uuid: UUID) -> StoredObject:
+        with self.metrics.step("catalog_find"):
+            return self._rows.now(uuid)
+
+    def _read_object(self, uuid: UUID) -> bytes:
+        row = self._row(uuid)
         try:
             with self.metrics.step("das_read"):
                 return self.das.read(row.digest, row.size)
         except DasMissingError:
+            row = self._row_now(uuid)
             if row.type == DICOM:
                 self._ahead.begin(row)
             return self._ahead.get(row)
@@ -225,7 +231,7 @@ class StorageArea:
         except DasError as error:
             reason = "failed"
             _LOG.error(log.line("das failed", digest=row.digest, error=error))
-        return self._fetch(row, reason)
+        return self._fetch(self._row_now(uuid), reason)
 
     def _fetch(self, row: StoredObject, reason: str = "missing") -> bytes:
         if row.store != STORE:
@@ -266,7 +272,7 @@ class StorageArea:
         except DasError as error:
             reason = type(error).__name__
         with self.metrics.step("derived_rebuild"):
-            content = derived.rebuild(self.catalog, uuid, lambda parent: self._read_object(self._find(parent)))
+            content = derived.rebuild(self.catalog, uuid, self._read_object)
         self.metrics.derived_rebuilds.inc()
         _LOG.info(log.line("derived attachment rebuilt", uuid=uuid, reason=reason))
         self._keep_derived(uuid, content)

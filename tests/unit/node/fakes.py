@@ -101,6 +101,7 @@ class FakeCatalog(Catalog):
         self.parents: dict[UUID, tuple[Attachment, Attachment]] = {}
         self.index: dict[str, list[Attachment]] = {}
         self.in_series: list[UUID] = []
+        self.asked: list[UUID] = []
         self.fault: BaseException | None = None
         self.add_fault: BaseException | None = None
 
@@ -119,6 +120,7 @@ class FakeCatalog(Catalog):
 
     def find(self, uuid: UUID) -> StoredObject | None:
         self._ask()
+        self.asked.append(uuid)
         return self.rows.get(uuid)
 
     def by_digest(self, digest: str) -> list[StoredObject]:
@@ -141,6 +143,7 @@ class FakeCatalog(Catalog):
 
     def series(self, uuid: UUID) -> list[StoredObject]:
         self._ask()
+        self.asked.append(uuid)
         return [self.rows[other] for other in self.in_series] if uuid in self.in_series else []
 
     def instances(self, name: str) -> dict[str, list[Attachment]]:
