@@ -231,15 +231,20 @@ class StorageArea:
         except DasError as error:
             reason = "failed"
             _LOG.error(log.line("das failed", digest=row.digest, error=error))
-        return self._fetch(self._row_now(uuid), reason)
+        return self._fetch([self._row_now(uuid)], reason)[0]
 
-    def _fetch(self, row: StoredObject, reason: str = "missing") -> bytes:
-        if row.store != STORE:
-            raise CatalogError(f"attachment {row.uuid} lies in the store {row.store!r}, which this node doesn't know")
+    def _fetch(self, rows: Sequence[StoredObject], reason: str = "missing") -> list[bytes]:
+        """Read images that lie in one object of the archive."""
+        for row in rows:
+            if row.store != STORE:
+                raise CatalogError(
+                    f"attachment {row.uuid} lies in the store {row.store!r}, which this node doesn't know"
+                )
         with self.metrics.step("cas_get"):
-            content = self.cas.get(row.key, row.digest, row.offset, row.length)
-        self._heal(row.digest, content, reason)
-        return content
+            contents = self.cas.get_parts(rows[0].key, [(row.digest, row.offset, row.length) for row in rows])
+        for row, content in zip(rows, contents, strict=True):
+            self._heal(row.digest, content, reason)
+        return contents
 
     def _is_on_das(self, row: StoredObject) -> bool:
         return self.das.has(row.digest, row.size)

@@ -1,7 +1,7 @@
 """The archive copy: objects in a locked S3 bucket, named by the digest of what they hold."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -156,7 +156,18 @@ class Cas:
         return self._through("put", attempt, len(content))
 
     def get(self, key: str, digest: str, offset: int, length: int) -> bytes:
-        """Read bytes and check them.
+        """Read bytes and check them; see `get_parts`."""
+        return self.get_parts(key, [(digest, offset, length)])[0]
+
+    def get_parts(self, key: str, parts: Sequence[tuple[str, int, int]]) -> list[bytes]:
+        """Read parts of an object at once, with what lies between them, and check them.
+
+        Parameters
+        ----------
+        key : str
+            The object.
+        parts : sequence of tuple
+            Digest, offset and length of each.
 
         Raises
         ------
@@ -167,12 +178,15 @@ class Cas:
         CasUnavailableError
             When the answer isn't known in time.
         """
+        first = min(offset for _, offset, _ in parts)
+        length = max(offset + length for _, offset, length in parts) - first
 
-        def attempt(client: Client) -> bytes:
-            content = client.get(key, offset, length)
-            if names.digest_of(content) != digest:
+        def attempt(client: Client) -> list[bytes]:
+            content = client.get(key, first, length)
+            contents = [content[offset - first : offset - first + length] for _, offset, length in parts]
+            if [digest for digest, _, _ in parts] != [names.digest_of(content) for content in contents]:
                 raise CasConflictError(f"the archive object {key} is not what was stored")
-            return content
+            return contents
 
         return self._agreed("get", attempt, key, length)
 
