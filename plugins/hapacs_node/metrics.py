@@ -42,6 +42,12 @@ class Metrics:
         )
         self.tombstones = Counter("hapacs_catalog_tombstones", "Attachments marked as removed", registry=r)
         self.cas_deduplicated = Counter("hapacs_cas_deduplicated", "Objects that the CAS already held", registry=r)
+        self.cas_images = Histogram(
+            "hapacs_cas_images",
+            "Images in one object of the CAS, as it is stored",
+            buckets=(1, 2, 3, 4, 6, 8, 12, 16),
+            registry=r,
+        )
         self.cas_retries = Counter("hapacs_cas_retries", "Requests to the CAS made again", ["operation"], registry=r)
         self.cas_doubted = Counter(
             "hapacs_cas_doubted", "Answers of a gateway that another one was asked to confirm", ["reason"], registry=r

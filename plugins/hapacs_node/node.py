@@ -17,7 +17,7 @@ from hapacs_node.lookup import Lookup
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Settings
 from hapacs_node.storage import s3
-from hapacs_node.storage.area import StorageArea
+from hapacs_node.storage.area import StorageArea, Workers
 from hapacs_node.storage.cas import Cas
 from hapacs_node.storage.confirmation import Confirmation
 from hapacs_node.storage.das import Das
@@ -28,6 +28,9 @@ _LOG = log.get("node")
 # Enough to keep a gateway busy for one reader; each holds an object in memory.
 _FETCHERS = 4
 _EVICTORS = 8
+# The fewer there are, the more images share an object of the archive, or a transaction. One may hang at a gateway
+# while the other goes on.
+_PACKERS, _NOTERS = 2, 1
 _AGAIN_S = 5
 # One process at a time makes room. The one that answers looks more often, so that it is usually the one.
 _EVICTION_PERIOD_S: dict[Service, float] = {"store": 20, "query": 5, "check": 5}
@@ -64,9 +67,13 @@ class Node:
         catalog = Catalog(database)
         das = Das(settings.das, metrics)
         cas = Cas(s3.connect(settings.cas, metrics), settings.cas.deadline_s, metrics)
-        archivers = ThreadPoolExecutor(settings.cas.parallel, thread_name_prefix="archive")
-        fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
-        storage = StorageArea(settings.node, das, cas, catalog, settings.outbox, archivers, fetchers, metrics)
+        workers = Workers(
+            archivers=ThreadPoolExecutor(settings.cas.parallel, thread_name_prefix="archive"),
+            packers=ThreadPoolExecutor(_PACKERS, thread_name_prefix="pack"),
+            noters=ThreadPoolExecutor(_NOTERS, thread_name_prefix="note"),
+            fetchers=ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch"),
+        )
+        storage = StorageArea(settings.node, das, cas, catalog, settings.outbox, workers, metrics)
         probes: dict[str, Callable[[], str]] = {
             "database": partial(catalog.beat, settings.node, service),
             "das": das.probe,
@@ -93,8 +100,7 @@ class Node:
         """Stop probing and let go of the database. Stores that have begun still end."""
         self._stop.set()
         self.health.stop()
-        self.storage.archivers.shutdown(wait=False)
-        self.storage.fetchers.shutdown(wait=False, cancel_futures=True)
+        self.storage.workers.shutdown()
         if self.eviction is not None:
             self.eviction.confirmation.workers.shutdown(wait=False, cancel_futures=True)
         self.database.close()

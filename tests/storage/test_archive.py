@@ -1,12 +1,14 @@
 """The archive on a real SeaweedFS with Object Lock, through two gateways."""
 
+import io
 import os
+import tarfile
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import boto3
 import pytest
@@ -84,6 +86,34 @@ def test_the_same_bytes_at_once_through_both_gateways_are_one_object(
             assert set(threads.map(put, range(8))) == {names.cas_key(digest)}
     counted = [node.metrics.registry.get_sample_value("hapacs_cas_deduplicated_total") or 0 for node in nodes]
     assert sum(counted) == 5 * 7
+
+
+def test_images_that_come_at_once_share_an_object_that_is_locked_and_says_what_is_in_it(
+    node: Node, seaweedfs: SeaweedFS
+) -> None:
+    contents = {str(uuid4()): fresh()[1] for _ in range(24)}
+    with ThreadPoolExecutor(8) as callers:
+        list(callers.map(lambda item: node.storage.create(item[0], 1, item[1]), contents.items()))
+    rows = [node.storage.catalog.find(UUID(uuid)) for uuid in contents]
+    packs = {row.key for row in rows if row is not None and row.key.startswith("packs/")}
+    assert packs
+    for row, content in zip(rows, contents.values(), strict=True):
+        assert row is not None
+        assert node.cas.get(row.key, names.digest_of(content), row.offset, row.length) == content
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=seaweedfs.urls[0],
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        region_name="us-east-1",
+    )
+    for key in packs:
+        assert node.cas.lock(key).mode == "GOVERNANCE"
+        body = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        with tarfile.open(fileobj=io.BytesIO(body), mode="r:") as tar:
+            members = {member.name: file.read() for member in tar if (file := tar.extractfile(member))}
+        assert members
+        assert all(names.digest_of(content) == digest for digest, content in members.items())
 
 
 def test_other_bytes_under_a_key_are_refused_not_replaced(node: Node) -> None:

@@ -8,6 +8,7 @@ from hapacs_node.catalog import heartbeats, index, objects
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.index import Attachment
 from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.errors import CatalogError
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,12 @@ class Catalog:
 
     def add(self, row: StoredObject, outbox: Sequence[str]) -> None:
         """Note an attachment and what is to be done with it, all or nothing; again is harmless."""
-        self.database.run(lambda connection: objects.add(connection, row, outbox))
+        if self.add_all([(row, outbox)]) != {row.uuid}:
+            raise CatalogError(f"attachment {row.uuid} is already in the catalog with other bytes")
+
+    def add_all(self, rows: Sequence[tuple[StoredObject, Sequence[str]]]) -> set[UUID]:
+        """Note attachments, none of them twice, in one transaction; return those that are noted now."""
+        return self.database.run(lambda connection: objects.add(connection, rows))
 
     def find(self, uuid: UUID) -> StoredObject | None:
         """Look an attachment up, removed or not."""

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from hapacs_node.catalog.database import Connection
-from hapacs_node.errors import CatalogError
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,20 @@ class StoredObject:
 # One statement is one transaction and one round trip. When the acknowledgement of a COMMIT was lost it is sent again:
 # the same attachment with the same bytes is then simply confirmed, anything else under the same name gives no row.
 _ADD = """
-with stored as (
+with given as (
+    select * from unnest(
+        %(uuids)s::uuid[], %(digests)s::bytea[], %(sizes)s::bigint[], %(types)s::int[], %(stores)s::text[],
+        %(keys)s::text[], %(offsets)s::bigint[], %(lengths)s::bigint[], %(nodes)s::text[], %(outboxes)s::text[]
+    ) as g (uuid, digest, size, type, store, key, "offset", length, node, outbox)
+), stored as (
     insert into hapacs.object as o (uuid, digest, size, type, store, key, "offset", length, node)
-    values (%(uuid)s, %(digest)s, %(size)s, %(type)s, %(store)s, %(key)s, %(offset)s, %(length)s, %(node)s)
+    select uuid, digest, size, type, store, key, "offset", length, node from given
     on conflict (uuid) do update set digest = excluded.digest
     where o.digest = excluded.digest and o.size = excluded.size and o.type = excluded.type and o.tombstoned_at is null
     returning uuid
 ), outbox as (
     insert into hapacs.outbox (uuid, kind)
-    select stored.uuid, kind from stored, unnest(%(outbox)s::text[]) as kind
+    select uuid, kind from stored join given using (uuid), string_to_table(given.outbox, ' ') as kind
     on conflict (uuid, kind) do nothing
 )
 select uuid from stored
@@ -99,28 +103,34 @@ returning uuid
 """
 
 
-def add(connection: Connection, row: StoredObject, outbox: Sequence[str]) -> None:
-    """Write the row of an attachment and its outbox rows, all or nothing; again is harmless.
+def add(connection: Connection, rows: Sequence[tuple[StoredObject, Sequence[str]]]) -> set[UUID]:
+    """Write the rows of attachments, each with its outbox rows, all or nothing; again is harmless.
 
-    Raises
-    ------
-    CatalogError
-        When the attachment is known with other bytes, or was removed.
+    Parameters
+    ----------
+    connection : Connection
+        To the leader.
+    rows : sequence of tuple
+        Attachments, none of them twice, and what is to be done with each.
+
+    Returns
+    -------
+    set of UUID
+        Those that are noted now. One that is missing was known with other bytes, or was removed.
     """
     parameters: dict[str, Any] = {
-        "uuid": row.uuid,
-        "digest": bytes.fromhex(row.digest),
-        "size": row.size,
-        "type": row.type,
-        "store": row.store,
-        "key": row.key,
-        "offset": row.offset,
-        "length": row.length,
-        "node": row.node,
-        "outbox": list(outbox),
+        "uuids": [row.uuid for row, _ in rows],
+        "digests": [bytes.fromhex(row.digest) for row, _ in rows],
+        "sizes": [row.size for row, _ in rows],
+        "types": [row.type for row, _ in rows],
+        "stores": [row.store for row, _ in rows],
+        "keys": [row.key for row, _ in rows],
+        "offsets": [row.offset for row, _ in rows],
+        "lengths": [row.length for row, _ in rows],
+        "nodes": [row.node for row, _ in rows],
+        "outboxes": [" ".join(outbox) for _, outbox in rows],
     }
-    if connection.execute(_ADD, parameters).fetchone() is None:
-        raise CatalogError(f"attachment {row.uuid} is already in the catalog with other bytes")
+    return {uuid for (uuid,) in connection.execute(_ADD, parameters)}
 
 
 def find(connection: Connection, uuid: UUID) -> StoredObject | None:

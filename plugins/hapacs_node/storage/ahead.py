@@ -7,7 +7,7 @@ waits for it in place of fetching it once more.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class ReadAhead:
     Parameters
     ----------
     fetch : callable
-        Reads an object from the archive and puts a copy on the DAS.
+        Reads images from one object of the archive and puts copies on the DAS.
     is_there : callable
         Tells whether the DAS has a copy of an object already, without reading it.
     series : callable
@@ -44,7 +44,7 @@ class ReadAhead:
         Counts what was read ahead.
     """
 
-    fetch: Callable[[StoredObject], bytes]
+    fetch: Callable[[Sequence[StoredObject]], list[bytes]]
     is_there: Callable[[StoredObject], bool]
     series: Callable[[UUID], list[StoredObject]]
     workers: ThreadPoolExecutor
@@ -63,18 +63,10 @@ class ReadAhead:
         """
         with self._lock:
             found = self._under_way.get(row.digest)
-            mine = self._under_way.setdefault(row.digest, Future())
+            mine = self._claim([row] if found is None else [])
         if found is not None:
             return found.result()
-        try:
-            content = self.fetch(row)
-        except BaseException as error:
-            self._done(row)
-            mine.set_exception(error)
-            raise
-        self._done(row)
-        mine.set_result(content)
-        return content
+        return self._fetch_claimed(mine)[0]
 
     def begin(self, row: StoredObject) -> None:
         """Read ahead what belongs to the same series, unless that was begun lately."""
@@ -94,26 +86,48 @@ class ReadAhead:
         wanted = [*series[place + 1 :], *series[:place]]
         self._note(other.uuid for other in wanted)
         length = 0
+        together: dict[str, list[StoredObject]] = {}
         for other in wanted:
             length += other.length
             if length > _LONGEST_BYTES:
                 break
-            self.workers.submit(self._fetch, other)
+            together.setdefault(other.key, []).append(other)
+        for rows in together.values():
+            self.workers.submit(self._fetch_all, rows)
 
-    def _fetch(self, row: StoredObject) -> None:
+    def _fetch_all(self, rows: Sequence[StoredObject]) -> None:
         try:
-            if self.is_there(row):
-                return
-            self.get(row)
+            missing = [row for row in rows if not self.is_there(row)]
+            with self._lock:
+                mine = self._claim([row for row in missing if row.digest not in self._under_way])
+            if mine:
+                self._fetch_claimed(mine)
         except NodeError as error:
-            # Whoever asks for it gets an error of his own, or finds that it works again.
-            _LOG.warning(log.line("not read ahead", digest=row.digest, error=error))
+            # Whoever asks for them gets an error of his own, or finds that it works again.
+            _LOG.warning(log.line("not read ahead", key=rows[0].key, error=error))
             return
-        self.metrics.read_ahead.inc()
+        self.metrics.read_ahead.inc(len(mine))
 
-    def _done(self, row: StoredObject) -> None:
+    def _claim(self, rows: Iterable[StoredObject]) -> dict[str, StoredObject]:
+        mine = {row.digest: row for row in rows}
+        self._under_way |= {digest: Future() for digest in mine}
+        return mine
+
+    def _fetch_claimed(self, mine: dict[str, StoredObject]) -> list[bytes]:
+        """Fetch what nobody else fetches now, and tell those who came to wait for it."""
+        try:
+            contents = self.fetch(list(mine.values()))
+        except BaseException as error:
+            for future in self._release(mine):
+                future.set_exception(error)
+            raise
+        for future, content in zip(self._release(mine), contents, strict=True):
+            future.set_result(content)
+        return contents
+
+    def _release(self, mine: Iterable[str]) -> list[Future[bytes]]:
         with self._lock:
-            del self._under_way[row.digest]
+            return [self._under_way.pop(digest) for digest in mine]
 
     def _note(self, uuids: Iterable[UUID]) -> bool:
         """Remember attachments as read ahead now; tell whether the last one had not been lately."""

@@ -6,6 +6,7 @@ one store only are harmless, because nothing refers to them.
 """
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.errors import (
     CasUnavailableError,
     CatalogError,
+    CatalogUnavailableError,
     DasCorruptError,
     DasError,
     DasMissingError,
@@ -27,12 +29,42 @@ from hapacs_node.errors import (
 from hapacs_node.metrics import Metrics
 from hapacs_node.storage import derived, names
 from hapacs_node.storage.ahead import ReadAhead
+from hapacs_node.storage.archive import STORE, Archive, Place
 from hapacs_node.storage.cas import Cas
 from hapacs_node.storage.das import Das
+from hapacs_node.storage.rows import Rows
+from hapacs_node.storage.together import Together
 
 _LOG = log.get("storage")
-STORE = "cas"
-"""The name of the archive store in the catalog."""
+_ROWS_AT_A_TIME = 64
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The threads of a storage area.
+
+    Attributes
+    ----------
+    archivers : ThreadPoolExecutor
+        Each writes one large image to the archive.
+    packers : ThreadPoolExecutor
+        Each writes what came together to the archive. A few: the fewer there are, the more comes together.
+    noters : ThreadPoolExecutor
+        Each writes rows that came together to the catalog.
+    fetchers : ThreadPoolExecutor
+        Each reads from the archive ahead of the callers.
+    """
+
+    archivers: ThreadPoolExecutor
+    packers: ThreadPoolExecutor
+    noters: ThreadPoolExecutor
+    fetchers: ThreadPoolExecutor
+
+    def shutdown(self) -> None:
+        """Take nothing new. What is to be stored and has begun still ends."""
+        for workers in (self.archivers, self.packers, self.noters):
+            workers.shutdown(wait=False)
+        self.fetchers.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass
@@ -47,10 +79,8 @@ class StorageArea:
         The three places that an image is kept in.
     outbox : tuple of str
         What is to be done with every DICOM file once it is stored.
-    archivers : ThreadPoolExecutor
-        Threads that write to the CAS while the caller's writes to the DAS.
-    fetchers : ThreadPoolExecutor
-        Threads that read from the CAS ahead of the callers.
+    workers : Workers
+        Threads that work while the caller's writes to the DAS, or for several callers at once.
     metrics : Metrics
         Times and failures of each step.
     """
@@ -60,13 +90,19 @@ class StorageArea:
     cas: Cas
     catalog: Catalog
     outbox: tuple[str, ...]
-    archivers: ThreadPoolExecutor
-    fetchers: ThreadPoolExecutor
+    workers: Workers
     metrics: Metrics
+    _rows: Rows = field(init=False)
     _ahead: ReadAhead = field(init=False)
+    _archive: Archive = field(init=False)
+    _notes: Together[StoredObject, None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._ahead = ReadAhead(self._fetch, self._is_on_das, self.catalog.series, self.fetchers, self.metrics)
+        workers = self.workers
+        self._rows = Rows(self.catalog)
+        self._ahead = ReadAhead(self._fetch, self._is_on_das, self.catalog.series, workers.fetchers, self.metrics)
+        self._archive = Archive(self.cas, self.catalog.by_digests, workers.archivers, workers.packers, self.metrics)
+        self._notes = Together(self._note_all, workers.noters, lambda _: 1, _ROWS_AT_A_TIME)
 
     def create(self, name: str, content_type: int, content: bytes) -> None:
         """Keep an attachment; return only when it can't be lost any more.
@@ -94,10 +130,11 @@ class StorageArea:
                 return
             began = time.monotonic()
             digest = names.digest_of(content)
-            key = self._keep(digest, content)
-            row = StoredObject(uuid, digest, len(content), content_type, STORE, key, 0, len(content), self.node)
+            place = self._keep(digest, content)
+            size = len(content)
+            row = StoredObject(uuid, digest, size, content_type, STORE, place.key, place.offset, size, self.node)
             with self.metrics.step("catalog_add"):
-                self.catalog.add(row, self.outbox if content_type == DICOM else ())
+                self._noted(self._notes.begin(row))
             self.metrics.bytes.labels("stored").inc(len(content))
             took = f"{time.monotonic() - began:.3f}"
             _LOG.debug(log.line("stored", uuid=uuid, digest=digest, size=len(content), type=content_type, took_s=took))
@@ -113,7 +150,7 @@ class StorageArea:
         uuid = names.checked_uuid(name)
         with self._reported("read", uuid):
             is_derived = content_type in derived.TYPES
-            content = self._read_derived(uuid) if is_derived else self._read_object(self._find(uuid))
+            content = self._read_derived(uuid) if is_derived else self._read_object(uuid)
         self.metrics.bytes.labels("read").inc(len(content))
         return content
 
@@ -131,8 +168,8 @@ class StorageArea:
             self.metrics.tombstones.inc()
             _LOG.info(log.line("tombstone", uuid=uuid, type=content_type))
 
-    def _keep(self, digest: str, content: bytes) -> str:
-        archived = self.archivers.submit(self._archive, digest, content)
+    def _keep(self, digest: str, content: bytes) -> Place:
+        archived = self._archive.begin(digest, content)
         try:
             with self.metrics.step("das_write"):
                 self.das.write(digest, content)
@@ -141,12 +178,8 @@ class StorageArea:
             raise
         return self._archived(archived, self.cas.allowed_s(len(content)))
 
-    def _archive(self, digest: str, content: bytes) -> str:
-        with self.metrics.step("cas_put"):
-            return self.cas.put(digest, content)
-
     @staticmethod
-    def _archived(archived: Future[str], allowed_s: float) -> str:
+    def _archived(archived: Future[Place], allowed_s: float) -> Place:
         # A request that was begun before the deadline may end after it, and the threads may all be waiting.
         try:
             return archived.result(timeout=allowed_s)
@@ -154,18 +187,41 @@ class StorageArea:
             archived.cancel()
             raise CasUnavailableError(f"the archive did not take the object within {allowed_s:g} s") from None
 
-    def _find(self, uuid: UUID) -> StoredObject:
-        with self.metrics.step("catalog_find"):
-            row = self.catalog.find(uuid)
-        if row is None:
-            raise CatalogError(f"attachment {uuid} is not in the catalog")
-        return row
+    def _noted(self, noted: Future[None]) -> None:
+        # Those before it may need their whole time, when no leader answers.
+        allowed_s = self.catalog.database.settings.deadline_s
+        try:
+            noted.result(timeout=allowed_s)
+        except FutureTimeoutError:
+            noted.cancel()
+            raise CatalogUnavailableError(f"the catalog did not take the row within {allowed_s:g} s") from None
 
-    def _read_object(self, row: StoredObject) -> bytes:
+    def _note_all(self, rows: Sequence[StoredObject]) -> list[CatalogError | None]:
+        wanted = {row.uuid: (row, self.outbox if row.type == DICOM else ()) for row in rows}
+        noted = self.catalog.add_all(list(wanted.values()))
+        # A name that came twice is one row; whoever has other bytes for it is told so.
+        return [
+            None
+            if row.uuid in noted and wanted[row.uuid][0] == row
+            else CatalogError(f"attachment {row.uuid} is already in the catalog with other bytes")
+            for row in rows
+        ]
+
+    def _row(self, uuid: UUID) -> StoredObject:
+        with self.metrics.step("catalog_find"):
+            return self._rows.of(uuid)
+
+    def _row_now(self, uuid: UUID) -> StoredObject:
+        with self.metrics.step("catalog_find"):
+            return self._rows.now(uuid)
+
+    def _read_object(self, uuid: UUID) -> bytes:
+        row = self._row(uuid)
         try:
             with self.metrics.step("das_read"):
                 return self.das.read(row.digest, row.size)
         except DasMissingError:
+            row = self._row_now(uuid)
             if row.type == DICOM:
                 self._ahead.begin(row)
             return self._ahead.get(row)
@@ -175,15 +231,20 @@ class StorageArea:
         except DasError as error:
             reason = "failed"
             _LOG.error(log.line("das failed", digest=row.digest, error=error))
-        return self._fetch(row, reason)
+        return self._fetch([self._row_now(uuid)], reason)[0]
 
-    def _fetch(self, row: StoredObject, reason: str = "missing") -> bytes:
-        if row.store != STORE:
-            raise CatalogError(f"attachment {row.uuid} lies in the store {row.store!r}, which this node doesn't know")
+    def _fetch(self, rows: Sequence[StoredObject], reason: str = "missing") -> list[bytes]:
+        """Read images that lie in one object of the archive."""
+        for row in rows:
+            if row.store != STORE:
+                raise CatalogError(
+                    f"attachment {row.uuid} lies in the store {row.store!r}, which this node doesn't know"
+                )
         with self.metrics.step("cas_get"):
-            content = self.cas.get(row.key, row.digest, row.offset, row.length)
-        self._heal(row.digest, content, reason)
-        return content
+            contents = self.cas.get_parts(rows[0].key, [(row.digest, row.offset, row.length) for row in rows])
+        for row, content in zip(rows, contents, strict=True):
+            self._heal(row.digest, content, reason)
+        return contents
 
     def _is_on_das(self, row: StoredObject) -> bool:
         return self.das.has(row.digest, row.size)
@@ -216,7 +277,7 @@ class StorageArea:
         except DasError as error:
             reason = type(error).__name__
         with self.metrics.step("derived_rebuild"):
-            content = derived.rebuild(self.catalog, uuid, lambda parent: self._read_object(self._find(parent)))
+            content = derived.rebuild(self.catalog, uuid, self._read_object)
         self.metrics.derived_rebuilds.inc()
         _LOG.info(log.line("derived attachment rebuilt", uuid=uuid, reason=reason))
         self._keep_derived(uuid, content)

@@ -3,7 +3,8 @@
 import hashlib
 import re
 from collections.abc import Buffer
-from uuid import UUID
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
 
 from hapacs_node.errors import RefusedError
 
@@ -51,6 +52,11 @@ def checked_uuid(text: str) -> UUID:
 def cas_key(digest: str) -> str:
     """Name the archive object of these bytes."""
     return f"{OBJECTS}/{_spread(checked_digest(digest))}"
+
+
+def pack_key() -> str:
+    """Make a name for a pack that nothing else has. Packs of a day lie in one folder."""
+    return f"packs/{datetime.now(UTC):%Y-%m-%d}/{uuid4()}.tar"
 
 
 def das_path(digest: str) -> tuple[str, ...]:

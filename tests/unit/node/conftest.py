@@ -6,7 +6,7 @@ import pytest
 
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Das as DasSettings
-from hapacs_node.storage.area import StorageArea
+from hapacs_node.storage.area import StorageArea, Workers
 from hapacs_node.storage.cas import Cas
 from hapacs_node.storage.das import Das
 from hapacs_node.storage.gateways import Gateway, Gateways
@@ -53,6 +53,16 @@ def catalog() -> FakeCatalog:
 
 
 @pytest.fixture
-def area(das: Das, cas: Cas, catalog: FakeCatalog, metrics: Metrics) -> Iterator[StorageArea]:
-    with ThreadPoolExecutor(4) as archivers, ThreadPoolExecutor(2) as fetchers:
-        yield StorageArea("pacs1", das, cas, catalog, ("route", "replicate"), archivers, fetchers, metrics)
+def workers() -> Iterator[Workers]:
+    with (
+        ThreadPoolExecutor(4) as archivers,
+        ThreadPoolExecutor(2) as packers,
+        ThreadPoolExecutor(1) as noters,
+        ThreadPoolExecutor(2) as fetchers,
+    ):
+        yield Workers(archivers, packers, noters, fetchers)
+
+
+@pytest.fixture
+def area(das: Das, cas: Cas, catalog: FakeCatalog, workers: Workers, metrics: Metrics) -> StorageArea:
+    return StorageArea("pacs1", das, cas, catalog, ("route", "replicate"), workers, metrics)

@@ -11,7 +11,6 @@ from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.index import Attachment
 from hapacs_node.catalog.objects import StoredObject
-from hapacs_node.errors import CatalogError
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Database as DatabaseSettings
 from hapacs_node.storage.cas import Lock, Recorded
@@ -44,6 +43,13 @@ class FakeClient:
             if key in self.bucket.objects:
                 raise AlreadyExistsError(key)
             self.bucket.objects[key] = (content, digest)
+        if self.late_faults:
+            raise self.late_faults.pop(0)
+
+    def put(self, key: str, content: bytes) -> None:
+        self._asked("put", key)
+        with self.bucket.lock:
+            self.bucket.objects[key] = (content, None)
         if self.late_faults:
             raise self.late_faults.pop(0)
 
@@ -90,24 +96,31 @@ class FakeCatalog(Catalog):
         super().__init__(Database(settings, Metrics()))
         self.rows: dict[UUID, StoredObject] = {}
         self.outbox: list[tuple[UUID, str]] = []
+        self.transactions: list[int] = []
         self.tombstones: dict[UUID, str] = {}
         self.parents_of: dict[UUID, tuple[Attachment, Attachment | None]] = {}
         self.index: dict[str, list[Attachment]] = {}
         self.in_series: list[UUID] = []
+        self.asked: list[UUID] = []
         self.fault: BaseException | None = None
+        self.add_fault: BaseException | None = None
 
     def __setattr__(self, name: str, value: object) -> None:
         # The real one is frozen.
         object.__setattr__(self, name, value)
 
-    def add(self, row: StoredObject, outbox: Sequence[str]) -> None:
+    def add_all(self, rows: Sequence[tuple[StoredObject, Sequence[str]]]) -> set[UUID]:
         self._ask()
-        if self.rows.setdefault(row.uuid, row).digest != row.digest:
-            raise CatalogError("other bytes")
-        self.outbox += [(row.uuid, kind) for kind in outbox]
+        if self.add_fault is not None:
+            raise self.add_fault
+        self.transactions.append(len(rows))
+        added = {row.uuid for row, _ in rows if self.rows.setdefault(row.uuid, row).digest == row.digest}
+        self.outbox += [(row.uuid, kind) for row, outbox in rows for kind in outbox if row.uuid in added]
+        return added
 
     def find(self, uuid: UUID) -> StoredObject | None:
         self._ask()
+        self.asked.append(uuid)
         return self.rows.get(uuid)
 
     def by_digest(self, digest: str) -> list[StoredObject]:
@@ -139,6 +152,7 @@ class FakeCatalog(Catalog):
 
     def series(self, uuid: UUID) -> list[StoredObject]:
         self._ask()
+        self.asked.append(uuid)
         return [self.rows[other] for other in self.in_series] if uuid in self.in_series else []
 
     def instances(self, name: str) -> dict[str, list[Attachment]]:

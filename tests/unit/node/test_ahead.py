@@ -1,6 +1,7 @@
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -27,6 +28,7 @@ class Archive:
     def __init__(self, series: list[StoredObject]) -> None:
         self.in_series = series
         self.fetched: list[StoredObject] = []
+        self.requests: list[int] = []
         self.asked: list[UUID] = []
         self.there: set[str] = set()
         self.broken: dict[str, Exception] = {}
@@ -34,14 +36,16 @@ class Archive:
         self.free.set()
         self.begun = threading.Semaphore(0)
 
-    def fetch(self, row: StoredObject) -> bytes:
-        self.fetched.append(row)
+    def fetch(self, rows: Sequence[StoredObject]) -> list[bytes]:
+        self.fetched += rows
+        self.requests.append(len(rows))
         self.begun.release()
         assert self.free.wait(WAIT_S)
-        if row.digest in self.broken:
-            raise self.broken[row.digest]
-        self.there.add(row.digest)
-        return row.key.encode()
+        for row in rows:
+            if row.digest in self.broken:
+                raise self.broken[row.digest]
+        self.there |= {row.digest for row in rows}
+        return [f"{row.key}+{row.offset}".encode() if row.offset else row.key.encode() for row in rows]
 
     def is_there(self, row: StoredObject) -> bool:
         return row.digest in self.there
@@ -73,6 +77,33 @@ def workers() -> Iterator[ThreadPoolExecutor]:
 @pytest.fixture
 def ahead(archive: Archive, workers: ThreadPoolExecutor, metrics: Metrics) -> ReadAhead:
     return ReadAhead(archive.fetch, archive.is_there, archive.series, workers, metrics)
+
+
+def test_what_lies_in_one_object_is_fetched_at_once(
+    ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor, metrics: Metrics
+) -> None:
+    first, *others = archive.in_series
+    packed = [replace(row, key="pack", offset=100 * number) for number, row in enumerate(others, 1)]
+    archive.in_series = [first, *packed]
+    ahead.begin(first)
+    settle(workers)
+    assert archive.requests == [len(packed)]
+    assert archive.fetched == packed
+    assert metrics.registry.get_sample_value("hapacs_das_read_ahead_total") == len(packed)
+
+
+def test_who_comes_to_an_image_of_a_pack_that_is_being_fetched_waits_for_it(ahead: ReadAhead, archive: Archive) -> None:
+    first, *others = archive.in_series
+    packed = [replace(row, key="pack", offset=100 * number) for number, row in enumerate(others, 1)]
+    archive.in_series = [first, *packed]
+    archive.free.clear()
+    ahead.begin(first)
+    assert archive.begun.acquire(timeout=WAIT_S)
+    with ThreadPoolExecutor(2) as readers:
+        waiting = [readers.submit(ahead.get, row) for row in packed[:2]]
+        archive.free.set()
+        assert [future.result(WAIT_S) for future in waiting] == [b"pack+100", b"pack+200"]
+    assert archive.requests == [len(packed)]
 
 
 def settle(workers: ThreadPoolExecutor) -> None:

@@ -87,11 +87,12 @@ def test_das_and_cas_are_written_at_the_same_time(area: StorageArea, clients: li
 def test_the_catalog_is_written_last(
     area: StorageArea, catalog: FakeCatalog, root: Path, bucket: FakeBucket, uuid: UUID
 ) -> None:
-    catalog.fault = CatalogUnavailableError("no leader")
+    catalog.add_fault = CatalogUnavailableError("no leader")
     with pytest.raises(CatalogUnavailableError):
         area.create(str(uuid), DICOM, CONTENT)
     assert file_of(root, DIGEST).exists()
     assert KEY in bucket.objects
+    assert catalog.rows == {}
 
 
 def test_without_the_archive_nothing_is_acknowledged(

@@ -171,3 +171,15 @@ def test_large_objects_get_the_time_they_need_from_few_clients(size: int) -> Non
     extra_s = patience_s(size)
     assert extra_s == 0 if size <= 32_000_000 else size / 10_000_000 <= extra_s <= 2 * size / 10_000_000
     assert extra_s & (extra_s - 1) == 0
+
+
+def test_parts_of_an_object_are_read_with_one_request_and_each_is_checked(
+    cas: Cas, bucket: FakeBucket, clients: list[FakeClient]
+) -> None:
+    parts = [(names.digest_of(content), offset, len(content)) for content, offset in ((b"one", 512), (b"three", 1536))]
+    bucket.objects["packs/a.tar"] = (bytes(512) + b"one" + bytes(1021) + b"three" + bytes(507), None)
+    assert cas.get_parts("packs/a.tar", parts) == [b"one", b"three"]
+    assert clients[0].requests == [("get", "packs/a.tar")]
+    bucket.objects["packs/a.tar"] = (bytes(512) + b"one" + bytes(1021) + b"other" + bytes(507), None)
+    with pytest.raises(CasConflictError):
+        cas.get_parts("packs/a.tar", parts)

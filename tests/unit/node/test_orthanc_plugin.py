@@ -182,7 +182,7 @@ def test_stopping_orthanc_stops_the_probes(loaded: FakeOrthanc) -> None:
     assert loaded.on_change is not None
     loaded.on_change(FakeOrthanc.ChangeType.ORTHANC_STOPPED, 0, "")
     with pytest.raises(RuntimeError):
-        node_of(loaded).storage.archivers.submit(print)
+        node_of(loaded).storage.workers.packers.submit(print)
 
 
 @pytest.mark.usefixtures("orthanc", "configuration")

@@ -1,0 +1,113 @@
+"""Puts images into the archive: one by one, or those that come at the same moment together as a pack.
+
+An object costs the archive far more than its bytes do: a place for it is asked for, its name, version and lock are
+noted in the database, and every part of the archive is told. Images that come at the same moment share that.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from hapacs_node import log
+from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.errors import CasConflictError, CasMissingError
+from hapacs_node.metrics import Metrics
+from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.packs import pack
+from hapacs_node.storage.together import Together
+
+_LOG = log.get("archive")
+STORE = "cas"
+"""The name of the archive store in the catalog."""
+# What is larger gains nothing, and would hold the others of its pack up.
+LARGEST_PACKED_BYTES = 2_000_000
+# SeaweedFS keeps up to 8 MiB in one piece; with the headers of a pack it must not be more.
+_PACK_BYTES = 8_000_000
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the archive an image lies.
+
+    Attributes
+    ----------
+    key : str
+        The object.
+    offset : int
+        Where in the object it begins, bytes.
+    """
+
+    key: str
+    offset: int = 0
+
+
+@dataclass
+class Archive:
+    """The archive, as the storage area sees it.
+
+    Parameters
+    ----------
+    cas : Cas
+        The store.
+    known : callable
+        Lists the catalog rows that have any of the given digests.
+    writers : ThreadPoolExecutor
+        Threads that each write one large image.
+    packers : ThreadPoolExecutor
+        Threads that each write what came together.
+    metrics : Metrics
+        Shows how many came together.
+    """
+
+    cas: Cas
+    known: Callable[[Sequence[str]], list[StoredObject]]
+    writers: ThreadPoolExecutor
+    packers: ThreadPoolExecutor
+    metrics: Metrics
+    _together: Together[tuple[str, bytes], Place] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._together = Together(self._put_all, self.packers, lambda item: len(item[1]), _PACK_BYTES)
+
+    def begin(self, digest: str, content: bytes) -> Future[Place]:
+        """Have bytes archived.
+
+        Returns
+        -------
+        Future
+            Where they lie, once they are safe there; or the CasError or CatalogError that prevented it.
+        """
+        if len(content) > LARGEST_PACKED_BYTES:
+            return self.writers.submit(lambda: self._put_all([(digest, content)])[0])
+        return self._together.begin((digest, content))
+
+    def _put_all(self, images: Sequence[tuple[str, bytes]]) -> list[Place]:
+        contents = dict(images)
+        with self.metrics.step("cas_put"):
+            places = self._kept(contents)
+            new = {digest: content for digest, content in contents.items() if digest not in places}
+            if len(new) == 1:
+                [(digest, content)] = new.items()
+                places[digest] = Place(self.cas.put(digest, content))
+            elif new:
+                content, offsets = pack(new)
+                key = self.cas.put_pack(content)
+                places |= {digest: Place(key, offset) for digest, offset in offsets.items()}
+        if new:
+            self.metrics.cas_images.observe(len(new))
+        return [places[digest] for digest, _ in images]
+
+    def _kept(self, contents: dict[str, bytes]) -> dict[str, Place]:
+        """Find what the archive has already, as far as the catalog says so and the archive agrees."""
+        places: dict[str, Place] = {}
+        for row in self.known(list(contents)):
+            if row.digest in places or row.store != STORE:
+                continue
+            try:
+                self.cas.get(row.key, row.digest, row.offset, row.length)
+            except (CasMissingError, CasConflictError) as error:
+                _LOG.error(log.line("archive copy lost, archived anew", digest=row.digest, error=error))
+                continue
+            places[row.digest] = Place(row.key, row.offset)
+            self.metrics.cas_deduplicated.inc()
+        return places

@@ -1,0 +1,66 @@
+"""Remembers catalog rows of what is being read: whoever reads an image of a series soon reads the others.
+
+What a row says of the bytes never changes: an attachment has one digest for ever. Where in the archive they lie may
+change, so that is asked anew when it is needed.
+"""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from hapacs_node.catalog.catalog import Catalog
+from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.errors import CatalogError
+
+_REMEMBERED = 20_000
+
+
+@dataclass
+class Rows:
+    """Catalog rows by attachment, asked for a series at a time.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        Where they come from.
+    """
+
+    catalog: Catalog
+    _known: OrderedDict[UUID, StoredObject] = field(default_factory=OrderedDict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def of(self, uuid: UUID) -> StoredObject:
+        """Give the row of an attachment, perhaps as it was a while ago.
+
+        Raises
+        ------
+        CatalogError
+            When the catalog has none, or doesn't answer.
+        """
+        with self._lock:
+            if found := self._known.get(uuid):
+                self._known.move_to_end(uuid)
+                return found
+        series = {row.uuid: row for row in self.catalog.series(uuid)}
+        row = series.get(uuid) or self.now(uuid)
+        with self._lock:
+            self._known |= series
+            self._known[uuid] = row
+            self._known.move_to_end(uuid)
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return row
+
+    def now(self, uuid: UUID) -> StoredObject:
+        """Give the row of an attachment as it is now.
+
+        Raises
+        ------
+        CatalogError
+            When the catalog has none, or doesn't answer.
+        """
+        row = self.catalog.find(uuid)
+        if row is None:
+            raise CatalogError(f"attachment {uuid} is not in the catalog")
+        return row
