@@ -44,21 +44,53 @@ def init(name: Name = "lab", json: Json = False) -> None:
     console.print(f"Next: `hapacs plan {name}`, then `hapacs up {name}`.")
 
 
-def plan(name: Name = "lab", json: Json = False) -> None:
-    """Show what `up` would make, change or remove, compared with what is really there."""
+def plan(
+    name: Name = "lab",
+    json: Json = False,
+    configuration: Annotated[
+        bool, typer.Option("--configuration", help="Also ask each node what the roles would change there (minutes).")
+    ] = False,
+) -> None:
+    """Show what `up` would make, change or remove, compared with what is really there. Nothing is changed."""
     from hapacs.engine import Engine  # noqa: PLC0415 - pulumi is slow to import
 
     deployment = _open(name)
-    with deployment.alone(), errors.status("Comparing with what is there"):
-        _initialise(deployment)
-        changes = Engine(deployment).preview()
+    steps = Steps(quiet=True)
+    outcome: Outcome | None = None
+    with deployment.alone():
+        with errors.status("Comparing with what is there"):
+            _initialise(deployment)
+            changes = Engine(deployment).preview()
+        if configuration:
+            if not deployment.contract_file.exists():
+                raise RefusedError(
+                    f"{name} has no machines yet that could be asked.", f"`hapacs plan {name}` shows the machines."
+                )
+            from hapacs import wheelhouse  # noqa: PLC0415
+
+            with steps.step("Configuration, as a check") as step:
+                wheelhouse.ensure()
+                outcome = _configure(deployment, step, "--check")
     if json:
-        print_json({"deployment": name, "changes": [change.__dict__ for change in changes]})
-    elif changes:
+        document: dict[str, object] = {"deployment": name, "changes": [change.__dict__ for change in changes]}
+        if outcome is not None:
+            tasks = {task: sorted(hosts) for task, hosts in outcome.tasks.items()}
+            document["configuration"] = {"changed": outcome.changed, "tasks": tasks}
+        print_json(document)
+        return
+    if changes:
         console.print(_table(changes))
-        console.print(f"Next: `hapacs up {name}`.")
     else:
-        console.print("[green]✓[/] Every machine is as the settings say. Configuration is compared by `up` itself.")
+        console.print("[green]✓[/] Every machine is as the settings say.")
+    if outcome is None:
+        console.print(f"What the roles would change on the nodes: `hapacs plan {name} --configuration`.")
+    elif outcome.changed:
+        _print_tasks(outcome, "would change")
+        console.print(f"The whole check: {outcome.log}", soft_wrap=True, markup=False)
+    else:
+        console.print("[green]✓[/] Every node is configured as the roles say.")
+    if changes or (outcome is not None and outcome.changed):
+        console.print(f"Next: `hapacs up {name}`.")
 
 
 def up(name: Name = "lab", json: Json = False) -> None:
@@ -92,7 +124,7 @@ def up(name: Name = "lab", json: Json = False) -> None:
 
 def _bring_up(deployment: Deployment, steps: Steps) -> tuple[list[Change], Outcome]:
     """Make machines and configuration what the settings say."""
-    from hapacs import image, playbook, wheelhouse  # noqa: PLC0415 - pulumi and yaml are slow to import
+    from hapacs import image, wheelhouse  # noqa: PLC0415 - pulumi and yaml are slow to import
     from hapacs.engine import Engine  # noqa: PLC0415
 
     with steps.step("Secrets"):
@@ -106,15 +138,23 @@ def _bring_up(deployment: Deployment, steps: Steps) -> tuple[list[Change], Outco
     with steps.step("Machines") as step:
         changes = Engine(deployment, on_change=_follow(step)).up()
     with steps.step("Configuration") as step:
-        outcome = playbook.run(
-            "site",
-            inventory=deployment.directory,
-            logs=deployment.logs,
-            variables={"hapacs_image_id": image.identifier(), **image.wheel_variables()},
-            environment=deployment.environment(),
-            on_task=step.now,
-        )
+        outcome = _configure(deployment, step)
     return changes, outcome
+
+
+def _configure(deployment: Deployment, step: Step, *options: str) -> Outcome:
+    """Run the roles on the nodes."""
+    from hapacs import image, playbook  # noqa: PLC0415 - yaml is slow to import
+
+    return playbook.run(
+        "site",
+        inventory=deployment.directory,
+        logs=deployment.logs,
+        variables={"hapacs_image_id": image.identifier(), **image.wheel_variables()},
+        environment=deployment.environment(),
+        on_task=step.now,
+        options=options,
+    )
 
 
 def down(
@@ -185,9 +225,13 @@ def _print_recap(outcome: Outcome) -> None:
         console.print(f"    {host:{width}} : {counted}", soft_wrap=True)
     # A first run changes everything; of a later one each change is worth a line.
     if len(outcome.tasks) <= _TASKS_SHOWN:
-        for task, hosts in outcome.tasks.items():
-            console.print(f"    changed: {task} ({', '.join(sorted(hosts))})", soft_wrap=True, markup=False)
+        _print_tasks(outcome, "changed")
     console.print(f"    changed={outcome.changed} in all; the whole log: {outcome.log}", soft_wrap=True)
+
+
+def _print_tasks(outcome: Outcome, verb: str) -> None:
+    for task, hosts in outcome.tasks.items():
+        console.print(f"    {verb}: {task} ({', '.join(sorted(hosts))})", soft_wrap=True, markup=False)
 
 
 def _print_summary(deployment: Deployment, report: Report, seconds: float) -> None:

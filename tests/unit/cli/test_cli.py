@@ -42,12 +42,12 @@ def played(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
             return []
 
     def run(name: str, **options) -> playbook.Outcome:
-        told.append(name)
+        told.append(" ".join([name, *options.get("options", ())]))
         played.variables = options["variables"]
         if played.failure:
             raise played.failure
         counts = {"ok": 9, "changed": 2, "unreachable": 0, "failed": 0}
-        return playbook.Outcome(tmp_path / "log", {"pacs1": counts, "pacs2": counts})
+        return playbook.Outcome(tmp_path / "log", {"pacs1": counts, "pacs2": counts}, {"Firewall": {"pacs2", "pacs1"}})
 
     monkeypatch.setattr(Deployment, "load", lambda _name: deployment)
     monkeypatch.setattr(engine, "Engine", PlayedEngine)
@@ -158,6 +158,20 @@ def test_plan_shows_what_up_would_do(played: SimpleNamespace):
     played.changes = []
     assert "as the settings say" in call("plan", "lab").stdout
     assert set(played.told) == {"preview"}
+
+
+def test_plan_asks_the_nodes_what_the_roles_would_change(
+    played: SimpleNamespace, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+):
+    assert call_main(monkeypatch, "plan", "lab", "--configuration") == ExitCode.REFUSED
+    assert "site --check" not in played.told
+    deployment.contract_file.parent.mkdir(parents=True, exist_ok=True)
+    deployment.contract_file.write_text("{}")
+    said = json.loads(call("plan", "lab", "--configuration", "--json").stdout)
+    assert said["configuration"] == {"changed": 4, "tasks": {"Firewall": ["pacs1", "pacs2"]}}
+    assert "would change: Firewall (pacs1, pacs2)" in call("plan", "lab", "--configuration").stdout
+    assert "site --check" in played.told
+    assert "machines" not in played.told
 
 
 @pytest.mark.usefixtures("played")
