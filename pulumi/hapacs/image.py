@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from hapacs import playbook, ssh, wheelhouse
+from hapacs import playbook, ssh, viewer, wheelhouse
 from hapacs.deployment import PROJECT, cache_directory
 from hapacs.targets.lab import base_image, networks, nodes
 from hapacs.targets.lab.podman import LABEL, inspect, leave, podman
@@ -48,6 +48,7 @@ def identifier() -> str:
     parts: dict[str, Any] = {
         "base": base_image.tag(),
         "requirements": wheelhouse.REQUIREMENTS.read_text(encoding="utf-8"),
+        "viewer.json": viewer.identifier(),
         "clean": _CLEAN,
     }
     bake = _ANSIBLE / "playbooks" / "bake.yml"
@@ -90,13 +91,15 @@ def ensure(on_step: Callable[[str], None] = lambda _: None) -> str:
             base = base_image.ensure()
             on_step("packages for the nodes")
             wheelhouse.ensure()
+            on_step("viewer for the nodes")
+            viewer.ensure()
             with _baker(base, work) as node:
                 on_step("installing into the image")
                 playbook.run(
                     "bake",
                     inventory=_inventory(node, work),
                     logs=work / "logs",
-                    variables={"hapacs_image_id": identity, **wheel_variables()},
+                    variables={"hapacs_image_id": identity, **package_variables()},
                     on_task=on_step,
                 )
                 on_step("saving the image")
@@ -108,11 +111,12 @@ def ensure(on_step: Callable[[str], None] = lambda _: None) -> str:
     return name
 
 
-def wheel_variables() -> dict[str, str]:
-    """Return where the roles find the nodes' Python packages on this controller."""
+def package_variables() -> dict[str, str]:
+    """Return where the roles find, on this controller, what no Debian mirror has: Python packages and the viewer."""
     return {
         "hapacs_wheelhouse_directory": str(wheelhouse.directory()),
         "hapacs_node_wheel": str(wheelhouse.node_wheel()),
+        "hapacs_viewer_bundle": str(viewer.path()),
     }
 
 

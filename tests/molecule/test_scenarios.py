@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hapacs import image, wheelhouse
+from hapacs import image, viewer, wheelhouse
 from hapacs.deployment import state_directory
 
 HERE = Path(__file__).parent
@@ -45,6 +45,7 @@ def run(scenario: str, directory: Path) -> str:
         "HAPACS_TESTHOST_KNOWN_HOSTS": " ".join(str(hosts / it["name"] / "ssh" / "known_hosts") for it in platforms),
         "HAPACS_WHEELHOUSE": str(wheelhouse.directory()),
         "HAPACS_NODE_WHEEL": str(wheelhouse.node_wheel()),
+        "HAPACS_VIEWER_BUNDLE": str(viewer.ensure()),
         "MOLECULE_GLOB": str(HERE / "*" / "molecule.yml"),
         "MOLECULE_EPHEMERAL_DIRECTORY": str(directory),
         "ANSIBLE_NOCOLOR": "1",
@@ -80,7 +81,7 @@ def result_of(
 
 
 def test_there_are_scenarios() -> None:
-    assert {"das", "haproxy", "orthanc"} <= set(SCENARIOS)
+    assert {"das", "haproxy", "orthanc", "viewer"} <= set(SCENARIOS)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -40,7 +40,7 @@ def test_every_role_can_be_checked_on_every_node(split: Deployment) -> None:
         "site",
         inventory=split.directory,
         logs=split.logs,
-        variables={"hapacs_image_id": image.identifier(), **image.wheel_variables()},
+        variables={"hapacs_image_id": image.identifier(), **image.package_variables()},
         environment=split.environment(),
         options=("--check",),
     )

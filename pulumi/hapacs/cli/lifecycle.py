@@ -124,7 +124,7 @@ def up(name: Name = "lab", json: Json = False) -> None:
 
 def _bring_up(deployment: Deployment, steps: Steps) -> tuple[list[Change], Outcome]:
     """Make machines and configuration what the settings say."""
-    from hapacs import image, wheelhouse  # noqa: PLC0415 - pulumi and yaml are slow to import
+    from hapacs import image, viewer, wheelhouse  # noqa: PLC0415 - pulumi and yaml are slow to import
     from hapacs.engine import Engine  # noqa: PLC0415
 
     with steps.step("Secrets"):
@@ -132,6 +132,7 @@ def _bring_up(deployment: Deployment, steps: Steps) -> tuple[list[Change], Outco
     with steps.step("Packages for the nodes"):
         wheelhouse.ensure()
         wheelhouse.node_wheel()
+        viewer.ensure()
     if deployment.is_lab:
         with steps.step("Golden image") as step:
             image.ensure(on_step=step.now)
@@ -150,7 +151,7 @@ def _configure(deployment: Deployment, step: Step, *options: str) -> Outcome:
         "site",
         inventory=deployment.directory,
         logs=deployment.logs,
-        variables={"hapacs_image_id": image.identifier(), **image.wheel_variables()},
+        variables={"hapacs_image_id": image.identifier(), **image.package_variables()},
         environment=deployment.environment(),
         on_task=step.now,
         options=options,

@@ -80,7 +80,7 @@ class Entry:
 
 
 def _entries() -> tuple[Entry, ...]:
-    from hapacs.verify import archive, closed, retrieving, services, storing  # noqa: PLC0415
+    from hapacs.verify import archive, closed, retrieving, services, storing, web_viewer  # noqa: PLC0415
 
     orthanc = (
         "`journalctl -u orthanc-store` and `-u orthanc-query` on the nodes, HAProxy's log on the node with the address"
@@ -115,6 +115,11 @@ def _entries() -> tuple[Entry, ...]:
         Entry("wado-rs-rendered", web, lambda e: retrieving.check_rendered(e.site, e.passage)),
         Entry("callers-refused", web, lambda e: storing.check_callers(e.site)),
         Entry("dicomweb-login", web, lambda e: closed.check_web_login(e.site)),
+        Entry(
+            "viewer",
+            "`journalctl -u viewer` on the nodes, `journalctl -u haproxy` on the node with the address",
+            lambda e: web_viewer.check_viewer(e.site),
+        ),
         Entry("dicom-tls", web, lambda e: closed.check_dicom_tls(e.site)),
         Entry("inner-ports-shut", doors, lambda e: closed.check_doors(e.site, e.facts)),
         Entry("no-restarts", "the units named", lambda e: services.check_restarts(e.facts, e.facts_after_storing())),

