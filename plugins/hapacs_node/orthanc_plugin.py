@@ -39,8 +39,8 @@ class _OrthancLog(logging.Handler):
 
 # CivetWeb gives the threads that answer HTTP a stack of 100 KB (Debian's build). One TLS handshake of the archive's
 # client takes more, and the process ends with SIGSEGV. So what we do beyond Orthanc's own calls is done on threads of
-# ours; there are more of them than Orthanc has threads that can call. Their own stacks are large enough for that, and not
-# the 8 MB of Linux, which would count against the memory that the unit may take.
+# ours; there are more of them than Orthanc has threads that can call. Their own stacks are large enough for that, and
+# not the 8 MB of Linux, which would count against the memory that the unit may take.
 threading.stack_size(1 << 20)
 _own_stack = ThreadPoolExecutor(128, thread_name_prefix="orthanc-call")
 

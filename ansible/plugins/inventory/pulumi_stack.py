@@ -255,8 +255,14 @@ def _add_site(inventory: Inventory, name: str, site: Reader) -> None:
         "hapacs_https_port": site["https_port"].integer(),
         "hapacs_callers": [caller.mapping("ae_title", "networks", "may") for caller in site["callers"].elements()],
         "hapacs_policy": site["policy"].mapping(
-            "das_watermark_fraction", "das_minimum_free_bytes", "das_evict_below_bytes", "das_evict_until_bytes",
-            "das_minimum_age_hours", "cas_replication", "retention_mode", "retention_days",
+            "das_watermark_fraction",
+            "das_minimum_free_bytes",
+            "das_evict_below_bytes",
+            "das_evict_until_bytes",
+            "das_minimum_age_hours",
+            "cas_replication",
+            "retention_mode",
+            "retention_days",
         ),
     }
 
