@@ -6,7 +6,8 @@
       members: {etcd: [{name: pacs1}, ...], ...}      # the site's nodes by group
       target: static                                  # or lab
 
-Returns `state`, see `hapacs.verify.node_facts`. Nothing is changed, so it runs in check mode too.
+Returns `state`, see `hapacs.verify.node_facts`; an empty one when the node does not answer, which others judge
+(`hapacs.operations`). Nothing is changed, so it runs in check mode too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import json
 import shlex
 from pathlib import Path
 from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
 
 from ansible.plugins.action import ActionBase
 from hapacs.verify import node_facts, units
@@ -34,7 +37,10 @@ class ActionModule(ActionBase):
         asked = units.question(arguments["node"], arguments["address"], members, is_lab=arguments["target"] == "lab")
         script = Path(node_facts.__file__).read_bytes()
         command = f"/usr/bin/python3 - {shlex.quote(json.dumps(asked))}"
-        done = self._low_level_execute_command(command, sudoable=True, in_data=script)
+        try:
+            done = self._low_level_execute_command(command, sudoable=True, in_data=script)
+        except AnsibleConnectionFailure as error:
+            return result | {"changed": False, "state": {}, "msg": f"{arguments['node']} does not answer: {error}"}
         if done["rc"] != 0:
             said = (done["stderr"] or done["stdout"]).strip().splitlines()
             return result | {"failed": True, "msg": f"{arguments['node']} can't tell its state: {said[-1:]}"}

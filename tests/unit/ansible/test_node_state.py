@@ -1,0 +1,57 @@
+"""What becomes of a node that does not answer, or can't tell its state."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+
+from tests.unit.ansible.loading import load
+
+ARGUMENTS = {
+    "node": "b",
+    "address": "192.0.2.2",
+    "target": "lab",
+    "members": {"etcd": [{"name": "a"}, {"name": "b"}], "cas": [{"name": "a"}], "pacs": [{"name": "b"}]},
+}
+
+
+def ask(answer: Any) -> tuple[dict[str, Any], list[str]]:
+    """Run the action on a node that answers so, and return what it was sent."""
+    module, sent = load("action/node_state"), []
+    action = module.ActionModule.__new__(module.ActionModule)
+    action._task = SimpleNamespace(args=ARGUMENTS)
+
+    def execute(command: str, **_: Any) -> dict[str, Any]:
+        sent.append(command)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[no-any-return]
+
+    action._low_level_execute_command = execute
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.ActionBase, "run", lambda *_: {})
+        return action.run(), sent
+
+
+def test_the_node_is_asked_about_what_it_has() -> None:
+    result, sent = ask({"rc": 0, "stdout": '{"leads": true}', "stderr": ""})
+    assert result == {"changed": False, "state": {"leads": True}}
+    assert '"etcd": true' in sent[0]
+    assert '"das": true' in sent[0]
+    assert '"postgres": false' in sent[0]
+    assert '"seaweedfs": []' in sent[0]
+
+
+def test_a_node_that_does_not_answer_has_no_state() -> None:
+    result, _ = ask(AnsibleConnectionFailure("no route to host"))
+    assert result["state"] == {}
+    assert "b does not answer: no route to host" in result["msg"]
+
+
+def test_a_node_that_can_not_tell_says_why() -> None:
+    result, _ = ask({"rc": 1, "stdout": "", "stderr": "sudo: a password is required\n"})
+    assert result["failed"]
+    assert "a password is required" in result["msg"]
