@@ -12,7 +12,7 @@ from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.errors import CasConflictError, CasMissingError
 from hapacs_node.storage import derived, names
-from hapacs_node.storage.area import STORE
+from hapacs_node.storage.archive import STORE
 from hapacs_node.storage.cas import Cas
 from hapacs_node.storage.shelves import Copy
 
