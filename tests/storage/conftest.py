@@ -15,7 +15,8 @@ from tests.storage.servers import ACCESS_KEY, BUCKET, PASSWORD, SECRET_KEY, Post
 
 # Orthanc's own tables, as far as they are read (orthanc-postgresql 5.0); the real ones are used in the lab.
 INDEX = """
-create table resources (internalid bigint primary key, resourcetype int not null, publicid varchar(64) not null);
+create table resources (internalid bigint primary key, resourcetype int not null, publicid varchar(64) not null,
+    parentid bigint);
 create table dicomidentifiers (id bigint, taggroup int, tagelement int, value text);
 create table attachedfiles (id bigint, filetype int, uuid varchar(64) not null, compressedsize bigint,
     uncompressedsize bigint, compressiontype int, uncompressedhash varchar(40), compressedhash varchar(40));
