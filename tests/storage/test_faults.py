@@ -70,15 +70,17 @@ def sending(node: Node) -> Iterator[Ledger]:
 def assert_all_there(node: Node, ledger: Ledger, postgres: Postgres) -> None:
     """Every acknowledged image is in the catalog exactly once, whole on DAS and in the archive."""
     with postgres.connect() as connection:
-        rows = dict(connection.execute("select uuid, encode(digest, 'hex') from hapacs.object").fetchall())
+        found = connection.execute("select uuid, encode(digest, 'hex'), key, \"offset\", length from hapacs.object")
+        places = {uuid: place for uuid, *place in found.fetchall()}
         jobs = connection.execute(
             "select count(*) from hapacs.outbox where uuid = any(%s)", [list(ledger.acknowledged)]
         ).fetchone()
-    assert {uuid: rows.get(uuid) for uuid in ledger.acknowledged} == ledger.acknowledged
+    assert {uuid: places[uuid][0] for uuid in ledger.acknowledged if uuid in places} == ledger.acknowledged
     assert jobs == (2 * ledger.count,)
-    for digest in ledger.acknowledged.values():
-        content = node.cas.get(names.cas_key(digest), digest, 0, 50_000)
-        assert node.das.read(digest, 50_000) == content
+    for uuid, digest in ledger.acknowledged.items():
+        _, key, offset, length = places[uuid]
+        assert length == 50_000
+        assert node.das.read(digest, length) == node.cas.get(key, digest, offset, length)
 
 
 def test_the_database_is_killed(make_node: Callable[..., Node], postgres: Postgres) -> None:
