@@ -45,6 +45,11 @@ molecule: setup ## Single roles on a node of their own
 cluster: setup ## A lab of its own, end to end: up, verify, faults, down
 	@$(pytest) $(cluster_tests)
 
+.PHONY: browser
+browser: setup ## The viewer in a real browser, against the lab that is up (Debian: needs its Chromium)
+	@sh pulumi/setup/packages.sh chromium libnss3-tools
+	@$(pytest) tests/browser
+
 .PHONY: lock
 lock: setup ## Lock the newest fitting versions of requirements/*.in again, with their hashes
 	@sh pulumi/setup/lock.sh
