@@ -65,11 +65,6 @@ def tag() -> str:
     return f"{REPOSITORY}:{identifier()}"
 
 
-def is_baked() -> bool:
-    """Tell whether the image is there."""
-    return inspect("image", tag()) is not None
-
-
 def ensure(on_step: Callable[[str], None] = lambda _: None) -> str:
     """Bake the image unless it is there, and return its name.
 
