@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from hapacs.settings.fields import Address, DeploymentName, DiskSerial, GroupWord, Network, Networks, NodeName, Port
-from hapacs.settings.models import Caller, Dicom, Group, Model, Settings, Site, VirtualAddress
+from hapacs.settings.models import Caller, Dicom, Group, Model, OrthancUpstream, Settings, Site, VirtualAddress
 
 SCHEMA_VERSION = 1
 
@@ -65,6 +65,8 @@ class ContractPolicy(Model):
         Free space below which a node takes no more images; the watermark fraction is already in it.
     das_evict_below_bytes, das_evict_until_bytes
         Free space below which online copies go that the archive holds, and at which that ends.
+    orthanc_upstream
+        Absent where Debian's Orthanc runs.
     """
 
     das_watermark_fraction: float
@@ -75,6 +77,7 @@ class ContractPolicy(Model):
     cas_replication: str
     retention_mode: Literal["GOVERNANCE", "COMPLIANCE"]
     retention_days: int
+    orthanc_upstream: OrthancUpstream | None = None
 
 
 class ContractSite(Model):

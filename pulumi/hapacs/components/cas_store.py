@@ -29,7 +29,7 @@ class CasStore(pulumi.ComponentResource):
     contract: dict[str, Any]
 
     def __init__(self, name: str, args: CasStoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        self.contract = {"policy": contract.policy(args.site).model_dump(mode="json")}
+        self.contract = {"policy": contract.policy(args.site).model_dump(mode="json", exclude_none=True)}
         zones = {node: args.site.nodes[node].zone for node in args.site.members("cas")}
         # Given as inputs too, so that the engine compares them.
         super().__init__("hapacs:site:CasStore", name, {"zones": zones, **self.contract}, opts)

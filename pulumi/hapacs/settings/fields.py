@@ -75,3 +75,14 @@ DevicePath = Annotated[str, StringConstraints(pattern=r"^/dev/[A-Za-z0-9._:/+-]+
 
 Replication = Annotated[str, BeforeValidator(_text), StringConstraints(pattern=r"^0[0-2][0-2]$")]
 """SeaweedFS's notation: further copies in other data centres (none here: a site is one), zones, nodes of a zone."""
+
+OrthancVersion = Annotated[str, BeforeValidator(_text), StringConstraints(pattern=r"^[0-9][0-9A-Za-z.+-]{0,31}$")]
+"""Names a directory on the nodes."""
+
+HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/+-]*)?$")]
+"""Without a login or a query: it stands in the inventory contract, which holds no secret."""
+
+UpstreamPath = Annotated[
+    str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._+-]*/)*(Orthanc|lib[A-Za-z0-9]+\.so)$")
+]
+Sha256 = Annotated[str, BeforeValidator(_text), StringConstraints(pattern=r"^[0-9a-f]{64}$")]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, StringConstraints
 
 from hapacs.settings.fields import (
     Address,
@@ -12,11 +12,15 @@ from hapacs.settings.fields import (
     DevicePath,
     DiskSerial,
     GroupWord,
+    HttpUrl,
     Network,
     Networks,
     NodeName,
+    OrthancVersion,
     Port,
     Replication,
+    Sha256,
+    UpstreamPath,
 )
 
 Group = Literal["etcd", "postgres", "cas", "pacs", "load_balancer", "monitoring"]
@@ -136,6 +140,47 @@ class Dicom(Model):
     tls_port: Port = 2762
 
 
+class UpstreamFile(Model):
+    """A file of Orthanc's authors.
+
+    Attributes
+    ----------
+    path
+        Below the base URL; its last part is ``Orthanc`` or the name of a plugin.
+    sha256
+        What the file must have, or it is not installed.
+    """
+
+    path: UpstreamPath
+    sha256: Sha256
+
+
+def _orthanc_once(files: tuple[UpstreamFile, ...]) -> tuple[UpstreamFile, ...]:
+    """Refuse what would replace one file by another, or leave Debian's program with another one's plugins."""
+    names = [file.path.rpartition("/")[2] for file in files]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{', '.join(twice)} is listed more than once; keep one")
+    if "Orthanc" not in names:
+        raise ValueError("the program itself is missing; list a path that ends in Orthanc")
+    return files
+
+
+class OrthancUpstream(Model):
+    """Orthanc from its authors instead of Debian's package; plugins that are not listed stay Debian's.
+
+    Attributes
+    ----------
+    version
+        What the program says of itself.
+    base_url
+        Where the controller fetches the files.
+    """
+
+    version: OrthancVersion
+    base_url: HttpUrl
+    files: Annotated[tuple[UpstreamFile, ...], AfterValidator(_orthanc_once)]
+
+
 class Policy(Model):
     """What is kept, how often and how long.
 
@@ -157,6 +202,8 @@ class Policy(Model):
     tolerated_node_failures
         How many nodes of the primary site may be lost while it goes on and keeps every image. 0 permits a site of a
         single node, to try things on: losing that node loses images.
+    orthanc_upstream
+        Which Orthanc runs. Not given: Debian's.
     """
 
     das_watermark_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.9
@@ -168,6 +215,7 @@ class Policy(Model):
     retention_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "COMPLIANCE"
     retention_days: Annotated[int, Field(strict=True, ge=1, le=36500)] = 3650
     tolerated_node_failures: Annotated[int, Field(strict=True, ge=0, le=1)] = 1
+    orthanc_upstream: OrthancUpstream | None = None
 
 
 class Site(Model):

@@ -132,3 +132,32 @@ def test_every_secret_belongs_to_one_kind_or_is_refused_with_a_reason() -> None:
     assert set(named) == set(SECRETS) - {"hapacs_secret_pulumi_passphrase"}
     with pytest.raises(RefusedError, match="change-secrets-provider"):
         names("pulumi")
+
+
+@each_role
+def test_a_role_uses_no_variable_of_its_name_that_nobody_sets(role: Path) -> None:
+    paths = [path for part in ("tasks", "templates", "vars", "defaults") for path in role.glob(f"{part}/*.*")]
+    texts = {path: path.read_text(encoding="utf-8") for path in paths}
+    known = set(specification(role)) | set(read(role / "vars" / "main.yml") if (role / "vars").is_dir() else {})
+    # What a task registers, sets or gives to another one.
+    known |= {
+        name for text in texts.values() for name in re.findall(r"^\s+(?:register: )?(__\w+)\b", text, re.MULTILINE)
+    }
+    # A word that names a variable, not a part of a path, a file's name or a tag.
+    word = re.compile(rf"(?<![\w/.\-\[])((?:__)?{role.name}_[a-z][a-z0-9_]*)\b(?![-./(\]])")
+    used = {
+        name
+        for text in texts.values()
+        for part in re.findall(r"\{[{%].*?[%}]\}", text, re.DOTALL)
+        for name in word.findall(part)
+    }
+    assert used - known == set()
+
+
+@each_role
+def test_the_readme_names_only_what_there_is(role: Path) -> None:
+    text = (role / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(rf"`({role.name}_\w+)(\*)?`", text))
+    taken = set(specification(role))
+    for name, star in named:
+        assert [it for it in taken if (it.startswith(name) if star else it == name)], name

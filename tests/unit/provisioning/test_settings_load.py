@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from hapacs import contract
 from hapacs.errors import HapacsError
 from hapacs.settings import GROUPS, SettingsError, load, parse
 from hapacs.settings.fields import AeTitle
@@ -142,6 +143,47 @@ def test_a_wrong_value_is_reported_at_its_field(data, problems, field, value, sa
     named = [name for name in found if name == field or name.startswith(f"{field}.")]
     assert named
     assert said in found[named[0]]
+
+
+UPSTREAM = {
+    "version": "1.12.11",
+    "base_url": "https://orthanc.example.org/downloads",
+    "files": [
+        {"path": "orthanc/1.12.11/Orthanc", "sha256": "0" * 64},
+        {"path": "libOrthancDicomWeb.so", "sha256": "f" * 64},
+    ],
+}
+
+
+def test_orthanc_may_come_from_its_authors(data, primary):
+    assert parse(data).sites["primary"].policy.orthanc_upstream is None
+    primary["policy"]["orthanc_upstream"] = UPSTREAM
+    policy = parse(data).sites["primary"].policy
+    assert contract.policy(parse(data).sites["primary"]).model_dump(mode="json")["orthanc_upstream"] == UPSTREAM
+    assert [file.path for file in policy.orthanc_upstream.files] == [it["path"] for it in UPSTREAM["files"]]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"version": 1.12}, "write it as text"),
+        ({"version": "../1"}, "fit the pattern"),
+        ({"base_url": "file:///srv"}, "fit the pattern"),
+        ({"base_url": "https://user:secret@orthanc.example.org"}, "fit the pattern"),
+        ({"files": []}, "the program itself is missing"),
+        ({"files": UPSTREAM["files"][1:]}, "the program itself is missing"),
+        ({"files": [*UPSTREAM["files"], {"path": "other/Orthanc", "sha256": "1" * 64}]}, "more than once"),
+        ({"files": [{"path": "../../etc/Orthanc", "sha256": "0" * 64}]}, "fit the pattern"),
+        ({"files": [{"path": "Orthanc", "sha256": "0" * 40}]}, "fit the pattern"),
+        ({"files": [{"path": "Orthanc"}]}, "is missing"),
+    ],
+)
+def test_unsound_upstream_is_refused(data, primary, problems, wrong, said):
+    primary["policy"]["orthanc_upstream"] = UPSTREAM | wrong
+    found = problems(data)
+    assert found
+    assert all(field.startswith(f"{P}.policy.orthanc_upstream") for field in found)
+    assert said in " ".join(found.values())
 
 
 def test_missing_field_is_named(data, problems):
