@@ -47,7 +47,7 @@ def identifier() -> str:
     """
     parts: dict[str, Any] = {
         "base": base_image.tag(),
-        "requirements": wheelhouse.REQUIREMENTS.read_text(encoding="utf-8"),
+        "requirements": [path.read_text(encoding="utf-8") for path in (wheelhouse.REQUIREMENTS, wheelhouse.ARCHIVE)],
         "viewer.json": viewer.identifier(),
         "clean": _CLEAN,
     }

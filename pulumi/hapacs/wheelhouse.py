@@ -15,6 +15,8 @@ from hapacs.deployment import PROJECT, cache_directory
 from hapacs.errors import HapacsError
 
 REQUIREMENTS = PROJECT / "requirements" / "node.txt"
+# Apart, because a node that keeps no archive needs none of it, and one that does needs it once.
+ARCHIVE = PROJECT / "requirements" / "archive.txt"
 _PLUGINS = PROJECT / "plugins"
 # Debian 13: CPython 3.13, glibc 2.41. pip wants every tag that will do.
 _PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in range(41, 4, -1)] + ["manylinux2014_x86_64"]
@@ -26,8 +28,8 @@ def _hash(*parts: bytes) -> str:
 
 
 def directory() -> Path:
-    """Return where the locked packages lie; the name changes with the lock file."""
-    return cache_directory() / "wheels" / _hash(REQUIREMENTS.read_bytes())
+    """Return where the locked packages lie; the name changes with the lock files."""
+    return cache_directory() / "wheels" / _hash(REQUIREMENTS.read_bytes(), ARCHIVE.read_bytes())
 
 
 def ensure() -> Path:
@@ -40,6 +42,7 @@ def ensure() -> Path:
         made = Path(temporary) / "made"
         command = [
             sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(made), "--requirement", str(REQUIREMENTS),
+            "--requirement", str(ARCHIVE),
             "--require-hashes", "--no-deps", "--only-binary=:all:", "--implementation=cp", "--python-version=3.13",
             "--abi=cp313", "--abi=abi3", "--abi=none", *(f"--platform={platform}" for platform in _PLATFORMS),
         ]  # fmt: skip

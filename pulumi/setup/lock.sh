@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 uv=$(sh pulumi/setup/registry-tool.sh uv uv)
 # The controller may have Python 3.12, nodes have 3.13; the tools also serve the Python of an older system.
-for name in tools:3.9 controller:3.12 dev:3.12 node:3.13; do
+for name in tools:3.9 controller:3.12 dev:3.12 node:3.13 archive:3.13; do
     file=requirements/${name%:*}
     "$uv" pip compile --quiet --universal --upgrade --python-version "${name#*:}" --generate-hashes \
         --no-emit-index-url --no-header "$file.in" --output-file "$file.txt"
