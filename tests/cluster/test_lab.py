@@ -5,6 +5,7 @@ The tests run in the order in which they stand. The deadlines are what the produ
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
@@ -50,6 +51,13 @@ def test_a_second_up_changes_nothing(lab: Lab) -> None:
     recap = {host: dict(pair.split("=") for pair in counts.split()) for host, counts in _RECAP.findall(done.stdout)}
     assert set(recap) == lab.nodes, f"the recap does not show every node:\n{done.stdout[-4000:]}"
     assert {host: counts["changed"] for host, counts in recap.items()} == dict.fromkeys(recap, "0")
+
+
+def test_a_check_foretells_no_change(lab: Lab) -> None:
+    done = lab.hapacs("plan", lab.deployment.name, "--configuration", "--json")
+    assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    foretold = json.loads(done.stdout)
+    assert (foretold["changes"], foretold["configuration"]) == ([], {"changed": 0, "tasks": {}})
 
 
 def test_stores_go_on_without_a_node_that_does_not_lead_the_database(lab: Lab, tmp_path: Path) -> None:
