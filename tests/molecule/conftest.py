@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import testinfra  # type: ignore[import-untyped]
+import yaml
 
 collect_ignore_glob = [] if os.environ.get("MOLECULE_SCENARIO_NAME") else ["*/tests/*"]
 
@@ -27,3 +32,35 @@ def address(host: Any) -> str:
 def authorities() -> Path:
     """Where the scenario keeps its authorities, on this machine."""
     return Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki"
+
+
+@pytest.fixture
+def listening(host: Any) -> set[str]:
+    """Return the addresses and ports at which the host takes TCP connections, but for its own loopback."""
+    lines = host.check_output("ss --no-header --tcp --listening --numeric").splitlines()
+    found = {line.split()[3] for line in lines}
+    return {place for place in found if not place.startswith(("127.", "[::1]"))}
+
+
+@pytest.fixture
+def apply() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs the scenario's playbook again, on one host and with other variables."""
+
+    def run(host: Any, *words: str, **variables: object) -> subprocess.CompletedProcess[str]:
+        scenario = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
+        said = yaml.safe_load((scenario / "molecule.yml").read_text(encoding="utf-8"))
+        playbook = said.get("provisioner", {}).get("playbooks", {}).get("converge", "converge.yml")
+        command = ["ansible-playbook", "--inventory", os.environ["MOLECULE_INVENTORY_FILE"], *words]
+        command += ["--limit", host.backend.get_hostname(), "--extra-vars", json.dumps(variables)]
+        return subprocess.run(
+            [*command, str(scenario / playbook)], capture_output=True, text=True, timeout=600, check=False
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def other_host() -> Callable[[str], Any]:
+    """Return a function from a name to another host of the scenario."""
+    inventory = os.environ["MOLECULE_INVENTORY_FILE"]
+    return lambda name: testinfra.get_host(f"ansible://{name}", ansible_inventory=inventory, sudo=True)

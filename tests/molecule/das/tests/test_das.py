@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host  # type: ignore[import-untyped]
 
+testinfra_hosts = ["ansible://hapacs-molecule-das"]
 ROOT = "/srv/das"
 BIT_ROT_BYTES = 64 << 20
 
@@ -16,9 +17,7 @@ BIT_ROT_BYTES = 64 << 20
 @pytest.fixture
 def devices(host: Host) -> list[str]:
     known = json.loads((Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "devices.json").read_text(encoding="utf-8"))
-    found: list[str] = (
-        known[host.backend.get_hostname()] if host.backend.get_hostname() in known else next(iter(known.values()))
-    )
+    found: list[str] = known[host.backend.get_hostname()]
     return found
 
 

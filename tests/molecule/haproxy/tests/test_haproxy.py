@@ -7,7 +7,9 @@ import http.client
 import os
 import socket
 import ssl
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+testinfra_hosts = ["ansible://hapacs-molecule-haproxy"]
 LOGIN = base64.b64encode(b"reader:reader-password-of-the-test").decode()
 STATISTICS = base64.b64encode(b"statistics:statistics-password-of-the-test").decode()
 AUTHORITY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki" / "edge" / "ca.crt"
@@ -57,6 +60,21 @@ def test_its_files_are_for_root_only(host: Any) -> None:
     assert host.file("/etc/haproxy/haproxy.cfg").mode == 0o600
     assert "reader-password-of-the-test" not in host.file("/etc/haproxy/haproxy.cfg").content_string
     assert host.file("/run/haproxy/admin.sock").mode == 0o600
+
+
+def test_it_listens_where_it_was_told_to(listening: set[str], address: str) -> None:
+    ports = {2762, 443, 7780, 8404, 11112}
+    assert listening == {"0.0.0.0:22", "[::]:22", *(f"{address}:{port}" for port in ports)}
+
+
+def test_a_configuration_that_haproxy_refuses_never_takes_the_place_of_a_good_one(
+    host: Any, apply: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    before = host.file("/etc/haproxy/haproxy.cfg").content_string
+    done = apply(host, "--tags=haproxy_configure", haproxy_body_bytes=-1, haproxy_maximum_connections=-1)
+    assert done.returncode != 0
+    assert "failed to validate" in done.stdout
+    assert host.file("/etc/haproxy/haproxy.cfg").content_string == before
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""The host as in the lab: it has rules of its own, and leaves the clock to its machine."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+testinfra_hosts = ["ansible://hapacs-molecule-base"]
+ALLOWED, NOT_NAMED = 7000, 7001
+
+
+@pytest.fixture(scope="module")
+def _servers(host: Any) -> Iterator[None]:
+    units = {port: f"server-{port}" for port in (ALLOWED, NOT_NAMED)}
+    for port, unit in units.items():
+        host.check_output("systemd-run --unit=%s python3 -m http.server %s", unit, port)
+    yield
+    for unit in units.values():
+        host.check_output("systemctl stop %s", unit)
+
+
+@pytest.mark.usefixtures("_servers")
+def test_the_firewall_lets_in_whom_the_rules_name(host: Any, address: str, other_host: Callable[[str], Any]) -> None:
+    assert {ALLOWED, NOT_NAMED} <= {
+        int(port) for port in host.check_output("ss -Hltn | grep -o ':700[01]' | tr -d :").split()
+    }
+    other = other_host("hapacs-molecule-clock")
+    knock = "timeout 3 bash -c 'exec 3<>/dev/tcp/%s/%s'"
+    assert other.run(knock, address, ALLOWED).rc == 0
+    assert other.run(knock, address, NOT_NAMED).rc == 124
+    # SSH is for the network of the management alone.
+    assert other.run(knock, address, 22).rc == 124
+    with pytest.raises(TimeoutError):
+        socket.create_connection((address, ALLOWED), timeout=3)
+    with socket.create_connection((address, 22), timeout=3) as connection:
+        assert connection.recv(4) == b"SSH-"
+
+
+def test_rules_that_nft_can_not_read_never_take_the_place_of_good_ones(
+    host: Any, apply: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    before = host.file("/etc/nftables.conf").content_string
+    wrong = [{"sources": ["10.89.79.1"], "match": "tcp dport everything", "comment": "wrong"}]
+    done = apply(host, "--tags=base_configure,base_run", base_firewall_rules=wrong)
+    assert done.returncode != 0
+    assert "failed to validate" in done.stdout
+    assert host.file("/etc/nftables.conf").content_string == before
+    assert "drop" in host.check_output("nft list chain inet hapacs input")
+
+
+def test_it_leaves_the_clock_to_its_machine(host: Any) -> None:
+    assert not host.service("chrony").is_running
+    assert not host.service("chrony").is_enabled
+
+
+def test_a_dead_peer_is_noticed_in_seconds(host: Any) -> None:
+    assert host.sysctl("net.ipv4.tcp_retries2") == 5
+    assert host.sysctl("net.ipv4.tcp_keepalive_time") == 10

@@ -1,0 +1,81 @@
+"""The archive over three racks: locked, two copies, readable at each gateway, and shut but for S3."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+
+DAEMONS = ("master", "volume", "filer", "s3")
+CONTENT = os.urandom(1 << 20)
+KEY = f"sha256/of/the/test/{hashlib.sha256(CONTENT).hexdigest()}"
+
+
+def gateway(address: str, authorities: Path, identity: str = "node") -> Any:
+    config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 5}, connect_timeout=10, read_timeout=60)
+    return boto3.client(
+        "s3",
+        endpoint_url=f"https://{address}:8333",
+        verify=str(authorities / "cas" / "ca.crt"),
+        region_name="us-east-1",
+        aws_access_key_id=identity,
+        aws_secret_access_key=f"{identity}-secret-of-the-test",
+        config=config,
+    )
+
+
+@pytest.mark.parametrize("daemon", DAEMONS)
+def test_each_daemon_works_and_starts_with_the_machine(host: Any, address: str, daemon: str) -> None:
+    assert host.service(f"seaweedfs-{daemon}").is_running
+    assert host.service(f"seaweedfs-{daemon}").is_enabled
+    host.check_output("/opt/hapacs/seaweedfs/bin/seaweedfs-check %s %s", daemon, address)
+
+
+def test_an_object_is_kept_and_read_at_each_gateway(address: str, authorities: Path) -> None:
+    client = gateway(address, authorities)
+    if "Contents" not in client.list_objects_v2(Bucket="archive", Prefix=KEY):
+        client.put_object(Bucket="archive", Key=KEY, Body=CONTENT, IfNoneMatch="*")
+    # Whichever gateway of this test took it, nobody takes another one's place.
+    with pytest.raises(ClientError, match="PreconditionFailed"):
+        client.put_object(Bucket="archive", Key=KEY, Body=b"other", IfNoneMatch="*")
+    assert client.get_object(Bucket="archive", Key=KEY)["Body"].read() == CONTENT
+
+
+def test_an_object_is_locked(address: str, authorities: Path) -> None:
+    admin = gateway(address, authorities, "admin")
+    lock = admin.get_object_lock_configuration(Bucket="archive")["ObjectLockConfiguration"]
+    assert lock["Rule"]["DefaultRetention"] == {"Mode": "GOVERNANCE", "Days": 1}
+    until = admin.head_object(Bucket="archive", Key=KEY)["ObjectLockRetainUntilDate"]
+    assert until > datetime.now(UTC) + timedelta(hours=22)
+    version = admin.head_object(Bucket="archive", Key=KEY)["VersionId"]
+    for client in (admin, gateway(address, authorities)):
+        for words in ({}, {"VersionId": version}):
+            with pytest.raises(ClientError, match=r"AccessDenied|MethodNotAllowed"):
+                client.delete_object(Bucket="archive", Key=KEY, **words)
+
+
+def test_its_copies_are_in_two_racks(host: Any, address: str) -> None:
+    shell = f"cd /etc/seaweedfs && echo volume.list | /opt/hapacs/seaweedfs/bin/weed shell -master={address}:9333"
+    said = host.check_output(shell)
+    assert said.count('collection:"archive"') >= 2
+    assert "replica_placement:10" in said
+
+
+def test_only_its_users_read_what_opens_it(host: Any) -> None:
+    for path, group in {
+        "security.toml": "seaweedfs",
+        "filer.toml": "seaweedfs",
+        "s3/identities.json": "seaweedfs-s3",
+    }.items():
+        file = host.file(f"/etc/seaweedfs/{path}")
+        assert (file.user, file.group, file.mode) == ("root", group, 0o640), path
+    # Who speaks to the network's clients can't sign access to volumes.
+    assert "signing-key-of-the-test" in host.file("/etc/seaweedfs/security.toml").content_string
+    assert "[jwt.signing]" not in host.file("/etc/seaweedfs/s3/security.toml").content_string

@@ -1,0 +1,121 @@
+"""Quorum and database over three nodes: one leads, each commit is on two, another takes over and has each row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hapacs.verify import doors
+from tests.support.waiting import eventually
+
+NODES = [f"hapacs-molecule-cluster{number}" for number in (1, 2, 3)]
+ETCDCTL = (
+    "etcdctl --cacert=/etc/etcd/tls/ca-etcd.crt --cert=/etc/etcd/tls/server.crt --key=/etc/etcd/tls/server.key "
+    "--endpoints=https://%s:2379 "
+)
+# What the product promises for the loss of a leader.
+LEADER_LOST_S = 30
+
+
+@pytest.mark.parametrize("unit", ["etcd", "patroni"])
+def test_it_runs_and_starts_with_the_machine(host: Any, unit: str) -> None:
+    assert host.service(unit).is_running
+    assert host.service(unit).is_enabled
+    assert not host.service("postgresql").is_running
+
+
+def test_each_member_of_etcd_is_healthy(host: Any, address: str) -> None:
+    assert "is healthy" in host.run(ETCDCTL + "endpoint health 2>&1", address).stdout
+    members = json.loads(host.check_output(ETCDCTL + "member list --write-out=json", address))["members"]
+    assert {member["name"] for member in members} == set(NODES)
+
+
+def test_each_door_wants_a_certificate_or_a_password(host: Any, address: str, other_host: Callable[[str], Any]) -> None:
+    # From the next node: the firewall lets nobody else come near.
+    name = host.backend.get_hostname()
+    neighbour = other_host(NODES[(NODES.index(name) + 1) % len(NODES)])
+    knocks = [
+        {"address": address, "port": port, "kind": kind}
+        for port, kind in ((2379, "tls"), (2380, "tls"), (8008, "tls"), (5432, "postgres"))
+    ]
+    program = Path(doors.__file__).read_text(encoding="utf-8")
+    neighbour.check_output(f"cat >/tmp/doors.py <<'END'\n{program}\nEND")
+    said = json.loads(neighbour.check_output("runuser --user nobody -- python3 /tmp/doors.py %s", json.dumps(knocks)))
+    assert [(it["port"], it["reached"], it["problem"]) for it in said] == [(it["port"], True, "") for it in knocks]
+    for knock in knocks:
+        assert not doors.knock(knock)["reached"], "the firewall let a stranger near"
+
+
+def test_its_secrets_are_for_its_service_only(host: Any) -> None:
+    file = host.file("/etc/patroni/hapacs.yml")
+    assert (file.user, file.group, file.mode) == ("root", "postgres", 0o640)
+    for key in ("/etc/etcd/tls/server.key", "/etc/patroni/tls/server.key", "/etc/patroni/tls/etcd.key"):
+        assert host.file(key).mode & 0o007 == 0, key
+    assert host.file("/srv/data/postgres/17").mode == 0o700
+    assert host.file("/srv/data/etcd").mode == 0o700
+
+
+def members(host: Any) -> dict[str, dict[str, Any]]:
+    """Return what Patroni says of each member."""
+    said = json.loads(host.check_output("patronictl -c /etc/patroni/hapacs.yml list --format=json"))
+    return {member["Member"]: member for member in said}
+
+
+def leader(host: Any) -> str:
+    leaders = [name for name, member in members(host).items() if member["Role"] == "Leader"]
+    return leaders[0] if len(leaders) == 1 else ""
+
+
+def sql(host: Any, statement: str) -> str:
+    return str(
+        host.check_output(
+            "runuser --user postgres -- psql --no-psqlrc --tuples-only --no-align pacs --command %s", statement
+        )
+    )
+
+
+def test_one_leads_and_each_commit_is_on_two(host: Any, other_host: Callable[[str], Any]) -> None:
+    eventually(
+        "a leader and two that confirm", lambda: roles(host) == ["Leader", "Quorum Standby", "Quorum Standby"], 60
+    )
+    leading = other_host(leader(host))
+    assert sql(leading, "SHOW synchronous_standby_names").startswith("ANY 1 (")
+    assert sql(leading, "SHOW data_checksums") == "on"
+    assert (
+        sql(leading, "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE NOT datistemplate")
+        == "cas pacs postgres"
+    )
+
+
+def roles(host: Any) -> list[str]:
+    return sorted(member["Role"] for member in members(host).values())
+
+
+def test_a_new_leader_has_every_row(other_host: Callable[[str], Any]) -> None:
+    hosts = {name: other_host(name) for name in NODES}
+    old = leader(hosts[NODES[0]])
+    sql(hosts[old], "CREATE TABLE proof AS SELECT generate_series(1, 1000) AS number")
+    witness = hosts[next(name for name in NODES if name != old)]
+    try:
+        # At once, as a crash: nothing is handed over.
+        hosts[old].check_output(
+            "systemctl kill --kill-whom=all --signal=KILL patroni.service; systemctl stop patroni.service"
+        )
+        new = eventually(
+            "another one leads", lambda: leader(witness) if leader(witness) not in {"", old} else "", LEADER_LOST_S, 1
+        )
+        assert sql(hosts[new], "SELECT count(*), sum(number) FROM proof") == "1000|500500"
+        sql(hosts[new], "INSERT INTO proof VALUES (1001)")
+    finally:
+        hosts[old].check_output("systemctl start patroni.service")
+    eventually("the old one follows", lambda: roles(witness).count("Quorum Standby") == 2, 90, 2)
+    assert sql(hosts[old], "SELECT count(*) FROM proof") == "1001"
+
+
+def test_the_leaders_of_database_and_etcd_are_kept_apart(host: Any) -> None:
+    assert host.service("postgres-apart.timer").is_running
+    assert host.check_output("runuser --user postgres -- /usr/local/lib/hapacs/postgres-cluster apart")

@@ -1,0 +1,39 @@
+"""A balancer that knows nobody lets nobody in, and listens elsewhere."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+testinfra_hosts = ["ansible://hapacs-molecule-haproxy-closed"]
+AUTHORITY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki" / "edge" / "ca.crt"
+
+
+def test_it_runs_and_listens_where_it_was_told_to(host: Any, listening: set[str], address: str) -> None:
+    assert host.service("haproxy").is_running
+    ports = {104, 2763, 8443, 9404, 7780}
+    assert listening == {"0.0.0.0:22", "[::]:22", *(f"{address}:{port}" for port in ports)}
+
+
+@pytest.mark.parametrize("calling", ["MODALITY", "HAPROXY", "HAPACS"])
+def test_nobody_may_call(address: str, calling: str) -> None:
+    entity = AE(ae_title=calling)
+    entity.acse_timeout = entity.connection_timeout = 10
+    entity.add_requested_context(Verification)
+    assert entity.associate(address, 104, ae_title="HAPACS").is_rejected
+
+
+@pytest.mark.parametrize("login", [None, "Basic cmVhZGVyOnJlYWRlcg=="])
+def test_nobody_may_log_in(address: str, login: str | None) -> None:
+    connection = http.client.HTTPSConnection(
+        address, 8443, context=ssl.create_default_context(cafile=str(AUTHORITY)), timeout=20
+    )
+    connection.request("GET", "/dicom-web/studies", headers={"Authorization": login} if login else {})
+    assert connection.getresponse().status == 401

@@ -1,0 +1,91 @@
+"""A whole site of one node, made of a bare Debian 13: what runs, what listens, and a way in through the balancer."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from hapacs.dicom import Caller, DicomError, Peer, echo
+from tests.support.waiting import eventually
+
+VIP = "10.89.79.9"
+UNITS = (
+    *("ssh", "nftables", "etcd", "patroni", "das", "haproxy", "keepalived"),
+    *("seaweedfs-master", "seaweedfs-volume", "seaweedfs-filer", "seaweedfs-s3", "seaweedfs-peers", "seaweedfs-leader"),
+    *("orthanc-store", "orthanc-query", "orthanc-tls"),
+)
+TIMERS = ("das-scrub.timer", "postgres-apart.timer")
+EDGE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki" / "edge" / "ca.crt"
+
+
+@pytest.mark.parametrize("unit", [*UNITS, *TIMERS])
+def test_it_runs_and_starts_with_the_machine(host: Any, unit: str) -> None:
+    assert host.service(unit).is_running
+    assert host.service(unit).is_enabled
+
+
+def test_nothing_listens_but_what_a_role_is_for(listening: set[str], address: str) -> None:
+    own = {2379, 2380, 5432, 7780, 8008, 8042, 8043, 8080, 8333, 8404, 8888, 18080, 18333, 18888, 19333}
+    everywhere = {22, 4242, 4243, 18042, 18043}
+    assert listening == {
+        "[::]:22",
+        *(f"0.0.0.0:{port}" for port in everywhere),
+        *(f"{address}:{port}" for port in own),
+        *(f"{VIP}:{port}" for port in (443, 2762, 11112)),
+    }
+
+
+def test_a_database_of_one_waits_for_nobody(host: Any) -> None:
+    (member,) = json.loads(host.check_output("patronictl -c /etc/patroni/hapacs.yml list --format=json"))
+    assert (member["Role"], member["State"]) == ("Leader", "running")
+    shown = host.check_output(
+        "runuser --user postgres -- psql --tuples-only --command 'SHOW synchronous_standby_names'"
+    )
+    assert shown.strip() == ""
+
+
+def test_the_catalog_is_there(host: Any) -> None:
+    host.check_output("runuser --user orthanc -- /opt/hapacs/venv/bin/hapacs-node check")
+
+
+def test_our_code_is_for_root_to_change_and_weed_is_there_once(host: Any) -> None:
+    assert host.check_output("find /opt/hapacs -xdev '(' -not -user root -o -perm /022 ')' -not -type l") == ""
+    assert host.check_output("find / -xdev -name weed -type f -size +50M").count("\n") == 0
+
+
+def test_secrets_of_the_node_are_for_its_orthancs(host: Any) -> None:
+    modes = {
+        name: host.file(f"/etc/hapacs/{name}") for name in ("database_password", "cas_credentials.json", "node.json")
+    }
+    assert {(file.user, file.group, file.mode) for file in modes.values()} == {("root", "orthanc", 0o640)}
+    passfile = host.file("/etc/hapacs/pgpass")
+    assert (passfile.user, passfile.mode) == ("orthanc", 0o600)
+    assert host.file("/etc/hapacs").mode == 0o755
+
+
+def test_callers_come_in_at_the_virtual_address() -> None:
+    # The balancer asks each Orthanc first whether it can do its work.
+    eventually("the storing service answers", lambda: calls("MODALITY", "HAPACS"), 60)
+    eventually("the answering service answers", lambda: calls("WORKSTATION", "HAPACS_QR"), 60)
+    assert not calls("NOBODY", "HAPACS")
+
+
+def calls(calling: str, called: str) -> bool:
+    try:
+        echo(Caller(calling), Peer(VIP, 11112, called, timeout_s=20))
+    except DicomError:
+        return False
+    return True
+
+
+def test_dicomweb_answers_with_a_login() -> None:
+    with httpx.Client(verify=ssl.create_default_context(cafile=str(EDGE)), timeout=30) as web:
+        assert web.get(f"https://{VIP}/dicom-web/studies").status_code == 401
+        answer = web.get(f"https://{VIP}/dicom-web/studies", auth=("reader", "reader-password-of-the-test"))
+        assert answer.status_code in {200, 204}
