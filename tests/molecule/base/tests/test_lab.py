@@ -17,7 +17,7 @@ ALLOWED, NOT_NAMED = 7000, 7001
 def _servers(host: Any) -> Iterator[None]:
     units = {port: f"server-{port}" for port in (ALLOWED, NOT_NAMED)}
     for port, unit in units.items():
-        host.check_output("systemd-run --unit=%s python3 -m http.server %s", unit, port)
+        host.check_output("systemd-run --unit=%s python3 -m http.server %s", unit, str(port))
     yield
     for unit in units.values():
         host.check_output("systemctl stop %s", unit)
@@ -30,10 +30,10 @@ def test_the_firewall_lets_in_whom_the_rules_name(host: Any, address: str, other
     }
     other = other_host("hapacs-molecule-clock")
     knock = "timeout 3 bash -c 'exec 3<>/dev/tcp/%s/%s'"
-    assert other.run(knock, address, ALLOWED).rc == 0
-    assert other.run(knock, address, NOT_NAMED).rc == 124
+    assert other.run(knock % (address, ALLOWED)).rc == 0
+    assert other.run(knock % (address, NOT_NAMED)).rc == 124
     # SSH is for the network of the management alone.
-    assert other.run(knock, address, 22).rc == 124
+    assert other.run(knock % (address, 22)).rc == 124
     with pytest.raises(TimeoutError):
         socket.create_connection((address, ALLOWED), timeout=3)
     with socket.create_connection((address, 22), timeout=3) as connection:
