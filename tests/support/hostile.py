@@ -1,0 +1,146 @@
+"""What a broken or hostile peer sends: data sets that are none, bombs, requests that no client library would make."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
+
+from hapacs.dicom import Sample, files
+
+MEBIBYTE = 1 << 20
+
+
+def associate_rq(calling: str, called: str, sop_class: str = "1.2.840.10008.1.1") -> bytes:
+    """Encode an A-ASSOCIATE-RQ (PS3.8 9.3.2) for one SOP class in Implicit VR Little Endian."""
+
+    def item(kind: int, content: bytes) -> bytes:
+        return struct.pack("!BBH", kind, 0, len(content)) + content
+
+    context = item(0x30, sop_class.encode()) + item(0x40, b"1.2.840.10008.1.2")
+    information = item(0x51, struct.pack("!I", 16384)) + item(0x52, b"2.25.300200788435654268780283864367573459572")
+    fixed = struct.pack("!HH", 1, 0) + called.encode().ljust(16) + calling.encode().ljust(16) + bytes(32)
+    body = fixed + item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, b"\x01\0\0\0" + context) + item(0x50, information)
+    return struct.pack("!BBI", 1, 0, len(body)) + body
+
+
+def element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
+    """Encode a data element in Explicit VR Little Endian (PS3.5 7.1.2)."""
+    value += b"\0" * (len(value) % 2)
+    if vr in {b"OB", b"OW", b"UN", b"SQ", b"UT"}:
+        return struct.pack("<HH2sHI", group, number, vr, 0, len(value)) + value
+    return struct.pack("<HH2sH", group, number, vr, len(value)) + value
+
+
+def identified(
+    sop_instance: str, study: str, series: str, *, sop_class: str = str(CTImageStorage), uid_vr: bytes = b"UI"
+) -> bytes:
+    """Encode a data set with what an index needs; a UID that is empty is left out."""
+    found = [
+        (0x0008, 0x0016, uid_vr, sop_class), (0x0008, 0x0018, uid_vr, sop_instance), (0x0010, 0x0020, b"LO", "HOSTILE"),
+        (0x0020, 0x000D, uid_vr, study), (0x0020, 0x000E, uid_vr, series),
+    ]  # fmt: skip
+    return b"".join(element(group, number, vr, value.encode()) for group, number, vr, value in found if value)
+
+
+def sample(
+    path: Path,
+    encoded: bytes,
+    *,
+    sop_instance: str = "",
+    sop_class: str = str(CTImageStorage),
+    transfer_syntax: UID = ExplicitVRLittleEndian,
+) -> Sample:
+    """Write a DICOM file whose data set is whatever it is, ready to be sent."""
+    made = Sample(
+        path, UID(sop_class), UID(sop_instance or generate_uid()), transfer_syntax,
+        patient_id="", study="", series="", named_alike=True, offset=0,
+    )  # fmt: skip
+    path.write_bytes(files.with_meta(made, encoded))
+    return made
+
+
+def grow(path: Path, value_bytes: int) -> None:
+    """Give a file a last element, Pixel Data, of so many zeros, without writing them."""
+    head = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, value_bytes)
+    with path.open("r+b") as stream:
+        stream.seek(0, 2)
+        stream.write(head)
+        stream.truncate(stream.tell() + value_bytes)
+
+
+def large_value_bomb(head: bytes, mebibytes: int) -> bytes:
+    """Deflate a data set with a Pixel Data of zeros (PS3.5 A.5)."""
+    begun = head + struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, mebibytes * MEBIBYTE)
+    return _deflated(begun, bytes(MEBIBYTE), mebibytes)
+
+
+def many_items_bomb(head: bytes, mebibytes: int) -> bytes:
+    """Deflate a data set with a sequence of empty items: small on the wire, many objects in memory."""
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * (MEBIBYTE // 8)
+    begun = head + struct.pack("<HH2sHI", 0x0040, 0x0275, b"SQ", 0, mebibytes * MEBIBYTE)
+    return _deflated(begun, items, mebibytes)
+
+
+def _deflated(head: bytes, block: bytes, count: int) -> bytes:
+    # Each piece stands by itself (RFC 1951 3.2.3), so that it is packed once and repeated.
+    def packed(content: bytes, end: int) -> bytes:
+        packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+        return packer.compress(content) + packer.flush(end)
+
+    content = packed(head, zlib.Z_FULL_FLUSH) + packed(block, zlib.Z_FULL_FLUSH) * count + packed(b"", zlib.Z_FINISH)
+    return content + b"\0" * (len(content) % 2)
+
+
+DEFLATED = DeflatedExplicitVRLittleEndian
+
+
+@contextmanager
+def connections(host: str, port: int, count: int, said: bytes = b"") -> Iterator[list[socket.socket]]:
+    """Hold that many connections open, on each of which the same was said."""
+    with ExitStack() as stack:
+        opened = []
+        for _ in range(count):
+            try:
+                connection = stack.enter_context(socket.create_connection((host, port), timeout=10))
+                connection.sendall(said)
+            except OSError:
+                # Refused: that is what the other side may do.
+                continue
+            opened.append(connection)
+        yield opened
+
+
+def ended(connection: socket.socket, within_s: float) -> bool:
+    """Tell whether the peer ends a connection in time, whatever it says before."""
+    connection.settimeout(within_s)
+    try:
+        while connection.recv(4096):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def raw_request(host: str, port: int, context: ssl.SSLContext, request: bytes, timeout_s: float = 20) -> int | None:
+    """Send an HTTP request as it stands, and return the status of the answer, if there is one."""
+    with (
+        socket.create_connection((host, port), timeout=timeout_s) as plain,
+        context.wrap_socket(plain, server_hostname=host) as connection,
+    ):
+        with suppress(OSError):
+            # The answer may come before the end of the request.
+            connection.sendall(request)
+        try:
+            words = connection.recv(4096).split(maxsplit=2)
+        except OSError:
+            return None
+    return int(words[1]) if len(words) > 1 and words[1].isdigit() else None
