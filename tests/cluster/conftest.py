@@ -106,11 +106,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Generator[Lab]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what strangers send where the lab is up and nothing was taken from it yet."""
+    """Put what strangers send where the lab is up and nothing was taken from it yet, and take the lab down last."""
     sent = [item for item in items if item.path.stem == "test_input"]
     rest = [item for item in items if item.path.stem != "test_input"]
     first_fault = next((number for number, item in enumerate(rest) if item.name.startswith("test_stores_go_on")), 0)
     items[:] = [*rest[:first_fault], *sent, *rest[first_fault:]]
+    items.sort(key=lambda item: item.name.startswith("test_down"))
 
 
 @pytest.fixture(autouse=True)
@@ -119,11 +120,6 @@ def _stop_at_first_failure(request: pytest.FixtureRequest) -> None:
     stands = "HAPACS_TEST_DEPLOYMENT" in os.environ
     if not stands and request.session.stash.get(_FAILED, False) and "down" not in request.node.name:
         pytest.fail("an earlier test of the cluster failed, so the state that this one needs is not there")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Take the lab down last, whatever module the tests stand in that need it."""
-    items.sort(key=lambda item: item.name.startswith("test_down"))
 
 
 _FAILED = pytest.StashKey[bool]()

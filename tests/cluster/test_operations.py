@@ -7,7 +7,6 @@ that of the tests, which `test_lab` brings up. The deadlines are what docs/opera
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable, Generator
@@ -18,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from hapacs.deployment import Deployment
 from hapacs.dicom import Peer
 from tests.cluster.conftest import Lab
 from tests.support.archive import SiteArchive
@@ -38,22 +36,13 @@ _LIFETIME_S = 900
 pytestmark = pytest.mark.timeout(30 * 60)
 
 
-@pytest.fixture(scope="module")
-def standing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """Give the lab: the tests' own, or one that stands here."""
-    if name := os.environ.get("HAPACS_TEST_DEPLOYMENT"):
-        return Lab(Deployment.load(name), tmp_path_factory.mktemp("artifacts"))
-    found: Lab = request.getfixturevalue("lab")
-    return found
-
-
 @pytest.fixture
-def under_load(standing: Lab, tmp_path: Path) -> Callable[[float], Any]:
+def under_load(lab: Lab, tmp_path: Path) -> Callable[[float], Any]:
     """Give a context in which images are stored: at its end each is there, and none waited longer than it may."""
 
     @contextmanager
     def storing(longest_s: float) -> Generator[None]:
-        site, ledger = standing.site, Ledger(tmp_path / "ledger.sqlite")
+        site, ledger = lab.site, Ledger(tmp_path / "ledger.sqlite")
         peer = Peer(site.store_peer.host, site.store_peer.port, site.store_peer.ae_title, _SENDER_TIMEOUT_S)
         try:
             with Sender(site.caller, peer, ledger) as sender:
@@ -96,58 +85,58 @@ def leader(lab: Lab) -> str:
     return next(name for name, node in status(lab)["nodes"].items() if node["database"] == "leader")
 
 
-def test_another_node_stores(standing: Lab, under_load: Callable[[float], Any]) -> None:
+def test_another_node_stores(lab: Lab, under_load: Callable[[float], Any]) -> None:
     with under_load(STORING_MOVES_S):
-        before = status(standing)["writer"]
-        target = next(name for name in standing.site.nodes if name != before)
-        run(standing, "switchover", "--what", "storing", "--node", target)
-    assert status(standing)["writer"] == target
+        before = status(lab)["writer"]
+        target = next(name for name in lab.site.nodes if name != before)
+        run(lab, "switchover", "--what", "storing", "--node", target)
+    assert status(lab)["writer"] == target
 
 
-def test_another_node_leads_the_database(standing: Lab, under_load: Callable[[float], Any]) -> None:
-    before = leader(standing)
+def test_another_node_leads_the_database(lab: Lab, under_load: Callable[[float], Any]) -> None:
+    before = leader(lab)
     with under_load(DATABASE_MOVES_S):
-        run(standing, "switchover", "--what", "database", "--site", standing.site.name)
-    assert leader(standing) != before
+        run(lab, "switchover", "--what", "database", "--site", lab.site.name)
+    assert leader(lab) != before
 
 
 def test_the_node_on_which_most_depends_is_drained_and_comes_back(
-    standing: Lab, under_load: Callable[[float], Any]
+    lab: Lab, under_load: Callable[[float], Any]
 ) -> None:
-    node = leader(standing)
+    node = leader(lab)
     with under_load(DRAIN_S):
-        assert f"{node} is drained" in run(standing, "drain", "--node", node)
-        found = status(standing)
+        assert f"{node} is drained" in run(lab, "drain", "--node", node)
+        found = status(lab)
         assert found["ok"], found
         assert found["writer"] != node
         drained = found["nodes"][node]
         assert drained["drained"]
         assert not drained["virtual_address"]
         assert drained["database"] == "replica"
-    other = next(name for name in standing.site.nodes if name != node)
-    done = standing.hapacs("drain", standing.deployment.name, "--node", other)
+    other = next(name for name in lab.site.nodes if name != node)
+    done = lab.hapacs("drain", lab.deployment.name, "--node", other)
     assert done.returncode == 3
     assert f"Undrain {node} first" in done.stderr
     with under_load(STORING_MOVES_S):
-        run(standing, "undrain", "--node", node)
-    assert not status(standing)["nodes"][node]["drained"]
+        run(lab, "undrain", "--node", node)
+    assert not status(lab)["nodes"][node]["drained"]
 
 
-def test_a_service_is_restarted_everywhere(standing: Lab, under_load: Callable[[float], Any]) -> None:
+def test_a_service_is_restarted_everywhere(lab: Lab, under_load: Callable[[float], Any]) -> None:
     with under_load(RESTART_S):
-        run(standing, "restart", "--service", "orthanc-store", "--site", standing.site.name)
-    assert status(standing)["ok"]
+        run(lab, "restart", "--service", "orthanc-store", "--site", lab.site.name)
+    assert status(lab)["ok"]
 
 
-def test_certificates_are_renewed_before_they_end(standing: Lab, under_load: Callable[[float], Any]) -> None:
-    _renew(standing, renew_before_s=10**9, certificates_lifetime_s=_LIFETIME_S)
-    ends = _ends(standing)
+def test_certificates_are_renewed_before_they_end(lab: Lab, under_load: Callable[[float], Any]) -> None:
+    _renew(lab, renew_before_s=10**9, certificates_lifetime_s=_LIFETIME_S)
+    ends = _ends(lab)
     assert max(ends) < time.time() + _LIFETIME_S
     with under_load(RESTART_S):
-        run(standing, "renew")
-    assert min(_ends(standing)) > time.time() + 300 * 86400
+        run(lab, "renew")
+    assert min(_ends(lab)) > time.time() + 300 * 86400
     time.sleep(max(0.0, max(ends) - time.time()))
-    report = standing.verify()
+    report = lab.verify()
     assert [check for check in report["checks"] if not check["ok"]] == []
 
 
@@ -165,12 +154,12 @@ def _ends(lab: Lab) -> list[float]:
 
 
 @pytest.mark.parametrize("kind", ["pacs", "database", "archive-node", "cas", "archive-tokens", "statistics", "pki"])
-def test_secrets_are_rotated(standing: Lab, under_load: Callable[[float], Any], kind: str) -> None:
+def test_secrets_are_rotated(lab: Lab, under_load: Callable[[float], Any], kind: str) -> None:
     with under_load(ROTATE_S):
-        run(standing, "rotate", "--kind", kind)
-    assert status(standing)["ok"]
+        run(lab, "rotate", "--kind", kind)
+    assert status(lab)["ok"]
 
 
-def test_all_is_well_afterwards(standing: Lab) -> None:
-    report = standing.verify()
+def test_all_is_well_afterwards(lab: Lab) -> None:
+    report = lab.verify()
     assert [check for check in report["checks"] if not check["ok"]] == []
