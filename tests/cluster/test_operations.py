@@ -100,9 +100,7 @@ def test_another_node_leads_the_database(lab: Lab, under_load: Callable[[float],
     assert leader(lab) != before
 
 
-def test_the_node_on_which_most_depends_is_drained_and_comes_back(
-    lab: Lab, under_load: Callable[[float], Any]
-) -> None:
+def test_the_node_on_which_most_depends_is_drained_and_comes_back(lab: Lab, under_load: Callable[[float], Any]) -> None:
     node = leader(lab)
     with under_load(DRAIN_S):
         assert f"{node} is drained" in run(lab, "drain", "--node", node)
