@@ -107,11 +107,21 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Generator[Lab]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what strangers send where the lab is up and nothing was taken from it yet, and take the lab down last."""
-    sent = [item for item in items if item.path.stem == "test_input"]
-    rest = [item for item in items if item.path.stem != "test_input"]
-    first_fault = next((number for number, item in enumerate(rest) if item.name.startswith("test_stores_go_on")), 0)
-    items[:] = [*rest[:first_fault], *sent, *rest[first_fault:]]
-    items.sort(key=lambda item: item.name.startswith("test_down"))
+    places = [number for number, item in enumerate(items) if item.path.parent == Path(__file__).parent]
+    # Sorting is stable: within a part the tests stay as they stand.
+    ordered = sorted((items[place] for place in places), key=_turn)
+    for place, item in zip(places, ordered, strict=True):
+        items[place] = item
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.name.startswith("test_down"):
+        return 4
+    if item.path.stem == "test_input":
+        return 1
+    if item.path.stem == "test_operations":
+        return 3
+    return 2 if item.name.startswith(("test_stores_go_on", "test_the_lab_verifies_after")) else 0
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from hapacs.cli.output import ExitCode
 from hapacs.dicom import Peer
 from tests.cluster.conftest import Lab
 from tests.support.archive import SiteArchive
@@ -28,6 +30,8 @@ DATABASE_MOVES_S = 40
 DRAIN_S = 40
 RESTART_S = 40
 ROTATE_S = 40
+NODE_LOST_S = 40
+BACK_S = 150
 _WARM_UP_S = 4
 _AFTER_S = 5
 _SENDER_TIMEOUT_S = 60
@@ -124,6 +128,37 @@ def test_a_service_is_restarted_everywhere(lab: Lab, under_load: Callable[[float
     with under_load(RESTART_S):
         run(lab, "restart", "--service", "orthanc-store", "--site", lab.site.name)
     assert status(lab)["ok"]
+
+
+def test_a_node_is_lost_in_the_middle_and_the_same_command_finishes_later(
+    lab: Lab, under_load: Callable[[float], Any]
+) -> None:
+    service = "orthanc-query"
+    last = leader(lab)
+    victim = next(name for name in reversed(lab.site.nodes) if name != last)
+    before = _runs(lab, service)
+    words = ["restart", lab.deployment.name, "--service", service, "--site", lab.site.name]
+    with under_load(NODE_LOST_S), ThreadPoolExecutor(1) as threads:
+        running = threads.submit(lab.hapacs, *words)
+        try:
+            eventually("the first node had its turn", lambda: _runs(lab, service) != before, 120, 1)
+            lab.switch_off(victim)
+            done = running.result()
+        finally:
+            lab.switch_on(victim)
+    assert done.returncode not in {0, ExitCode.REFUSED}, done.stdout[-2000:]
+    assert victim in done.stderr, done.stderr[-2000:]
+    eventually(f"{victim} is back by itself", lambda: status(lab)["ok"], BACK_S, 3)
+    run(lab, "restart", "--service", service, "--site", lab.site.name)
+    after = _runs(lab, service)
+    assert all(after[node] != before[node] for node in lab.site.nodes)
+    assert not any(node["drained"] for node in status(lab)["nodes"].values())
+
+
+def _runs(lab: Lab, service: str) -> dict[str, str]:
+    """Tell which process each node runs as a service."""
+    site, words = lab.site, ["systemctl", "show", "--property=MainPID", "--value", service]
+    return {name: site.run(node, words, "").strip() for name, node in site.nodes.items()}
 
 
 def test_certificates_are_renewed_before_they_end(lab: Lab, under_load: Callable[[float], Any]) -> None:

@@ -1,7 +1,7 @@
 """The archive copy: objects in a locked S3 bucket, named by the digest of what they hold."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -246,7 +246,7 @@ class Cas:
     def _through[T](self, operation: str, attempt: Callable[[Client], T], size: int) -> T:
         allowed_s = self.allowed_s(size)
         deadline = time.monotonic() + allowed_s
-        reason = "none was asked"
+        reasons: dict[str, str] = {}
         for number, gateway in enumerate(self.gateways.until(deadline)):
             if number:
                 self.metrics.cas_retries.labels(operation).inc()
@@ -254,19 +254,19 @@ class Cas:
                 result = attempt(gateway.client)
             except _FAILURES as error:
                 # Even "not found" and "denied" pass: a gateway that lost its metadata store says so for a while.
-                reason = f"{gateway.url}: {_brief(error)}"
+                reasons[gateway.url] = _brief(error)
                 self.gateways.failed(gateway, _brief(error))
                 continue
             self.gateways.worked(gateway)
             return result
-        raise CasUnavailableError(f"no gateway did the {operation} within {allowed_s:g} s, the last one: {reason}")
+        raise _undone(operation, allowed_s, reasons)
 
     def _agreed[T](self, operation: str, attempt: Callable[[Client], T], key: str, size: int = 0) -> T:
         """Believe "not found" and wrong bytes only when every gateway says the same, each asked twice at most."""
         allowed_s = self.allowed_s(size)
         deadline = time.monotonic() + allowed_s
         refused: dict[str, CasError] = {}
-        reason = "none was asked"
+        reasons: dict[str, str] = {}
         asked = 0
         for gateway in self.gateways.until(deadline):
             asked += 1
@@ -275,11 +275,13 @@ class Cas:
             except FileNotFoundError:
                 self.metrics.cas_doubted.labels("not found").inc()
                 refused[gateway.url] = CasMissingError(f"no gateway knows the archive object {key}")
+                reasons[gateway.url] = "no such object"
             except CasConflictError as error:
                 self.metrics.cas_doubted.labels("wrong bytes").inc()
                 refused[gateway.url] = error
+                reasons[gateway.url] = str(error)
             except _FAILURES as error:
-                reason = f"{gateway.url}: {_brief(error)}"
+                reasons[gateway.url] = _brief(error)
                 self.gateways.failed(gateway, _brief(error))
                 self.metrics.cas_retries.labels(operation).inc()
                 continue
@@ -288,7 +290,13 @@ class Cas:
                 return result
             if len(refused) == len(self.gateways.members) and asked > 1:
                 raise refused[gateway.url]
-        raise CasUnavailableError(f"no gateway did the {operation} within {allowed_s:g} s, the last one: {reason}")
+        raise _undone(operation, allowed_s, reasons)
+
+
+def _undone(operation: str, allowed_s: float, reasons: Mapping[str, str]) -> CasUnavailableError:
+    """Say what each gateway that was asked said last."""
+    said = "; ".join(f"{url}: {reason}" for url, reason in reasons.items()) or "none was asked"
+    return CasUnavailableError(f"no gateway did the {operation} within {allowed_s:g} s: {said}")
 
 
 def _brief(error: BaseException) -> str:
