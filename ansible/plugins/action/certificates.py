@@ -1,7 +1,7 @@
 """Ansible action: keys and certificates of a node, signed by an authority on the controller.
 
     certificates:
-      authority: etcd               # one of hapacs.pki.AUTHORITIES
+      authority: etcd               # one of hapacs.pki.AUTHORITIES; an item may name another one
       directory: <state>/pki        # on the controller
       passphrase: <secret>
       lifetime_s: 31536000          # optional
@@ -13,6 +13,7 @@
           usages: [server, client]
           owner: etcd
           group: etcd
+          authority: etcd                   # optional
           combined: false                   # also server.pem: certificate and key in one file
 
 `lifetime_s` and `renew_before_s` can also come from the variables `certificates_lifetime_s` and
@@ -35,7 +36,7 @@ from hapacs.pki import Authority, Subject
 
 DAY_S = 86400
 REQUIRED = ("path", "common_name", "owner", "group")
-OPTIONAL = ("sans", "usages", "combined")
+OPTIONAL = ("sans", "usages", "combined", "authority")
 
 
 def checked(arguments: dict[str, Any]) -> list[dict[str, Any]]:
@@ -59,6 +60,10 @@ def checked(arguments: dict[str, Any]) -> list[dict[str, Any]]:
     return list(arguments["items"])
 
 
+def _subject(item: dict[str, Any]) -> Subject:
+    return Subject(item["common_name"], item.get("sans", ()), item.get("usages", ("server", "client")))
+
+
 class ActionModule(ActionBase):
     """Ask the node, sign, install."""
 
@@ -72,29 +77,29 @@ class ActionModule(ActionBase):
         items = checked(arguments)
         lifetime = timedelta(seconds=self._seconds("lifetime_s", 397 * DAY_S, task_vars))
         renew_before_s = self._seconds("renew_before_s", 30 * DAY_S, task_vars)
+        items = [{"authority": arguments["authority"], **item} for item in items]
         try:
-            authority = Authority(Path(arguments["directory"]), arguments["authority"], arguments["passphrase"])
-            if self._task.check_mode and not authority.certificate_file.exists():
-                return result | {"changed": True, "msg": f"the authority {authority.name} would be made"}
-            authority.ensure()
+            authorities = self._authorities(sorted({item["authority"] for item in items}))
+            if self._task.check_mode and (
+                absent := [it.name for it in authorities.values() if not it.certificate_file.exists()]
+            ):
+                return result | {"changed": True, "msg": f"the authority {', '.join(absent)} would be made"}
+            for authority in authorities.values():
+                authority.ensure()
             call = {
-                "authority": authority.name,
-                "authority_pem": authority.certificate_file.read_text(),
+                "authorities": {name: it.certificate_file.read_text() for name, it in authorities.items()},
                 "items": items,
                 "renew_before_s": renew_before_s,
             }
             asked = self._on_node(call, task_vars)
             if asked.get("failed") or self._task.check_mode or not asked["requests"]:
                 return result | asked
-            subjects = {
-                item["path"]: Subject(
-                    item["common_name"], item.get("sans", ()), item.get("usages", ("server", "client"))
-                )
-                for item in items
-            }
+            by_path = {item["path"]: item for item in items}
             requests = asked["requests"]
             signed = {
-                path: authority.sign(asking["pem"].encode(), subjects[path], lifetime).decode()
+                path: authorities[by_path[path]["authority"]]
+                .sign(asking["pem"].encode(), _subject(by_path[path]), lifetime)
+                .decode()
                 for path, asking in requests.items()
             }
         except HapacsError as error:
@@ -103,6 +108,10 @@ class ActionModule(ActionBase):
         done = self._on_node(call | {"items": renewed, "signed": signed}, task_vars)
         why = {path: asking["why"] for path, asking in requests.items()}
         return result | done | {"changed": True, "made": why}
+
+    def _authorities(self, names: list[str]) -> dict[str, Authority]:
+        directory, passphrase = Path(self._task.args["directory"]), self._task.args["passphrase"]
+        return {name: Authority(directory, name, passphrase) for name in names}
 
     def _seconds(self, name: str, default: int, task_vars: dict[str, Any] | None) -> int:
         """Return a time that the task gives, else a playbook for all roles at once (``certificates_<name>``)."""

@@ -9,16 +9,12 @@ short_description: Make keys and requests on a node, then put the signed certifi
 description:
   - Called by the C(certificates) action plugin, once to ask and once to install. A private key is made here and stays.
 options:
-  authority:
-    description: Name of the authority; its certificate is kept beside each certificate as C(ca-<authority>.crt).
-    type: str
-    required: true
-  authority_pem:
-    description: The authority's certificate.
-    type: str
+  authorities:
+    description: Certificates (PEM) of authorities by name; each is kept beside what it signed as C(ca-<name>.crt).
+    type: dict
     required: true
   items:
-    description: The certificates, see the C(certificates) action.
+    description: The certificates, see the C(certificates) action; each names its authority.
     type: list
     elements: dict
     required: true
@@ -35,9 +31,15 @@ author: hapacs
 EXAMPLES = r"""
 - name: What has to be signed
   certificate_files:
-    authority: etcd
-    authority_pem: "{{ pem }}"
-    items: [{path: /etc/etcd/tls/server, common_name: pacs1, sans: [], usages: [server], owner: etcd, group: etcd}]
+    authorities: {etcd: "{{ pem }}"}
+    items:
+      - path: /etc/etcd/tls/server
+        authority: etcd
+        common_name: pacs1
+        sans: []
+        usages: [server]
+        owner: etcd
+        group: etcd
     renew_before_s: 2592000
 """
 
@@ -49,15 +51,13 @@ requests:
 """
 
 import grp
-import os
 import pwd
-import tempfile
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.whole_file import Rights, keep, put
 
 try:
     from cryptography import x509
@@ -130,49 +130,11 @@ def request(item: dict) -> str:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    Path(item["path"]).parent.mkdir(parents=True, exist_ok=True)
     put(item["path"] + ".key.new", private, Rights(0, 0, 0o600))
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, item["common_name"])])
     made = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     return made.public_bytes(serialization.Encoding.PEM).decode()
-
-
-class Rights(NamedTuple):
-    """Owner, group and mode of a file."""
-
-    uid: int
-    gid: int
-    mode: int
-
-
-def put(path: str, content: bytes, rights: Rights) -> None:
-    """Write a file whole, with its owner and mode set before it has its name."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            os.fchown(file.fileno(), rights.uid, rights.gid)
-            os.fchmod(file.fileno(), rights.mode)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def keep(path: str, content: bytes, rights: Rights, check_mode: bool) -> bool:
-    """Write a file when its content, owner or mode is not as asked; return whether it was not."""
-    target = Path(path)
-    if target.exists():
-        status = target.stat()
-        as_asked = (status.st_uid, status.st_gid, status.st_mode & 0o7777) == rights
-        if as_asked and target.read_bytes() == content:
-            return False
-    if not check_mode:
-        put(path, content, rights)
-    return True
 
 
 def install(item: dict, certificate: str | None, module: AnsibleModule) -> bool:
@@ -190,8 +152,9 @@ def install(item: dict, certificate: str | None, module: AnsibleModule) -> bool:
     changed |= keep(path + ".crt", signed, public, check_mode)
     if item.get("combined"):
         changed |= keep(path + ".pem", signed + key, secret, check_mode)
-    authority_file = str(Path(path).parent / f"ca-{module.params['authority']}.crt")
-    changed |= keep(authority_file, module.params["authority_pem"].encode(), Rights(0, gid, 0o644), check_mode)
+    authority_file = str(Path(path).parent / f"ca-{item['authority']}.crt")
+    authority_pem = module.params["authorities"][item["authority"]].encode()
+    changed |= keep(authority_file, authority_pem, Rights(0, gid, 0o644), check_mode)
     return changed
 
 
@@ -199,8 +162,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "authority": {"type": "str", "required": True},
-            "authority_pem": {"type": "str", "required": True},
+            "authorities": {"type": "dict", "required": True},
             "items": {"type": "list", "elements": "dict", "required": True},
             "signed": {"type": "dict"},
             "renew_before_s": {"type": "int", "required": True},
@@ -212,10 +174,14 @@ def main() -> None:
             msg=missing_required_lib("cryptography") + " Install python3-cryptography (the base role does)."
         )
     signed, items = module.params["signed"], module.params["items"]
-    authority = x509.load_pem_x509_certificate(module.params["authority_pem"].encode())
+    authorities = {
+        name: x509.load_pem_x509_certificate(pem.encode()) for name, pem in module.params["authorities"].items()
+    }
     renew_before = timedelta(seconds=module.params["renew_before_s"])
     if signed is None:
-        reasons = {item["path"]: why for item in items if (why := stale(item, authority, renew_before))}
+        reasons = {
+            item["path"]: why for item in items if (why := stale(item, authorities[item["authority"]], renew_before))
+        }
         wanted = [item for item in items if item["path"] in reasons]
         if module.check_mode:
             module.exit_json(changed=bool(wanted), requests={path: {"why": why} for path, why in reasons.items()})

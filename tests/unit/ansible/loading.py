@@ -6,8 +6,12 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+import ansible.module_utils
+
 PROJECT = Path(__file__).resolve().parents[3]
 ANSIBLE = PROJECT / "ansible"
+# What our modules share; on a node Ansible puts it there.
+ansible.module_utils.__path__.append(str(ANSIBLE / "plugins" / "module_utils"))
 
 
 def load(path: str) -> ModuleType:

@@ -117,6 +117,17 @@ def test_a_certificate_is_made_once_and_its_key_stays_on_the_node(node: Node) ->
     assert {path: path.stat().st_ctime_ns for path in node.path.parent.iterdir()} == before
 
 
+def test_one_call_makes_certificates_of_several_authorities(node: Node) -> None:
+    other = node.item | {"path": str(node.path.with_name("client")), "authority": "postgres", "combined": False}
+    assert node.apply(check=True, items=[node.item, other])["changed"]
+    assert node.apply(items=[node.item, other])["changed"]
+    for name, authority in (("server", "etcd"), ("client", "postgres")):
+        certificate = x509.load_pem_x509_certificate(node.path.with_name(f"{name}.crt").read_bytes())
+        signer = x509.load_pem_x509_certificate(node.path.with_name(f"ca-{authority}.crt").read_bytes())
+        certificate.verify_directly_issued_by(signer)
+    assert not node.apply(items=[node.item, other])["changed"]
+
+
 def test_a_check_foresees_and_makes_nothing(node: Node) -> None:
     assert node.apply(check=True)["changed"]
     assert not node.path.parent.exists()

@@ -1,0 +1,59 @@
+"""Files that are there whole, with their owner and mode, or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Rights(NamedTuple):
+    """Owner, group and mode of a file."""
+
+    uid: int
+    gid: int
+    mode: int
+
+
+def rights_of(path: str) -> Rights:
+    """Return the rights that a file has."""
+    status = Path(path).stat()
+    return Rights(status.st_uid, status.st_gid, status.st_mode & 0o7777)
+
+
+def put(path: str, content: bytes, rights: Rights) -> None:
+    """Write a file whole, with its owner and mode set before it has its name."""
+    temporary = beside(path, content, rights)
+    try:
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def beside(path: str, content: bytes, rights: Rights) -> str:
+    """Write what a file is to hold under another name in its directory, and return that name."""
+    target = Path(path)
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            os.fchown(file.fileno(), rights.uid, rights.gid)
+            os.fchmod(file.fileno(), rights.mode)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def keep(path: str, content: bytes, rights: Rights, check_mode: bool) -> bool:
+    """Write a file when its content, owner or mode is not as asked; return whether it was not."""
+    target = Path(path)
+    if target.exists() and rights_of(path) == rights and target.read_bytes() == content:
+        return False
+    if not check_mode:
+        put(path, content, rights)
+    return True

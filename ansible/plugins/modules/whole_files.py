@@ -1,0 +1,125 @@
+#!/usr/bin/python
+"""Ansible module: the node's half of the `files` action: all files and directories of a role at once."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: whole_files
+short_description: Keep files and directories as they are asked for
+description:
+  - Called by the C(files) action plugin, which renders what the files hold.
+  - A file that is not as asked is written whole beside the present one, validated, and put in its place.
+options:
+  files:
+    description: JSON, a list of C(path), C(owner), C(group), C(mode) and, for a file, C(content), perhaps C(validate).
+    type: str
+    required: true
+author: hapacs
+"""
+
+EXAMPLES = r"""
+- name: A file
+  whole_files:
+    files: '[{"path": "/etc/motd", "owner": "root", "group": "root", "mode": "0644", "content": "Welcome"}]'
+"""
+
+RETURN = r"""
+written:
+  description: What was changed about each path that was not as asked.
+  returned: always
+  type: dict
+"""
+
+import grp
+import json
+import pwd
+import shlex
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.whole_file import Rights, beside, rights_of
+
+
+class WrongError(Exception):
+    """A file can't be as it is asked for."""
+
+
+def rights(wanted: dict, check_mode: bool) -> Rights | None:
+    """Return the rights that are asked for; None for a user or group that a run would only make."""
+    try:
+        uid, gid = pwd.getpwnam(wanted["owner"]).pw_uid, grp.getgrnam(wanted["group"]).gr_gid
+    except KeyError as error:
+        if check_mode:
+            return None
+        raise WrongError(f"{wanted['path']}: {error.args[0]}") from error
+    return Rights(uid, gid, int(wanted["mode"], 8))
+
+
+def differs(wanted: dict, asked: Rights | None) -> str | None:
+    """Say what about a path is not as asked, or None."""
+    path = Path(wanted["path"])
+    content = wanted.get("content")
+    if not path.exists():
+        return "missing"
+    if path.is_dir() != (content is None):
+        raise WrongError(f"{path} is {'a directory' if path.is_dir() else 'no directory'}; move it away")
+    if content is not None and path.read_bytes() != content.encode():
+        return "content"
+    return None if rights_of(path) == asked else "owner, group or mode"
+
+
+def validated(module: AnsibleModule, wanted: dict, temporary: str) -> None:
+    """Have a program look at a file before it gets its name.
+
+    Raises
+    ------
+    WrongError
+        With what the program said.
+    """
+    words = [word.replace("%s", temporary) for word in shlex.split(wanted["validate"])]
+    status, output, errors = module.run_command(words)
+    if status != 0:
+        told = (errors or output).strip().replace(temporary, wanted["path"])
+        raise WrongError(f"{wanted['path']} is not taken by {words[0]}, and stays as it was: {told}")
+
+
+def make(module: AnsibleModule, wanted: dict, asked: Rights) -> None:
+    """Make a path what is asked for."""
+    path = Path(wanted["path"])
+    if "content" not in wanted:
+        path.mkdir(mode=0o700, exist_ok=True)
+        module.set_owner_if_different(str(path), asked.uid, False)
+        module.set_group_if_different(str(path), asked.gid, False)
+        path.chmod(asked.mode)
+        return
+    temporary = beside(str(path), wanted["content"].encode(), asked)
+    try:
+        if wanted.get("validate"):
+            validated(module, wanted, temporary)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def main() -> None:
+    """Run the module."""
+    # The whole of it may hold secrets, so it is kept out of logs and results; what is returned names paths only.
+    module = AnsibleModule(
+        argument_spec={"files": {"type": "str", "required": True, "no_log": True}}, supports_check_mode=True
+    )
+    written = {}
+    try:
+        for wanted in json.loads(module.params["files"]):
+            asked = rights(wanted, module.check_mode)
+            if why := differs(wanted, asked):
+                written[wanted["path"]] = why
+                if not module.check_mode:
+                    make(module, wanted, asked)
+    except (WrongError, OSError) as error:
+        module.fail_json(msg=str(error), written=written, changed=bool(written))
+    module.exit_json(changed=bool(written), written=written)
+
+
+if __name__ == "__main__":
+    main()
