@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -137,7 +139,7 @@ def run(deployment: Deployment, on_check: OnCheck = lambda _: None, only: Sequen
     Parameters
     ----------
     on_check
-        Called with each check when it is done.
+        Called with each check when it is done, by one thread at a time; those of several sites come mixed.
     only
         Names of the checks wanted; all of them when empty.
 
@@ -157,17 +159,22 @@ def run(deployment: Deployment, on_check: OnCheck = lambda _: None, only: Sequen
     known = [entry.name for entry in entries]
     if unknown := [name for name in only if name not in known]:
         raise HapacsError(f"There is no check {', '.join(unknown)}.", f"There are: {', '.join(known)}.")
-    checks: list[Check] = []
+    wanted = [entry for entry in entries if not only or entry.name in only]
     found = sites(deployment)
-    for site in found:
-        evidence = Evidence(site)
-        for entry in entries:
-            if only and entry.name not in only:
-                continue
+    lock = threading.Lock()
+
+    def verified(site: Site) -> list[Check]:
+        checks, evidence = [], Evidence(site)
+        for entry in wanted:
             name = entry.name if len(found) == 1 else f"{site.name}: {entry.name}"
             checks.append(_run(entry, name, evidence))
-            on_check(checks[-1])
-    return Report(tuple(checks))
+            with lock:
+                on_check(checks[-1])
+        return checks
+
+    # Sites have nothing in common, and each check waits for its site most of the time.
+    with ThreadPoolExecutor(len(found)) as threads:
+        return Report(tuple(check for checks in threads.map(verified, found) for check in checks))
 
 
 def _run(entry: Entry, name: str, evidence: Evidence) -> Check:

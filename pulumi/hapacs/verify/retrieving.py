@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -31,6 +32,8 @@ _DICOM = "application/dicom"
 # Decoded by everybody to the same pixels: RLE, JPEG-LS lossless, JPEG lossless.
 _EXACT = {RLELossless, JPEGLSLossless, JPEGLosslessSV1}
 _RENDERED_BITS = 16
+# Sites are verified side by side, and where they share the destination, they take turns with its port.
+_RECEIVING = threading.Lock()
 _SOP_INSTANCE, _REFERENCED, _FAILED = "00080018", "00081199", "00081198"
 
 
@@ -91,7 +94,7 @@ def check_move(site: Site, passage: Passage) -> str:
     chosen = varied(passage)
     title, host, port = site.destination
     samples = [kept.sample for kept in chosen]
-    with Receiver(title, host, port, samples) as receiver:
+    with _RECEIVING, Receiver(title, host, port, samples) as receiver:
         problems = []
         # One at a time: Orthanc transcodes rather than open a second association for another transfer syntax.
         for sample in samples:
