@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 bin := .venv/bin
 unit_tests := tests/unit tests/contract tests/storage
 molecule_tests := tests/molecule
-cluster_tests := tests/lab tests/cluster
+cluster_tests := tests/lab tests/cluster tests/sites
 # pytest's own name for a directory's tests is shown with the duration of the slowest.
 pytest := $(bin)/pytest --durations=10
 
@@ -27,8 +27,8 @@ down: ## Remove the lab and all that it made
 	@$(bin)/hapacs down lab
 
 .PHONY: test
-test: setup static ## What CI checks: static checks, and the tests without nodes
-	@$(pytest) $(unit_tests)
+test: setup static ## What CI checks: static checks, and all tests but those marked `long` (under an hour)
+	@$(pytest) -m "not long" $(unit_tests) $(molecule_tests) tests/lab tests/cluster
 
 .PHONY: lint
 lint: setup static ## Static checks: style, types, playbooks, shell, locks (minutes)
@@ -42,7 +42,7 @@ molecule: setup ## Single roles on a node of their own
 	@$(pytest) $(molecule_tests)
 
 .PHONY: cluster
-cluster: setup ## A lab of its own, end to end: up, verify, faults, down
+cluster: setup ## Labs of their own, end to end: up, verify, bad input, faults, operations, down, other sites (two hours)
 	@$(pytest) $(cluster_tests)
 
 .PHONY: browser

@@ -130,6 +130,7 @@ def test_a_service_is_restarted_everywhere(lab: Lab, under_load: Callable[[float
     assert status(lab)["ok"]
 
 
+@pytest.mark.long
 def test_a_node_is_lost_in_the_middle_and_the_same_command_finishes_later(
     lab: Lab, under_load: Callable[[float], Any]
 ) -> None:
@@ -161,6 +162,7 @@ def _runs(lab: Lab, service: str) -> dict[str, str]:
     return {name: site.run(node, words, "").strip() for name, node in site.nodes.items()}
 
 
+@pytest.mark.long
 def test_certificates_are_renewed_before_they_end(lab: Lab, under_load: Callable[[float], Any]) -> None:
     _renew(lab, renew_before_s=10**9, certificates_lifetime_s=_LIFETIME_S)
     ends = _ends(lab)
@@ -186,6 +188,7 @@ def _ends(lab: Lab) -> list[float]:
     return [datetime.fromisoformat(one).astimezone(UTC).timestamp() for one in found]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["pacs", "database", "archive-node", "cas", "archive-tokens", "statistics", "pki"])
 def test_secrets_are_rotated(lab: Lab, under_load: Callable[[float], Any], kind: str) -> None:
     with under_load(ROTATE_S):

@@ -1,101 +1,25 @@
 """Making room: what may go, in which order, and that nothing goes that only this DAS has."""
 
-import itertools
 import os
-import shutil
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from obstore.exceptions import GenericError
 
-from hapacs_node.catalog.index import Attachment
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.errors import CasUnavailableError, CatalogUnavailableError
-from hapacs_node.metrics import Metrics
-from hapacs_node.settings import Das as DasSettings
 from hapacs_node.settings import Eviction as Limits
 from hapacs_node.storage import eviction as eviction_module
 from hapacs_node.storage import names
-from hapacs_node.storage.cas import Cas
 from hapacs_node.storage.confirmation import Confirmation
-from hapacs_node.storage.das import USE_GRAIN_S, Das
-from hapacs_node.storage.eviction import Ages, Cut, Eviction
-from hapacs_node.storage.gateways import Gateway, Gateways
+from hapacs_node.storage.das import Das
+from hapacs_node.storage.eviction import Eviction
 from hapacs_node.storage.shelves import COUNT, Shelves
-from tests.unit.node.fakes import FakeBucket, FakeCatalog, FakeClient
-
-HOUR, DAY = 3600, 86400
-DICOM, UNTIL_PIXEL_DATA, AS_JSON = 1, 3, 2
-
-
-@dataclass
-class Bench:
-    """A DAS, an archive and a catalog, and what is needed to put copies there."""
-
-    root: Path
-    minimum_age_s: int = DAY
-    deadline_s: float = 1.0
-    metrics: Metrics = field(default_factory=Metrics)
-    bucket: FakeBucket = field(default_factory=FakeBucket)
-    catalog: FakeCatalog = field(default_factory=FakeCatalog)
-    workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4))
-
-    def __post_init__(self) -> None:
-        self.clients = [FakeClient(self.bucket), FakeClient(self.bucket)]
-        members = [Gateway(f"https://gateway{number}:8333", client) for number, client in enumerate(self.clients)]
-        self.cas = Cas(Gateways(members, self.metrics, sleep=lambda _: None), self.deadline_s, self.metrics)
-        self.das = Das(DasSettings(root=self.root, minimum_free_bytes=0, must_be_mount=False), self.metrics)
-        limits = Limits(below_free_bytes=1, until_free_bytes=2, minimum_age_s=self.minimum_age_s)
-        self.eviction = Eviction(
-            Shelves(self.das), Confirmation(self.cas, self.catalog, self.workers), limits, self.metrics
-        )
-
-    def put(self, content: bytes, age_s: float, *, archived: bool = True, noted: bool = True) -> str:
-        """Put an object on the DAS that was last used so long ago."""
-        digest = names.digest_of(content)
-        key = names.cas_key(digest)
-        self.das.write(digest, content)
-        self.age(self.file(digest), age_s)
-        if archived:
-            self.bucket.objects[key] = (content, digest)
-        if noted:
-            uuid, size = uuid4(), len(content)
-            self.catalog.rows[uuid] = StoredObject(uuid, digest, size, DICOM, "cas", key, 0, size, "pacs1")
-        return digest
-
-    def put_derived(self, parent: str | None, age_s: float, *, kind: int = UNTIL_PIXEL_DATA) -> UUID:
-        """Put a derived attachment on the DAS."""
-        uuid = uuid4()
-        self.das.write_derived(uuid, b"header")
-        self.age(self.derived_file(uuid), age_s)
-        if parent is not None:
-            row = next(row for row in self.catalog.rows.values() if row.digest == parent)
-            attachments = (Attachment(uuid, kind, 6, 1, ""), Attachment(row.uuid, DICOM, row.size, 1, ""))
-            self.catalog.parents_of[uuid] = attachments
-        return uuid
-
-    def file(self, digest: str) -> Path:
-        return self.root.joinpath(*names.das_path(digest))
-
-    def derived_file(self, uuid: UUID) -> Path:
-        return self.root.joinpath(*names.derived_path(uuid))
-
-    @staticmethod
-    def age(file: Path, age_s: float) -> None:
-        moment = time.time() - age_s
-        os.utime(file, (moment, moment))
-
-    def count(self, name: str, **labels: str) -> float:
-        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+from tests.unit.node.eviction_bench import AS_JSON, DAY, DICOM, HOUR, Bench
 
 
 @pytest.fixture
@@ -373,126 +297,3 @@ def test_a_sample_stands_for_the_whole(bench: Bench, monkeypatch: pytest.MonkeyP
     estimated = bench.eviction.ages()
     assert estimated.shelves < COUNT
     assert estimated.files == pytest.approx(len(digests), rel=0.4)
-
-
-@given(
-    by_hour=st.dictionaries(st.integers(0, 500_000), st.integers(1, 10**12), max_size=50), wanted=st.integers(1, 10**13)
-)
-def test_the_cut_frees_enough_with_the_oldest_alone(by_hour: dict[int, int], wanted: int) -> None:
-    cut = Ages(by_hour, 0, 0, COUNT).cut(wanted)
-    older = sum(size for hour, size in by_hour.items() if hour < cut.hour)
-    if sum(by_hour.values()) < wanted:
-        assert cut == Cut(max(by_hour, default=0) + 1, 0)
-    else:
-        assert older < wanted
-        assert older + cut.bytes_of_hour == wanted
-        assert cut.bytes_of_hour <= by_hour[cut.hour]
-
-
-@dataclass(frozen=True)
-class Made:
-    """An object as hypothesis makes it."""
-
-    hours: int
-    size: int
-    noted: bool
-    archive: str
-
-
-MADE = st.builds(
-    Made,
-    st.integers(0, 200),
-    st.integers(4, 40),
-    st.booleans(),
-    st.sampled_from(["whole", "whole", "whole", "missing", "short", "other bytes", "no digest", "pack", "tape"]),
-)
-# What gateways answer: None is the truth; a lie is a single "not found" of one of them.
-FAULTS = st.lists(st.sampled_from(["truth", "truth", "not found", "failed"]), max_size=30)
-
-
-def spoil(bench: Bench, digest: str, content: bytes, how: str) -> None:
-    """Make the archive what `how` says; the catalog, where it has a row, believes what it always did."""
-    key = names.cas_key(digest)
-    replace: dict[str, Callable[[], None]] = {
-        "missing": lambda: bench.bucket.objects.pop(key) and None,
-        "short": lambda: bench.bucket.objects.update({key: (content[:-1], digest)}),
-        "other bytes": lambda: bench.bucket.objects.update({key: (content[::-1] + b"x", None)}),
-        "no digest": lambda: bench.bucket.objects.update({key: (content, None)}),
-    }
-    if how in replace:
-        replace[how]()
-    elif how in {"pack", "tape"}:
-        bench.bucket.objects.pop(key)
-        bench.bucket.objects[f"packs/{digest}"] = (b"before" + content, None)
-        for uuid, row in bench.catalog.rows.items():
-            if row.digest == digest:
-                store = "cas" if how == "pack" else "tape"
-                bench.catalog.rows[uuid] = StoredObject(
-                    uuid, digest, row.size, DICOM, store, f"packs/{digest}", 6, row.size, "pacs1"
-                )
-
-
-def can_be_had(bench: Bench, digest: str) -> bool:
-    """Tell whether the archive holds the bytes where the catalog, or without a row the digest, says."""
-    rows = [row for row in bench.catalog.rows.values() if row.digest == digest]
-    places = {(row.store, row.key, row.offset, row.length) for row in rows} or {("cas", names.cas_key(digest), 0, None)}
-    for store, key, offset, length in places:
-        content = bench.bucket.objects.get(key, (b"", None))[0]
-        part = content[offset:] if length is None else content[offset : offset + length]
-        if store != "cas" or names.digest_of(part) != digest:
-            return False
-    return True
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    made=st.lists(MADE, min_size=1, max_size=12), wanted=st.integers(1, 300), faults=st.tuples(FAULTS, FAULTS),
-    runs=st.integers(1, 3),
-)  # fmt: skip
-def test_nothing_that_only_this_das_has_is_ever_removed(
-    made: list[Made], wanted: int, faults: tuple[list[str], list[str]], runs: int
-) -> None:
-    root = Path(tempfile.mkdtemp(prefix="hapacs-eviction-"))
-    bench = Bench(root, deadline_s=0.05)
-    try:
-        there: dict[str, Made] = {}
-        for number, one in enumerate(made):
-            content = bytes([number]) * one.size
-            # In the middle of an hour, so that the hour doesn't change under the test.
-            digest = bench.put(content, age_s=one.hours * HOUR, noted=one.noted or one.archive in {"pack", "tape"})
-            spoil(bench, digest, content, one.archive)
-            there[digest] = one
-        kinds = {"truth": None, "not found": FileNotFoundError("no such key"), "failed": GenericError("500")}
-        for client, sequence in zip(bench.clients, faults, strict=True):
-            client.faults = [kinds[fault] for fault in sequence]
-        for _ in range(runs):
-            try:
-                bench.eviction.run(wanted)
-            except CasUnavailableError:
-                continue
-        gone = [digest for digest in there if not bench.file(digest).exists()]
-        assert all(can_be_had(bench, digest) for digest in gone)
-        assert all(there[digest].hours * HOUR >= DAY - 60 for digest in gone)
-        total = sum(there[digest].size for digest in gone)
-        # Each run stops with the file that makes it enough.
-        assert total <= runs * (wanted + max(one.size for one in made))
-    finally:
-        bench.workers.shutdown()
-        shutil.rmtree(root)
-
-
-@settings(max_examples=10, deadline=None)
-@given(hours=st.lists(st.integers(24, 400), min_size=1, max_size=12, unique=True), count=st.integers(1, 12))
-def test_exactly_the_oldest_go(hours: list[int], count: int) -> None:
-    root = Path(tempfile.mkdtemp(prefix="hapacs-eviction-"))
-    bench = Bench(root)
-    try:
-        digests = {
-            age: bench.put(bytes([number]) * 10, age_s=(age + 0.5) * USE_GRAIN_S) for number, age in enumerate(hours)
-        }
-        bench.eviction.run(10 * count)
-        oldest = set(itertools.islice(sorted(hours, reverse=True), count))
-        assert {age for age, digest in digests.items() if not bench.file(digest).exists()} == oldest
-    finally:
-        bench.workers.shutdown()
-        shutil.rmtree(root)
