@@ -37,7 +37,7 @@ _AFTER_S = 5
 _SENDER_TIMEOUT_S = 60
 _LIFETIME_S = 900
 
-pytestmark = pytest.mark.timeout(30 * 60)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(30 * 60)]
 
 
 @pytest.fixture
@@ -130,7 +130,6 @@ def test_a_service_is_restarted_everywhere(lab: Lab, under_load: Callable[[float
     assert status(lab)["ok"]
 
 
-@pytest.mark.long
 def test_a_node_is_lost_in_the_middle_and_the_same_command_finishes_later(
     lab: Lab, under_load: Callable[[float], Any]
 ) -> None:
@@ -162,7 +161,6 @@ def _runs(lab: Lab, service: str) -> dict[str, str]:
     return {name: site.run(node, words, "").strip() for name, node in site.nodes.items()}
 
 
-@pytest.mark.long
 def test_certificates_are_renewed_before_they_end(lab: Lab, under_load: Callable[[float], Any]) -> None:
     _renew(lab, renew_before_s=10**9, certificates_lifetime_s=_LIFETIME_S)
     ends = _ends(lab)
@@ -188,7 +186,6 @@ def _ends(lab: Lab) -> list[float]:
     return [datetime.fromisoformat(one).astimezone(UTC).timestamp() for one in found]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("kind", ["pacs", "database", "archive-node", "cas", "archive-tokens", "statistics", "pki"])
 def test_secrets_are_rotated(lab: Lab, under_load: Callable[[float], Any], kind: str) -> None:
     with under_load(ROTATE_S):
