@@ -65,6 +65,11 @@ SOUND: dict[str, dict[str, Any]] = {
         "keepalived_vip": {"address": "192.0.2.9", "prefix": 24},
         "keepalived_router_id": 1,
     },
+    "viewer": {
+        "viewer_bundle": f"/cache/viewer-3.13.2-{'0' * 16}.tar",
+        "viewer_node": "n1",
+        "viewer_address": "192.0.2.1",
+    },
 }
 
 
@@ -153,6 +158,11 @@ WRONG = [
     Wrong("keepalived", "a number too large", {"keepalived_router_id": 256}, "from 1 to 255"),
     Wrong("keepalived", "no address", {"keepalived_vip": {"address": "", "prefix": 24}}, "must be given"),
     Wrong("keepalived", "not a member", {"keepalived_node": "n3"}, "must list this node"),
+    Wrong("viewer", "not packed by us", {"viewer_bundle": "/cache/viewer.tar"}, "`hapacs up` makes it"),
+    Wrong("viewer", "no address", {"viewer_address": ""}, "viewer_address must be given"),
+    Wrong(
+        "viewer", "another host", {"viewer_dicomweb_root": "https://x.example"}, "a path on the balancer's own address"
+    ),
 ]
 
 
