@@ -17,8 +17,10 @@ from tests.unit.ansible.loading import ANSIBLE
 
 ROLES = sorted(path for path in (ANSIBLE / "roles").iterdir() if path.is_dir())
 MAPPINGS = sorted((ANSIBLE / "playbooks" / "group_vars" / "all").glob("*.yml"))
-# Read by the playbooks themselves, not by a role.
+# Read by the playbooks themselves or by Ansible, not by a role.
 OF_PLAYBOOKS = {
+    "mitogen_ssh_keepalive_count",
+    "mitogen_ssh_keepalive_interval",
     "firewall_networks",
     "firewall_table",
     "topology_roles",
