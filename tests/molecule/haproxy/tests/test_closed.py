@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pynetdicom import AE
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from hapacs import dicom
+from hapacs.dicom import AssociationRefusedError, Caller, Peer
 
 testinfra_hosts = ["ansible://hapacs-molecule-haproxy-closed"]
 AUTHORITY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki" / "edge" / "ca.crt"
@@ -24,10 +25,8 @@ def test_it_runs_and_listens_where_it_was_told_to(host: Any, listening: set[str]
 
 @pytest.mark.parametrize("calling", ["MODALITY", "HAPROXY", "HAPACS"])
 def test_nobody_may_call(address: str, calling: str) -> None:
-    entity = AE(ae_title=calling)
-    entity.acse_timeout = entity.connection_timeout = 10
-    entity.add_requested_context(Verification)
-    assert entity.associate(address, 104, ae_title="HAPACS").is_rejected
+    with pytest.raises(AssociationRefusedError):
+        dicom.echo(Caller(calling), Peer(address, 104, "HAPACS"))
 
 
 @pytest.mark.parametrize("login", [None, "Basic cmVhZGVyOnJlYWRlcg=="])

@@ -71,9 +71,9 @@ def test_a_configuration_that_haproxy_refuses_never_takes_the_place_of_a_good_on
     host: Any, apply: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     before = host.file("/etc/haproxy/haproxy.cfg").content_string
-    done = apply(host, "--tags=haproxy_configure", haproxy_body_bytes=-1, haproxy_maximum_connections=-1)
+    done = apply(host, "--tags=haproxy_configure", haproxy_statistics_port=70000)
     assert done.returncode != 0
-    assert "failed to validate" in done.stdout
+    assert "is not taken by haproxy, and stays as it was" in " ".join(done.stdout.split())
     assert host.file("/etc/haproxy/haproxy.cfg").content_string == before
 
 
