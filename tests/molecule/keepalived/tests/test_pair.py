@@ -71,7 +71,7 @@ def test_a_configuration_that_keepalived_refuses_never_takes_the_place_of_a_good
     before = host.file("/etc/keepalived/keepalived.conf").content_string
     done = apply(host, "--tags=keepalived_configure", keepalived_vip={"address": "10.89.79.300", "prefix": 24})
     assert done.returncode != 0
-    assert "stays as it was" in " ".join(done.stdout.split())
+    assert "stays as it was" in " ".join((done.stdout + done.stderr).split())
     assert host.file("/etc/keepalived/keepalived.conf").content_string == before
 
 

@@ -254,7 +254,7 @@ def test_its_process_sees_and_writes_only_its_own(host: Any, unit: str, writable
 def test_its_limits_are_set(host: Any, service: str) -> None:
     # The memory's as systemd has it: a machine with cgroups of the first version gives containers no controller for it.
     properties = host.service(f"orthanc-{service}").systemd_properties
-    assert (properties["MemoryMax"], properties["TasksMax"]) == (str(1024 << 20), "512")
+    assert (properties["MemoryMax"], properties["TasksMax"]) == (str(2048 << 20), "512")
     limits = host.file(f"/proc/{process_of(host, f'orthanc-{service}')}/limits").content_string
     assert {line.split()[3] for line in limits.splitlines() if line.startswith("Max open files")} == {"16384"}
     assert {line.split()[4] for line in limits.splitlines() if line.startswith("Max core file size")} == {"0"}
