@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,18 +23,14 @@ def rights_of(path: str) -> Rights:
     return Rights(status.st_uid, status.st_gid, status.st_mode & 0o7777)
 
 
-def put(path: str, content: bytes, rights: Rights) -> None:
-    """Write a file whole, with its owner and mode set before it has its name."""
-    temporary = beside(path, content, rights)
-    try:
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def put(path: str, content: bytes, rights: Rights, look: Callable[[str], None] = lambda _: None) -> None:
+    """Write a file whole, with its owner and mode set before it has its name.
 
-
-def beside(path: str, content: bytes, rights: Rights) -> str:
-    """Write what a file is to hold under another name in its directory, and return that name."""
+    Parameters
+    ----------
+    look
+        Given the name that the whole file has until then; what it raises leaves the present file.
+    """
     target = Path(path)
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
@@ -43,10 +40,11 @@ def beside(path: str, content: bytes, rights: Rights) -> str:
             os.fchmod(file.fileno(), rights.mode)
             file.flush()
             os.fsync(file.fileno())
+        look(temporary)
+        Path(temporary).replace(target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return temporary
 
 
 def keep(path: str, content: bytes, rights: Rights, check_mode: bool) -> bool:

@@ -34,10 +34,11 @@ import grp
 import json
 import pwd
 import shlex
+from functools import partial
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.whole_file import Rights, beside, rights_of
+from ansible.module_utils.whole_file import Rights, put, rights_of
 
 
 class WrongError(Exception):
@@ -92,14 +93,8 @@ def make(module: AnsibleModule, wanted: dict, asked: Rights) -> None:
         module.set_group_if_different(str(path), asked.gid, False)
         path.chmod(asked.mode)
         return
-    temporary = beside(str(path), wanted["content"].encode(), asked)
-    try:
-        if wanted.get("validate"):
-            validated(module, wanted, temporary)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    look = partial(validated, module, wanted) if wanted.get("validate") else lambda _: None
+    put(str(path), wanted["content"].encode(), asked, look)
 
 
 def main() -> None:

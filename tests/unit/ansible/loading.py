@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import ansible.module_utils
 
@@ -12,6 +13,14 @@ PROJECT = Path(__file__).resolve().parents[3]
 ANSIBLE = PROJECT / "ansible"
 # What our modules share; on a node Ansible puts it there.
 ansible.module_utils.__path__.append(str(ANSIBLE / "plugins" / "module_utils"))
+
+
+class Ended(Exception):  # noqa: N818 - how a module ends, well or badly
+    """What a module said at its end."""
+
+    def __init__(self, said: dict[str, Any]) -> None:
+        super().__init__(said.get("msg", ""))
+        self.said = said
 
 
 def load(path: str) -> ModuleType:

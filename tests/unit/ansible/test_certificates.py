@@ -19,19 +19,11 @@ from ansible.module_utils.testing import patch_module_args
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from tests.unit.ansible.loading import PROJECT, load
+from tests.unit.ansible.loading import PROJECT, Ended, load
 
 action, module = load("action/certificates"), load("modules/certificate_files")
 
 OWNER, GROUP = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
-
-
-class Ended(Exception):  # noqa: N818 - how a module ends, well or badly
-    """What the module said."""
-
-    def __init__(self, said: dict[str, Any]) -> None:
-        super().__init__(said.get("msg", ""))
-        self.said = said
 
 
 def on_node(arguments: dict[str, Any], check: bool) -> dict[str, Any]:

@@ -16,20 +16,12 @@ from ansible.module_utils.testing import patch_module_args
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from tests.unit.ansible.loading import load
+from tests.unit.ansible.loading import Ended, load
 
 action, module = load("action/files"), load("modules/whole_files")
 
 OWNER, GROUP = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
 SECRET = "secret-of-the-test"
-
-
-class Ended(Exception):  # noqa: N818 - how a module ends, well or badly
-    """What the module said."""
-
-    def __init__(self, said: dict[str, Any]) -> None:
-        super().__init__(said.get("msg", ""))
-        self.said = said
 
 
 class Node:

@@ -9,20 +9,12 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from tests.unit.ansible.loading import load
+from tests.unit.ansible.loading import Ended, load
 
 current = load("modules/service_current")
 
 STARTED = "Tue 2026-11-24 10:00:00.000000 UTC"
 STARTED_S = 1795514400.0
-
-
-class Ended(Exception):  # noqa: N818 - how a module ends, well or badly
-    """What the module said."""
-
-    def __init__(self, said: dict[str, Any]) -> None:
-        super().__init__(said.get("msg", ""))
-        self.said = said
 
 
 class Machine:
