@@ -15,7 +15,7 @@ from hapacs.deployment import PROJECT, Deployment, cache_directory
 from hapacs.engine import Change, Engine
 from hapacs.settings import Settings
 from hapacs.targets.lab import base_image, loops, power, teardown
-from hapacs.targets.lab.podman import podman
+from hapacs.targets.lab.podman import LABEL, inspect, podman
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root"),
@@ -273,7 +273,15 @@ class TestUp:
 
 
 @pytest.mark.usefixtures("up")
-def test_down_leaves_nothing(deployment: Deployment, before: dict[str, set[str]]):
+def test_down_leaves_nothing_not_even_what_an_up_that_failed_left(
+    deployment: Deployment, before: dict[str, set[str]]
+):
+    # Pulumi doesn't know a node whose making failed half way.
+    node = inspect("container", NODE)
+    assert node is not None
+    podman(
+        "create", "--name", f"{NAME}-half", "--label", f"{LABEL}={NAME}", "--network", f"{NAME}-primary", node["Image"]
+    )
     Engine(deployment).down()
     teardown.sweep(deployment)
     after = on_this_machine()

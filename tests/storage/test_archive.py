@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import tarfile
 import threading
 import time
@@ -56,6 +57,20 @@ def test_the_nodes_identity_can_not_destroy_it(node: Node, seaweedfs: SeaweedFS)
     assert node.cas.get(key, digest, 0, len(content)) == content
 
 
+def test_a_gateway_that_says_nothing_about_a_name_is_not_asked_for_it_again(
+    make_node: Callable[..., Node], seaweedfs: SeaweedFS
+) -> None:
+    # As it is with a name that a dead gateway left locked: the connection is there, and no answer comes.
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        node = make_node(cas={**SHORT, "gateways": [url, seaweedfs.urls[1]]})
+        digest, content = fresh()
+        key = node.cas.put(digest, content)
+    assert key.startswith(f"{names.cas_key(digest)}.")
+    assert node.cas.get(key, digest, 0, len(content)) == content
+    assert node.cas.lock(key).mode == "GOVERNANCE"
+
+
 def test_a_part_is_read_by_offset_and_length(node: Node) -> None:
     digest, content = fresh()
     key = node.cas.put(digest, content)
@@ -76,16 +91,16 @@ def test_the_same_bytes_at_once_through_both_gateways_are_one_object(
     nodes = [make_node(cas={"gateways": urls}) for urls in (seaweedfs.urls, seaweedfs.urls[::-1])]
     for _ in range(5):
         digest, content = fresh()
-        together = threading.Barrier(8)
+        together = threading.Barrier(2)
 
         def put(number: int, digest: str = digest, content: bytes = content, gate: threading.Barrier = together) -> str:
             gate.wait(10)
-            return nodes[number % 2].cas.put(digest, content)
+            return nodes[number].cas.put(digest, content)
 
-        with ThreadPoolExecutor(8) as threads:
-            assert set(threads.map(put, range(8))) == {names.cas_key(digest)}
+        with ThreadPoolExecutor(2) as threads:
+            assert set(threads.map(put, range(2))) == {names.cas_key(digest)}
     counted = [node.metrics.registry.get_sample_value("hapacs_cas_deduplicated_total") or 0 for node in nodes]
-    assert sum(counted) == 5 * 7
+    assert sum(counted) == 5
 
 
 def test_images_that_come_at_once_share_an_object_that_is_locked_and_says_what_is_in_it(

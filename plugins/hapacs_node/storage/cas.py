@@ -48,7 +48,7 @@ class Client(Protocol):
     """What is asked of one gateway. Raises obstore's exceptions."""
 
     def create(self, key: str, content: bytes, digest: str) -> None:
-        """Store an object that must not exist yet."""
+        """Store an object that must not exist yet. Raises TimeoutError when the gateway doesn't say in a few seconds."""
 
     def put(self, key: str, content: bytes) -> None:
         """Store an object under a key that nobody else uses."""
@@ -108,6 +108,10 @@ class Cas:
     def put(self, digest: str, content: bytes) -> str:
         """Archive bytes under their digest, once.
 
+        A gateway holds the lock on the name while it stores under it, and one that dies meanwhile leaves it locked for
+        a quarter of a minute: just the image that its sender sends again at once. So who gets no answer about the name
+        goes on with another. What the first request may still have stored is an object that nothing refers to.
+
         Returns
         -------
         str
@@ -121,12 +125,21 @@ class Cas:
             When no gateway did it in time.
         """
         key = names.cas_key(digest)
+        spare = names.spare_key(digest)
+        is_locked = False
 
         def attempt(client: Client) -> str:
+            nonlocal is_locked
+            if is_locked:
+                client.put(spare, content)
+                return spare
             try:
                 client.create(key, content, digest)
             except AlreadyExistsError:
                 self._confirm(client, key, digest, len(content))
+            except TimeoutError:
+                is_locked = True
+                raise
             return key
 
         return self._through("put", attempt, len(content))

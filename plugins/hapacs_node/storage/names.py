@@ -54,6 +54,11 @@ def cas_key(digest: str) -> str:
     return f"{OBJECTS}/{_spread(checked_digest(digest))}"
 
 
+def spare_key(digest: str) -> str:
+    """Make a name for an archive object of these bytes that nothing else has, beside the one of `cas_key`."""
+    return f"{cas_key(digest)}.{uuid4()}"
+
+
 def pack_key() -> str:
     """Make a name for a pack that nothing else has. Packs of a day lie in one folder."""
     return f"packs/{datetime.now(UTC):%Y-%m-%d}/{uuid4()}.tar"

@@ -2,6 +2,7 @@
 
 import os
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _RECORDED_DIGEST = "sha256"
 _PROBE_TIMEOUT_S = 3
+# For an object whose name may be locked. Well above what a gateway takes that is only busy, and short enough that
+# there is time for another name before a modality gives up.
+_CREATE_TIMEOUT_S = 3
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,16 @@ class S3Client:
 
     def create(self, key: str, content: bytes, digest: str) -> None:
         """Store with ``If-None-Match: *``; the gateway checks the SHA-256 before it keeps anything."""
-        store = self._store(self.timeout_s + patience_s(len(content)))
-        obstore.put(store, key, content, mode="create", use_multipart=False, attributes={_RECORDED_DIGEST: digest})
+        allowed_s = min(_CREATE_TIMEOUT_S, self.timeout_s) + patience_s(len(content))
+        store = self._store(allowed_s)
+        began = time.monotonic()
+        try:
+            obstore.put(store, key, content, mode="create", use_multipart=False, attributes={_RECORDED_DIGEST: digest})
+        except GenericError as error:
+            # obstore has no exception of its own for a time-out, and what it says of one may change.
+            if time.monotonic() - began < allowed_s:
+                raise
+            raise TimeoutError(f"no answer about {key} within {allowed_s:g} s") from error
 
     def put(self, key: str, content: bytes) -> None:
         """Store under a key that nobody else uses; the gateway checks the SHA-256 before it keeps anything."""

@@ -55,6 +55,25 @@ def test_a_lost_answer_is_no_second_object(cas: Cas, bucket: FakeBucket, clients
     assert len(bucket.objects) == 1
 
 
+def test_a_name_that_stays_locked_is_not_waited_for(
+    cas: Cas, bucket: FakeBucket, clients: list[FakeClient]
+) -> None:
+    clients[0].faults.append(TimeoutError("no answer about the name"))
+    key = cas.put(DIGEST, CONTENT)
+    assert key.startswith(f"{KEY}.")
+    assert (clients[0].requests, clients[1].requests) == ([("create", KEY)], [("put", key)])
+    assert bucket.objects == {key: (CONTENT, None)}
+
+
+def test_a_locked_name_is_left_for_good(cas: Cas, bucket: FakeBucket, clients: list[FakeClient]) -> None:
+    clients[0].faults += [TimeoutError("no answer about the name"), None]
+    clients[1].faults += [DOWN, DOWN]
+    key = cas.put(DIGEST, CONTENT)
+    assert key != KEY
+    assert list(bucket.objects) == [key]
+    assert ("create", KEY) not in clients[1].requests
+
+
 @pytest.mark.parametrize(
     "stored",
     [(b"other bytes!", names.digest_of(b"other bytes!")), (b"a", DIGEST), (b"other bytes!", None)],

@@ -19,6 +19,13 @@ def test_a_key_and_a_path_end_in_the_digest_and_stay_below_their_root(digest: st
     assert not {".", "..", ""} & set(path)
 
 
+@given(_DIGESTS)
+def test_a_spare_name_is_found_by_the_digest_and_is_another_each_time(digest: str) -> None:
+    one, other = names.spare_key(digest), names.spare_key(digest)
+    assert one != other
+    assert all(key.startswith(f"{names.cas_key(digest)}.") for key in (one, other))
+
+
 @given(_DIGESTS, _DIGESTS)
 def test_different_digests_never_share_a_name(one: str, other: str) -> None:
     assert (names.cas_key(one) == names.cas_key(other)) == (one == other)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from hapacs.targets.lab.podman import LABEL, check_owner, inspect, podman
+
+# Which container has which address; netavark makes it anew.
+_ADDRESSES = Path("/run/containers/networks/ipam.db")
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,7 @@ def ensure(network: Network) -> None:
         check_owner("network", network.name, {LABEL: present.deployment}, network.deployment)
         if present == network:
             return
-        # Nodes on it go with it: they are made anew with the new addresses.
-        podman("network", "rm", "--force", network.name)
+        _withdraw(network.name)
     podman(
         "network", "create", "--driver", "bridge", "--disable-dns", "--label", f"{LABEL}={network.deployment}",
         "--subnet", network.subnet, "--gateway", network.gateway, network.name,
@@ -56,4 +60,17 @@ def remove(name: str, deployment: str) -> None:
     present = find(name)
     if present is not None:
         check_owner("network", name, {LABEL: present.deployment}, deployment)
-        podman("network", "rm", name)
+        _withdraw(name)
+
+
+def _withdraw(name: str) -> None:
+    interface = (inspect("network", name) or {}).get("network_interface", "")
+    # Nodes on it go with it: those that are wanted are made anew with their new addresses, and what an interrupted `up`
+    # left is in nobody's way.
+    podman("network", "rm", "--force", "--time", "0", name)
+    # podman takes the bridge away and frees the addresses with the last container. One that it lost sight of (somebody
+    # called podman outside the lab's namespace, say) leaves both, and no network with these addresses can be used again.
+    if interface and Path(f"/sys/class/net/{interface}/bridge").is_dir():
+        subprocess.run(["ip", "link", "delete", "dev", interface, "type", "bridge"], check=False, capture_output=True)
+    if not podman("ps", "--quiet"):
+        _ADDRESSES.unlink(missing_ok=True)

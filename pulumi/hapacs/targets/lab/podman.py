@@ -34,10 +34,17 @@ def podman(*words: str, stdin: bytes | None = None, timeout_s: float = 600) -> s
         )
     if done.returncode:
         message = done.stderr.decode(errors="replace").strip()
-        raise LabError(
-            f"`podman {' '.join(words[:3])} ...` failed: {message}", "`hapacs up` again continues where it stopped."
-        )
+        raise LabError(f"`podman {' '.join(words[:3])} ...` failed: {message}", _remedy(message))
     return done.stdout.decode(errors="replace").strip()
+
+
+def _remedy(message: str) -> str:
+    if "IPAM error" in message:
+        return (
+            "podman lost sight of the node's network, as happens when it is called outside the lab's namespace "
+            "(docs/operations/cli.md). `hapacs down` and then `hapacs up` make the lab anew."
+        )
+    return "`hapacs up` again continues where it stopped."
 
 
 def inspect(kind: str, name: str) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from tests.support.waiting import eventually
 testinfra_hosts = ["ansible://hapacs-molecule-vip1"]
 ADDRESS = "10.89.79.8"
 ANSWERS = "/run/balancer-answers"
+DRAINED = "/var/lib/hapacs/drained"
 MOVED_S = 10
 
 
@@ -51,6 +52,24 @@ def test_it_goes_when_its_owner_is_stopped(pair: list[Any]) -> None:
         eventually("the other one has the address", lambda: owners(pair) == [second], MOVED_S, 0.2)
     finally:
         first.check_output("systemctl start keepalived")
+
+
+def test_it_leaves_a_drained_node_and_stays_away_whatever_happens(pair: list[Any]) -> None:
+    first = owner(pair)
+    (second,) = [host for host in pair if host is not first]
+    try:
+        first.check_output(f"echo 1 > {DRAINED}")
+        eventually("the other one has the address", lambda: owners(pair) == [second], MOVED_S, 0.2)
+        first.check_output("systemctl restart keepalived")
+        second.check_output("systemctl stop keepalived")
+        eventually("nobody has the address", lambda: owners(pair) == [], MOVED_S, 0.2)
+        first.check_output("sleep 4")
+        assert owners(pair) == [], "a drained node took it"
+        first.check_output(f"rm {DRAINED}")
+        eventually("it has the address again", lambda: owners(pair) == [first], MOVED_S, 0.2)
+    finally:
+        first.check_output(f"rm -f {DRAINED}")
+        second.check_output("systemctl start keepalived")
 
 
 def test_it_is_on_no_node_whose_balancer_is_silent(pair: list[Any]) -> None:
