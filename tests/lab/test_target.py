@@ -273,9 +273,7 @@ class TestUp:
 
 
 @pytest.mark.usefixtures("up")
-def test_down_leaves_nothing_not_even_what_an_up_that_failed_left(
-    deployment: Deployment, before: dict[str, set[str]]
-):
+def test_down_leaves_nothing_not_even_what_an_up_that_failed_left(deployment: Deployment, before: dict[str, set[str]]):
     # Pulumi doesn't know a node whose making failed half way.
     node = inspect("container", NODE)
     assert node is not None

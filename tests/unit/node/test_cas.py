@@ -55,9 +55,7 @@ def test_a_lost_answer_is_no_second_object(cas: Cas, bucket: FakeBucket, clients
     assert len(bucket.objects) == 1
 
 
-def test_a_name_that_stays_locked_is_not_waited_for(
-    cas: Cas, bucket: FakeBucket, clients: list[FakeClient]
-) -> None:
+def test_a_name_that_stays_locked_is_not_waited_for(cas: Cas, bucket: FakeBucket, clients: list[FakeClient]) -> None:
     clients[0].faults.append(TimeoutError("no answer about the name"))
     key = cas.put(DIGEST, CONTENT)
     assert key.startswith(f"{KEY}.")

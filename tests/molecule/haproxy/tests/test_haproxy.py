@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import pytest
 from pynetdicom import AE, evt
 from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from tests.support.waiting import eventually
 
 testinfra_hosts = ["ansible://hapacs-molecule-haproxy"]
 LOGIN = base64.b64encode(b"reader:reader-password-of-the-test").decode()
@@ -113,6 +116,28 @@ def test_who_is_slow_is_let_go(address: str) -> None:
         connection.sendall(b"\x01\x00")
         assert connection.recv(100) == b""
     assert 3 < time.monotonic() - began < 15
+
+
+def test_who_is_being_connected_to_a_machine_that_goes_is_let_go(host: Any, address: str) -> None:
+    told(host, "set server store_dicom/absent health up")
+    entity = AE(ae_title="MODALITY")
+    entity.acse_timeout = entity.connection_timeout = 40
+    entity.add_requested_context(Verification)
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(entity.associate, address, 11112, ae_title="HAPACS")
+        eventually("it is being connected", lambda: "store_dicom" in told(host, "show sess"), 5, 0.1)
+        told(host, "set server store_dicom/absent health down")
+        assert not asked.result(60).is_established
+    assert time.monotonic() - began < 20
+
+
+def told(host: Any, command: str) -> str:
+    """Tell HAProxy something, and return what it answers."""
+    script = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock'); "
+    script += "s.sendall(sys.argv[1].encode() + b'\\n'); print(s.makefile().read())"
+    answer: str = host.check_output("python3 -c %s %s", script, command)
+    return answer
 
 
 def test_dicom_tls_wants_a_certificate(address: str) -> None:
