@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, expect
+from playwright.sync_api import Error as PlaywrightError
 
 from hapacs.targets.lab import power
 from hapacs.verify import services
@@ -97,7 +98,7 @@ def nothing_is_held_against(visit: Visit, site: Site) -> None:
 def test_a_study_is_found_in_the_list_and_opened(visit: Visit, site: Site, shown: dict[str, Study]) -> None:
     study = shown["CT"]
     visit.page.goto(visit.base)
-    visit.page.locator("thead input").first.fill(study.patient)
+    visit.page.locator("table input").first.fill(study.patient)
     rows = visit.page.get_by_role("row").filter(has_text=study.patient)
     expect(rows).to_have_count(len(shown))
     visit.screenshot("list")
@@ -138,10 +139,16 @@ def test_a_document_is_shown(visit: Visit, site: Site, shown: dict[str, Study]) 
 def test_nothing_is_seen_without_the_login(browser: Browser, site: Site, login: dict[str, str] | None) -> None:
     context = browser.new_context(http_credentials=login)  # type: ignore[arg-type]
     page = context.new_page()
+    answers: list[int] = []
+    page.on("response", lambda answer: answers.append(answer.status))
     for path in ("/", "/viewer", "/app-config.js", "/dicom-web/studies"):
-        answer = page.goto(f"https://{site.vip}:{site.contract['https_port']}{path}", wait_until="commit")
-        assert answer is not None
-        assert answer.status == 401, path
+        try:
+            page.goto(f"https://{site.vip}:{site.contract['https_port']}{path}", wait_until="commit")
+        except PlaywrightError as error:
+            # Newer browsers have no page to show when nobody logs in.
+            assert "ERR_INVALID_AUTH_CREDENTIALS" in error.message, path
+        else:
+            assert set(answers) == {401}, path
     context.close()
 
 
@@ -152,7 +159,7 @@ def test_a_browser_that_does_not_know_the_authority_warns(site: Site, tmp_path: 
         [*command, f"https://{site.vip}:{site.contract['https_port']}/"],
         env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert "ERR_CERT_AUTHORITY_INVALID" in done.stdout
+    assert "ERR_CERT_AUTHORITY_INVALID" in done.stdout + done.stderr
 
 
 def test_it_goes_on_without_the_node_that_has_the_address(visit: Visit, site: Site, shown: dict[str, Study]) -> None:
