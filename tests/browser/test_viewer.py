@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import subprocess
 from pathlib import Path
@@ -142,13 +143,11 @@ def test_nothing_is_seen_without_the_login(browser: Browser, site: Site, login: 
     answers: list[int] = []
     page.on("response", lambda answer: answers.append(answer.status))
     for path in ("/", "/viewer", "/app-config.js", "/dicom-web/studies"):
-        try:
+        answers.clear()
+        with contextlib.suppress(PlaywrightError):
+            # Newer browsers have no page to show when nobody logs in, and fail.
             page.goto(f"https://{site.vip}:{site.contract['https_port']}{path}", wait_until="commit")
-        except PlaywrightError as error:
-            # Newer browsers have no page to show when nobody logs in.
-            assert "ERR_INVALID_AUTH_CREDENTIALS" in error.message, path
-        else:
-            assert set(answers) == {401}, path
+        assert set(answers) == {401}, path
     context.close()
 
 

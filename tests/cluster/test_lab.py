@@ -122,8 +122,8 @@ def _lose(lab: Lab, victim: str, deadline_s: float, directory: Path) -> None:
         accepted = ledger.first_after(dead)
         assert accepted is not None
         waited = accepted.acknowledged_at - moment
-        assert waited <= deadline_s, f"the first store was accepted after {waited:.1f} s: {sender.failures[:5]}"
-        assert gap <= deadline_s, f"for {gap:.1f} s no store was accepted: {sender.failures[:5]}"
+        assert waited <= deadline_s, f"the first store was accepted after {waited:.1f} s: {sender.failures[:40]}"
+        assert gap <= deadline_s, f"for {gap:.1f} s no store was accepted: {sender.failures[:40]}"
         survivors = [node for node in site.nodes if node != victim]
         assert missing(entries, SiteArchive(site, survivors)) == []
     finally:

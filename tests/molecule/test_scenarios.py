@@ -22,6 +22,8 @@ SCENARIOS = sorted(
     (path.parent.name for path in HERE.glob("*/molecule.yml")),
     key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name),
 )
+# Three nodes and the packages of Orthanc's authors: not in every run.
+LONG = {"cluster"}
 # Each waits for its host most of the time: two keep two cores at work.
 AT_A_TIME = 2
 TIME_S = 900
@@ -93,6 +95,8 @@ def result_of(
             waiting.cancel()
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in SCENARIOS]
+)
 def test_scenario(scenario: str, result_of: Callable[[str], str]) -> None:
     assert " passed" in result_of(scenario), "nothing was looked at"

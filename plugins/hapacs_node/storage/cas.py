@@ -48,7 +48,7 @@ class Client(Protocol):
     """What is asked of one gateway. Raises obstore's exceptions."""
 
     def create(self, key: str, content: bytes, digest: str) -> None:
-        """Store an object that must not exist yet. Raises TimeoutError when the gateway doesn't say in a few seconds."""
+        """Store an object that must not exist yet; TimeoutError when the gateway doesn't say within seconds."""
 
     def put(self, key: str, content: bytes) -> None:
         """Store an object under a key that nobody else uses."""

@@ -69,7 +69,7 @@ def _withdraw(name: str) -> None:
     # left is in nobody's way.
     podman("network", "rm", "--force", "--time", "0", name)
     # podman takes the bridge away and frees the addresses with the last container. One that it lost sight of (somebody
-    # called podman outside the lab's namespace, say) leaves both, and no network with these addresses can be used again.
+    # called podman outside the lab's namespace, say) leaves both, and no network can have these addresses again.
     if interface and Path(f"/sys/class/net/{interface}/bridge").is_dir():
         subprocess.run(["ip", "link", "delete", "dev", interface, "type", "bridge"], check=False, capture_output=True)
     if not podman("ps", "--quiet"):

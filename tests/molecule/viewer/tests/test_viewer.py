@@ -71,7 +71,7 @@ def test_nothing_without_a_login(address: str) -> None:
 
 def test_the_configuration_asks_this_address_only(address: str) -> None:
     body = ask(address, "/app-config.js")[1].decode()
-    config = json.loads(re.search(r"window\.config = (.*);\s*$", body, re.DOTALL)[1])  # type: ignore[index]
+    config = json.loads(re.search(r"window\.config = (\{.*?^\});$", body, re.DOTALL | re.MULTILINE)[1])  # type: ignore[index]
     (source,) = config["dataSources"]
     roots = {source["configuration"][key] for key in ("qidoRoot", "wadoRoot", "wadoUriRoot")}
     assert roots == {"/dicom-web"}
