@@ -103,6 +103,26 @@ def test_the_same_bytes_at_once_through_both_gateways_are_one_object(
     assert sum(counted) == 5
 
 
+def test_the_same_bytes_from_many_at_once_are_whole_wherever_each_was_told_that_they_are(
+    make_node: Callable[..., Node], seaweedfs: SeaweedFS
+) -> None:
+    # They wait for each other's lock on the name, and some not to the end (ADR 15).
+    nodes = [make_node(cas={"gateways": urls}) for urls in (seaweedfs.urls, seaweedfs.urls[::-1])]
+    for _ in range(5):
+        digest, content = fresh()
+        together = threading.Barrier(8)
+
+        def put(number: int, digest: str = digest, content: bytes = content, gate: threading.Barrier = together) -> str:
+            gate.wait(10)
+            return nodes[number % 2].cas.put(digest, content)
+
+        with ThreadPoolExecutor(8) as threads:
+            keys = set(threads.map(put, range(8)))
+        assert names.cas_key(digest) in keys
+        assert all(key.startswith(names.cas_key(digest)) for key in keys)
+        assert [nodes[0].cas.get(key, digest, 0, len(content)) for key in keys] == [content] * len(keys)
+
+
 def test_images_that_come_at_once_share_an_object_that_is_locked_and_says_what_is_in_it(
     node: Node, seaweedfs: SeaweedFS
 ) -> None:

@@ -125,12 +125,11 @@ class Cas:
             When no gateway did it in time.
         """
         key = names.cas_key(digest)
-        spare = names.spare_key(digest)
-        is_locked = False
+        spare: str | None = None
 
         def attempt(client: Client) -> str:
-            nonlocal is_locked
-            if is_locked:
+            nonlocal spare
+            if spare is not None:
                 client.put(spare, content)
                 return spare
             try:
@@ -138,7 +137,7 @@ class Cas:
             except AlreadyExistsError:
                 self._confirm(client, key, digest, len(content))
             except TimeoutError:
-                is_locked = True
+                spare = names.spare_key(digest)
                 raise
             return key
 

@@ -64,7 +64,7 @@ def test_a_name_that_stays_locked_is_not_waited_for(cas: Cas, bucket: FakeBucket
 
 
 def test_a_locked_name_is_left_for_good(cas: Cas, bucket: FakeBucket, clients: list[FakeClient]) -> None:
-    clients[0].faults += [TimeoutError("no answer about the name"), None]
+    clients[0].faults.append(TimeoutError("no answer about the name"))
     clients[1].faults += [DOWN, DOWN]
     key = cas.put(DIGEST, CONTENT)
     assert key != KEY

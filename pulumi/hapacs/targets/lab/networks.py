@@ -72,5 +72,6 @@ def _withdraw(name: str) -> None:
     # called podman outside the lab's namespace, say) leaves both, and no network can have these addresses again.
     if interface and Path(f"/sys/class/net/{interface}/bridge").is_dir():
         subprocess.run(["ip", "link", "delete", "dev", interface, "type", "bridge"], check=False, capture_output=True)
-    if not podman("ps", "--quiet"):
+    # A node that is paused has its address as well, and podman lists it only when asked for.
+    if not podman("ps", "--all", "--quiet", "--filter", "status=running", "--filter", "status=paused"):
         _ADDRESSES.unlink(missing_ok=True)
