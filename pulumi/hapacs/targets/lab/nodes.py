@@ -100,10 +100,20 @@ def ensure(node: Node) -> None:
 
 def remove(container: str, deployment: str) -> None:
     """Remove the container if it is there and ours; its data directory and disks stay."""
-    found = find(container)
-    if found is not None:
+    for last in (False, False, True):
+        found = find(container)
+        if found is None:
+            return
         check_owner("container", container, {LABEL: found.deployment}, deployment)
-        podman("rm", "--force", "--time", "0", "--volumes", container)
+        try:
+            podman("rm", "--force", "--time", "0", "--volumes", container)
+        except LabError:
+            # crun fails ("open pidfd") when a process that it wants to kill ends just then; podman then keeps the
+            # container, which no longer runs, and removes it when asked again.
+            if last:
+                raise
+        else:
+            return
 
 
 def _create(node: Node) -> None:

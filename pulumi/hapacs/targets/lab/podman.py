@@ -44,7 +44,7 @@ def _remedy(message: str) -> str:
             "podman lost sight of the node's network, as happens when it is called outside the lab's namespace "
             "(docs/operations/cli.md). `hapacs down` and then `hapacs up` make the lab anew."
         )
-    return "`hapacs up` again continues where it stopped."
+    return "The same command again continues where it stopped."
 
 
 def inspect(kind: str, name: str) -> dict[str, Any] | None:
