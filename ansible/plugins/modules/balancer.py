@@ -75,6 +75,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 TABLE = "store_dicom"
+# Bits of srv_admin_state in `show servers state` (HAProxy management guide 9.3): it was said that a server gets nothing
+# new, by maintenance or by draining.
+PAUSED = 0x01 | 0x08
 
 
 class BalancerError(Exception):
@@ -106,6 +109,17 @@ class Balancer:
         found = {row["svname"]: row for row in rows if row["pxname"] == backend}
         return {name: row for name, row in found.items() if name not in {"FRONTEND", "BACKEND"}}
 
+    def paused(self, backend: str) -> dict[str, bool]:
+        """Tell of each server of a backend whether it was paused.
+
+        The status in the statistics doesn't say so while a server is down.
+        """
+        version, *table = self.say(f"show servers state {backend}").splitlines()
+        if version != "1" or not table:
+            raise BalancerError(f"HAProxy answers `show servers state {backend}`: {version}")
+        rows = csv.DictReader([table[0].removeprefix("# "), *table[1:]], delimiter=" ")
+        return {row["srv_name"]: bool(int(row["srv_admin_state"]) & PAUSED) for row in rows}
+
     def writer(self) -> str:
         """Return which server the table names, or nothing."""
         for line in self.say(f"show table {TABLE}").splitlines():
@@ -120,10 +134,10 @@ class Balancer:
 
 def switch(balancer: Balancer, backend: str, names: list[str], state: str) -> list[str]:
     """Pause (`drain`) or resume (`ready`) servers of a backend; return those that were not so yet."""
-    present = balancer.servers(backend)
+    present = balancer.paused(backend)
     if unknown := sorted(set(names) - set(present)):
         raise BalancerError(f"{backend} has no server {', '.join(unknown)}; it has {', '.join(sorted(present))}")
-    wrong = [name for name in names if present[name]["status"].startswith(("DRAIN", "MAINT")) != (state == "drain")]
+    wrong = [name for name in names if present[name] != (state == "drain")]
     return [f"{backend}/{name} {state}" for name in wrong]
 
 

@@ -21,6 +21,13 @@ store_dicom,BACKEND,2,UP,0
 query_dicom,pacs1,1,{pacs1},1
 query_dicom,pacs2,0,{pacs2},2
 """
+# As HAProxy 3.0 writes it, of its 25 columns those that are read and their neighbours.
+STATES = """1
+# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight
+4 store_dicom 1 pacs1 10.89.77.11 2 {pacs1} 1
+4 store_dicom 2 pacs2 10.89.77.12 2 {pacs2} 1
+
+"""
 
 
 class Haproxy:
@@ -29,6 +36,7 @@ class Haproxy:
     def __init__(self, path: Path) -> None:
         self.path = str(path)
         self.status = {"pacs1": "UP", "pacs2": "UP"}
+        self.admin = {"pacs1": 0, "pacs2": 0}
         self.entry: dict[str, str] | None = {"server_id": "1", "server_key": "pacs1"}
         self.heard: list[str] = []
         self._socket = socket.socket(socket.AF_UNIX)
@@ -51,6 +59,8 @@ class Haproxy:
     def _answer(self, command: str) -> str:
         if command == "show stat":
             return STATISTICS.format(**self.status)
+        if command == "show servers state store_dicom":
+            return STATES.format(**self.admin)
         if command.startswith("show table"):
             words = " ".join(f"{key}={value}" for key, value in (self.entry or {}).items())
             return (
@@ -65,7 +75,7 @@ class Haproxy:
             self.entry = {"server_id": command.rsplit(maxsplit=1)[-1], "server_key": named}
         elif command.startswith("set server"):
             _, _, server, _, state = command.split()
-            self.status[server.split("/")[1]] = "DRAIN" if state == "drain" else "UP"
+            self.admin[server.split("/")[1]] = 8 if state == "drain" else 0
         return "\n"
 
 
@@ -102,9 +112,24 @@ def test_a_server_that_is_down_does_not_become_the_writer(haproxy: Haproxy) -> N
 def test_only_what_differs_is_switched(haproxy: Haproxy) -> None:
     side = balancer.Balancer(haproxy.path)
     assert balancer.switch(side, "store_dicom", ["pacs2"], "drain") == ["store_dicom/pacs2 drain"]
-    haproxy.status["pacs2"] = "DRAIN"
+    haproxy.admin["pacs2"] = 8
     assert balancer.switch(side, "store_dicom", ["pacs2"], "drain") == []
     assert balancer.switch(side, "store_dicom", ["pacs1", "pacs2"], "ready") == ["store_dicom/pacs2 ready"]
+
+
+def test_a_paused_server_that_is_down_is_resumed(haproxy: Haproxy) -> None:
+    haproxy.status["pacs2"], haproxy.admin["pacs2"] = "DOWN", 8
+    side = balancer.Balancer(haproxy.path)
+    assert balancer.switch(side, "store_dicom", ["pacs2"], "ready") == ["store_dicom/pacs2 ready"]
+    assert balancer.switch(side, "store_dicom", ["pacs2"], "drain") == []
+
+
+def test_a_server_that_the_configuration_disables_counts_as_paused(haproxy: Haproxy) -> None:
+    haproxy.admin["pacs2"] = 0x01 | 0x04
+    side = balancer.Balancer(haproxy.path)
+    assert balancer.switch(side, "store_dicom", ["pacs2"], "ready") == ["store_dicom/pacs2 ready"]
+    haproxy.admin["pacs2"] = 0x04
+    assert balancer.switch(side, "store_dicom", ["pacs2"], "ready") == []
 
 
 def test_a_server_that_is_not_there_is_named(haproxy: Haproxy) -> None:
