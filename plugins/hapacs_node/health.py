@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -50,6 +51,8 @@ def try_once(probe: Callable[[], str]) -> Check:
         ok, detail = True, probe()
     except (NodeError, OSError) as error:
         ok, detail = False, " ".join(str(error).split())
+    except MemoryError:
+        ok, detail = False, "no memory is left"
     now = time.monotonic()
     return Check(ok, detail, now - began, now)
 
@@ -130,7 +133,10 @@ class Health:
         return {"ok": ok, "node": self.node, "service": self.service, "checks": checks}
 
     def _repeat(self, name: str) -> None:
+        settings = self.settings
         while not self._stop.is_set():
-            self.refresh(name)
-            settings = self.settings
-            self._stop.wait(settings.period_s if self._checks[name].ok else settings.again_after_s)
+            # No memory even to log the answer. This thread goes on: without it the answer would never change.
+            with suppress(MemoryError):
+                self.refresh(name)
+            check = self._checks.get(name)
+            self._stop.wait(settings.period_s if check is not None and check.ok else settings.again_after_s)

@@ -19,6 +19,7 @@ import orthanc  # type: ignore[import-not-found] # exists inside Orthanc only
 from hapacs_node import log, settings
 from hapacs_node.errors import NodeError
 from hapacs_node.health import Service
+from hapacs_node.memory import MemoryGuard
 from hapacs_node.node import Node
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -125,4 +126,5 @@ orthanc.RegisterRestCallback("/hapacs/metrics", _metrics)
 orthanc.RegisterRestCallback("/hapacs/objects/([0-9a-f]{64})", _object)
 orthanc.RegisterRestCallback("/hapacs/instances/([0-9a-f.-]{1,64})", _instance)
 orthanc.RegisterOnChangeCallback(_changed)
+MemoryGuard().start()
 node.start()

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,18 @@ from typing import Any
 import pytest
 
 from hapacs.deployment import PROJECT, Deployment
+from hapacs.dicom import Peer
 from hapacs.targets.lab import power
 from hapacs.verify import services, site
 from tests.cluster import trial
+from tests.support.archive import SiteArchive
+from tests.support.ledger import Ledger, Sender, missing
 from tests.support.waiting import eventually
 
 _COMMAND_TIMEOUT_S = 45 * 60
+_WARM_UP_S = 4
+_AFTER_S = 5
+_SENDER_TIMEOUT_S = 60
 
 
 @dataclass
@@ -105,6 +112,35 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Generator[Lab]:
     trial.forget(deployment)
 
 
+@pytest.fixture
+def under_load(lab: Lab, tmp_path: Path) -> Callable[[float], Any]:
+    """Give a context in which images are stored: at its end each is there, and none waited longer than it may."""
+
+    @contextmanager
+    def storing(longest_s: float) -> Generator[None]:
+        site, ledger = lab.site, Ledger(tmp_path / "ledger.sqlite")
+        peer = Peer(site.store_peer.host, site.store_peer.port, site.store_peer.ae_title, _SENDER_TIMEOUT_S)
+        try:
+            with Sender(site.caller, peer, ledger) as sender:
+                eventually("an image is stored", ledger.entries, 60)
+                time.sleep(_WARM_UP_S)
+                begun = time.time()
+                yield
+                time.sleep(_AFTER_S)
+                ended = time.time()
+            gap, entries = ledger.longest_gap(begun, ended), ledger.entries()
+            told = (
+                f"longest gap {gap:.1f} s, {len(entries)} stored in {ended - begun:.0f} s, {len(sender.failures)} cut"
+            )
+            print(told, [(round(at - begun, 1), why[:90]) for at, why in sender.failures[:6]])  # noqa: T201
+            assert missing(entries, SiteArchive(site, list(site.nodes))) == []
+            assert gap <= longest_s, f"{told}: {sender.failures[:5]}"
+        finally:
+            ledger.close()
+
+    return storing
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what strangers send where the lab is up and nothing was taken from it yet, and take the lab down last."""
     places = [number for number, item in enumerate(items) if item.path.parent == Path(__file__).parent]
@@ -117,7 +153,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _turn(item: pytest.Item) -> int:
     if item.name.startswith("test_down"):
         return 4
-    if item.path.stem == "test_input":
+    if item.path.stem in {"test_exhaustion", "test_input"}:
         return 1
     if item.path.stem == "test_operations":
         return 3

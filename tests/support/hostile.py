@@ -81,11 +81,21 @@ def large_value_bomb(head: bytes, mebibytes: int) -> bytes:
     return _deflated(begun, bytes(MEBIBYTE), mebibytes)
 
 
+def many_items(head: bytes, mebibytes: int) -> bytes:
+    """Encode a data set with a sequence of empty items: each 8 bytes, and an object in memory."""
+    return _before_items(head, mebibytes) + _ITEMS * mebibytes
+
+
 def many_items_bomb(head: bytes, mebibytes: int) -> bytes:
-    """Deflate a data set with a sequence of empty items: small on the wire, many objects in memory."""
-    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * (MEBIBYTE // 8)
-    begun = head + struct.pack("<HH2sHI", 0x0040, 0x0275, b"SQ", 0, mebibytes * MEBIBYTE)
-    return _deflated(begun, items, mebibytes)
+    """Deflate such a data set: small on the wire as well."""
+    return _deflated(_before_items(head, mebibytes), _ITEMS, mebibytes)
+
+
+_ITEMS = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * (MEBIBYTE // 8)
+
+
+def _before_items(head: bytes, mebibytes: int) -> bytes:
+    return head + struct.pack("<HH2sHI", 0x0040, 0x0275, b"SQ", 0, mebibytes * MEBIBYTE)
 
 
 def _deflated(head: bytes, block: bytes, count: int) -> bytes:

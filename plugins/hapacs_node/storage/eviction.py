@@ -144,8 +144,8 @@ class Eviction:
             try:
                 needed = self.needed_bytes()
                 outcome = self.run(needed, stop=stop) if needed else None
-            except NodeError as error:
-                _LOG.error(log.line("das eviction failed", error=error))
+            except (NodeError, MemoryError) as error:
+                _LOG.error(log.line("das eviction failed", error=str(error) or "no memory is left"))
                 pause_s = _PAUSE_S
             else:
                 if outcome is not None and outcome.freed_bytes < outcome.wanted_bytes:

@@ -20,7 +20,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import data_element_generator, read_partial
 from pydicom.filewriter import write_file_meta_info
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.presentation import AllStoragePresentationContexts
 
@@ -165,14 +165,15 @@ def read_sample(path: Path) -> Sample | NotSendable:
             series=str(dataset.get("SeriesInstanceUID") or "").strip(),
             named_alike=named == (sop_class, sop_instance),
             offset=offset,
-            refusal=_refusal(sop_class, dataset, raw),
+            refusal=_refusal(sop_class, UID(meta.TransferSyntaxUID), dataset, raw),
         )
 
 
 def _malformed(encoded: bytes, transfer_syntax: UID) -> str:
     """Say why a data set can't travel: a receiver stumbles over it, or waits for the rest until its time is up."""
-    if transfer_syntax == DeflatedExplicitVRLittleEndian:
-        return "deflated, and of odd length (PS3.5 A.5 wants an even one)" if len(encoded) % 2 else ""
+    if transfer_syntax.is_deflated:
+        # What is inside is known after unpacking, which is what the receiver refuses to do.
+        return ""
     if not transfer_syntax.is_implicit_VR and not _EXPLICIT_VR.fullmatch(encoded[4:6]):
         return f"not encoded as its transfer syntax {transfer_syntax.name} says: no explicit VR"
     elements = data_element_generator(
@@ -190,10 +191,12 @@ def _malformed(encoded: bytes, transfer_syntax: UID) -> str:
     return ""
 
 
-def _refusal(sop_class: UID, dataset: FileDataset, raw: Mapping[BaseTag, str | None]) -> str:
+def _refusal(sop_class: UID, transfer_syntax: UID, dataset: FileDataset, raw: Mapping[BaseTag, str | None]) -> str:
     """Say why a PACS has to refuse a data set that arrived whole."""
     if sop_class not in _STORAGE_CLASSES:
         return f"{sop_class.name} is no storage SOP class (PS3.4 B.5)"
+    if transfer_syntax.is_deflated:
+        return "deflated as a whole (PS3.5 A.5): small on the wire, and of any size in memory"
     missing = [name for keyword, name in _INDEX_KEYWORDS.items() if not dataset.get(keyword)]
     if missing:
         return f"no {', no '.join(missing)}: nothing to index it by"

@@ -12,8 +12,12 @@ from typing import Any
 import httpx
 import pytest
 from pydicom import Dataset
+from pydicom._uid_dict import UID_dictionary
+from pydicom.uid import UID, CTImageStorage
+from pynetdicom.presentation import build_context
 
 from hapacs.dicom import Caller, DicomError, Peer, Sample, echo, find, get, read_sample, store
+from hapacs.dicom.client import associate
 from hapacs.dicom.compare import differences
 from hapacs.dicom.files import decode, shipped_with_pydicom, with_meta
 from hapacs.verify import doors
@@ -24,6 +28,17 @@ DICOM_PORTS = {"store": 4242, "query": 4243}
 HTTPS_PORTS = {"store": 8042, "query": 8043}
 HTTP_PORTS = {"store": 18042, "query": 18043}
 TITLES = {"store": "HAPACS", "query": "HAPACS_QR"}
+# Small on the wire, of any size in memory (ADR 17): deflated, and JPIP's two deflated ones.
+DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
+# Encapsulated but not compressed, fragmentable video, JPEG XL, HTJ2K, MIME, XML, real-time video, Papyrus, deflated
+# frames.
+UNKNOWN_TO_ORTHANC = {
+    "1.2.840.10008.1.2.1.98",
+    *(f"1.2.840.10008.1.2.4.{number}.1" for number in range(100, 107)),
+    *(f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112, 201, 202, 203, 204)),
+    *(f"1.2.840.10008.1.2.{end}" for end in ("6.1", "6.2", "7.1", "7.2", "7.3", "8.1")),
+    "1.2.840.10008.1.20",
+}
 # Uncompressed of both byte orders, JPEG, JPEG-LS, JPEG 2000, RLE, another character set, and one without pixels.
 FILES = {
     "CT_small.dcm",
@@ -100,6 +115,18 @@ def test_the_storage_plugin_says_that_the_node_can_store(address: str, web: http
     assert {name: check["ok"] for name, check in report["checks"].items()} == dict.fromkeys(
         ("database", "das", "cas"), True
     )
+
+
+def test_a_transfer_syntax_is_taken_if_orthanc_knows_it_and_it_does_not_deflate_the_data_set(
+    address: str, tls: ssl.SSLContext
+) -> None:
+    syntaxes = [UID(uid) for uid, (_, kind, *_) in UID_dictionary.items() if kind == "Transfer Syntax"]
+    offered = [build_context(CTImageStorage, syntax) for syntax in syntaxes]
+    with associate(Caller("MODALITY", tls), peer(address, "store"), offered) as association:
+        accepted = {context.transfer_syntax[0] for context in association.accepted_contexts}
+    refused = set(syntaxes) - accepted
+    assert refused >= DEFLATED
+    assert refused - DEFLATED == UNKNOWN_TO_ORTHANC
 
 
 @each_service

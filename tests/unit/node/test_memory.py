@@ -1,0 +1,74 @@
+"""A process that has no memory left, in processes of their own with a limit as the unit sets it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hapacs_node import settings
+from hapacs_node.health import Health, try_once
+from hapacs_node.metrics import Metrics
+
+PROCESS = """
+import resource, sys, time
+from pathlib import Path
+from hapacs_node.memory import MemoryGuard
+
+def leave(mebibytes):
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
+    resource.setrlimit(resource.RLIMIT_DATA, (int(line.split()[1]) * 1024 + (mebibytes << 20), resource.RLIM_INFINITY))
+
+MemoryGuard(needed_bytes=16 << 20, patience_s=1.0, period_s=0.05).start()
+leave(int(sys.argv[1]))
+time.sleep(0.5)
+if sys.argv[2] == "for a moment":
+    leave(64)
+time.sleep(2.0)
+print("goes on")
+"""
+
+
+def _run(left_mebibytes: int, for_how_long: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", PROCESS, str(left_mebibytes), for_how_long]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_process_that_can_have_no_memory_ends() -> None:
+    done = _run(4, "for good")
+    assert (done.returncode, done.stdout) == (os.EX_OSERR, "")
+    assert "out of memory, the process ends needed_bytes=16777216" in done.stderr
+
+
+@pytest.mark.parametrize(("left_mebibytes", "for_how_long"), [(64, "for good"), (4, "for a moment")])
+def test_one_that_has_some_or_gets_it_back_goes_on(left_mebibytes: int, for_how_long: str) -> None:
+    done = _run(left_mebibytes, for_how_long)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "goes on\n", "")
+
+
+def test_a_probe_without_memory_is_no_success() -> None:
+    def probe() -> str:
+        raise MemoryError
+
+    check = try_once(probe)
+    assert (check.ok, check.detail) == (False, "no memory is left")
+
+
+def test_probing_goes_on_after_an_answer_that_could_not_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    health = Health("pacs1", "store", {"das": lambda: "good"}, settings.Health(), Metrics())
+    refresh, asked = health.refresh, []
+
+    def refreshed(name: str) -> None:
+        asked.append(name)
+        if len(asked) == 1:
+            raise MemoryError
+        refresh(name)
+        health.stop()
+
+    monkeypatch.setattr(health, "refresh", refreshed)
+    monkeypatch.setattr(health._stop, "wait", lambda _timeout: health._stop.is_set())
+    health._repeat("das")
+    assert asked == ["das", "das"]
+    assert health.report()["ok"]
