@@ -20,6 +20,9 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 
+_LOG_EVERY_S = 30
+
+
 class ExitCode(IntEnum):
     """What the exit code says; documented in docs/operations/cli.md."""
 
@@ -60,12 +63,25 @@ class Steps:
                 task = progress.add_task(name, total=None, now="")
                 yield Step(lambda what: progress.update(task, now=escape(what[:100])))
         else:
-            # A log gets a line when the step begins and one when it ends.
+            # A log gets a line when the step begins, one when it ends, and signs of life between them.
             target.print(f"… {name}")
-            yield Step(lambda _: None)
+            yield Step(_seldom(target))
         self.seconds[name] = round(time.monotonic() - begun, 1)
         if not self.quiet:
             console.print(f"[green]✓[/] {name} [dim]{duration(self.seconds[name])}[/]")
+
+
+def _seldom(target: Console) -> Callable[[str], None]:
+    """Print what is being done, but not more than a line in half a minute."""
+    begun = told = time.monotonic()
+
+    def now(what: str) -> None:
+        nonlocal told
+        if (at := time.monotonic()) - told >= _LOG_EVERY_S:
+            told = at
+            target.print(f"    {duration(at - begun)}: {escape(what[:100])}", soft_wrap=True)
+
+    return now
 
 
 @dataclass(frozen=True)
