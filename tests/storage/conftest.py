@@ -23,6 +23,12 @@ create table attachedfiles (id bigint, filetype int, uuid varchar(64) not null, 
 """
 
 
+@pytest.fixture(autouse=True)
+def few_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each start of a node makes the folders of its DAS ahead: 65,536 of them, and removing them takes minutes."""
+    monkeypatch.setattr("hapacs_node.storage.das._SPREAD", ["00"])
+
+
 @pytest.fixture(scope="session")
 def directory() -> Iterator[Path]:
     """A place that the user of PostgreSQL may enter."""

@@ -32,9 +32,7 @@ class Podman:
 
 
 @pytest.mark.parametrize("succeeds_at", [1, 2, 3])
-def test_a_removal_that_a_dying_process_disturbed_is_asked_for_again(
-    succeeds_at: int, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_removal_that_a_dying_process_disturbed_is_asked_for_again(succeeds_at: int, monkeypatch: pytest.MonkeyPatch):
     podman = Podman(succeeds_at)
     podman.played(monkeypatch)
 

@@ -76,6 +76,8 @@ def orthanc(monkeypatch: pytest.MonkeyPatch) -> FakeOrthanc:
 
 @pytest.fixture
 def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # Else each start of a node makes 65,536 folders, and removing them takes minutes.
+    monkeypatch.setattr("hapacs_node.storage.das._SPREAD", ["00"])
     (tmp_path / "das").mkdir()
     (tmp_path / "password").write_text("secret")
     (tmp_path / "cas.json").write_text('{"access_key": "node", "secret_key": "secret"}')
