@@ -109,9 +109,10 @@ def test_a_node_is_lost_in_the_middle_and_the_same_command_finishes_later(
             done = running.result()
         finally:
             lab.switch_on(victim)
+        # What was stored meanwhile is asked of every node.
+        eventually(f"{victim} is back by itself", lambda: status(lab)["ok"], BACK_S, 3)
     assert done.returncode not in {0, ExitCode.REFUSED}, done.stdout[-2000:]
     assert victim in done.stderr, done.stderr[-2000:]
-    eventually(f"{victim} is back by itself", lambda: status(lab)["ok"], BACK_S, 3)
     run(lab, "restart", "--service", service, "--site", lab.site.name)
     after = _runs(lab, service)
     assert all(after[node] != before[node] for node in lab.site.nodes)
