@@ -76,6 +76,8 @@ import urllib.request
 from ansible.module_utils.basic import AnsibleModule
 
 WHOLE = {"running", "streaming"}
+# After a reload with new certificates the REST interface is closed and opened again in the next loop.
+REOPENS_WITHIN_S = 15
 
 
 def different(wanted: dict, present: dict, prefix: str = "") -> list[str]:
@@ -98,9 +100,23 @@ class Patroni:
         self._context = ssl.create_default_context(cafile=f"{tls}/ca-postgres.crt")
         self._context.load_cert_chain(f"{tls}/server.crt", f"{tls}/server.key")
         self._authorization = "Basic " + base64.b64encode(login.encode()).decode()
+        self._patience_s = 0 if module.check_mode else REOPENS_WITHIN_S
 
     def ask(self, method: str, url: str, body: dict | None = None) -> dict:
-        """Send a request and return the JSON answer (empty where it is none)."""
+        """Send a request and return the JSON answer (empty where it is none); again while nobody takes it."""
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return self._send(method, url, body)
+            except urllib.error.HTTPError:
+                raise
+            except OSError:
+                # A restart that was asked for may have begun.
+                if method == "POST" or time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+
+    def _send(self, method: str, url: str, body: dict | None) -> dict:
         headers = {"Authorization": self._authorization, "Content-Type": "application/json"}
         content = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(url, data=content, headers=headers, method=method)  # noqa: S310 - https only

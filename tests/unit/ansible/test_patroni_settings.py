@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import urllib.error
+from email.message import Message
 from typing import Any
 
 import pytest
@@ -68,3 +70,42 @@ def test_a_member_that_does_not_come_back_ends_it(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(TimeoutError, match="b did not come back within 0 s of the restart of b"):
         settings.restart_pending(cluster, "https://a", 0)
     assert cluster.restarted == ["b"]
+
+
+class Interface(settings.Patroni):  # type: ignore[misc,name-defined]
+    """A member whose REST interface is closed at first, or answers with an error."""
+
+    def __init__(self, errors: list[OSError], patience_s: float = 15) -> None:
+        self.errors, self.sent, self._patience_s = errors, 0, patience_s
+
+    def _send(self, _method: str, _url: str, _body: dict[str, Any] | None) -> dict[str, Any]:
+        self.sent += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return {"ttl": 20}
+
+
+RESET = urllib.error.URLError(ConnectionResetError(104, "Connection reset by peer"))
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+def test_an_interface_that_opens_anew_is_asked_again(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings.time, "sleep", lambda _: None)
+    member = Interface([RESET, RESET])
+    assert member.ask(method, "https://a/config") == {"ttl": 20}
+    assert member.sent == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "patience_s"),
+    [
+        ("POST", RESET, 15),
+        ("GET", RESET, -1),
+        ("GET", urllib.error.HTTPError("https://a", 401, "no", Message(), None), 15),
+    ],
+)
+def test_what_may_have_begun_or_was_answered_is_not_asked_again(method: str, error: OSError, patience_s: float) -> None:
+    member = Interface([error], patience_s)
+    with pytest.raises(OSError, match=r"reset|401"):
+        member.ask(method, "https://a/restart")
+    assert member.sent == 1
