@@ -38,17 +38,23 @@ class MemoryGuard:
         self._needed_bytes = needed_bytes
         self._patience_s = patience_s
         self._period_s = period_s
+        self._stop = threading.Event()
         # Given back at the end: without any memory there would be no log line either.
-        self._reserve: mmap.mmap | None = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._reserve = _taken(1 << 20)
 
     def start(self) -> None:
         """Begin to look, on a thread of its own."""
         threading.Thread(target=self._repeat, name="memory", daemon=True).start()
 
+    def stop(self) -> None:
+        """Stop looking."""
+        self._stop.set()
+
     def _repeat(self) -> None:
         missing_since: float | None = None
-        while True:
+        while not self._stop.is_set():
             try:
+                # Not by waiting for the event, which takes memory.
                 time.sleep(self._period_s)
                 if self._has_enough():
                     missing_since = None
@@ -61,18 +67,21 @@ class MemoryGuard:
                 continue
 
     def _has_enough(self) -> bool:
-        # Private, since the kernel counts nothing else (RLIMIT_DATA in getrlimit(2)). Untouched, so it costs nothing.
         try:
-            mmap.mmap(-1, self._needed_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+            _taken(self._needed_bytes).close()
         except (OSError, MemoryError):
             return False
         return True
 
     def _end(self) -> None:
         try:
-            if self._reserve is not None:
-                self._reserve.close()
+            self._reserve.close()
             _LOG.error(log.line("out of memory, the process ends", needed_bytes=self._needed_bytes))
         finally:
             # At once: stopping in order takes memory. What was not acknowledged, its sender has.
             os._exit(os.EX_OSERR)
+
+
+def _taken(size: int) -> mmap.mmap:
+    # Private, since the kernel counts nothing else (RLIMIT_DATA in getrlimit(2)). Untouched, so it costs nothing.
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

@@ -14,6 +14,7 @@ from hapacs_node.catalog.database import Database
 from hapacs_node.errors import DasError, NodeError
 from hapacs_node.health import Health, Service
 from hapacs_node.lookup import Lookup
+from hapacs_node.memory import MemoryGuard
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Settings
 from hapacs_node.storage import s3
@@ -49,6 +50,7 @@ class Node:
     health: Health
     lookup: Lookup
     eviction: Eviction | None
+    memory: MemoryGuard
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
     @classmethod
@@ -86,10 +88,11 @@ class Node:
             confirmers = ThreadPoolExecutor(_EVICTORS, thread_name_prefix="confirm")
             confirmation = Confirmation(cas, catalog, confirmers)
             eviction = Eviction(Shelves(das), confirmation, settings.das.evict, metrics)
-        return cls(settings, metrics, database, das, cas, storage, health, lookup, eviction)
+        return cls(settings, metrics, database, das, cas, storage, health, lookup, eviction, MemoryGuard())
 
     def start(self) -> None:
         """Begin to probe, and prepare the DAS and the index meanwhile."""
+        self.memory.start()
         self.health.start()
         threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
         if self.eviction is not None:
@@ -99,6 +102,7 @@ class Node:
     def close(self) -> None:
         """Stop probing and let go of the database. Stores that have begun still end."""
         self._stop.set()
+        self.memory.stop()
         self.health.stop()
         self.storage.workers.shutdown()
         if self.eviction is not None:

@@ -19,7 +19,6 @@ import orthanc  # type: ignore[import-not-found] # exists inside Orthanc only
 from hapacs_node import log, settings
 from hapacs_node.errors import NodeError
 from hapacs_node.health import Service
-from hapacs_node.memory import MemoryGuard
 from hapacs_node.node import Node
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -126,5 +125,4 @@ orthanc.RegisterRestCallback("/hapacs/metrics", _metrics)
 orthanc.RegisterRestCallback("/hapacs/objects/([0-9a-f]{64})", _object)
 orthanc.RegisterRestCallback("/hapacs/instances/([0-9a-f.-]{1,64})", _instance)
 orthanc.RegisterOnChangeCallback(_changed)
-MemoryGuard().start()
 node.start()

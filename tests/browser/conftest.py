@@ -53,14 +53,11 @@ def shown(site: Site) -> dict[str, Study]:
     """One study of each kind, stored through the virtual address."""
     made = studies.all_kinds(f"MADE-{os.urandom(4).hex()}")
     for study in made.values():
-        boundary, body = multipart.encode(study.files, "application/dicom")
+        content_type, body = multipart.encode(study.files, "application/dicom")
         answer = site.web.post(
             "studies",
             content=body,
-            headers={
-                "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
-                "Accept": "application/dicom+json",
-            },
+            headers={"Content-Type": content_type, "Accept": "application/dicom+json"},
         )
         assert answer.status_code == httpx.codes.OK, study.description
         assert len(answer.json()["00081199"]["Value"]) == len(study.files), study.description

@@ -14,7 +14,6 @@ from pydicom.uid import generate_uid
 
 from hapacs import dicom
 from hapacs.dicom import DicomError, Peer
-from hapacs.verify import multipart
 from hapacs.verify.site import HTTPS_PORTS, Site
 from tests.cluster.conftest import Lab
 from tests.support import hostile
@@ -63,11 +62,9 @@ def _bomb(directory: Path) -> bytes:
 
 def _stow(site: Site, content: bytes) -> None:
     """Send it, and see that it is not said to be stored."""
-    boundary, body = multipart.encode([content], "application/dicom")
-    headers = {"Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}'}
     # Cut off together with the service.
     with suppress(httpx.TransportError):
-        answer = site.web.post("studies", content=body, headers=headers)
+        answer = hostile.stow(site.web, content)
         assert answer.status_code != httpx.codes.OK or "Value" not in answer.json()["00081199"]
 
 

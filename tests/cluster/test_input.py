@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -33,9 +32,9 @@ from tests.support.waiting import eventually
 
 UNITS = ("orthanc-store", "orthanc-query", "haproxy", "orthanc-tls")
 DICOM_TYPE = "application/dicom"
-# The lab's Orthancs may take 1.5 GiB.
 # Orthanc answers nothing to a data set that it can't take apart, and waits for the rest.
 _PATIENCE_S = 5
+# The lab's Orthancs may take 1.5 GiB.
 BOMB_MIB = 2048
 ITEMS_MIB = 64
 _RELATED = 'multipart/related; type="application/dicom"; boundary='
@@ -98,12 +97,6 @@ def _store(site: Site, made: Sample, timeout_s: float = _PATIENCE_S) -> StoreOut
     return dicom.store(site.caller, Peer(peer.host, peer.port, peer.ae_title, timeout_s), [made])[0]
 
 
-def _stow(site: Site, *parts: bytes) -> httpx.Response:
-    boundary, body = multipart.encode(parts, DICOM_TYPE)
-    headers = {"Content-Type": f'multipart/related; type="{DICOM_TYPE}"; boundary={boundary}'}
-    return site.web.post("studies", content=body, headers=headers)
-
-
 def _found(site: Site, study: str, series: str) -> list[str]:
     query = Dataset()
     query.QueryRetrieveLevel = "IMAGE"
@@ -140,7 +133,7 @@ class TestDataSets:
         made = hostile.sample(tmp_path / "file", encoded_, sop_instance=instance)
         outcome = _store(site, made)
         assert not outcome.stored
-        answer = _stow(site, made.content)
+        answer = hostile.stow(site.web, made.content)
         assert answer.status_code != 200 or answer.json()["00081198"]["Value"]
         assert _found(site, study, series) == []
 
@@ -151,7 +144,7 @@ class TestDataSets:
         head = hostile.identified(parts["SOP instance"], parts["study"], parts["series"])
         made = hostile.sample(tmp_path / "file", head, sop_instance=instance)
         assert not _store(site, made).stored
-        assert _stow(site, made.content).status_code != 200
+        assert hostile.stow(site.web, made.content).status_code != 200
 
     @pytest.mark.parametrize("uid", ["1.2.03.4", "1.2.840.113619.ABC.7", "1." + "2" * 70, "..1.2", "1.2.3-4_5"])
     def test_an_odd_identifier_still_tells_objects_apart(self, site: Site, tmp_path: Path, uid: str) -> None:
@@ -159,7 +152,7 @@ class TestDataSets:
         odd = f"{uid}.{time.time_ns() % 10**9}"
         made = hostile.sample(tmp_path / "file", hostile.identified(odd, study, series), sop_instance=odd)
         # A request of C-STORE has no room for more than 64 characters.
-        assert _stow(site, made.content).status_code == 200
+        assert hostile.stow(site.web, made.content).status_code == 200
         assert len(odd) > 64 or _store(site, made).stored
         assert _found(site, study, series) == [odd]
 
@@ -235,15 +228,13 @@ class TestSize:
                 # Nothing but the deflated transfer syntax was asked for.
                 _store(site, made, 30)
         else:
-            answer = _stow(site, made.content)
+            answer = hostile.stow(site.web, made.content)
             assert answer.status_code != 200 or "Value" not in answer.json()["00081199"]
         assert _found(site, study, series) == []
 
     def test_a_body_that_is_packed_is_not_unpacked(self, site: Site) -> None:
-        boundary, body = multipart.encode([b"x" * 1000], DICOM_TYPE)
-        headers = {
-            "Content-Type": f'multipart/related; type="{DICOM_TYPE}"; boundary={boundary}', "Content-Encoding": "gzip",
-        }  # fmt: skip
+        content_type, body = multipart.encode([b"x" * 1000], DICOM_TYPE)
+        headers = {"Content-Type": content_type, "Content-Encoding": "gzip"}
         assert site.web.post("studies", content=gzip.compress(body), headers=headers).status_code == 415
 
     def test_archives_of_files_are_not_taken(self, site: Site) -> None:

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import httpx
 from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
 
 from hapacs.dicom import Sample, files
+from hapacs.verify import multipart
 
 MEBIBYTE = 1 << 20
 
@@ -106,6 +108,12 @@ def _deflated(head: bytes, block: bytes, count: int) -> bytes:
 
     content = packed(head, zlib.Z_FULL_FLUSH) + packed(block, zlib.Z_FULL_FLUSH) * count + packed(b"", zlib.Z_FINISH)
     return content + b"\0" * (len(content) % 2)
+
+
+def stow(web: httpx.Client, *parts: bytes) -> httpx.Response:
+    """Send parts by STOW-RS, whatever they are (PS3.18 10.5)."""
+    content_type, body = multipart.encode(parts, "application/dicom")
+    return web.post("studies", content=body, headers={"Content-Type": content_type})
 
 
 DEFLATED = DeflatedExplicitVRLittleEndian

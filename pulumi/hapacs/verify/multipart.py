@@ -12,11 +12,11 @@ _END_OF_HEADERS = b"\r\n\r\n"
 
 
 def encode(parts: Sequence[bytes], content_type: str) -> tuple[str, bytes]:
-    """Return a boundary and the body that it separates."""
+    """Return the Content-Type of a request or answer, and its body."""
     boundary = f"hapacs-{secrets.token_hex(16)}"
     head = f"--{boundary}\r\nContent-Type: {content_type}\r\n\r\n".encode()
     body = b"".join(head + part + b"\r\n" for part in parts)
-    return boundary, body + f"--{boundary}--\r\n".encode()
+    return f'multipart/related; type="{content_type}"; boundary={boundary}', body + f"--{boundary}--\r\n".encode()
 
 
 def decode(content_type: str, body: bytes) -> list[bytes]:

@@ -110,11 +110,8 @@ def check_move(site: Site, passage: Passage) -> str:
 def check_stow(site: Site, passage: Passage) -> str:
     """STOW-RS stores instances of each kind; what is kept are the very bytes of the file, through each node."""
     chosen = varied(passage)
-    boundary, body = multipart.encode([kept.sample.content for kept in chosen], _DICOM)
-    headers = {
-        "Content-Type": f'multipart/related; type="{_DICOM}"; boundary={boundary}',
-        "Accept": "application/dicom+json",
-    }
+    content_type, body = multipart.encode([kept.sample.content for kept in chosen], _DICOM)
+    headers = {"Content-Type": content_type, "Accept": "application/dicom+json"}
     answer = _ok(site.web.post("studies", content=body, headers=headers))
     document = answer.json()
     stored = len(document.get(_REFERENCED, {}).get("Value", ()))

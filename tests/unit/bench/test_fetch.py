@@ -30,14 +30,14 @@ def serve() -> Iterator[Callable[..., Web]]:
     servers: list[ThreadingHTTPServer] = []
 
     def start(images: list[Image], status: int = 200) -> Web:
-        boundary, body = multipart.encode([as_file(image) for image in images], "application/dicom")
+        content_type, body = multipart.encode([as_file(image) for image in images], "application/dicom")
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 assert self.path == f"/dicom-web/studies/{STUDY.uid}"
                 assert self.headers["Authorization"] == "Basic dTpw"
                 self.send_response(status)
-                self.send_header("Content-Type", f'multipart/related; type="application/dicom"; boundary={boundary}')
+                self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
