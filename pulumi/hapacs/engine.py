@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from hapacs import program, targets
@@ -126,13 +127,14 @@ class Engine:
         deployment = self._deployment
         deployment.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         log_file = deployment.logs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-pulumi-{verb}.log"
-        with log_file.open("w", encoding="utf-8") as log:
+        # Without a directory of its own the workspace makes one for each run and leaves it behind.
+        with log_file.open("w", encoding="utf-8") as log, TemporaryDirectory(prefix="hapacs-pulumi-") as workspace:
 
             def write(line: str) -> None:
                 log.write(f"{line}\n")
 
             try:
-                yield self._open(), write
+                yield self._open(workspace), write
             except automation.CommandError as error:
                 log.write(str(error))
                 raise EngineError(
@@ -140,7 +142,7 @@ class Engine:
                     f"The whole log: {log_file}\nMend the cause, then run the same command again: it continues.",
                 ) from error
 
-    def _open(self) -> automation.Stack:
+    def _open(self, workspace: str) -> automation.Stack:
         deployment = self._deployment
         self._install_launcher()
         variables = deployment.variables()
@@ -156,6 +158,7 @@ class Engine:
                 PROJECT_NAME,
                 lambda: program.program(deployment.settings, self._target),
                 opts=automation.LocalWorkspaceOptions(
+                    work_dir=workspace,
                     env_vars=variables | {"PULUMI_CONFIG_PASSPHRASE": passphrase},
                 ),
             )
