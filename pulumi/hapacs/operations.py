@@ -14,7 +14,6 @@ from hapacs.verify.units import UNITS, masters
 STREAMS = {"running", "streaming"}
 SYNCHRONOUS = {"sync_standby", "quorum_standby"}
 IN_SERVICE = "UP"
-PAUSED = ("DRAIN", "MAINT")
 
 
 class RunningSite:
@@ -204,7 +203,7 @@ def view(site: RunningSite) -> dict[str, Any]:
         for state in site.states.values()
         for servers in (state.get("balancer") or {}).get("servers", {}).values()
         for name, server in servers.items()
-        if server["status"].startswith(PAUSED)
+        if server["paused"]
     }
     return {
         "database": next(iter(site.leaders), ""),

@@ -23,6 +23,9 @@ PATRONI_TLS = "/etc/patroni/tls"
 SEAWEEDFS_CHECK = "/opt/hapacs/seaweedfs/bin/seaweedfs-check"
 BALANCER_SOCKET = "/run/haproxy/admin.sock"
 BACKENDS = ("store_dicom", "query_dicom")
+# Bits of srv_admin_state in `show servers state` (HAProxy management guide 9.3): a server gets nothing new, because of
+# a command or of the configuration. The statistics don't say so while it is down.
+PAUSED = 0x01 | 0x04 | 0x08
 DRAINED = Path("/var/lib/hapacs/drained")
 ORTHANC_PORTS = {"store": 18042, "query": 18043}
 CERTIFICATES = ("/etc/etcd/tls", "/etc/patroni/tls", "/etc/seaweedfs/tls", "/etc/seaweedfs/s3", "/etc/orthanc-tls",
@@ -168,17 +171,26 @@ def balancer_says(command: str) -> str:
 def balancer() -> dict[str, Any]:
     """Return which server the balancer has chosen to store, by its own table, and the state of each server.
 
-    The choice is empty until something was stored.
+    The choice is empty until something was stored. `paused` is a server that was told to take nothing new.
     """
     try:
         table, statistics = balancer_says("show table store_dicom"), balancer_says("show stat")
-    except OSError as error:
+        _, *administered = balancer_says("show servers state").splitlines()
+    except (OSError, ValueError) as error:
         return {"error": str(error)}
     servers: dict[str, dict[str, Any]] = {backend: {} for backend in BACKENDS}
+    paused = {
+        (row["be_name"], row["srv_name"]): bool(int(row["srv_admin_state"]) & PAUSED)
+        for row in csv.DictReader((line.removeprefix("# ") for line in administered), delimiter=" ")
+    }
     names = {}
     for row in csv.DictReader(statistics.removeprefix("# ").splitlines()):
         if row["pxname"] in servers and row["svname"] not in {"FRONTEND", "BACKEND"}:
-            servers[row["pxname"]][row["svname"]] = {"status": row["status"], "sessions": int(row["scur"])}
+            servers[row["pxname"]][row["svname"]] = {
+                "status": row["status"],
+                "sessions": int(row["scur"]),
+                "paused": paused.get((row["pxname"], row["svname"]), False),
+            }
             names[row["sid"]] = row["svname"]
     chosen = []
     for line in table.splitlines():

@@ -52,7 +52,7 @@ def state(name: str, *names: str) -> Plain:
         },
         "balancer": {
             "writers": ["b"],
-            "servers": {"store_dicom": {other: {"status": "UP", "sessions": 0} for other in names}},
+            "servers": {"store_dicom": {other: {"status": "UP", "sessions": 0, "paused": False} for other in names}},
         },
     }
 
@@ -89,7 +89,7 @@ def test_who_leads(three: Plain) -> None:
 
 def test_a_server_that_is_paused_without_a_mark_is_left_over(three: Plain) -> None:
     for name in ("a", "c"):
-        three["states"]["b"]["balancer"]["servers"]["store_dicom"][name]["status"] = "DRAIN"
+        three["states"]["b"]["balancer"]["servers"]["store_dicom"][name] |= {"status": "DOWN", "paused": True}
     assert view(RunningSite(drain(three, "c")))["paused"] == ["a"]
 
 

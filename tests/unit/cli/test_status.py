@@ -89,7 +89,13 @@ def test_a_drained_node_is_well_and_says_so():
 
 
 def test_a_node_that_a_balancer_gives_nothing_without_being_drained_is_a_problem():
-    servers = {"query_dicom": {"n3": {"status": "DRAIN", "sessions": 0}, "n2": {"status": "UP", "sessions": 0}}}
+    servers = {
+        "query_dicom": {
+            # Its status alone doesn't tell.
+            "n3": {"status": "DOWN", "sessions": 0, "paused": True},
+            "n2": {"status": "UP", "sessions": 0, "paused": False},
+        }
+    }
     found = site(n1=answer(addresses=["10.0.0.11", VIP], balancer={"writers": ["n2"], "servers": servers}))
     assert not found["ok"]
     assert "gets nothing" in found["nodes"]["n3"]["problems"][0]
@@ -109,14 +115,16 @@ def test_the_balancers_table_is_read_by_name_or_number(monkeypatch: pytest.Monke
     rows = ["# pxname,svname,scur,status,sid", "store_dicom,n1,3,UP,1", "store_dicom,n2,0,MAINT,2"]
     said = {
         "show stat": "\n".join([*rows, "store_dicom,BACKEND,3,UP,0"]),
+        "show servers state": "1\n# be_id be_name srv_id srv_name srv_op_state srv_admin_state\n"
+        "3 store_dicom 1 n1 2 0\n3 store_dicom 2 n2 0 4\n4 query_dicom 1 n1 2 0\n",
         "show table store_dicom": "# table\n0x1: key=1 use=0 exp=0 server_id=1 server_key=-\n",
     }
     monkeypatch.setattr(node_facts, "balancer_says", said.__getitem__)
     found = node_facts.balancer()
     assert found["writers"] == ["n1"]
     assert found["servers"]["store_dicom"] == {
-        "n1": {"status": "UP", "sessions": 3},
-        "n2": {"status": "MAINT", "sessions": 0},
+        "n1": {"status": "UP", "sessions": 3, "paused": False},
+        "n2": {"status": "MAINT", "sessions": 0, "paused": True},
     }
     said["show table store_dicom"] = "# table\n0x1: key=1 use=0 exp=0 server_id=1 server_key=n2\n"
     assert node_facts.balancer()["writers"] == ["n2"]
