@@ -94,7 +94,7 @@ def _paused(facts: Mapping[str, Mapping[str, Any]]) -> set[str]:
         for answer in facts.values()
         for servers in (answer.get("balancer") or {}).get("servers", {}).values()
         for name, server in servers.items()
-        if server["status"].startswith(("DRAIN", "MAINT"))
+        if server["paused"]
     }
 
 
@@ -110,25 +110,31 @@ def _coloured(certificate: Mapping[str, str]) -> str:
     left = ends - datetime.now(UTC)
     # `hapacs up` and `hapacs renew` renew 30 days before the end; so nobody looked after it for some days.
     colour = "red" if left < timedelta(days=7) else "yellow" if left < timedelta(days=25) else "green"
-    return f"[{colour}]{ends:%Y-%m-%d %H:%M} UTC[/]"
+    shown = f"{ends:%Y-%m-%d}" if left > timedelta(days=2) else f"{ends:%Y-%m-%d %H:%M} UTC"
+    return f"[{colour}]{shown}[/]"
 
 
 def _table(name: str, site: Mapping[str, Any]) -> Table:
+    """Return a site as a table that fits into 80 columns; what is longer goes on in the next line, whole."""
     table = Table(
-        "node", "services", "database", "virtual address", "stores", "DAS free", "CAS used", "first certificate ends",
-        title=name, box=None,
-    )  # fmt: skip
+        title=f"{name}, virtual address {site['virtual_address']}", title_justify="left", box=None, padding=(0, 2, 0, 0)
+    )
+    for head in ("node", "services", "role", "DAS free", "CAS used", "certificates until"):
+        table.add_column(head, overflow="fold")
     for node, state in site["nodes"].items():
         problems = escape(", ".join(state["problems"]))
         room, certificate = state["room"], state["certificate"]
         running = f"[green]{state['running']} running[/]" + (", [yellow]drained[/]" if state["drained"] else "")
+        roles = {
+            "address": state["virtual_address"],
+            "writer": node == site["writer"],
+            state["database"]: state["database"],
+        }
         table.add_row(
             node,
             f"[red]{problems}[/]" if problems else running,
-            state["database"] or "",
-            site["virtual_address"] if state["virtual_address"] else "",
-            "writer" if node == site["writer"] else "",
-            f"{room['das_free_bytes'] / 2**30:.1f}/{room['das_bytes'] / 2**30:.1f} GiB" if room else "",
+            ", ".join(what for what, there in roles.items() if there),
+            f"{room['das_free_bytes'] / 2**30:.1f} of {room['das_bytes'] / 2**30:.1f} GiB" if room else "",
             f"{room['cas_used_bytes'] / 2**30:.1f} GiB" if room else "",
             _coloured(certificate) if certificate else "",
         )
