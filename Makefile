@@ -28,7 +28,7 @@ down: ## Remove the lab and all that it made
 
 .PHONY: test
 test: setup static ## What CI checks: static checks, and all tests but those marked `long` (under an hour)
-	@$(pytest) -m "not long" $(unit_tests) tests/lab tests/cluster $(molecule_tests)
+	@$(pytest) -m "not long" $(unit_tests) $(cluster_tests) $(molecule_tests)
 
 .PHONY: lint
 lint: setup static ## Static checks: style, types, playbooks, shell, locks (minutes)

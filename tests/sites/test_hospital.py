@@ -25,7 +25,6 @@ from hapacs.targets.lab.podman import LabError, podman
 from tests.sites import made
 
 pytestmark = [
-    pytest.mark.long,
     pytest.mark.skipif(os.geteuid() != 0, reason="containers of machines need root"),
     pytest.mark.skipif(shutil.which("podman") is None, reason="containers of machines need podman"),
     pytest.mark.timeout(40 * 60),

@@ -15,7 +15,6 @@ from hapacs.engine import Engine
 from tests.sites import made
 
 pytestmark = [
-    pytest.mark.long,
     pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root"),
     pytest.mark.skipif(shutil.which("podman") is None, reason="the lab needs podman"),
     pytest.mark.timeout(30 * 60),
