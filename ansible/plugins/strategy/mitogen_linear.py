@@ -3,6 +3,25 @@
 Mitogen lies where the virtual environment has it; Ansible finds strategies by directories of its configuration.
 """
 
-from ansible_mitogen.plugins.strategy.mitogen_linear import StrategyModule
+from __future__ import annotations
 
-__all__ = ["StrategyModule"]
+from typing import Any
+
+from ansible_mitogen.plugins.strategy import mitogen_linear
+
+from ansible import constants
+
+
+class StrategyModule(mitogen_linear.StrategyModule):  # type: ignore[misc]  # Mitogen has no types
+    """`linear` of Mitogen, which also ends the playbook when a node was lost and any error is fatal.
+
+    Where any error is fatal, Ansible counts a lost node twice, as lost and as failed. So it doesn't see that the whole
+    play came to an end, and goes on with the next one and its nodes (ansible-core 2.21, ``PlaybookExecutor.run``).
+    """
+
+    def run(self, iterator: Any, play_context: Any, result: int = 0) -> int:
+        """Run a play; the result has a bit that ends the playbook."""
+        result = super().run(iterator, play_context, result)
+        if constants.config.get_config_value("ANY_ERRORS_FATAL") and result & self._tqm.RUN_UNREACHABLE_HOSTS:
+            return result | int(self._tqm.RUN_FAILED_BREAK_PLAY)
+        return result

@@ -14,6 +14,9 @@ from hapacs.cli.lifecycle import Json, Name
 from hapacs.cli.output import ExitCode, console, errors, print_json
 from hapacs.deployment import Deployment
 
+# What is said of a node that is healthy, not drained, and left out all the same.
+PAUSED = "gets nothing from a balancer (a restart was cut off? run it again)"
+
 
 def status(name: Name = "lab", json: Json = False) -> None:
     """Show each node's services, the database leader, the storing Orthanc, the virtual address, and free space."""
@@ -47,7 +50,7 @@ def summarise(vip: str, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
     nodes = {node: _node(vip, answer) for node, answer in facts.items()}
     for node in _paused(facts):
         if not nodes[node]["drained"]:
-            nodes[node]["problems"].append("gets nothing from a balancer (a restart was cut off? run it again)")
+            nodes[node]["problems"].append(PAUSED)
     holders = [node for node, state in nodes.items() if state["virtual_address"]]
     leaders = [node for node, state in nodes.items() if state["database"] == "leader"]
     # What counts is whom the balancer with the address has chosen.

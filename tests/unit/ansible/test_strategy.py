@@ -1,0 +1,58 @@
+"""A node that is lost ends a playbook: nothing is done to the others as if all were well."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.ansible.loading import PROJECT
+
+_INVENTORY = """
+here ansible_connection=local ansible_python_interpreter={python}
+other ansible_connection=local ansible_python_interpreter={python}
+lost ansible_connection=ssh ansible_host=127.0.0.1 ansible_port=1
+"""
+_PLAYBOOK = """
+- hosts: {first}
+  gather_facts: false
+  serial: {serial}
+  tasks:
+    - ansible.builtin.ping:
+- hosts: here
+  gather_facts: false
+  tasks:
+    - ansible.builtin.file: {{path: {mark}, state: touch, mode: "0600"}}
+"""
+
+
+@pytest.mark.parametrize(("first", "serial"), [("lost", "100%"), ("lost", "1"), ("lost:other", "100%")])
+def test_no_play_follows_one_in_which_a_node_was_lost(tmp_path: Path, first: str, serial: str) -> None:
+    mark = tmp_path / "mark"
+    done = _run(tmp_path, _PLAYBOOK.format(first=first, serial=serial, mark=mark))
+    assert done.returncode != 0
+    assert "lost" in done.stdout
+    assert "UNREACHABLE" in done.stdout
+    assert not mark.exists(), done.stdout
+
+
+def test_a_play_follows_one_in_which_none_was_lost(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    done = _run(tmp_path, _PLAYBOOK.format(first="here:other", serial="1", mark=mark))
+    assert done.returncode == 0, done.stdout
+    assert mark.exists()
+
+
+def _run(directory: Path, playbook: str) -> subprocess.CompletedProcess[str]:
+    (directory / "hosts.ini").write_text(_INVENTORY.format(python=sys.executable), encoding="utf-8")
+    (directory / "playbook.yml").write_text(playbook, encoding="utf-8")
+    command = [
+        Path(sys.executable).parent / "ansible-playbook",
+        "-i",
+        directory / "hosts.ini",
+        directory / "playbook.yml",
+    ]
+    return subprocess.run(command, cwd=PROJECT, env=dict(os.environ), capture_output=True, text=True, check=False)
