@@ -42,3 +42,16 @@ def problems():
         return {}
 
     return find
+
+
+@pytest.fixture
+def pulumi(tmp_path):
+    """Return a function that makes an executable with a given body in Pulumi's place."""
+
+    def make(body):
+        path = tmp_path / "pulumi"
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    return make
