@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import eventually
+
 testinfra_hosts = ["ansible://hapacs-molecule-base"]
 ALLOWED, NOT_NAMED = 7000, 7001
+_LISTEN_S = 30
 
 
 @pytest.fixture(scope="module")
@@ -18,16 +21,20 @@ def _servers(host: Any) -> Iterator[None]:
     units = {port: f"server-{port}" for port in (ALLOWED, NOT_NAMED)}
     for port, unit in units.items():
         host.check_output("systemd-run --unit=%s python3 -m http.server %s", unit, str(port))
+    # Their unit has begun before they listen.
+    eventually("both servers listen", lambda: {ALLOWED, NOT_NAMED} <= _listening(host), _LISTEN_S)
     yield
     for unit in units.values():
         host.check_output("systemctl stop %s", unit)
 
 
+def _listening(host: Any) -> set[int]:
+    return {int(port) for port in host.check_output("ss -Hltn | grep -o ':700[01]' | tr -d :").split()}
+
+
 @pytest.mark.usefixtures("_servers")
 def test_the_firewall_lets_in_whom_the_rules_name(host: Any, address: str, other_host: Callable[[str], Any]) -> None:
-    assert {ALLOWED, NOT_NAMED} <= {
-        int(port) for port in host.check_output("ss -Hltn | grep -o ':700[01]' | tr -d :").split()
-    }
+    assert {ALLOWED, NOT_NAMED} <= _listening(host)
     other = other_host("hapacs-molecule-clock")
     knock = "timeout 3 bash -c 'exec 3<>/dev/tcp/%s/%s'"
     assert other.run(knock % (address, ALLOWED)).rc == 0
