@@ -9,8 +9,6 @@ from typing import Any
 
 from ansible_mitogen.plugins.strategy import mitogen_linear
 
-from ansible import constants
-
 
 class StrategyModule(mitogen_linear.StrategyModule):  # type: ignore[misc]  # Mitogen has no types
     """`linear` of Mitogen, which also ends the playbook when a node was lost and any error is fatal.
@@ -22,6 +20,6 @@ class StrategyModule(mitogen_linear.StrategyModule):  # type: ignore[misc]  # Mi
     def run(self, iterator: Any, play_context: Any, result: int = 0) -> int:
         """Run a play; the result has a bit that ends the playbook."""
         result = super().run(iterator, play_context, result)
-        if constants.config.get_config_value("ANY_ERRORS_FATAL") and result & self._tqm.RUN_UNREACHABLE_HOSTS:
+        if iterator._play.any_errors_fatal and result & self._tqm.RUN_UNREACHABLE_HOSTS:
             return result | int(self._tqm.RUN_FAILED_BREAK_PLAY)
         return result

@@ -49,10 +49,8 @@ def test_a_play_follows_one_in_which_none_was_lost(tmp_path: Path) -> None:
 def _run(directory: Path, playbook: str) -> subprocess.CompletedProcess[str]:
     (directory / "hosts.ini").write_text(_INVENTORY.format(python=sys.executable), encoding="utf-8")
     (directory / "playbook.yml").write_text(playbook, encoding="utf-8")
-    command = [
-        Path(sys.executable).parent / "ansible-playbook",
-        "-i",
-        directory / "hosts.ini",
-        directory / "playbook.yml",
-    ]
-    return subprocess.run(command, cwd=PROJECT, env=dict(os.environ), capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", "hosts.ini", "playbook.yml"],
+        env=os.environ | {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg")},
+        cwd=directory, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
