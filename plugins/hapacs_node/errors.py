@@ -58,3 +58,7 @@ class CasMissingError(CasError):
 
 class CasConflictError(CasError):
     """Other bytes lie under the key, or the bytes read are not those that were stored."""
+
+
+class BusyError(NodeError):
+    """Too much is asked for at a time."""

@@ -68,7 +68,7 @@ class Health:
     service : {'store', 'query', 'check'}
         One that answers needs the index and either copy; the others need everything.
     probes : mapping
-        By name: database, das, cas.
+        By name: database, das, cas, and what else the service needs.
     settings : hapacs_node.settings.Health
         How often, and when an answer is too old.
     metrics : Metrics
@@ -128,7 +128,8 @@ class Health:
                 "age_s": round(age_s, 1),
             }
         good = {name for name, check in checks.items() if check["ok"]}
-        readable = "database" in good and bool({"das", "cas"} & good)
+        # Either copy will do, all else is needed.
+        readable = bool({"das", "cas"} & good) and good >= set(self.probes) - {"das", "cas"}
         ok = readable if self.service == "query" else good == set(self.probes)
         return {"ok": ok, "node": self.node, "service": self.service, "checks": checks}
 

@@ -16,6 +16,8 @@ from hapacs_node.health import Health, Service
 from hapacs_node.lookup import Lookup
 from hapacs_node.memory import MemoryGuard
 from hapacs_node.metrics import Metrics
+from hapacs_node.retrieve.budget import Budget, allowed_bytes
+from hapacs_node.retrieve.server import Retrieval
 from hapacs_node.settings import Settings
 from hapacs_node.storage import s3
 from hapacs_node.storage.area import StorageArea, Workers
@@ -33,6 +35,8 @@ _EVICTORS = 8
 # while the other goes on.
 _PACKERS, _NOTERS = 2, 1
 _AGAIN_S = 5
+# How long an answer waits for memory.
+_ANSWER_S = 10
 # One process at a time makes room. The one that answers looks more often, so that it is usually the one.
 _EVICTION_PERIOD_S: dict[Service, float] = {"store": 20, "query": 5, "check": 5}
 
@@ -47,6 +51,7 @@ class Node:
     das: Das
     cas: Cas
     storage: StorageArea
+    retrieval: Retrieval
     health: Health
     lookup: Lookup
     eviction: Eviction | None
@@ -76,11 +81,14 @@ class Node:
             fetchers=ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch"),
         )
         storage = StorageArea(settings.node, das, cas, catalog, settings.outbox, workers, metrics)
+        retrieval = Retrieval(catalog, storage, Budget(allowed_bytes(), _ANSWER_S), metrics)
         probes: dict[str, Callable[[], str]] = {
             "database": partial(catalog.beat, settings.node, service),
             "das": das.probe,
             "cas": cas.probe,
         }
+        if service == "query":
+            probes["retrieve"] = retrieval.probe
         health = Health(settings.node, service, probes, settings.health, metrics)
         lookup = Lookup(settings.node, das, cas, catalog)
         eviction = None
@@ -88,7 +96,7 @@ class Node:
             confirmers = ThreadPoolExecutor(_EVICTORS, thread_name_prefix="confirm")
             confirmation = Confirmation(cas, catalog, confirmers)
             eviction = Eviction(Shelves(das), confirmation, settings.das.evict, metrics)
-        return cls(settings, metrics, database, das, cas, storage, health, lookup, eviction, MemoryGuard())
+        return cls(settings, metrics, database, das, cas, storage, retrieval, health, lookup, eviction, MemoryGuard())
 
     def start(self) -> None:
         """Begin to probe, and prepare the DAS and the index meanwhile."""
@@ -104,6 +112,7 @@ class Node:
         self._stop.set()
         self.memory.stop()
         self.health.stop()
+        self.retrieval.stop()
         self.storage.workers.shutdown()
         if self.eviction is not None:
             self.eviction.confirmation.workers.shutdown(wait=False, cancel_futures=True)

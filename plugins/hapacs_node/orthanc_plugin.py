@@ -20,6 +20,7 @@ from hapacs_node import log, settings
 from hapacs_node.errors import NodeError
 from hapacs_node.health import Service
 from hapacs_node.node import Node
+from hapacs_node.retrieve.server import Door
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -126,3 +127,6 @@ orthanc.RegisterRestCallback("/hapacs/objects/([0-9a-f]{64})", _object)
 orthanc.RegisterRestCallback("/hapacs/instances/([0-9a-f.-]{1,64})", _instance)
 orthanc.RegisterOnChangeCallback(_changed)
 node.start()
+# Only the service that answers has it in its configuration.
+if door := json.loads(orthanc.GetConfiguration()).get("Hapacs", {}).get("Retrieve"):
+    node.retrieval.start(Door.of(door))

@@ -18,6 +18,7 @@ INDEX = """
 create table resources (internalid bigint primary key, resourcetype int not null, publicid varchar(64) not null,
     parentid bigint);
 create table dicomidentifiers (id bigint, taggroup int, tagelement int, value text);
+create table metadata (id bigint, type int, value text, revision int);
 create table attachedfiles (id bigint, filetype int, uuid varchar(64) not null, compressedsize bigint,
     uncompressedsize bigint, compressiontype int, uncompressedhash varchar(40), compressedhash varchar(40));
 """

@@ -15,6 +15,7 @@ from hapacs_node.catalog import schema
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.catalog.retrieval import Instance, Named
 from hapacs_node.errors import CatalogError, CatalogUnavailableError, SchemaError
 from hapacs_node.metrics import Metrics
 from hapacs_node.node import Node
@@ -100,6 +101,81 @@ def test_the_index_tells_parents_instances_and_what_is_acknowledged(catalog: Cat
             public_id: [dicom, header]
         }
     assert catalog.acknowledged([dicom, uuid4()]) == {dicom}
+
+
+@pytest.fixture
+def study(catalog: Catalog, postgres: Postgres) -> str:
+    """A study of two series, with two instances and one, in the index and the catalog."""
+    number = uuid4().int % 10**9
+    uid = f"1.2.{number}"
+    with postgres.connect() as connection:
+
+        def resource(place: int, level: int, parent: int | None, tag: tuple[int, int], value: str) -> int:
+            connection.execute(
+                "insert into resources values (%s, %s, %s, %s)", [number + place, level, f"r{number + place}", parent]
+            )
+            connection.execute("insert into dicomidentifiers values (%s, %s, %s, %s)", [number + place, *tag, value])
+            return number + place
+
+        top = resource(0, 1, None, (32, 13), uid)
+        for series, instances in ((1, (3, 4)), (2, (5,))):
+            middle = resource(series, 2, top, (32, 14), f"{uid}.{series}")
+            for instance in instances:
+                low = resource(instance, 3, middle, (8, 24), f"{uid}.{series}.{instance}")
+                file = UUID(int=low)
+                for kind, name in ((1, file), (3, uuid4())):
+                    connection.execute(
+                        "insert into attachedfiles values (%s, %s, %s, 12, 12, 1, '', '')", [low, kind, str(name)]
+                    )
+                connection.execute("insert into metadata values (%s, 9, '1.2.840.10008.1.2.1', 0)", [low])
+                connection.execute("insert into metadata values (%s, 4, 'other', 0)", [low])
+                catalog.add(row(file), [])
+    return uid
+
+
+def places(instances: list[Instance], study: str) -> list[int]:
+    return [instance.object.uuid.int - int(study.rpartition(".")[2]) for instance in instances]
+
+
+def test_a_study_a_series_and_an_instance_are_what_the_index_says(catalog: Catalog, study: str) -> None:
+    whole = catalog.retrieve(Named(study))
+    assert places(whole, study) == [3, 4, 5]
+    assert whole[0].object == catalog.find(whole[0].object.uuid)
+    assert {instance.transfer_syntax for instance in whole} == {"1.2.840.10008.1.2.1"}
+    assert places(catalog.retrieve(Named(study, f"{study}.1")), study) == [3, 4]
+    assert places(catalog.retrieve(Named(study, f"{study}.1", f"{study}.1.4")), study) == [4]
+
+
+def test_what_is_not_below_what_is_named_is_not_there(catalog: Catalog, study: str) -> None:
+    assert catalog.retrieve(Named(f"{study}.9")) == []
+    assert catalog.retrieve(Named(study, f"{study}.9")) == []
+    assert catalog.retrieve(Named(study, f"{study}.1", f"{study}.2.5")) == []
+    # A UID of one level is not one of another.
+    assert catalog.retrieve(Named(f"{study}.1")) == []
+
+
+def test_a_study_of_which_something_can_not_be_given_is_not_given_at_all(
+    catalog: Catalog, study: str, postgres: Postgres
+) -> None:
+    one = catalog.retrieve(Named(study))[0].object
+    with postgres.connect() as connection:
+        connection.execute("update attachedfiles set compressiontype = 2 where uuid = %s", [str(one.uuid)])
+    with pytest.raises(CatalogError, match="compressed by Orthanc"):
+        catalog.retrieve(Named(study))
+    with postgres.connect() as connection:
+        connection.execute("update attachedfiles set compressiontype = 1 where uuid = %s", [str(one.uuid)])
+        connection.execute("delete from hapacs.object where uuid = %s", [one.uuid])
+    with pytest.raises(CatalogError, match="not in the catalog"):
+        catalog.retrieve(Named(study))
+    assert places(catalog.retrieve(Named(study, f"{study}.2")), study) == [5]
+
+
+def test_a_file_whose_transfer_syntax_is_unknown_is_given_all_the_same(
+    catalog: Catalog, study: str, postgres: Postgres
+) -> None:
+    with postgres.connect() as connection:
+        connection.execute("delete from metadata where id = %s", [int(study.rpartition(".")[2]) + 5])
+    assert [instance.transfer_syntax for instance in catalog.retrieve(Named(study, f"{study}.2"))] == [""]
 
 
 @pytest.mark.timeout(60)

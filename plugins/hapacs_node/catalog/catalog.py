@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from hapacs_node.catalog import heartbeats, index, objects
+from hapacs_node.catalog import heartbeats, index, objects, retrieval
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.index import Attachment
 from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.catalog.retrieval import Instance, Named
 from hapacs_node.errors import CatalogError
 
 
@@ -67,6 +68,10 @@ class Catalog:
     def series(self, uuid: UUID) -> list[StoredObject]:
         """List the DICOM files of the series that an attachment belongs to, in the order in which they were stored."""
         return self.database.run(lambda connection: objects.series(connection, uuid))
+
+    def retrieve(self, named: Named) -> list[Instance]:
+        """List the instances of a study, a series, or one of them; nothing when there is none of that name."""
+        return self.database.run(lambda connection: retrieval.instances(connection, named))
 
     def instances(self, name: str) -> dict[str, list[Attachment]]:
         """List the attachments of an instance by Orthanc identifier; `name` is one, or a SOP Instance UID."""

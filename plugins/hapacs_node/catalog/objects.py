@@ -70,21 +70,22 @@ with given as (
 select uuid from stored
 """
 
-_COLUMNS = (
+COLUMNS = (
     "uuid, encode(digest, 'hex') as digest, size, type, store, key, \"offset\", length, node, stored_at, tombstoned_at"
 )
+"""What a StoredObject is made of, in its order."""
 
-_FIND = f"select {_COLUMNS} from hapacs.object where uuid = %(uuid)s"  # noqa: S608 - a constant
+_FIND = f"select {COLUMNS} from hapacs.object where uuid = %(uuid)s"  # noqa: S608 - a constant
 
-_FIND_ALL = f"select {_COLUMNS} from hapacs.object where uuid = any(%(uuids)s)"  # noqa: S608
+_FIND_ALL = f"select {COLUMNS} from hapacs.object where uuid = any(%(uuids)s)"  # noqa: S608
 
-_BY_DIGEST = f"select {_COLUMNS} from hapacs.object where digest = %(digest)s order by stored_at, uuid"  # noqa: S608
+_BY_DIGEST = f"select {COLUMNS} from hapacs.object where digest = %(digest)s order by stored_at, uuid"  # noqa: S608
 
-_BY_DIGESTS = f"select {_COLUMNS} from hapacs.object where digest = any(%(digests)s)"  # noqa: S608
+_BY_DIGESTS = f"select {COLUMNS} from hapacs.object where digest = any(%(digests)s)"  # noqa: S608
 
 # Orthanc's index knows what belongs together; its levels are 2 for a series and 3 for an instance.
 _SERIES = f"""
-select {_COLUMNS} from (
+select {COLUMNS} from (
     select file.uuid::uuid as uuid, sibling.internalid
     from attachedfiles one
     join resources instance on instance.internalid = one.id and instance.resourcetype = 3

@@ -53,17 +53,26 @@ class ReadAhead:
     _under_way: dict[str, Future[bytes]] = field(default_factory=dict, init=False)
     _begun: OrderedDict[UUID, float] = field(default_factory=OrderedDict, init=False)
 
-    def get(self, row: StoredObject) -> bytes:
+    def get(self, row: StoredObject, along: Sequence[StoredObject] = ()) -> bytes:
         """Fetch an object, or wait for it when it is being fetched already.
+
+        Parameters
+        ----------
+        row : StoredObject
+            What is wanted.
+        along : sequence of StoredObject
+            What lies in the same object of the archive and is wanted next.
 
         Raises
         ------
         NodeError
             As `fetch` does.
         """
+        along = [other for other in along if not self.is_there(other)]
         with self._lock:
             found = self._under_way.get(row.digest)
-            mine = self._claim([row] if found is None else [])
+            wanted = [row, *(other for other in along if other.digest not in self._under_way)]
+            mine = self._claim(wanted if found is None else [])
         if found is not None:
             return found.result()
         return self._fetch_claimed(mine)[0]
@@ -75,6 +84,13 @@ class ReadAhead:
             with suppress(RuntimeError):
                 self.workers.submit(self._begin, row)
 
+    def begin_with(self, rows: Sequence[StoredObject]) -> int:
+        """Read ahead what is wanted after the first of some objects, and return how many of them that covers."""
+        self._note(row.uuid for row in rows)
+        with suppress(RuntimeError):
+            return 1 + self._submit(rows[1:], besides=rows[0].key)
+        return len(rows)
+
     def _begin(self, row: StoredObject) -> None:
         try:
             series = self.series(row.uuid)
@@ -85,15 +101,22 @@ class ReadAhead:
         # What comes before it too, but last.
         wanted = [*series[place + 1 :], *series[:place]]
         self._note(other.uuid for other in wanted)
-        length = 0
+        self._submit(wanted)
+
+    def _submit(self, wanted: Sequence[StoredObject], besides: str | None = None) -> int:
+        """Have objects fetched, those of one object of the archive at once; return how many fit."""
+        length = count = 0
         together: dict[str, list[StoredObject]] = {}
         for other in wanted:
             length += other.length
             if length > _LONGEST_BYTES:
                 break
+            count += 1
             together.setdefault(other.key, []).append(other)
-        for rows in together.values():
-            self.workers.submit(self._fetch_all, rows)
+        for key, rows in together.items():
+            if key != besides:
+                self.workers.submit(self._fetch_all, rows)
+        return count
 
     def _fetch_all(self, rows: Sequence[StoredObject]) -> None:
         try:

@@ -6,7 +6,7 @@ one store only are harmless, because nothing refers to them.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
@@ -37,6 +37,7 @@ from hapacs_node.storage.together import Together
 
 _LOG = log.get("storage")
 _ROWS_AT_A_TIME = 64
+_MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,34 @@ class StorageArea:
         self.metrics.bytes.labels("read").inc(len(content))
         return content
 
+    def read_all(self, rows: Sequence[StoredObject]) -> Iterator[bytes]:
+        """Give attachments back one after the other, each checked as by `read`.
+
+        Once one of them has to come from the archive, those after it are fetched ahead of the caller.
+
+        Raises
+        ------
+        NodeError
+            When no place has the right bytes, or it can't be known now.
+        """
+        ahead_until = 0
+
+        def give(number: int) -> bytes:
+            nonlocal ahead_until
+            row = rows[number]
+            with self._reported("read", row.uuid):
+                content = self._online(row)
+                if not isinstance(content, bytes):
+                    if number >= ahead_until:
+                        ahead_until = number + self._ahead.begin_with(rows[number:])
+                    along = [other for other in rows[number + 1 : ahead_until] if other.key == row.key]
+                    content = self._archived_copy(row, content, along)
+            self.metrics.bytes.labels("read").inc(len(content))
+            return content
+
+        # No more than one is ever in memory: nothing here keeps it once it was given.
+        return map(give, range(len(rows)))
+
     def remove(self, name: str, content_type: int) -> None:
         """Note that Orthanc removed an attachment. The bytes remain, unless they can be derived again."""
         uuid = names.checked_uuid(name)
@@ -216,24 +245,34 @@ class StorageArea:
             return self._rows.now(uuid)
 
     def _read_object(self, uuid: UUID) -> bytes:
-        row = self._row(uuid)
+        found = self._online(self._row(uuid))
+        if isinstance(found, bytes):
+            return found
+        row = self._row_now(uuid)
+        if found == _MISSING and row.type == DICOM:
+            self._ahead.begin(row)
+        return self._archived_copy(row, found)
+
+    def _online(self, row: StoredObject) -> bytes | str:
+        """Read from the DAS; what is no bytes says why there are none."""
         try:
             with self.metrics.step("das_read"):
                 return self.das.read(row.digest, row.size)
         except DasMissingError:
-            row = self._row_now(uuid)
-            if row.type == DICOM:
-                self._ahead.begin(row)
-            return self._ahead.get(row)
+            return _MISSING
         except DasCorruptError as error:
-            reason = "corrupt"
             _LOG.error(log.line("das copy corrupt", digest=row.digest, error=error))
+            return "corrupt"
         except DasError as error:
-            reason = "failed"
             _LOG.error(log.line("das failed", digest=row.digest, error=error))
-        return self._fetch([self._row_now(uuid)], reason)[0]
+            return "failed"
 
-    def _fetch(self, rows: Sequence[StoredObject], reason: str = "missing") -> list[bytes]:
+    def _archived_copy(self, row: StoredObject, reason: str, along: Sequence[StoredObject] = ()) -> bytes:
+        if reason == _MISSING:
+            return self._ahead.get(row, along)
+        return self._fetch([row], reason)[0]
+
+    def _fetch(self, rows: Sequence[StoredObject], reason: str = _MISSING) -> list[bytes]:
         """Read images that lie in one object of the archive."""
         for row in rows:
             if row.store != STORE:
@@ -259,7 +298,7 @@ class StorageArea:
             return
         self.metrics.das_heals.labels(reason).inc()
         # Another node's image is fetched when it is first read here: nothing to wake anybody for.
-        write = _LOG.info if reason == "missing" else _LOG.warning
+        write = _LOG.info if reason == _MISSING else _LOG.warning
         write(log.line("das healed", digest=digest, reason=reason))
 
     def _keep_derived(self, uuid: UUID, content: bytes) -> None:

@@ -8,7 +8,11 @@ from itertools import combinations
 from hapacs.settings.models import GROUPS, Group, LabTarget, Settings, Site, StaticTarget
 
 INNER_PORTS = frozenset(
-    (22, 2379, 2380, 4242, 4243, 5432, 7780, 8008, 8042, 8043, 8080, 8333, 8404, 8888, 9333, 18080, 18333, 18888, 19333)
+    {
+        *(22, 2379, 2380, 5432, 8008),  # the system, the database
+        *(4242, 4243, 7780, 8042, 8043, 8044, 8045, 8404),  # the PACS, the balancers
+        *(8080, 8333, 8888, 9333, 18080, 18333, 18888, 19333),  # the archive
+    }
 )
 """Ports of the services on the nodes; a port of the virtual address must be another one."""
 

@@ -110,6 +110,8 @@ def _entries() -> tuple[Entry, ...]:
         Entry("c-find", orthanc, lambda e: retrieving.check_find(e.site, e.passage)),
         Entry("c-get", orthanc, lambda e: retrieving.check_get(e.site, e.passage)),
         Entry("c-move", orthanc, lambda e: retrieving.check_move(e.site, e.passage)),
+        # Before STOW-RS stores some of the files in other bytes.
+        Entry("wado-rs-study", web, lambda e: retrieving.check_wado_studies(e.site, e.passage)),
         Entry("stow-rs", web, lambda e: retrieving.check_stow(e.site, e.passage)),
         Entry("qido-rs", web, lambda e: retrieving.check_qido(e.site, e.passage)),
         Entry("wado-rs-instance", web, lambda e: retrieving.check_wado(e.site, e.passage)),

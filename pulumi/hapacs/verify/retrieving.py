@@ -29,6 +29,7 @@ from hapacs.verify.report import CheckFailedError, require
 from hapacs.verify.site import Site
 
 _DICOM = "application/dicom"
+_AS_STORED = {"Accept": f'multipart/related; type="{_DICOM}"; transfer-syntax=*'}
 # Decoded by everybody to the same pixels: RLE, JPEG-LS lossless, JPEG lossless.
 _EXACT = {RLELossless, JPEGLSLossless, JPEGLosslessSV1}
 _RENDERED_BITS = 16
@@ -153,14 +154,30 @@ def check_wado(site: Site, passage: Passage) -> str:
     """WADO-RS returns instances as they are kept, whatever their transfer syntax."""
     chosen = varied(passage)
     problems = []
-    accept = {"Accept": f'multipart/related; type="{_DICOM}"; transfer-syntax=*'}
     for kept in chosen:
-        answer = _ok(site.web.get(_path(kept.sample), headers=accept))
+        answer = _ok(site.web.get(_path(kept.sample), headers=_AS_STORED))
         parts = multipart.decode(answer.headers["Content-Type"], answer.content)
         if len(parts) != 1 or (problem := dataset_problem(kept.sample, files.split(parts[0]), parts[0])):
             problems.append(problem if len(parts) == 1 else f"{kept.sample.name}: {len(parts)} parts instead of one")
     require(problems)
     return f"{len(chosen)} instances of as many kinds, equal to what was sent"
+
+
+def check_wado_studies(site: Site, passage: Passage) -> str:
+    """WADO-RS returns whole studies: each file as the nodes have it, none missing, none twice."""
+    studies: dict[str, list[Kept]] = {}
+    for kept in passage.present:
+        studies.setdefault(kept.sample.study, []).append(kept)
+    problems = []
+    for study, members in studies.items():
+        answer = _ok(site.web.get(f"studies/{study}", headers=_AS_STORED))
+        came = Counter(multipart.decode(answer.headers["Content-Type"], answer.content))
+        wanted = Counter(kept.content for kept in members)
+        if came != wanted:
+            missing, more = (wanted - came).total(), (came - wanted).total()
+            problems.append(f"of study {study} {missing} of {len(members)} files are missing, {more} others came")
+    require(problems)
+    return f"{len(studies)} studies of {len(passage.present)} files, byte for byte"
 
 
 def check_frames(site: Site, passage: Passage) -> str:

@@ -1,15 +1,19 @@
+import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from hapacs.pki import Authority
 from hapacs_node.metrics import Metrics
+from hapacs_node.retrieve.server import Door
 from hapacs_node.settings import Das as DasSettings
 from hapacs_node.storage.area import StorageArea, Workers
 from hapacs_node.storage.cas import Cas
 from hapacs_node.storage.das import Das
 from hapacs_node.storage.gateways import Gateway, Gateways
+from tests.unit.node.certificates import certificate
 from tests.unit.node.fakes import FakeBucket, FakeCatalog, FakeClient
 
 
@@ -66,3 +70,23 @@ def workers() -> Iterator[Workers]:
 @pytest.fixture
 def area(das: Das, cas: Cas, catalog: FakeCatalog, workers: Workers, metrics: Metrics) -> StorageArea:
     return StorageArea("pacs1", das, cas, catalog, ("route", "replicate"), workers, metrics)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    made = Authority(tmp_path_factory.mktemp("pki"), "pacs", "passphrase")
+    made.ensure()
+    return made
+
+
+@pytest.fixture(scope="session")
+def door(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Door:
+    directory = tmp_path_factory.mktemp("door")
+    return Door("127.0.0.1", 0, *certificate(authority, directory, "pacs1", "server"), authority.certificate_file)
+
+
+@pytest.fixture(scope="session")
+def tls(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(authority.certificate_file))
+    context.load_cert_chain(*certificate(authority, tmp_path_factory.mktemp("balancer"), "balancer", "client"))
+    return context

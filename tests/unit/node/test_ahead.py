@@ -185,6 +185,40 @@ def test_a_huge_series_is_not_fetched_whole(ahead: ReadAhead, archive: Archive, 
     assert archive.fetched == archive.in_series[1:3]
 
 
+def test_what_a_caller_wants_next_is_fetched_without_asking_for_the_series(
+    ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor
+) -> None:
+    assert ahead.begin_with(archive.in_series) == 5
+    settle(workers)
+    assert archive.fetched == archive.in_series[1:]
+    # Orthanc asking for one of them now is no reason to begin again.
+    ahead.begin(archive.in_series[2])
+    settle(workers)
+    assert archive.asked == []
+
+
+def test_a_caller_who_wants_very_much_gets_a_part_ahead_and_is_told_how_far(
+    ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor
+) -> None:
+    wanted = rows(5, module._LONGEST_BYTES // 2)
+    assert ahead.begin_with(wanted) == 3
+    settle(workers)
+    assert archive.fetched == wanted[1:3]
+
+
+def test_the_rest_of_a_pack_comes_with_the_image_that_is_waited_for(
+    ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor
+) -> None:
+    packed = [replace(row, key="pack", offset=100 * number) for number, row in enumerate(archive.in_series, 1)]
+    archive.there.add(packed[3].digest)
+    assert ahead.begin_with(packed) == 5
+    settle(workers)
+    assert archive.fetched == []
+    assert ahead.get(packed[0], packed[1:]) == b"pack+100"
+    assert archive.fetched == [*packed[:3], packed[4]]
+    assert archive.requests == [4]
+
+
 def test_what_is_remembered_has_an_end(
     ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ import hapacs_node
 from hapacs_node import log
 from hapacs_node.errors import CatalogUnavailableError, NodeError
 from hapacs_node.node import Node
+from hapacs_node.retrieve.server import Door
 
 _SCRIPT = Path(hapacs_node.__file__).parent / "orthanc_plugin.py"
 
@@ -31,6 +32,10 @@ class FakeOrthanc(ModuleType):
         self.routes: dict[str, Callable[..., None]] = {}
         self.on_change: Callable[..., None] | None = None
         self.lines: list[tuple[str, str]] = []
+        self.configuration: dict[str, Any] = {"DicomAet": "HAPACS"}
+
+    def GetConfiguration(self) -> str:  # noqa: N802
+        return json.dumps(self.configuration)
 
     def RegisterStorageArea(self, *callbacks: Callable[..., Any]) -> None:  # noqa: N802
         self.storage = callbacks
@@ -185,6 +190,24 @@ def test_stopping_orthanc_stops_the_probes(loaded: FakeOrthanc) -> None:
     loaded.on_change(FakeOrthanc.ChangeType.ORTHANC_STOPPED, 0, "")
     with pytest.raises(RuntimeError):
         node_of(loaded).storage.workers.packers.submit(print)
+
+
+def test_whole_studies_are_given_where_the_configuration_says_so(
+    orthanc: FakeOrthanc, configuration: Path, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert configuration.exists()
+    files = {"Certificate": str(door.certificate), "Key": str(door.key), "Authority": str(door.authority)}
+    orthanc.configuration["Hapacs"] = {"Retrieve": {"Address": door.address, "Port": 0, **files}}
+    monkeypatch.setenv("HAPACS_SERVICE", "query")
+    logger = logging.getLogger(log.ROOT)
+    handlers, propagate = list(logger.handlers), logger.propagate
+    node = runpy.run_path(str(_SCRIPT))["node"]
+    try:
+        assert node.retrieval.probe() == "connections are taken"
+        assert "retrieve" in node.health.probes
+    finally:
+        node.close()
+        logger.handlers, logger.propagate = handlers, propagate
 
 
 @pytest.mark.usefixtures("orthanc", "configuration")

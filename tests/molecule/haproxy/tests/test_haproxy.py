@@ -22,6 +22,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from tests.support.waiting import eventually
 
 testinfra_hosts = ["ansible://hapacs-molecule-haproxy"]
+AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 LOGIN = base64.b64encode(b"reader:reader-password-of-the-test").decode()
 STATISTICS = base64.b64encode(b"statistics:statistics-password-of-the-test").decode()
 AUTHORITY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki" / "edge" / "ca.crt"
@@ -207,6 +208,33 @@ def test_no_query_string_is_logged(host: Any, address: str) -> None:
     log = host.check_output("journalctl --unit haproxy --no-pager --output cat")
     assert "user=reader GET /dicom-web/studies status=503" in log
     assert "Nobody^Knows" not in log
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "backend"),
+    [
+        ("/dicom-web/studies/1.2", AS_STORED, "retrieve_web"),
+        ("/dicom-web/studies/1.2/", 'multipart/related;transfer-syntax="*";type=application/dicom', "retrieve_web"),
+        ("/dicom-web/studies/1.2/series/3.4", AS_STORED, "retrieve_web"),
+        ("/dicom-web/studies/1.2/series/3.4/instances/5.6", AS_STORED, "retrieve_web"),
+        ("/dicom-web/studies/1.2/series/3.4/instances/5.6/frames/1", AS_STORED, "query_web"),
+        (f"/dicom-web/studies/{'1' * 65}", AS_STORED, "query_web"),
+        ("/dicom-web/studies/1.2/metadata", AS_STORED, "query_web"),
+        ("/dicom-web/studies/1.2", AS_STORED.replace("=*", "=1.2.840.10008.1.2.4.90"), "query_web"),
+        ("/dicom-web/studies/1.2", f"{AS_STORED}, image/jpeg", "query_web"),
+        ("/dicom-web/studies/1.2", f"image/jpeg, {AS_STORED}", "query_web"),
+        ("/dicom-web/studies/1.2?viewport=1,1", AS_STORED, "query_web"),
+        ("/dicom-web/studies/1.2", 'multipart/related; type="application/dicom"', "query_web"),
+    ],
+)
+def test_whole_studies_are_asked_of_the_plugin_and_all_else_of_orthanc(
+    host: Any, address: str, path: str, accept: str, backend: str
+) -> None:
+    begun = host.check_output("date +%s.%N")
+    answer = ask(address, path, headers={"Authorization": f"Basic {LOGIN}", "Accept": accept})
+    assert answer.status == 503
+    log = host.check_output(f"journalctl --unit haproxy --no-pager --output cat --since @{begun}")
+    assert f"GET {path.partition('?')[0]} status=503 server={backend}/" in log
 
 
 def test_statistics_want_a_login(address: str) -> None:

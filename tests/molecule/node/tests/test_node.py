@@ -31,7 +31,26 @@ def test_it_runs_and_starts_with_the_machine(host: Any, unit: str) -> None:
 
 
 def test_nothing_listens_but_what_a_role_is_for(listening: set[str], address: str) -> None:
-    own = {2379, 2380, 5432, 7780, 8008, 8042, 8043, 8044, 8080, 8333, 8404, 8888, 9333, 18080, 18333, 18888, 19333}
+    own = {
+        2379,
+        2380,
+        5432,
+        7780,
+        8008,
+        8042,
+        8043,
+        8044,
+        8045,
+        8080,
+        8333,
+        8404,
+        8888,
+        9333,
+        18080,
+        18333,
+        18888,
+        19333,
+    }
     everywhere = {22, 4242, 4243, 18042, 18043}
     assert listening == {
         "[::]:22",

@@ -20,13 +20,14 @@ from hapacs.dicom import Caller, DicomError, Peer, Sample, echo, find, get, read
 from hapacs.dicom.client import associate
 from hapacs.dicom.compare import differences
 from hapacs.dicom.files import decode, shipped_with_pydicom, with_meta
-from hapacs.verify import doors
+from hapacs.verify import doors, multipart
 from tests.molecule.tls import certified
 
 SERVICES = ("store", "query")
 DICOM_PORTS = {"store": 4242, "query": 4243}
 HTTPS_PORTS = {"store": 8042, "query": 8043}
 HTTP_PORTS = {"store": 18042, "query": 18043}
+RETRIEVE_PORT = 8045
 TITLES = {"store": "HAPACS", "query": "HAPACS_QR"}
 # Small on the wire, of any size in memory (ADR 17): deflated, and JPIP's two deflated ones.
 DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
@@ -112,9 +113,8 @@ def test_the_storage_plugin_says_that_the_node_can_store(address: str, web: http
     answer = web.get(url(address, service, "/hapacs/health"))
     report = answer.json()
     assert (answer.status_code, report["ok"], report["service"]) == (200, True, service)
-    assert {name: check["ok"] for name, check in report["checks"].items()} == dict.fromkeys(
-        ("database", "das", "cas"), True
-    )
+    needed = {"database", "das", "cas"} | ({"retrieve"} if service == "query" else set())
+    assert {name: check["ok"] for name, check in report["checks"].items()} == dict.fromkeys(needed, True)
 
 
 def test_a_transfer_syntax_is_taken_if_orthanc_knows_it_and_it_does_not_deflate_the_data_set(
@@ -143,7 +143,7 @@ def test_index_and_storage_are_ours(address: str, web: httpx.Client, service: st
     ]
 
 
-@pytest.mark.parametrize("port", [*DICOM_PORTS.values(), *HTTPS_PORTS.values()])
+@pytest.mark.parametrize("port", [*DICOM_PORTS.values(), *HTTPS_PORTS.values(), RETRIEVE_PORT])
 def test_who_has_no_certificate_is_refused(address: str, port: int) -> None:
     # In the clear and by TLS, HTTP, HTTP/2 and DICOM.
     assert doors.knock({"address": address, "port": port, "kind": "tls"}) == {"reached": True, "problem": ""}
@@ -163,7 +163,7 @@ def test_nothing_listens_beside_it(host: Any, address: str) -> None:
     # Orthanc has no setting for the addresses that it listens at; the firewall of role base has.
     assert mine == {
         *(f"0.0.0.0:{port}" for port in [*DICOM_PORTS.values(), *HTTP_PORTS.values()]),
-        *(f"{address}:{port}" for port in HTTPS_PORTS.values()),
+        *(f"{address}:{port}" for port in [*HTTPS_PORTS.values(), RETRIEVE_PORT]),
     }
 
 
@@ -194,6 +194,22 @@ def test_images_are_found_and_got(address: str, tls: ssl.SSLContext, stored: lis
         syntax, encoded = got.datasets[str(sample.sop_instance)]
         assert syntax == sample.transfer_syntax, sample.name
         assert differences(sample.dataset(), decode(with_meta(sample, encoded))) == [], sample.name
+
+
+def test_whole_studies_come_as_they_were_sent(address: str, web: httpx.Client, stored: list[Sample]) -> None:
+    as_stored = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
+    for sample in stored:
+        path = f"/dicom-web/studies/{sample.study}/series/{sample.series}/instances/{sample.sop_instance}"
+        answer = web.get(f"https://{address}:{RETRIEVE_PORT}{path}", headers=as_stored)
+        assert answer.status_code == 200, sample.name
+        (part,) = multipart.decode(answer.headers["Content-Type"], answer.content)
+        assert differences(sample.dataset(), decode(part)) == [], sample.name
+    study = {sample.sop_instance for sample in stored if sample.study == stored[0].study}
+    answer = web.get(f"https://{address}:{RETRIEVE_PORT}/dicom-web/studies/{stored[0].study}", headers=as_stored)
+    found = [decode(part) for part in multipart.decode(answer.headers["Content-Type"], answer.content)]
+    assert {instance.SOPInstanceUID for instance in found} == study
+    unknown = web.get(f"https://{address}:{RETRIEVE_PORT}/dicom-web/studies/1.2.3.4.5", headers=as_stored)
+    assert unknown.status_code == 404
 
 
 def test_each_image_has_its_copies_and_comes_back_as_it_was(

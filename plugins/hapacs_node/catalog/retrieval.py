@@ -1,0 +1,86 @@
+"""Which instances a study, a series or an instance UID stands for in Orthanc's index, and where their bytes lie."""
+
+from dataclasses import dataclass
+
+from hapacs_node.catalog.database import Connection
+from hapacs_node.catalog.index import UNCOMPRESSED
+from hapacs_node.catalog.objects import COLUMNS, StoredObject
+from hapacs_node.errors import CatalogError
+
+
+@dataclass(frozen=True)
+class Named:
+    """UIDs of what is to be retrieved; without the last ones, everything below.
+
+    Attributes
+    ----------
+    study : str
+        Study Instance UID.
+    series, instance : str or None
+        Series and SOP Instance UID.
+    """
+
+    study: str
+    series: str | None = None
+    instance: str | None = None
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One DICOM file.
+
+    Attributes
+    ----------
+    object : StoredObject
+        Its bytes.
+    transfer_syntax : str
+        Its transfer syntax UID; empty when the index doesn't say.
+    """
+
+    object: StoredObject
+    transfer_syntax: str
+
+
+# Orthanc's levels are 1 for a study, 2 for a series and 3 for an instance; its metadata 9 is the transfer syntax. A
+# file without a row of the catalog stays in the result: leaving it out would lose an image without a word.
+_RETRIEVE = f"""
+select {COLUMNS}, coalesce(files.syntax, ''), files.compression
+from (
+    select file.uuid::uuid as uuid, series.internalid as series, instance.internalid as instance,
+           file.compressiontype as compression, syntax.value as syntax
+    from dicomidentifiers named
+    join resources study on study.internalid = named.id and study.resourcetype = 1
+    join resources series on series.parentid = study.internalid
+    join resources instance on instance.parentid = series.internalid
+    join attachedfiles file on file.id = instance.internalid and file.filetype = 1
+    left join metadata syntax on syntax.id = instance.internalid and syntax.type = 9
+    where named.taggroup = 32 and named.tagelement = 13 and named.value = %(study)s
+    and (%(series)s::text is null or exists (
+        select from dicomidentifiers i
+        where i.id = series.internalid and i.taggroup = 32 and i.tagelement = 14 and i.value = %(series)s))
+    and (%(instance)s::text is null or exists (
+        select from dicomidentifiers i
+        where i.id = instance.internalid and i.taggroup = 8 and i.tagelement = 24 and i.value = %(instance)s))
+) as files left join hapacs.object using (uuid)
+order by files.series, files.instance
+"""  # noqa: S608 - a constant
+
+
+def instances(connection: Connection, named: Named) -> list[Instance]:
+    """List what is to be retrieved, by series and in the order in which it was stored.
+
+    Raises
+    ------
+    CatalogError
+        When one of them can't be given: part of a study would look like all of it.
+    """
+    parameters = {"study": named.study, "series": named.series, "instance": named.instance}
+    found = []
+    for *columns, syntax, compression in connection.execute(_RETRIEVE, parameters):
+        row = StoredObject(*columns)
+        if not row.digest:
+            raise CatalogError(f"attachment {row.uuid} is in the index, but not in the catalog")
+        if compression != UNCOMPRESSED:
+            raise CatalogError(f"attachment {row.uuid} was compressed by Orthanc: only Orthanc can give it")
+        found.append(Instance(row, syntax))
+    return found

@@ -1,0 +1,291 @@
+"""WADO-RS over TLS on loopback: real sockets, DAS and certificates; the catalog and the archive are stand-ins."""
+
+import http.client
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from hapacs.pki import Authority
+from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.catalog.retrieval import Instance, Named
+from hapacs_node.errors import CatalogUnavailableError, NodeError
+from hapacs_node.metrics import Metrics
+from hapacs_node.retrieve import server as module
+from hapacs_node.retrieve.budget import Budget
+from hapacs_node.retrieve.server import Door, Retrieval
+from hapacs_node.storage.area import StorageArea
+from tests.unit.node.certificates import certificate
+from tests.unit.node.fakes import FakeBucket, FakeCatalog, FakeClient
+from tests.unit.node.test_das import damage, file_of
+
+AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+SYNTAX = "1.2.840.10008.1.2.1"
+STUDY = "1.2.3"
+PATH = f"/dicom-web/studies/{STUDY}"
+WAIT_S = 10
+
+
+class Index(FakeCatalog):
+    """A catalog that knows one study."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.study: list[UUID] = []
+
+    def retrieve(self, named: Named) -> list[Instance]:
+        self._ask()
+        return [Instance(self.rows[uuid], SYNTAX) for uuid in self.study] if named == Named(STUDY) else []
+
+
+@pytest.fixture
+def catalog() -> Index:
+    return Index()
+
+
+@pytest.fixture
+def contents(area: StorageArea, catalog: Index) -> list[bytes]:
+    """A study that is stored."""
+    made = [bytes([number]) * (1000 + number) for number in range(6)]
+    for content in made:
+        uuid = uuid4()
+        area.create(str(uuid), 1, content)
+        catalog.study.append(uuid)
+    return made
+
+
+@pytest.fixture
+def lose(root: Path, catalog: Index, bucket: FakeBucket) -> Callable[[int], None]:
+    """Take away an image of the study from the DAS, and the whole archive."""
+
+    def take(number: int) -> None:
+        file_of(root, catalog.rows[catalog.study[number]].digest).unlink()
+        bucket.objects.clear()
+
+    return take
+
+
+@pytest.fixture
+def retrieval(area: StorageArea, catalog: Index, metrics: Metrics) -> Retrieval:
+    return Retrieval(catalog, area, Budget(1 << 20, 0.2), metrics)
+
+
+@pytest.fixture
+def port(retrieval: Retrieval, door: Door) -> Iterator[int]:
+    yield retrieval.start(door)
+    retrieval.stop()
+
+
+@pytest.fixture
+def balancer(port: int, tls: ssl.SSLContext) -> Iterator[http.client.HTTPSConnection]:
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=tls, timeout=WAIT_S)
+    yield connection
+    connection.close()
+
+
+def get(
+    connection: http.client.HTTPSConnection, path: str = PATH, accept: str = AS_STORED
+) -> tuple[int, dict[str, str], bytes]:
+    connection.request("GET", path, headers={"Accept": accept})
+    answer = connection.getresponse()
+    return answer.status, dict(answer.headers), answer.read()
+
+
+def instances_of(headers: dict[str, str], body: bytes) -> list[bytes]:
+    boundary = headers["Content-Type"].rpartition("boundary=")[2].encode()
+    return [part.split(b"\r\n\r\n", 1)[1][:-2] for part in body.split(b"--" + boundary)[1:-1]]
+
+
+def test_a_study_comes_as_it_was_stored_and_in_its_order(
+    balancer: http.client.HTTPSConnection, contents: list[bytes]
+) -> None:
+    status, headers, body = get(balancer)
+    assert status == 200
+    assert instances_of(headers, body) == contents
+    assert int(headers["Content-Length"]) == len(body)
+
+
+def test_a_connection_serves_many_requests(balancer: http.client.HTTPSConnection, contents: list[bytes]) -> None:
+    balancer.connect()
+    used = balancer.sock
+    for path in (PATH, f"{PATH}/series/9.9", PATH):
+        get(balancer, path)
+    status, headers, body = get(balancer)
+    assert (status, instances_of(headers, body)) == (200, contents)
+    assert balancer.sock is used
+
+
+def test_what_is_not_in_the_index_is_not_found(balancer: http.client.HTTPSConnection, contents: list[bytes]) -> None:
+    assert contents
+    assert get(balancer, f"{PATH}/series/9.9")[0] == 404
+    assert get(balancer, f"{PATH}/metadata")[0] == 404
+    assert get(balancer, "/hapacs/metrics")[0] == 404
+
+
+def test_another_form_is_not_given(balancer: http.client.HTTPSConnection, contents: list[bytes]) -> None:
+    assert contents
+    status, _, body = get(balancer, accept='multipart/related; type="application/dicom"; transfer-syntax=1.2')
+    assert (status, body) == (406, b"only DICOM files as they are stored can be had here\n")
+
+
+def test_only_reading_is_answered(balancer: http.client.HTTPSConnection) -> None:
+    balancer.request("POST", PATH, body=b"")
+    assert balancer.getresponse().status == 501
+
+
+def test_images_that_the_das_lost_come_from_the_archive_in_few_requests(
+    balancer: http.client.HTTPSConnection,
+    contents: list[bytes],
+    root: Path,
+    clients: list[FakeClient],
+    catalog: Index,
+) -> None:
+    # As they lie when they came together: in one object.
+    together = b"".join(contents)
+    clients[0].bucket.objects["packs/one"] = (together, None)
+    offset = 0
+    for uuid, content in zip(catalog.study, contents, strict=True):
+        row = catalog.rows[uuid]
+        place = (row.store, "packs/one", offset, len(content))
+        catalog.rows[uuid] = StoredObject(row.uuid, row.digest, row.size, row.type, *place, row.node)
+        offset += len(content)
+        file_of(root, row.digest).unlink()
+    for client in clients:
+        client.requests.clear()
+    status, headers, body = get(balancer)
+    assert (status, instances_of(headers, body)) == (200, contents)
+    assert [request for client in clients for request in client.requests] == [("get", "packs/one")]
+    assert all(file_of(root, catalog.rows[uuid].digest).exists() for uuid in catalog.study)
+
+
+def test_a_damaged_copy_is_replaced_before_it_leaves(
+    balancer: http.client.HTTPSConnection, contents: list[bytes], root: Path, catalog: Index
+) -> None:
+    file = file_of(root, catalog.rows[catalog.study[2]].digest)
+    damage(file, b"other bytes")
+    status, headers, body = get(balancer)
+    assert (status, instances_of(headers, body)) == (200, contents)
+    assert file.read_bytes() == contents[2]
+
+
+def test_another_node_can_still_be_asked_when_the_first_image_can_not_be_had(
+    balancer: http.client.HTTPSConnection, contents: list[bytes], lose: Callable[[int], None]
+) -> None:
+    assert contents
+    lose(0)
+    assert get(balancer)[0] == 503
+
+
+def test_without_the_database_another_node_can_be_asked(
+    balancer: http.client.HTTPSConnection, contents: list[bytes], catalog: Index
+) -> None:
+    catalog.fault = CatalogUnavailableError("no leader")
+    assert get(balancer)[0] == 503
+    catalog.fault = None
+    status, headers, body = get(balancer)
+    assert (status, instances_of(headers, body)) == (200, contents)
+
+
+def test_part_of_a_study_never_passes_for_all_of_it(
+    balancer: http.client.HTTPSConnection,
+    contents: list[bytes],
+    lose: Callable[[int], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lose(3)
+    balancer.request("GET", PATH, headers={"Accept": AS_STORED})
+    answer = balancer.getresponse()
+    assert answer.status == 200
+    with pytest.raises(http.client.IncompleteRead) as broken:
+        answer.read()
+    assert contents[2] in broken.value.partial
+    assert "retrieval broken off" in caplog.text
+
+
+def test_no_more_is_in_memory_than_is_allowed(
+    retrieval: Retrieval, balancer: http.client.HTTPSConnection, contents: list[bytes]
+) -> None:
+    with retrieval.budget.hold(retrieval.budget.bytes):
+        status, _, body = get(balancer)
+        assert status == 503
+        assert b"ask again later" in body
+    status, headers, body = get(balancer)
+    assert (status, instances_of(headers, body)) == (200, contents)
+
+
+def test_who_goes_away_in_the_middle_leaves_nothing_behind(
+    retrieval: Retrieval, balancer: http.client.HTTPSConnection, area: StorageArea, catalog: Index
+) -> None:
+    large = bytes(900_000)
+    for number in range(20):
+        uuid = uuid4()
+        area.create(str(uuid), 1, large + bytes([number]))
+        catalog.study.append(uuid)
+    balancer.request("GET", PATH, headers={"Accept": AS_STORED})
+    answer = balancer.getresponse()
+    answer.read(100)
+    answer.close()
+    balancer.close()
+    deadline = time.monotonic() + WAIT_S
+    while retrieval.budget._held and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert retrieval.budget._held == 0
+
+
+def test_nobody_comes_in_without_a_certificate_of_the_site(
+    port: int, authority: Authority, tmp_path: Path, tls: ssl.SSLContext, contents: list[bytes]
+) -> None:
+    assert contents
+    stranger = Authority(tmp_path / "stranger", "pacs", "passphrase")
+    stranger.ensure()
+    nobody = ssl.create_default_context(cafile=str(authority.certificate_file))
+    wrong = ssl.create_default_context(cafile=str(authority.certificate_file))
+    wrong.load_cert_chain(*certificate(stranger, tmp_path, "balancer", "client"))
+    for context in (nobody, wrong):
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=WAIT_S)
+        with pytest.raises(OSError, match=r"(?i)certificate|alert|unknown ca|reset|EOF|without response"):
+            get(connection)
+        connection.close()
+    assert get(http.client.HTTPSConnection("127.0.0.1", port, context=tls, timeout=WAIT_S))[0] == 200
+
+
+def test_who_is_slow_at_the_handshake_holds_nobody_up(
+    port: int, balancer: http.client.HTTPSConnection, contents: list[bytes]
+) -> None:
+    assert contents
+    with socket.create_connection(("127.0.0.1", port)) as slow:
+        slow.sendall(b"\x16")
+        assert get(balancer)[0] == 200
+
+
+def test_who_says_nothing_is_let_go(
+    monkeypatch: pytest.MonkeyPatch, port: int, balancer: http.client.HTTPSConnection, contents: list[bytes]
+) -> None:
+    assert contents
+    monkeypatch.setattr(module, "_HANDSHAKE_S", 0.1)
+    with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as silent:
+        assert silent.recv(1) == b""
+    monkeypatch.setattr(module, "_IDLE_S", 0.1)
+    assert get(balancer)[0] == 200
+    assert balancer.sock.recv(1) == b""
+
+
+def test_whether_connections_are_taken_is_known(retrieval: Retrieval, door: Door) -> None:
+    with pytest.raises(NodeError, match="nobody listens"):
+        retrieval.probe()
+    retrieval.start(door)
+    assert retrieval.probe() == "connections are taken"
+    retrieval.stop()
+    assert retrieval._thread is not None
+    retrieval._thread.join(WAIT_S)
+    with pytest.raises(NodeError, match="nobody listens"):
+        retrieval.probe()
+
+
+def test_the_door_is_read_from_orthancs_configuration() -> None:
+    document = {"Address": "192.0.2.1", "Port": 8045, "Certificate": "/c", "Key": "/k", "Authority": "/a"}
+    assert Door.of(document) == Door("192.0.2.1", 8045, Path("/c"), Path("/k"), Path("/a"))
