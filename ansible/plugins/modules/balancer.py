@@ -31,7 +31,8 @@ options:
     description: The server that stores from now on. Only where the virtual address is; the balancers tell each other.
     type: str
   idle_s:
-    description: For how long, in seconds, to wait until paused servers have no association left. Then it goes on.
+    description: For how long, in seconds, to wait until paused servers have no association and no request of the web
+      left. Then it goes on.
     type: int
     default: 0
   settle_s:
@@ -70,11 +71,14 @@ servers:
 import csv
 import socket
 import time
+from collections import Counter
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 TABLE = "store_dicom"
+# What is under way to each service. The servers of the web's backends follow those of DICOM, which are told and asked.
+BACKENDS = {"store": ("store_dicom", "store_web"), "query": ("query_dicom", "query_web", "retrieve_web")}
 # Bits of srv_admin_state in `show servers state` (HAProxy management guide 9.3): it was said that a server gets nothing
 # new, by maintenance or by draining.
 PAUSED = 0x01 | 0x08
@@ -103,11 +107,14 @@ class Balancer:
         if answer := self.say(command):
             raise BalancerError(f"HAProxy answers `{command}`: {answer}")
 
+    def statistics(self) -> list[dict[str, str]]:
+        """Return the rows of all servers."""
+        rows = csv.DictReader(self.say("show stat").removeprefix("# ").splitlines())
+        return [row for row in rows if row["svname"] not in {"FRONTEND", "BACKEND"}]
+
     def servers(self, backend: str) -> dict[str, dict[str, str]]:
         """Return the servers of a backend: their row of the statistics."""
-        rows = csv.DictReader(self.say("show stat").removeprefix("# ").splitlines())
-        found = {row["svname"]: row for row in rows if row["pxname"] == backend}
-        return {name: row for name, row in found.items() if name not in {"FRONTEND", "BACKEND"}}
+        return {row["svname"]: row for row in self.statistics() if row["pxname"] == backend}
 
     def paused(self, backend: str) -> dict[str, bool]:
         """Tell of each server of a backend whether it was paused.
@@ -142,13 +149,19 @@ def switch(balancer: Balancer, backend: str, names: list[str], state: str) -> li
 
 
 def states(balancer: Balancer, service: str) -> dict[str, dict[str, Any]]:
-    """Return status and number of sessions of a service's servers."""
-    rows = balancer.servers(f"{service}_dicom").items()
-    return {name: {"status": row["status"], "sessions": int(row["scur"])} for name, row in rows}
+    """Return status of a service's servers, and how many associations and requests of the web are under way."""
+    found: dict[str, dict[str, Any]] = {}
+    sessions: Counter[str] = Counter()
+    for row in balancer.statistics():
+        if row["pxname"] in BACKENDS[service]:
+            sessions[row["svname"]] += int(row["scur"])
+        if row["pxname"] == BACKENDS[service][0]:
+            found[row["svname"]] = {"status": row["status"]}
+    return {name: {**server, "sessions": sessions[name]} for name, server in found.items()}
 
 
 def busy(balancer: Balancer, services: list[str], names: list[str]) -> list[str]:
-    """Return which of some servers have associations under way."""
+    """Return which of some servers have associations or requests under way."""
     found = [(service, name, server) for service in services for name, server in states(balancer, service).items()]
     return [f"{service}/{name}" for service, name, server in found if name in names and server["sessions"]]
 

@@ -20,6 +20,11 @@ store_dicom,pacs2,0,{pacs2},2
 store_dicom,BACKEND,2,UP,0
 query_dicom,pacs1,1,{pacs1},1
 query_dicom,pacs2,0,{pacs2},2
+query_web,pacs1,3,{pacs1},1
+query_web,pacs2,0,{pacs2},2
+retrieve_web,pacs1,0,{pacs1},1
+retrieve_web,pacs2,{whole_studies},{pacs2},2
+retrieve_web,BACKEND,0,UP,0
 """
 # As HAProxy 3.0 writes it, of its 25 columns those that are read and their neighbours.
 STATES = """1
@@ -38,6 +43,7 @@ class Haproxy:
         self.status = {"pacs1": "UP", "pacs2": "UP"}
         self.admin = {"pacs1": 0, "pacs2": 0}
         self.entry: dict[str, str] | None = {"server_id": "1", "server_key": "pacs1"}
+        self.whole_studies = 1
         self.heard: list[str] = []
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(self.path)
@@ -58,7 +64,7 @@ class Haproxy:
 
     def _answer(self, command: str) -> str:
         if command == "show stat":
-            return STATISTICS.format(**self.status)
+            return STATISTICS.format(**self.status, whole_studies=self.whole_studies)
         if command == "show servers state store_dicom":
             return STATES.format(**self.admin)
         if command.startswith("show table"):
@@ -135,3 +141,15 @@ def test_a_server_that_the_configuration_disables_counts_as_paused(haproxy: Hapr
 def test_a_server_that_is_not_there_is_named(haproxy: Haproxy) -> None:
     with pytest.raises(balancer.BalancerError, match="no server pacs9; it has pacs1, pacs2"):
         balancer.switch(balancer.Balancer(haproxy.path), "store_dicom", ["pacs9"], "drain")
+
+
+def test_requests_of_the_web_are_under_way_too(haproxy: Haproxy) -> None:
+    side = balancer.Balancer(haproxy.path)
+    assert balancer.states(side, "query") == {
+        "pacs1": {"status": "UP", "sessions": 4},
+        "pacs2": {"status": "UP", "sessions": 1},
+    }
+    assert balancer.states(side, "store")["pacs1"] == {"status": "UP", "sessions": 2}
+    assert balancer.busy(side, ["store", "query"], ["pacs2"]) == ["query/pacs2"]
+    haproxy.whole_studies = 0
+    assert balancer.busy(side, ["store", "query"], ["pacs2"]) == []

@@ -1,0 +1,80 @@
+"""Whole studies on their way out while nodes are taken out of service one after the other."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import threading
+import time
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from hapacs.bench import leavings, sender
+from hapacs.bench.images import Study, made_study
+from hapacs.verify.site import Site
+from tests.cluster.conftest import Lab
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(30 * 60)]
+
+_IMAGES, _ROWS = 60, 512
+_READERS = 3
+_PIECE_BYTES = 1 << 18
+# Some ten seconds for the whole: slower than any reader that matters, and well within the time that is waited for.
+_PAUSE_S = 0.08
+
+
+@contextmanager
+def stored(site: Site) -> Generator[Study]:
+    """Store a study, and remove it afterwards."""
+    study = made_study(_IMAGES, _ROWS)
+    try:
+        assert sender.send(site.caller, site.store_peer, [study]).failures == []
+        yield study
+    finally:
+        leavings.remove(site, [study])
+
+
+def read_slowly(site: Site, study: Study, enough: threading.Event) -> list[str]:
+    """Retrieve a study again and again; return for each time what was wrong with it, or nothing."""
+    password = site.secrets["hapacs_secret_dicomweb_users"]["verify"]
+    headers = {
+        "Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*',
+        "Authorization": f"Basic {base64.b64encode(f'verify:{password}'.encode()).decode()}",
+    }
+    found = []
+    while not enough.is_set():
+        connection = http.client.HTTPSConnection(
+            site.vip, int(site.contract["https_port"]), context=site.tls("edge", client=False), timeout=60
+        )
+        try:
+            connection.request("GET", f"/dicom-web/studies/{study.uid}", headers=headers)
+            answer = connection.getresponse()
+            wanted, came = int(answer.headers["Content-Length"]), 0
+            while piece := answer.read(_PIECE_BYTES):
+                came += len(piece)
+                time.sleep(_PAUSE_S)
+            whole = answer.status == http.client.OK and came == wanted
+            found.append("" if whole else f"status {answer.status}, {came} of {wanted} bytes")
+        except (OSError, http.client.HTTPException) as error:
+            found.append(repr(error))
+        finally:
+            connection.close()
+    return found
+
+
+def test_a_study_on_its_way_out_is_not_cut_by_a_restart(lab: Lab) -> None:
+    site, enough = lab.site, threading.Event()
+    with stored(site) as study, ThreadPoolExecutor(_READERS) as threads:
+        readers = [threads.submit(read_slowly, site, study, enough) for _ in range(_READERS)]
+        try:
+            done = lab.hapacs("restart", lab.deployment.name, "--service", "orthanc-query", "--site", site.name)
+        finally:
+            enough.set()
+        retrievals = [problem for reader in readers for problem in reader.result()]
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    print(f"{len(retrievals)} retrievals")  # noqa: T201
+    assert len(retrievals) > len(site.nodes) * _READERS
+    assert [problem for problem in retrievals if problem] == []
