@@ -155,7 +155,7 @@ def _turn(item: pytest.Item) -> int:
         return 4
     if item.path.stem in {"test_exhaustion", "test_input"}:
         return 1
-    if item.path.stem == "test_operations":
+    if item.path.stem in {"test_operations", "test_retrieval"}:
         return 3
     return 2 if item.name.startswith(("test_stores_go_on", "test_the_lab_verifies_after")) else 0
 
