@@ -144,3 +144,61 @@ def test_the_signature_is_that_of_the_published_example() -> None:
 def test_a_path_that_is_not_synced_is_noticed(output: str) -> None:
     assert not archive.syncs(f"> {output}\n>", "/buckets/archive/")
     assert archive.syncs(f"> {SYNCED}\n>", "/buckets/archive/")
+
+
+class Guarded:
+    """A gateway that refuses to delete, or does not before it was started anew often enough."""
+
+    def __init__(self, *, bucket: bool = True, heals_after: int = 0) -> None:
+        self.bucket, self.heals_after, self.starts = bucket, heals_after, 0
+        self.deleted: list[str] = []
+
+    def request(self, method: str, path: str, *_: Any) -> tuple[int, bytes]:
+        if method == "GET":
+            return (200 if self.bucket else 404), b""
+        if self.starts >= self.heals_after:
+            return 403, b""
+        self.deleted.append(path)
+        return 204, b""
+
+    def start(self, command: list[str], **_: Any) -> None:
+        assert command == ["systemctl", "restart", "seaweedfs-s3.service"]
+        self.starts += 1
+
+
+def guard(gateway: Guarded, monkeypatch: pytest.MonkeyPatch, *, check_mode: bool = False) -> list[str]:
+    guarded = archive.Archive.__new__(archive.Archive)
+    guarded.parameters, guarded.check_mode, guarded.bucket, guarded.done = PARAMETERS, check_mode, "archive", []
+    guarded.client = gateway
+    monkeypatch.setattr(archive.subprocess, "run", gateway.start)
+    monkeypatch.setattr(archive.time, "sleep", lambda _: None)
+    monkeypatch.setattr(archive, "READY_S", 0.2)
+    guarded.guard()
+    done: list[str] = guarded.done
+    return done
+
+
+def test_a_gateway_that_refuses_deletion_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = Guarded()
+    assert guard(gateway, monkeypatch) == []
+    assert gateway.starts == 0
+
+
+def test_a_gateway_that_never_heard_of_the_policy_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = Guarded(heals_after=1)
+    assert len(guard(gateway, monkeypatch, check_mode=True)) == 1
+    assert gateway.starts == 0
+    assert len(guard(gateway, monkeypatch)) == 1
+    assert gateway.starts == 1
+    # Only what nobody has is asked to be deleted.
+    assert set(gateway.deleted) == {f"/archive/nothing?versionId={'0' * 32}"}
+    assert guard(gateway, monkeypatch) == []
+
+
+def test_a_gateway_that_still_deletes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(archive.ArchiveError, match="does not refuse deletion"):
+        guard(Guarded(heals_after=2), monkeypatch)
+
+
+def test_without_a_bucket_there_is_nothing_to_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert guard(Guarded(bucket=False, heals_after=1), monkeypatch) == []

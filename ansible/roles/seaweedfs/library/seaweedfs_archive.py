@@ -28,20 +28,23 @@ description:
     a policy that refuses deletion. What is already so is left alone.
   - Never makes the bucket when the volume servers hold volumes of it. Its metadata would then be lost or elsewhere, and
     an empty bucket would hide that.
+  - With C(guard) only the gateway of this node is looked at. One that does not refuse deletion, because it never heard
+    of the policy, is started anew.
 options:
-  weed: {type: path, required: true, description: The weed program.}
-  configuration: {type: path, required: true, description: The directory whose security.toml the shell uses.}
-  masters: {type: str, required: true, description: The masters as host:port, with commas.}
-  filer: {type: str, required: true, description: A filer as host:port.}
+  guard: {type: bool, default: false, description: Look at this node's gateway only. The bucket is made elsewhere.}
+  weed: {type: path, description: The weed program. Needed without C(guard), as are the next three and the last three.}
+  configuration: {type: path, description: The directory whose security.toml the shell uses.}
+  masters: {type: str, description: 'The masters as host:port, with commas.'}
+  filer: {type: str, description: 'A filer as host:port.'}
   endpoint: {type: str, required: true, description: The URL of an S3 gateway.}
   ca_file: {type: path, required: true, description: The authority that the gateway's certificate comes from.}
   bucket: {type: str, required: true, description: The bucket.}
   region: {type: str, required: true, description: The region that requests are signed for.}
   access_key: {type: str, required: true, description: The administrator's access key.}
   secret_key: {type: str, required: true, description: The administrator's secret key.}
-  retention_mode: {type: str, required: true, choices: [GOVERNANCE, COMPLIANCE], description: Mode of retention.}
-  retention_days: {type: int, required: true, description: Length of retention.}
-  holds_data: {type: bool, required: true, description: Whether any volume server holds volumes of the bucket.}
+  retention_mode: {type: str, choices: [GOVERNANCE, COMPLIANCE], description: Mode of retention.}
+  retention_days: {type: int, description: Length of retention.}
+  holds_data: {type: bool, description: Whether any volume server holds volumes of the bucket.}
 author: [hapacs]
 """
 
@@ -53,6 +56,9 @@ XML_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 TIMEOUT_S = 20
 # The store may still be electing its leader or starting its gateway.
 READY_S = 60
+GATEWAY = "seaweedfs-s3.service"
+# Of an object that nobody has, so that nothing goes should it not be refused.
+NO_VERSION = "0" * 32
 
 
 class ArchiveError(Exception):
@@ -258,6 +264,36 @@ class Archive:
         self.keep_lock(there=there)
         self.keep_policy()
 
+    def refuses_deletion(self) -> bool:
+        """Say whether the gateway refuses to delete, even what is not there."""
+        try:
+            status, _ = self.client.request("DELETE", f"/{self.bucket}/nothing?versionId={NO_VERSION}")
+        except OSError:
+            return False
+        return status == 403  # noqa: PLR2004
+
+    def guard(self) -> None:
+        """Have the gateway refuse deletion.
+
+        Gateways keep what they know of a bucket until its filer tells them of a change. While the masters choose a
+        leader, filers let go of each other and begin to listen again later than they stopped: what changed in between
+        they never hear (SeaweedFS 4.48), and neither policy nor default retention would hold at that gateway.
+        """
+        # Wrong keys are refused too; they are told apart here.
+        if not self.exists() or self.refuses_deletion():
+            return
+        if not self.change("start the gateway anew, which did not refuse deletion"):
+            return
+        subprocess.run(["systemctl", "restart", GATEWAY], timeout=3 * TIMEOUT_S, check=True, capture_output=True)
+        deadline = time.monotonic() + READY_S
+        while not self.refuses_deletion():
+            if time.monotonic() > deadline:
+                raise ArchiveError(
+                    f"The S3 gateway does not refuse deletion, {READY_S} s after it was started anew: look at "
+                    f"`journalctl -u {GATEWAY}`, and whether its filer has the bucket's policy."
+                )
+            time.sleep(1)
+
     def keep_lock(self, *, there: bool) -> None:
         """Set the default retention of a bucket that was made with Object Lock."""
         mode, days = self.parameters["retention_mode"], str(self.parameters["retention_days"])
@@ -280,27 +316,35 @@ class Archive:
 
 def main() -> None:
     """Run the module."""
-    texts = ("masters", "filer", "endpoint", "bucket", "region")
+    texts = ("endpoint", "bucket", "region")
+    keeping = ("weed", "configuration", "masters", "filer", "retention_mode", "retention_days", "holds_data")
     module = AnsibleModule(
         argument_spec={
-            **{name: {"type": "path", "required": True} for name in ("weed", "configuration", "ca_file")},
+            "guard": {"type": "bool", "default": False},
+            **{name: {"type": "path"} for name in ("weed", "configuration")},
+            **{name: {"type": "str"} for name in ("masters", "filer")},
+            "ca_file": {"type": "path", "required": True},
             **{name: {"type": "str", "required": True} for name in texts},
             "access_key": {"type": "str", "required": True, "no_log": True},
             "secret_key": {"type": "str", "required": True, "no_log": True},
-            "retention_mode": {"type": "str", "required": True, "choices": ["GOVERNANCE", "COMPLIANCE"]},
-            "retention_days": {"type": "int", "required": True},
-            "holds_data": {"type": "bool", "required": True},
+            "retention_mode": {"type": "str", "choices": ["GOVERNANCE", "COMPLIANCE"]},
+            "retention_days": {"type": "int"},
+            "holds_data": {"type": "bool"},
         },
+        required_if=[("guard", False, keeping)],
         supports_check_mode=True,
     )
     try:
         archive = Archive(module.params, check_mode=module.check_mode)
-        archive.keep()
+        if module.params["guard"]:
+            archive.guard()
+        else:
+            archive.keep()
     except FileNotFoundError as error:
         if module.check_mode:
             module.exit_json(changed=True, done=[f"make the archive (nothing is installed yet: {error.filename})"])
         module.fail_json(msg=f"{error.filename} is missing: run the role's install and configure parts first.")
-    except (ArchiveError, OSError, subprocess.TimeoutExpired) as error:
+    except (ArchiveError, OSError, subprocess.SubprocessError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(archive.done), done=archive.done)
 
