@@ -16,6 +16,9 @@ from hapacs.verify.site import BUCKET, Site
 
 _WORKERS = 6
 _REFUSED = {"AccessDenied", "MethodNotAllowed"}
+_NODES = "the nodes' identity"
+_ADMINISTRATOR = "the administrator, with its version and past the retention"
+_NOTHING, _NO_VERSION = "nothing", "0" * 32
 
 
 def check_objects(site: Site, passage: Passage) -> str:
@@ -52,6 +55,8 @@ def check_deletion(site: Site, passage: Passage) -> str:
 
     recorded = _recorded(passage)
     _warm(site, gateways)
+    # A gateway that would delete what nobody has would delete images too, and a pack may hold those of patients.
+    require([problem for name in gateways for problem in _guard_problems(name, site)])
     with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
         problems = [problem for problems in pool.map(attempt, enumerate(recorded)) for problem in problems]
     require(problems)
@@ -108,14 +113,30 @@ def _deletion_problems(node: Any, admin: Any, kept: Kept) -> list[str]:
     if not version:
         problems.append(f"{key} has no version: the bucket is not versioned, so it has no lock")
     attempts: list[tuple[str, Callable[[], object]]] = [
-        ("the nodes' identity", lambda: node.delete_object(Bucket=BUCKET, Key=key)),
-        (
-            "the administrator, with its version and past the retention",
-            lambda: admin.delete_object(
-                Bucket=BUCKET, Key=key, VersionId=version or "null", BypassGovernanceRetention=True
-            ),
-        ),
+        (_NODES, lambda: node.delete_object(Bucket=BUCKET, Key=key)),
+        (_ADMINISTRATOR, lambda: _delete_for_good(admin, key, version or "null")),
     ]
+    return problems + _not_refused(key, attempts)
+
+
+def _guard_problems(name: str, site: Site) -> list[str]:
+    """Ask one gateway to delete what is not there."""
+    node, admin = site.s3(name, "node"), site.s3(name, "admin")
+    attempts: list[tuple[str, Callable[[], object]]] = [
+        (_NODES, lambda: node.delete_object(Bucket=BUCKET, Key=_NOTHING, VersionId=_NO_VERSION)),
+        (_ADMINISTRATOR, lambda: _delete_for_good(admin, _NOTHING, _NO_VERSION)),
+    ]
+    return [
+        f"the gateway of {name}: {problem}; `hapacs up` has it refuse" for problem in _not_refused(_NOTHING, attempts)
+    ]
+
+
+def _delete_for_good(admin: Any, key: str, version: str) -> None:
+    admin.delete_object(Bucket=BUCKET, Key=key, VersionId=version, BypassGovernanceRetention=True)
+
+
+def _not_refused(key: str, attempts: list[tuple[str, Callable[[], object]]]) -> list[str]:
+    problems = []
     for who, delete in attempts:
         try:
             delete()

@@ -23,6 +23,8 @@ class FakeS3:
         self.mode = "GOVERNANCE"
         self.until = datetime.now(UTC) + timedelta(days=1)
         self.error = "AccessDenied"
+        # Of what is not there; the policy refuses that too.
+        self.nothing_error = "AccessDenied"
         self.version: str | None = "v1"
         self.deleted: list[dict[str, Any]] = []
 
@@ -36,8 +38,8 @@ class FakeS3:
         return {"Retention": {"Mode": self.mode, "RetainUntilDate": self.until}}
 
     def delete_object(self, **words: Any) -> None:
-        if self.error:
-            raise ClientError({"Error": {"Code": self.error}}, "DeleteObject")
+        if error := self.nothing_error if words["Key"] == "nothing" else self.error:
+            raise ClientError({"Error": {"Code": error}}, "DeleteObject")
         self.deleted.append(words)
 
 
@@ -103,6 +105,15 @@ def test_a_deletion_that_succeeds_is_reported_for_each_identity(site: Site, foun
     with pytest.raises(CheckFailedError, match=r"deleted by the nodes' identity.*deleted by the administrator"):
         archive.check_deletion(site, found)
     assert client.deleted[1]["BypassGovernanceRetention"] is True
+
+
+def test_a_gateway_that_would_delete_is_not_given_an_image_to_try_it_with(
+    site: Site, found: Passage, client: FakeS3
+) -> None:
+    client.error = client.nothing_error = ""
+    with pytest.raises(CheckFailedError, match=r"the gateway of pacs1: nothing was deleted by the nodes' identity"):
+        archive.check_deletion(site, found)
+    assert {words["Key"] for words in client.deleted} == {"nothing"}
 
 
 def test_a_failure_is_no_refusal(site: Site, found: Passage, client: FakeS3) -> None:
