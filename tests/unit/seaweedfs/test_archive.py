@@ -15,7 +15,7 @@ SYNCED = '{"version": 1, "locations": [{"locationPrefix": "/buckets/archive/", "
 PARAMETERS = {
     "weed": "/weed", "configuration": "/", "masters": "m", "filer": "f", "endpoint": "https://192.0.2.1:8333",
     "bucket": "archive", "region": "us-east-1", "access_key": "a", "secret_key": "s", "retention_mode": "GOVERNANCE",
-    "retention_days": 1, "holds_data": False,
+    "retention_days": 1, "holds_data": False, "settle_s": 0,
 }  # fmt: skip
 
 
@@ -200,5 +200,22 @@ def test_a_gateway_that_still_deletes_is_told(monkeypatch: pytest.MonkeyPatch) -
         guard(Guarded(heals_after=2), monkeypatch)
 
 
-def test_without_a_bucket_there_is_nothing_to_guard(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert guard(Guarded(bucket=False, heals_after=1), monkeypatch) == []
+def test_a_gateway_that_never_heard_of_the_bucket_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = Guarded(bucket=False, heals_after=1)
+    # It may be a check before there is any.
+    assert guard(gateway, monkeypatch, check_mode=True) == []
+    assert len(guard(gateway, monkeypatch)) == 1
+    assert gateway.starts == 1
+
+
+def test_a_gateway_that_refuses_only_at_first_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway, asked = Guarded(), []
+
+    def forgets(method: str, path: str, *_: Any) -> tuple[int, bytes]:
+        asked.append(path)
+        return (204 if gateway.starts == 0 and len(asked) > 3 else 403 if method == "DELETE" else 200), b""
+
+    monkeypatch.setattr(gateway, "request", forgets)
+    monkeypatch.setitem(PARAMETERS, "settle_s", 0.05)
+    assert len(guard(gateway, monkeypatch)) == 1
+    assert gateway.starts == 1

@@ -32,6 +32,7 @@ description:
     of the policy, is started anew.
 options:
   guard: {type: bool, default: false, description: Look at this node's gateway only. The bucket is made elsewhere.}
+  settle_s: {type: int, default: 0, description: 'With C(guard): for how long it has to refuse, in seconds.'}
   weed: {type: path, description: The weed program. Needed without C(guard), as are the next three and the last three.}
   configuration: {type: path, description: The directory whose security.toml the shell uses.}
   masters: {type: str, description: 'The masters as host:port, with commas.'}
@@ -264,13 +265,19 @@ class Archive:
         self.keep_lock(there=there)
         self.keep_policy()
 
-    def refuses_deletion(self) -> bool:
-        """Say whether the gateway refuses to delete, even what is not there."""
-        try:
-            status, _ = self.client.request("DELETE", f"/{self.bucket}/nothing?versionId={NO_VERSION}")
-        except OSError:
-            return False
-        return status == 403  # noqa: PLR2004
+    def refuses_deletion(self, settle_s: int) -> bool:
+        """Say whether the gateway refuses to delete, even what is not there, for so many seconds on end."""
+        until = time.monotonic() + settle_s
+        while True:
+            try:
+                status, _ = self.client.request("DELETE", f"/{self.bucket}/nothing?versionId={NO_VERSION}")
+            except OSError:
+                return False
+            if status != 403:  # noqa: PLR2004
+                return False
+            if time.monotonic() >= until:
+                return True
+            time.sleep(1)
 
     def guard(self) -> None:
         """Have the gateway refuse deletion.
@@ -280,13 +287,15 @@ class Archive:
         they never hear (SeaweedFS 4.48), and neither policy nor default retention would hold at that gateway.
         """
         # Wrong keys are refused too; they are told apart here.
-        if not self.exists() or self.refuses_deletion():
+        if not self.exists() and self.check_mode:
+            return
+        if self.refuses_deletion(self.parameters["settle_s"]):
             return
         if not self.change("start the gateway anew, which did not refuse deletion"):
             return
         subprocess.run(["systemctl", "restart", GATEWAY], timeout=3 * TIMEOUT_S, check=True, capture_output=True)
         deadline = time.monotonic() + READY_S
-        while not self.refuses_deletion():
+        while not self.refuses_deletion(self.parameters["settle_s"]):
             if time.monotonic() > deadline:
                 raise ArchiveError(
                     f"The S3 gateway does not refuse deletion, {READY_S} s after it was started anew: look at "
@@ -321,6 +330,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "guard": {"type": "bool", "default": False},
+            "settle_s": {"type": "int", "default": 0},
             **{name: {"type": "path"} for name in ("weed", "configuration")},
             **{name: {"type": "str"} for name in ("masters", "filer")},
             "ca_file": {"type": "path", "required": True},
