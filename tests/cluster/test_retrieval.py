@@ -14,6 +14,7 @@ import pytest
 
 from hapacs.bench import leavings, sender
 from hapacs.bench.images import Study, made_study
+from hapacs.verify import multipart
 from hapacs.verify.site import Site
 from tests.cluster.conftest import Lab
 
@@ -41,7 +42,7 @@ def read_slowly(site: Site, study: Study, enough: threading.Event) -> list[str]:
     """Retrieve a study again and again; return for each time what was wrong with it, or nothing."""
     password = site.secrets["hapacs_secret_dicomweb_users"]["verify"]
     headers = {
-        "Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*',
+        "Accept": multipart.AS_STORED,
         "Authorization": f"Basic {base64.b64encode(f'verify:{password}'.encode()).decode()}",
     }
     found = []

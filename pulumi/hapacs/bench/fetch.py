@@ -17,7 +17,6 @@ from hapacs.dicom import Caller, DicomError, Peer, files
 from hapacs.dicom.client import SUCCESS
 from hapacs.verify import multipart
 
-_ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _PIECE_BYTES = 1 << 20
 
 
@@ -66,7 +65,7 @@ class Web:
         DicomError
             When the server doesn't answer with it.
         """
-        headers = {"Accept": _ACCEPT}
+        headers = {"Accept": multipart.AS_STORED}
         if self.login:
             headers["Authorization"] = f"Basic {base64.b64encode(':'.join(self.login).encode()).decode()}"
         connection = self._connection()

@@ -8,6 +8,8 @@ from email.message import Message
 
 from hapacs.verify.report import CheckFailedError
 
+AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+"""The Accept of a request for DICOM files, each in the transfer syntax in which it is stored (PS3.18 8.7.3)."""
 _END_OF_HEADERS = b"\r\n\r\n"
 
 

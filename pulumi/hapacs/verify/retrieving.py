@@ -29,7 +29,7 @@ from hapacs.verify.report import CheckFailedError, require
 from hapacs.verify.site import Site
 
 _DICOM = "application/dicom"
-_AS_STORED = {"Accept": f'multipart/related; type="{_DICOM}"; transfer-syntax=*'}
+_AS_STORED = {"Accept": multipart.AS_STORED}
 # Decoded by everybody to the same pixels: RLE, JPEG-LS lossless, JPEG lossless.
 _EXACT = {RLELossless, JPEGLSLossless, JPEGLosslessSV1}
 _RENDERED_BITS = 16

@@ -197,7 +197,7 @@ def test_images_are_found_and_got(address: str, tls: ssl.SSLContext, stored: lis
 
 
 def test_whole_studies_come_as_they_were_sent(address: str, web: httpx.Client, stored: list[Sample]) -> None:
-    as_stored = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
+    as_stored = {"Accept": multipart.AS_STORED}
     for sample in stored:
         path = f"/dicom-web/studies/{sample.study}/series/{sample.series}/instances/{sample.sop_instance}"
         answer = web.get(f"https://{address}:{RETRIEVE_PORT}{path}", headers=as_stored)
