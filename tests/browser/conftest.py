@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
 
 from hapacs.deployment import Deployment
-from hapacs.verify import multipart
-from hapacs.verify.site import Site, sites
+from hapacs.dicom import multipart
+from hapacs.site.access import Site, sites
 from tests.browser import studies
 from tests.browser.studies import Study
 

@@ -15,13 +15,14 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 from playwright.sync_api import Error as PlaywrightError
 
+from hapacs.load.waiting import eventually
+from hapacs.site.access import Site
+from hapacs.site.collect import collect
 from hapacs.targets.lab import power
 from hapacs.verify import services
 from hapacs.verify.report import CheckFailedError
-from hapacs.verify.site import Site
 from tests.browser.conftest import CHROMIUM, OPTIONS, Visit
 from tests.browser.studies import FINDING, Study
-from tests.support.waiting import eventually
 
 CANVAS = ".cornerstone-canvas"
 # Out of the middle of a viewport, where no text lies over the picture.
@@ -163,7 +164,7 @@ def test_a_browser_that_does_not_know_the_authority_warns(site: Site, tmp_path: 
 
 def test_it_goes_on_without_the_node_that_has_the_address(visit: Visit, site: Site, shown: dict[str, Study]) -> None:
     see(visit, shown["CT"], "before-node-off")
-    facts = services.collect(site)
+    facts = collect(site)
     (victim,) = [node for node, answer in facts.items() if site.vip in answer["addresses"]]
     container = f"{site.deployment.name}-{victim}"
     power.power_off(container)
@@ -190,7 +191,7 @@ def answers(site: Site) -> bool:
 def whole(site: Site) -> bool:
     """Tell whether every service of every node works."""
     try:
-        services.check_services(site, services.collect(site))
+        services.check_services(site, collect(site))
     except CheckFailedError as error:
         raise RuntimeError(error.message) from error
     return True

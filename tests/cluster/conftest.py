@@ -18,12 +18,14 @@ import pytest
 
 from hapacs.deployment import PROJECT, Deployment
 from hapacs.dicom import Peer
+from hapacs.load.archive import SiteArchive
+from hapacs.load.ledger import Ledger, missing
+from hapacs.load.modality import Sender
+from hapacs.load.waiting import eventually
+from hapacs.site import access as site
+from hapacs.site.collect import collect
 from hapacs.targets.lab import power
-from hapacs.verify import services, site
 from tests.cluster import trial
-from tests.support.archive import SiteArchive
-from tests.support.ledger import Ledger, Sender, missing
-from tests.support.waiting import eventually
 
 _COMMAND_TIMEOUT_S = 45 * 60
 _WARM_UP_S = 4
@@ -72,7 +74,7 @@ class Lab:
 
     def facts(self) -> dict[str, dict[str, Any]]:
         """Return what each node of the primary site says of itself; one that is off has only an ``error``."""
-        return services.collect(self.site)
+        return collect(self.site)
 
     def container(self, node: str) -> str:
         """Return the container that is a node."""

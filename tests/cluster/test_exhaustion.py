@@ -14,10 +14,10 @@ from pydicom.uid import generate_uid
 
 from hapacs import dicom
 from hapacs.dicom import DicomError, Peer
-from hapacs.verify.site import HTTPS_PORTS, Site
+from hapacs.load.waiting import eventually
+from hapacs.site.access import HTTPS_PORTS, Site
 from tests.cluster.conftest import Lab
 from tests.support import hostile
-from tests.support.waiting import eventually
 
 # Eight million items: more objects than fit into the 1.5 GiB of the lab's services.
 ITEMS_MIB = 64

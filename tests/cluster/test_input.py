@@ -21,14 +21,13 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import build_context
 
 from hapacs import dicom
-from hapacs.dicom import AssociationRefusedError, Caller, DicomError, Peer, Sample, StoreOutcome
+from hapacs.dicom import AssociationRefusedError, Caller, DicomError, Peer, Sample, StoreOutcome, multipart
 from hapacs.dicom.client import associate
-from hapacs.dicom.made import encoded, made_ct
-from hapacs.verify import multipart
-from hapacs.verify.site import Site
+from hapacs.load.made import encoded, made_ct
+from hapacs.load.waiting import eventually
+from hapacs.site.access import Site
 from tests.cluster.conftest import Lab
 from tests.support import hostile
-from tests.support.waiting import eventually
 
 UNITS = ("orthanc-store", "orthanc-query", "haproxy", "orthanc-tls")
 DICOM_TYPE = "application/dicom"

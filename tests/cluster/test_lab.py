@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from hapacs.dicom import Peer
+from hapacs.load.archive import SiteArchive
+from hapacs.load.ledger import Ledger, missing
+from hapacs.load.modality import Sender
+from hapacs.load.waiting import eventually
 from hapacs.verify import services
 from tests.cluster import leftovers
 from tests.cluster.conftest import Lab
-from tests.support.archive import SiteArchive
-from tests.support.ledger import Ledger, Sender, missing
-from tests.support.waiting import eventually
 
 NODE_LOST_S = 10
 LEADER_LOST_S = 30

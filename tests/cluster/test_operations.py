@@ -19,8 +19,8 @@ import pytest
 from hapacs import rotation
 from hapacs.cli.output import ExitCode
 from hapacs.cli.status import PAUSED
+from hapacs.load.waiting import eventually
 from tests.cluster.conftest import Lab
-from tests.support.waiting import eventually
 
 STORING_MOVES_S = 10
 DATABASE_MOVES_S = 40

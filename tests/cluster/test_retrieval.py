@@ -12,10 +12,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from hapacs.bench import leavings, sender
-from hapacs.bench.images import Study, made_study
-from hapacs.verify import multipart
-from hapacs.verify.site import Site
+from hapacs.bench import leavings
+from hapacs.dicom import multipart
+from hapacs.load import burst as sender
+from hapacs.load.images import Study, made_study
+from hapacs.site.access import Site
 from tests.cluster.conftest import Lab
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(30 * 60)]

@@ -10,8 +10,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from hapacs.bench.images import Image, Study
 from hapacs.bench.rows import Rows
+from hapacs.load.images import Image, Study
 from hapacs_node.catalog import schema
 from hapacs_node.catalog.database import Database
 from hapacs_node.metrics import Metrics

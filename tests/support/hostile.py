@@ -13,8 +13,7 @@ from pathlib import Path
 import httpx
 from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
 
-from hapacs.dicom import Sample, files
-from hapacs.verify import multipart
+from hapacs.dicom import Sample, files, multipart
 
 MEBIBYTE = 1 << 20
 

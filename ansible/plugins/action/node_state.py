@@ -6,8 +6,8 @@
       members: {etcd: [{name: pacs1}, ...], ...}      # the site's nodes by group
       target: static                                  # or lab
 
-Returns `state`, see `hapacs.verify.node_facts`; an empty one when the node does not answer, which others judge
-(`hapacs.operations`). Nothing is changed, so it runs in check mode too.
+Returns `state`, see `hapacs.site.node_facts`; an empty one when the node does not answer, which others judge
+(`hapacs.site.running`). Nothing is changed, so it runs in check mode too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure
 
 from ansible.plugins.action import ActionBase
-from hapacs.verify import node_facts, units
+from hapacs.site import node_facts, units
 
 
 class ActionModule(ActionBase):

@@ -1,4 +1,4 @@
-"""Filters for the playbooks that work on a running site; what they say is decided in `hapacs.operations`.
+"""Filters for the playbooks that work on a running site; what they say is decided in `hapacs.site.running`.
 
 Each takes a site, ``{states, members, vip}``, as ``tasks/look.yml`` puts it together.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from hapacs import operations
+from hapacs.site import running as operations
 
 
 def operation_view(site: dict[str, Any]) -> dict[str, Any]:

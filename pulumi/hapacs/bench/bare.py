@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hapacs.bench import node_bare
 from hapacs.dicom import Peer
-from hapacs.verify.site import Node, Site
+from hapacs.site.access import Node, Site
 
 UNIT = node_bare.UNIT
 _AE_TITLE = "BARE"

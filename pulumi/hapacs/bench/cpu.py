@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hapacs.bench import node_cpu
-from hapacs.verify.site import Site
+from hapacs.site.access import Site
 
 REST = "kernel and others"
 CLIENT = "client"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hapacs.errors import HapacsError
-from hapacs.verify.site import Node, Site
+from hapacs.site.access import Node, Site
 
 _PSQL = (
     "sudo", "--user=postgres", "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align",

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from hapacs.bench.images import Study
-from hapacs.bench.wire import Association
-from hapacs.dicom import Caller, DicomError, Peer, files
+from hapacs.dicom import Caller, DicomError, Peer, files, multipart
 from hapacs.dicom.client import SUCCESS
-from hapacs.verify import multipart
+from hapacs.load.images import Study
+from hapacs.load.wire import Association
 
 _PIECE_BYTES = 1 << 20
 

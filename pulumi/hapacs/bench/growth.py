@@ -11,16 +11,17 @@ import httpx
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
-from hapacs.bench import ingest, leavings, sender
+from hapacs.bench import ingest, leavings
 from hapacs.bench.database import Database
-from hapacs.bench.images import Study, made_study
 from hapacs.bench.ingest import OnStep
 from hapacs.bench.rows import INSTANCES_PER_STUDY, STUDIES_PER_BLOCK, Rows
 from hapacs.bench.statistics import Series, latency, ratio
-from hapacs.bench.wire import Association
 from hapacs.dicom.client import SUCCESS
 from hapacs.errors import HapacsError, RefusedError
-from hapacs.verify.site import Site
+from hapacs.load import burst as sender
+from hapacs.load.images import Study, made_study
+from hapacs.load.wire import Association
+from hapacs.site.access import Site
 
 INGEST = "ingest"
 

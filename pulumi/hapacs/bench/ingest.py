@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from hapacs.bench import bare, cpu, leavings, sender
-from hapacs.bench.images import Study, made_study
-from hapacs.bench.sender import Outcome
+from hapacs.bench import bare, cpu, leavings
 from hapacs.bench.statistics import Series, latency, ratio
 from hapacs.dicom import Peer
 from hapacs.errors import HapacsError
-from hapacs.verify.site import Site
+from hapacs.load import burst as sender
+from hapacs.load.burst import Outcome
+from hapacs.load.images import Study, made_study
+from hapacs.site.access import Site
 
 Side = Literal["bare", "site"]
 OnStep = Callable[[str], None]

@@ -12,10 +12,10 @@ from pydicom import Dataset
 
 from hapacs import dicom
 from hapacs.bench.database import Database, literal
-from hapacs.bench.images import PATIENT_PREFIX, Study
 from hapacs.errors import HapacsError
-from hapacs.verify import services
-from hapacs.verify.site import Site
+from hapacs.load.images import PATIENT_PREFIX, Study
+from hapacs.site.access import Site
+from hapacs.site.collect import collect
 
 # What SQLite, the catalog and the derived attachments need beside the images.
 _SURCHARGE = 1.1
@@ -30,7 +30,7 @@ def require_room(site: Site, image_bytes: int) -> None:
     """
     reserve = int(site.contract["policy"]["das_minimum_free_bytes"])
     wanted = int(image_bytes * _SURCHARGE) + reserve
-    for node, facts in services.collect(site).items():
+    for node, facts in collect(site).items():
         if "error" in facts:
             raise HapacsError(f"{node}: {facts['error']}", "A benchmark needs a healthy site: `hapacs status`.")
         room = facts["room"]

@@ -12,14 +12,15 @@ from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
-from hapacs.bench import bare, cpu, leavings, sender
+from hapacs.bench import bare, cpu, leavings
 from hapacs.bench.bare import Bare
 from hapacs.bench.fetch import Fetched, Web, by_get
-from hapacs.bench.images import Study, made_study
 from hapacs.bench.ingest import OnStep, Side, order
 from hapacs.bench.statistics import Series, ratio
 from hapacs.errors import HapacsError
-from hapacs.verify.site import HTTPS_PORTS, Site
+from hapacs.load import burst as sender
+from hapacs.load.images import Study, made_study
+from hapacs.site.access import HTTPS_PORTS, Site
 
 Temperature = Literal["warm", "cold"]
 TEMPERATURES: tuple[Temperature, ...] = ("cold", "warm")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hapacs.bench.database import Database, literal
-from hapacs.bench.images import PATIENT_PREFIX, Study
+from hapacs.load.images import PATIENT_PREFIX, Study
 
 INSTANCES_PER_STUDY = 200
 STUDIES_PER_BLOCK = 50

@@ -18,7 +18,7 @@ from hapacs.deployment import PROJECT, Deployment
 
 if TYPE_CHECKING:
     from hapacs.bench.ingest import OnStep
-    from hapacs.verify.site import Site
+    from hapacs.site.access import Site
 
 app = typer.Typer(no_args_is_help=True, help="Measure a site against a bare Orthanc on one of its nodes.")
 
@@ -103,7 +103,7 @@ def _run(
     show: Callable[[Mapping[str, Any]], None],
 ) -> None:
     """Measure the deployment's first site, keep the result, and print it."""
-    from hapacs.verify import site  # noqa: PLC0415
+    from hapacs.site import access as site  # noqa: PLC0415
 
     deployment = Deployment.load(name)
     steps = Steps(quiet=quiet)

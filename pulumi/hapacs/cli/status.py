@@ -20,11 +20,12 @@ PAUSED = "gets nothing from a balancer (a restart was cut off? run it again)"
 
 def status(name: Name = "lab", json: Json = False) -> None:
     """Show each node's services, the database leader, the storing Orthanc, the virtual address, and free space."""
-    from hapacs.verify import services, site  # noqa: PLC0415 - its clients are slow to import
+    from hapacs.site import access as site  # noqa: PLC0415 - its clients are slow to import
+    from hapacs.site.collect import collect  # noqa: PLC0415
 
     deployment = Deployment.load(name)
     with errors.status("Asking the nodes"):
-        found = {one.name: summarise(one.vip, services.collect(one)) for one in site.sites(deployment)}
+        found = {one.name: summarise(one.vip, collect(one)) for one in site.sites(deployment)}
     ok = all(one["ok"] for one in found.values())
     if json:
         print_json({"deployment": name, "ok": ok, "sites": found})
@@ -45,7 +46,7 @@ def summarise(vip: str, facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
     vip
         The site's virtual address.
     facts
-        What `hapacs.verify.services.collect` returned.
+        What `hapacs.site.collect.collect` returned.
     """
     nodes = {node: _node(vip, answer) for node, answer in facts.items()}
     for node in _paused(facts):

@@ -15,8 +15,8 @@ from hapacs.verify.report import Check, CheckFailedError, OnCheck, Report
 
 if TYPE_CHECKING:
     from hapacs.deployment import Deployment
+    from hapacs.site.access import Site
     from hapacs.verify.passage import Passage
-    from hapacs.verify.site import Site
 
 __all__ = ["Check", "Report", "names", "run"]
 
@@ -37,9 +37,9 @@ class Evidence:
     @cached_property
     def facts(self) -> dict[str, dict[str, Any]]:
         """What each node says of itself."""
-        from hapacs.verify import services  # noqa: PLC0415 - what is slow to import waits until it is needed
+        from hapacs.site.collect import collect  # noqa: PLC0415 - what is slow to import waits until it is needed
 
-        return services.collect(self.site)
+        return collect(self.site)
 
     @property
     def passage(self) -> Passage:
@@ -61,9 +61,9 @@ class Evidence:
     def facts_after_storing(self) -> dict[str, dict[str, Any]]:
         """Return what the nodes say once something was stored: only then a balancer has to have chosen a writer."""
         _ = self.passage
-        from hapacs.verify import services  # noqa: PLC0415
+        from hapacs.site.collect import collect  # noqa: PLC0415
 
-        return services.collect(self.site)
+        return collect(self.site)
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def run(deployment: Deployment, on_check: OnCheck = lambda _: None, only: Sequen
     HapacsError
         When the deployment is not up, or there is no check of that name.
     """
-    from hapacs.verify.site import sites  # noqa: PLC0415
+    from hapacs.site.access import sites  # noqa: PLC0415
 
     entries = _entries()
     known = [entry.name for entry in entries]

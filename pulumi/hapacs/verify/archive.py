@@ -10,9 +10,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
+from hapacs.site.access import BUCKET, Site
 from hapacs.verify.passage import Kept, Passage
 from hapacs.verify.report import CheckFailedError, require
-from hapacs.verify.site import BUCKET, Site
 
 _WORKERS = 6
 _REFUSED = {"AccessDenied", "MethodNotAllowed"}

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 
+from hapacs.site.access import STATISTICS_PORT, Node, Site
 from hapacs.verify import doors
 from hapacs.verify.report import CheckFailedError, require
-from hapacs.verify.site import STATISTICS_PORT, Node, Site
 
 SSH_PORT = 22
 # What listens for whom; see doors for what each kind means.

@@ -12,7 +12,7 @@ import httpx
 
 from hapacs import dicom
 from hapacs.dicom import NotSendable, Sample, StoreOutcome, compare, files
-from hapacs.verify.site import Site
+from hapacs.site.access import Site
 
 # An association is sequential; with two of them neither this machine nor the writer waits for the other.
 _ASSOCIATIONS = 2

@@ -22,11 +22,10 @@ from pydicom.uid import (
 )
 
 from hapacs import dicom
-from hapacs.dicom import Receiver, Sample, compare, files
-from hapacs.verify import multipart
+from hapacs.dicom import Receiver, Sample, compare, files, multipart
+from hapacs.site.access import Site
 from hapacs.verify.passage import Kept, Passage, dataset_problem, read
 from hapacs.verify.report import CheckFailedError, require
-from hapacs.verify.site import Site
 
 _DICOM = "application/dicom"
 _AS_STORED = {"Accept": multipart.AS_STORED}

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
 
-from hapacs.verify import node_facts, units
+from hapacs.site.access import HTTPS_PORTS, Node, Site
+from hapacs.site.collect import Facts
 from hapacs.verify.report import CheckFailedError, require
-from hapacs.verify.site import HTTPS_PORTS, Node, Site
-
-Facts = Mapping[str, Mapping[str, Any]]
-
-
-def collect(site: Site) -> dict[str, dict[str, Any]]:
-    """Ask every node at once what it says of itself; a node that doesn't answer has only an ``error``."""
-
-    def ask(node: Node) -> dict[str, Any]:
-        members = {group: [member.name for member in site.members(group)] for group in units.UNITS}
-        arguments = units.question(node.name, node.address, members, is_lab=site.deployment.is_lab)
-        try:
-            answer: dict[str, Any] = site.run_script(node, Path(node_facts.__file__), arguments, root=True)
-        except CheckFailedError as error:
-            return {"error": error.message}
-        return answer
-
-    nodes = list(site.nodes.values())
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        return {node.name: answer for node, answer in zip(nodes, pool.map(ask, nodes), strict=True)}
 
 
 def check_services(site: Site, facts: Facts) -> str:

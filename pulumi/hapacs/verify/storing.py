@@ -8,9 +8,9 @@ import numpy as np
 
 from hapacs import dicom
 from hapacs.dicom import AssociationRefusedError, Caller, DicomError, Peer, compare, files
+from hapacs.site.access import Site
 from hapacs.verify.passage import Passage, dataset_problem
 from hapacs.verify.report import CheckFailedError, listed, require
-from hapacs.verify.site import Site
 
 _NOBODY = "HAPACS_NOBODY"
 _WRONG_CALLED = "HAPACS_WRONG"

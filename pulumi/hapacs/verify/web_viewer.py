@@ -6,8 +6,8 @@ import re
 
 import httpx
 
+from hapacs.site.access import Site
 from hapacs.verify.report import CheckFailedError, require
-from hapacs.verify.site import Site
 
 _SCRIPT = re.compile(r'src="(/app\.bundle\.[0-9a-f]{16}\.js)"')
 _ROOTS = re.compile(r'"(?:qido|wado|wadoUri)Root": "([^"]*)"')

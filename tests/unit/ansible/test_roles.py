@@ -12,7 +12,7 @@ import yaml
 from hapacs.errors import RefusedError
 from hapacs.rotation import KINDS, names
 from hapacs.secrets import SECRETS
-from hapacs.verify.units import UNITS
+from hapacs.site.units import UNITS
 from tests.unit.ansible.loading import ANSIBLE
 
 ROLES = sorted(path for path in (ANSIBLE / "roles").iterdir() if path.is_dir())

@@ -10,7 +10,7 @@ import pytest
 from hapacs.bench import bare, cpu, leavings
 from hapacs.bench.bare import Bare
 from hapacs.dicom import Caller, Peer
-from hapacs.verify.site import Node
+from hapacs.site.access import Node
 
 NODE = Node("n1", "10.0.0.11", "10.0.0.11", "hapacs", 22)
 

@@ -9,9 +9,8 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from hapacs.bench.fetch import Web
-from hapacs.bench.images import Image, Study, made_study
-from hapacs.dicom import DicomError
-from hapacs.verify import multipart
+from hapacs.dicom import DicomError, multipart
+from hapacs.load.images import Image, Study, made_study
 
 STUDY = made_study(3, 64)
 

@@ -2,12 +2,13 @@ from typing import Any
 
 import pytest
 
-from hapacs.bench import ingest, leavings, sender
-from hapacs.bench.images import Study
+from hapacs.bench import ingest, leavings
 from hapacs.bench.ingest import Options
-from hapacs.bench.sender import Outcome
 from hapacs.dicom import Peer
 from hapacs.errors import HapacsError
+from hapacs.load import burst as sender
+from hapacs.load.burst import Outcome
+from hapacs.load.images import Study
 from tests.unit.bench import fakes
 
 OPTIONS = Options(associations=3, instances=10, rows=16, rounds=3)

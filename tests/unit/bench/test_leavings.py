@@ -4,7 +4,6 @@ import pytest
 
 from hapacs.bench import leavings
 from hapacs.errors import HapacsError
-from hapacs.verify import services
 from tests.unit.bench import fakes
 
 
@@ -13,13 +12,13 @@ def room(free: int) -> dict[str, Any]:
 
 
 def test_the_fullest_node_and_its_reserve_decide(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(services, "collect", lambda _: {"n1": room(9000), "n2": room(2100), "n3": {"room": None}})
+    monkeypatch.setattr(leavings, "collect", lambda _: {"n1": room(9000), "n2": room(2100), "n3": {"room": None}})
     leavings.require_room(fakes.site(), 1000)
     with pytest.raises(HapacsError, match=r"DAS of n2 has .* free"):
         leavings.require_room(fakes.site(), 1001)
 
 
 def test_a_node_that_does_not_answer_ends_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(services, "collect", lambda _: {"n1": room(9000), "n2": {"error": "no SSH"}})
+    monkeypatch.setattr(leavings, "collect", lambda _: {"n1": room(9000), "n2": {"error": "no SSH"}})
     with pytest.raises(HapacsError, match="n2: no SSH"):
         leavings.require_room(fakes.site(), 1)

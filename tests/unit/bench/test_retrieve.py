@@ -3,12 +3,13 @@ from typing import Any
 
 import pytest
 
-from hapacs.bench import retrieve, sender
+from hapacs.bench import retrieve
 from hapacs.bench.fetch import Fetched
-from hapacs.bench.images import Study
 from hapacs.bench.retrieve import Options
-from hapacs.bench.sender import Outcome
 from hapacs.errors import HapacsError
+from hapacs.load import burst as sender
+from hapacs.load.burst import Outcome
+from hapacs.load.images import Study
 from tests.unit.bench import fakes
 
 OPTIONS = Options(instances=5, rows=16, rounds=2)

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from hapacs.bench import growth, ingest, retrieve
 from hapacs.cli import app
 from hapacs.deployment import Deployment
-from hapacs.verify import site as sites
+from hapacs.site import access as sites
 from tests.unit.bench import fakes
 
 RESULTS = {"ingest": (ingest, fakes.ingest), "retrieve": (retrieve, fakes.retrieve), "growth": (growth, fakes.growth)}

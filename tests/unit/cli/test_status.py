@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from hapacs.cli.status import summarise
-from hapacs.verify import node_facts
+from hapacs.site import node_facts
 
 VIP = "10.0.0.10"
 UP = {"active": True, "state": "active (running)", "restarts": 0}

@@ -14,8 +14,8 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at import time
 
 from hapacs.dicom import Caller, Peer, Sample, files
+from hapacs.site.access import Node, Site
 from hapacs.verify.passage import orthanc_id
-from hapacs.verify.site import Node, Site
 
 SYNTAXES = [
     "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5",
@@ -102,7 +102,7 @@ class FakeOrthanc:
 
 
 class FakeSite:
-    """Stands for `hapacs.verify.site.Site`."""
+    """Stands for `hapacs.site.access.Site`."""
 
     def __init__(self, pacs: FakePacs, port: int) -> None:
         self.pacs = pacs

@@ -11,10 +11,10 @@ from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from hapacs import dicom
 from hapacs.dicom import files
+from hapacs.site.access import Node, Site
 from hapacs.verify import archive
 from hapacs.verify.passage import Kept, Passage
 from hapacs.verify.report import CheckFailedError
-from hapacs.verify.site import Node, Site
 
 
 class FakeS3:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from hapacs.dicom import Sample
+from hapacs.site.access import Site
 from hapacs.verify import passage, storing
 from hapacs.verify.passage import Passage
 from hapacs.verify.report import CheckFailedError
-from hapacs.verify.site import Site
 from tests.unit.verify.fakes import FakePacs, running
 
 NAMES = ("CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm", "SC_rgb_rle.dcm", "test-SR.dcm", "rtplan.dcm")

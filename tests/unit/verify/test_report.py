@@ -9,7 +9,8 @@ import pytest
 from hapacs import verify
 from hapacs.deployment import Deployment
 from hapacs.errors import HapacsError
-from hapacs.verify import Check, Evidence, Report, site
+from hapacs.site import access as site
+from hapacs.verify import Check, Evidence, Report
 from hapacs.verify.report import CheckFailedError, listed
 
 

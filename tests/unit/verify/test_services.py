@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from hapacs.site.access import Node, Site
 from hapacs.verify import services
 from hapacs.verify.report import CheckFailedError
-from hapacs.verify.site import Node, Site
 
 NAMES = ("pacs1", "pacs2", "pacs3")
 VIP = "10.0.0.10"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hapacs.deployment import PROJECT, Deployment
+from hapacs.site.access import Site, sites
 from hapacs.verify import closed
-from hapacs.verify.site import Site, sites
 
 
 def deployed(name: str, state: Path) -> list[Site]:

@@ -9,8 +9,8 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from hapacs.site.access import Site
 from hapacs.verify.report import CheckFailedError
-from hapacs.verify.site import Site
 from hapacs.verify.web_viewer import check_viewer
 
 POLICY = {

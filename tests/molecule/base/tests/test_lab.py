@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.waiting import eventually
+from hapacs.load.waiting import eventually
 
 testinfra_hosts = ["ansible://hapacs-molecule-base"]
 ALLOWED, NOT_NAMED = 7000, 7001

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from hapacs.load.waiting import eventually
 from hapacs.verify import doors
-from tests.support.waiting import eventually
 
 NODES = [f"hapacs-molecule-cluster{number}" for number in (1, 2, 3)]
 ETCDCTL = (

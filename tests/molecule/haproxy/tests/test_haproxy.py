@@ -19,7 +19,7 @@ from pynetdicom import AE, evt
 from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from tests.support.waiting import eventually
+from hapacs.load.waiting import eventually
 
 testinfra_hosts = ["ansible://hapacs-molecule-haproxy"]
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'

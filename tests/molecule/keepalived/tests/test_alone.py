@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.waiting import eventually
+from hapacs.load.waiting import eventually
 
 testinfra_hosts = ["ansible://hapacs-molecule-vip-alone"]
 MOVED_S = 10

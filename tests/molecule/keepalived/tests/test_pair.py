@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.waiting import eventually
+from hapacs.load.waiting import eventually
 
 testinfra_hosts = ["ansible://hapacs-molecule-vip1"]
 ADDRESS = "10.89.79.8"

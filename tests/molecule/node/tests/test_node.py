@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from hapacs.dicom import Caller, DicomError, Peer, echo
-from tests.support.waiting import eventually
+from hapacs.load.waiting import eventually
 
 VIP = "10.89.79.9"
 UNITS = (

@@ -16,11 +16,11 @@ from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import UID, CTImageStorage
 from pynetdicom.presentation import build_context
 
-from hapacs.dicom import Caller, DicomError, Peer, Sample, echo, find, get, read_sample, store
+from hapacs.dicom import Caller, DicomError, Peer, Sample, echo, find, get, multipart, read_sample, store
 from hapacs.dicom.client import associate
 from hapacs.dicom.compare import differences
 from hapacs.dicom.files import decode, shipped_with_pydicom, with_meta
-from hapacs.verify import doors, multipart
+from hapacs.verify import doors
 from tests.molecule.tls import certified
 
 SERVICES = ("store", "query")

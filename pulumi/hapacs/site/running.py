@@ -1,6 +1,6 @@
 """A site that runs, as its nodes describe it: who leads, whether it can spare a node, and who would take over.
 
-``{states, members, vip}``: `states` holds for each node what `hapacs.verify.node_facts` returned, or nothing when the
+``{states, members, vip}``: `states` holds for each node what `hapacs.site.node_facts` returned, or nothing when the
 node did not answer; `members` are the site's nodes by group, and `vip` is the virtual address.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from hapacs.verify.units import UNITS, masters
+from hapacs.site.units import UNITS, masters
 
 STREAMS = {"running", "streaming"}
 SYNCHRONOUS = {"sync_standby", "quorum_standby"}

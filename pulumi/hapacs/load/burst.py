@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hapacs.bench.images import Study
-from hapacs.bench.wire import Association
 from hapacs.dicom import Caller, DicomError, Peer
 from hapacs.dicom.client import SUCCESS
+from hapacs.load.images import Study
+from hapacs.load.wire import Association
 
 _READY_S = 120
 

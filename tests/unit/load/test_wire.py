@@ -15,10 +15,10 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelGet,
 )
 
-from hapacs.bench import sender
-from hapacs.bench.images import made_study
-from hapacs.bench.wire import Association
 from hapacs.dicom import Caller, DicomError, Peer
+from hapacs.load import burst as sender
+from hapacs.load.images import made_study
+from hapacs.load.wire import Association
 
 CALLER = Caller("TESTER")
 SUCCESS, PENDING, REFUSED = 0x0000, 0xFF00, 0xA700

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hapacs.verify import multipart
+from hapacs.dicom import multipart
 from hapacs.verify.report import CheckFailedError
 
 

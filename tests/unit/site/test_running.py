@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hapacs.operations import RunningSite, heir, leads_of, order, refusals, view
+from hapacs.site.running import RunningSite, heir, leads_of, order, refusals, view
 from tests.unit.ansible.loading import load
 
 NAMES = ("a", "b", "c")

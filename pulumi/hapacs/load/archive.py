@@ -12,8 +12,8 @@ from pydicom import Dataset
 
 from hapacs import dicom
 from hapacs.dicom import DicomError, files
-from hapacs.verify.site import Site
-from tests.support.ledger import Entry
+from hapacs.load.ledger import Entry
+from hapacs.site.access import Site
 
 # What a hospital would still call slow and not lost.
 _PATIENCE_S = 120

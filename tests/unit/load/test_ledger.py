@@ -15,8 +15,9 @@ from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
 
 from hapacs.dicom import Caller, Peer
-from tests.support.ledger import Entry, Ledger, Sender, missing
-from tests.support.waiting import eventually
+from hapacs.load.ledger import Entry, Ledger, missing
+from hapacs.load.modality import Sender
+from hapacs.load.waiting import eventually
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydicom.uid import generate_uid
 
-from hapacs.dicom.made import encoded, made_ct
+from hapacs.load.made import encoded, made_ct
 
 PATIENT_PREFIX = "HAPACS-BENCH-"
 

@@ -1,0 +1,31 @@
+"""Asks the nodes of a site what they report about themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from hapacs.site import node_facts, units
+from hapacs.site.access import Node, Site
+from hapacs.verify.report import CheckFailedError
+
+Facts = Mapping[str, Mapping[str, Any]]
+
+
+def collect(site: Site) -> dict[str, dict[str, Any]]:
+    """Ask every node at once what it says of itself; a node that doesn't answer has only an ``error``."""
+
+    def ask(node: Node) -> dict[str, Any]:
+        members = {group: [member.name for member in site.members(group)] for group in units.UNITS}
+        arguments = units.question(node.name, node.address, members, is_lab=site.deployment.is_lab)
+        try:
+            answer: dict[str, Any] = site.run_script(node, Path(node_facts.__file__), arguments, root=True)
+        except CheckFailedError as error:
+            return {"error": error.message}
+        return answer
+
+    nodes = list(site.nodes.values())
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return {node.name: answer for node, answer in zip(nodes, pool.map(ask, nodes), strict=True)}
