@@ -26,46 +26,46 @@ def exported():
     return pulumi_mocks.run(load(ROOT / "inventories/lab/settings.yaml")).inventory
 
 
-def same_as_committed(path, text):
+def same_as_committed(path, text) -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text(), f"{path.name} is out of date: UPDATE_GOLDEN=1 .venv/bin/pytest tests/contract"
 
 
-def test_committed_schema_is_the_models_schema():
+def test_committed_schema_is_the_models_schema() -> None:
     same_as_committed(SCHEMA, contract.to_text(contract.json_schema()))
 
 
-def test_golden_contract_fits_the_schema():
+def test_golden_contract_fits_the_schema() -> None:
     schema = json.loads(SCHEMA.read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(json.loads(GOLDEN.read_text()), schema)
 
 
-def test_schema_refuses_another_version():
+def test_schema_refuses_another_version() -> None:
     golden = json.loads(GOLDEN.read_text()) | {"schema_version": 2}
     with pytest.raises(jsonschema.ValidationError, match="1 was expected"):
         jsonschema.validate(golden, json.loads(SCHEMA.read_text()))
 
 
-def test_contract_survives_a_round_trip(exported):
+def test_contract_survives_a_round_trip(exported) -> None:
     assert contract.Contract.model_validate_json(json.dumps(exported)).plain() == exported
 
 
-def test_members_must_be_nodes(exported):
+def test_members_must_be_nodes(exported) -> None:
     broken = json.loads(json.dumps(exported))
     broken["sites"]["primary"]["members"]["etcd"].append("ghost")
     with pytest.raises(ValidationError, match=r"members\.etcd names unknown nodes: ghost"):
         contract.Contract.model_validate(broken)
 
 
-def test_nodes_that_keep_images_must_have_disks(exported):
+def test_nodes_that_keep_images_must_have_disks(exported) -> None:
     broken = json.loads(json.dumps(exported))
     broken["sites"]["dr"]["nodes"]["dr1"]["das_devices"] = []
     with pytest.raises(ValidationError, match=r"nodes\.dr1\.das_devices is empty"):
         contract.Contract.model_validate(broken)
 
 
-def test_verify_may_call_and_nobody_else_was_added(exported):
+def test_verify_may_call_and_nobody_else_was_added(exported) -> None:
     titles = [caller["ae_title"] for caller in exported["sites"]["primary"]["callers"]]
     assert titles == ["MODALITY", "WORKSTATION", "HAPACS_VERIFY"]

@@ -77,25 +77,25 @@ def hosts(deployment):
     return result
 
 
-def test_program_exports_the_golden_contract(deployment):
+def test_program_exports_the_golden_contract(deployment) -> None:
     name, exported = deployment
     same_as_committed(HERE / f"{name}.json", contract.to_text(exported))
     jsonschema.validate(exported, json.loads(SCHEMA.read_text()))
 
 
-def test_hosts_are_the_golden_ones(deployment, hosts):
+def test_hosts_are_the_golden_ones(deployment, hosts) -> None:
     name, _ = deployment
     same_as_committed(HERE / f"{name}.hosts.json", contract.to_text(hosts))
 
 
-def test_every_port_that_a_host_opens_is_one_of_its_own_groups(hosts):
+def test_every_port_that_a_host_opens_is_one_of_its_own_groups(hosts) -> None:
     for host in hosts.values():
         assert ("tcp dport { 5432 }" in host["lets_in"]) == ("postgres" in host["groups"])
         assert ("tcp dport { 8333 }" in host["lets_in"]) == ("cas" in host["groups"])
         assert ("ip protocol vrrp" in host["lets_in"]) == ("load_balancer" in host["groups"])
 
 
-def test_no_host_lets_in_another_site(deployment, hosts):
+def test_no_host_lets_in_another_site(deployment, hosts) -> None:
     name, exported = deployment
     addresses = {
         site: {node["address"] for node in values["nodes"].values()} for site, values in exported["sites"].items()

@@ -103,7 +103,7 @@ def rows(server: Server) -> Rows:
     return Rows(server)  # type: ignore[arg-type]
 
 
-def test_every_copy_has_all_that_the_pattern_has(server: Server, rows: Rows):
+def test_every_copy_has_all_that_the_pattern_has(server: Server, rows: Rows) -> None:
     before = {table: len(content) for table, content in server.content().items()}
     rows.prepare(PATTERN)
     rows.add_block(0, 2, "1.9", instances=3)
@@ -123,7 +123,7 @@ def test_every_copy_has_all_that_the_pattern_has(server: Server, rows: Rows):
     assert rows.count() == 7
 
 
-def test_copies_are_named_as_orthanc_names_them(server: Server, rows: Rows):
+def test_copies_are_named_as_orthanc_names_them(server: Server, rows: Rows) -> None:
     rows.prepare(PATTERN)
     rows.add_block(4, 1, "1.9", instances=1)
     patient, study, series, instance = "HAPACS-BENCH-ROW-4", "1.9.1.4", "1.9.2.4", "1.9.3.4.1"
@@ -139,7 +139,7 @@ def test_copies_are_named_as_orthanc_names_them(server: Server, rows: Rows):
     assert server.rows("select value from maindicomtags where id > 4 and taggroup = 8 and tagelement = 96") == ["CT"]
 
 
-def test_counters_and_references_are_right(server: Server, rows: Rows):
+def test_counters_and_references_are_right(server: Server, rows: Rows) -> None:
     rows.prepare(PATTERN)
     rows.add_block(0, 1, "1.9", instances=4)
     counters = dict(row.split("|") for row in server.rows("select key, value from globalintegers"))
@@ -152,7 +152,7 @@ def test_counters_and_references_are_right(server: Server, rows: Rows):
     assert server.rows("select count(distinct digest) = count(*) from hapacs.object") == ["t"]
 
 
-def test_removing_leaves_what_was_there(server: Server, rows: Rows):
+def test_removing_leaves_what_was_there(server: Server, rows: Rows) -> None:
     before = server.content()
     rows.prepare(PATTERN)
     for block in range(3):
@@ -167,7 +167,7 @@ def test_removing_leaves_what_was_there(server: Server, rows: Rows):
     assert rows.blocks() == 0
 
 
-def test_a_block_that_is_cut_off_was_never_begun(server: Server, rows: Rows):
+def test_a_block_that_is_cut_off_was_never_begun(server: Server, rows: Rows) -> None:
     rows.prepare(PATTERN)
     server.connection.execute("alter table hapacs.outbox add constraint few check (id < 5)")
     before = server.content()

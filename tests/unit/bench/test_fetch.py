@@ -69,13 +69,13 @@ def changed(image: Image) -> Image:
         ([changed(STUDY.images[0]), *STUDY.images[1:]], 1),
     ],
 )
-def test_a_study_is_whole_or_it_is_told(serve: Callable[..., Web], images: list[Image], wrong: int):
+def test_a_study_is_whole_or_it_is_told(serve: Callable[..., Web], images: list[Image], wrong: int) -> None:
     fetched = serve(images).fetch(STUDY)
     assert fetched.wrong == wrong
     assert fetched.seconds > 0
 
 
-def test_an_error_is_no_result(serve: Callable[..., Web]):
+def test_an_error_is_no_result(serve: Callable[..., Web]) -> None:
     with pytest.raises(DicomError, match="is answered 503"):
         serve(list(STUDY.images), 503).fetch(STUDY)
     with pytest.raises(DicomError, match="failed"):

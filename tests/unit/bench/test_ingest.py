@@ -32,7 +32,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], **changed
     return sent
 
 
-def test_the_sides_take_turns_and_get_the_same_images(world: fakes.World, monkeypatch: pytest.MonkeyPatch):
+def test_the_sides_take_turns_and_get_the_same_images(world: fakes.World, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = answer(monkeypatch, {"BARE": 0.1, "STORE": 0.2})
     found = ingest.run(fakes.site(), OPTIONS)
     assert [side for side, _ in sent] == ["STORE", "BARE", "BARE", "STORE", "STORE", "BARE", "BARE", "STORE"]
@@ -50,21 +50,21 @@ def test_the_sides_take_turns_and_get_the_same_images(world: fakes.World, monkey
 
 
 @pytest.mark.usefixtures("world")
-def test_an_image_that_was_acknowledged_and_is_not_there_has_failed(monkeypatch: pytest.MonkeyPatch):
+def test_an_image_that_was_acknowledged_and_is_not_there_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, {"BARE": 0.1, "STORE": 0.2})
     monkeypatch.setattr(leavings, "found", lambda _, studies: sum(len(study.images) for study in studies) - 2)
     assert ingest.run(fakes.site(), OPTIONS)["failed"] == 2
 
 
 @pytest.mark.usefixtures("world")
-def test_refused_images_are_told(monkeypatch: pytest.MonkeyPatch):
+def test_refused_images_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, {"BARE": 0.1, "STORE": 0.2}, failures=["status 0xA700"])
     found = ingest.run(fakes.site(), OPTIONS)
     assert found["failed"] == 8
     assert found["failures"] == ["status 0xA700"] * 5
 
 
-def test_whatever_happens_nothing_is_left(world: fakes.World, monkeypatch: pytest.MonkeyPatch):
+def test_whatever_happens_nothing_is_left(world: fakes.World, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, {"BARE": 0.1, "STORE": 0.2}, responses=[], failures=["no answer"])
     with pytest.raises(HapacsError, match="site stored nothing: no answer"):
         ingest.run(fakes.site(), OPTIONS)
@@ -72,7 +72,7 @@ def test_whatever_happens_nothing_is_left(world: fakes.World, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("instances", "shares"), [(10, [4, 3, 3]), (3, [1, 1, 1])])
-def test_every_association_has_its_share(instances: int, shares: list[int]):
+def test_every_association_has_its_share(instances: int, shares: list[int]) -> None:
     studies = ingest.studies(Options(associations=3, instances=instances, rows=16))
     assert [len(study.images) for study in studies] == shares
     assert len({study.patient for study in studies}) == 3

@@ -20,7 +20,7 @@ def results(tmp_path: Path) -> Path:
     return directory
 
 
-def test_each_result_has_a_picture_and_its_figures(results: Path, tmp_path: Path):
+def test_each_result_has_a_picture_and_its_figures(results: Path, tmp_path: Path) -> None:
     written = report.write(results, tmp_path / "docs")
     assert {path.name for path in written} == {
         "ingest.json", "ingest.svg", "retrieve.json", "retrieve.svg", "growth.json", "growth.svg", "results.md",
@@ -34,12 +34,12 @@ def test_each_result_has_a_picture_and_its_figures(results: Path, tmp_path: Path
         assert f"]({kind}.svg)" in page
 
 
-def test_the_same_results_give_the_same_files(results: Path, tmp_path: Path):
+def test_the_same_results_give_the_same_files(results: Path, tmp_path: Path) -> None:
     first = [path.read_bytes() for path in report.write(results, tmp_path / "docs")]
     assert [path.read_bytes() for path in report.write(results, tmp_path / "docs")] == first
 
 
-def test_what_was_not_measured_again_is_kept(results: Path, tmp_path: Path):
+def test_what_was_not_measured_again_is_kept(results: Path, tmp_path: Path) -> None:
     report.write(results, tmp_path / "docs")
     for kind in ("retrieve", "growth"):
         (results / f"{kind}.json").unlink()
@@ -50,12 +50,12 @@ def test_what_was_not_measured_again_is_kept(results: Path, tmp_path: Path):
     assert "## growth" in page
 
 
-def test_nothing_was_measured(tmp_path: Path):
+def test_nothing_was_measured(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="There is no result"):
         report.write(tmp_path / "none", tmp_path / "docs")
 
 
-def test_small_components_are_shown_together():
+def test_small_components_are_shown_together() -> None:
     used = {"etcd": 0.1, "orthanc-store": 5.0, "ssh": 0.15, "haproxy": 6.0}
     assert report.components(used) == {"haproxy": 6.0, "orthanc-store": 5.0, "others": 0.25}
     assert report.components({"haproxy": 1.0}) == {"haproxy": 1.0}

@@ -48,7 +48,7 @@ def doors(
 SECONDS = {("site", "wado-rs"): 2.0, ("bare", "wado-rs"): 1.0, ("site", "c-get"): 4.0, ("bare", "c-get"): 1.0}
 
 
-def test_the_slower_method_is_the_ratio(world: fakes.World, monkeypatch: pytest.MonkeyPatch):
+def test_the_slower_method_is_the_ratio(world: fakes.World, monkeypatch: pytest.MonkeyPatch) -> None:
     doors(monkeypatch, world, SECONDS)
     found = retrieve.run(fakes.site(), OPTIONS)
     assert (found["warm_ratio"], found["cold_ratio"], found["failed"]) == (0.25, 0.25, 0)
@@ -56,7 +56,7 @@ def test_the_slower_method_is_the_ratio(world: fakes.World, monkeypatch: pytest.
     assert found["cold"]["wado-rs"]["site"]["per_s"]["rounds"] == [2.5, 2.5]
 
 
-def test_what_is_cold_was_never_read_before(world: fakes.World, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_cold_was_never_read_before(world: fakes.World, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = doors(monkeypatch, world, SECONDS)
     retrieve.run(fakes.site(), OPTIONS)
     cold, warm = fetched[:8], fetched[8:]
@@ -69,7 +69,7 @@ def test_what_is_cold_was_never_read_before(world: fakes.World, monkeypatch: pyt
     ]  # fmt: skip
 
 
-def test_the_sides_take_turns(world: fakes.World, monkeypatch: pytest.MonkeyPatch):
+def test_the_sides_take_turns(world: fakes.World, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = doors(monkeypatch, world, SECONDS)
     retrieve.run(fakes.site(), OPTIONS)
     sides = [side for side, method, _ in fetched if method == "c-get"]
@@ -77,12 +77,14 @@ def test_the_sides_take_turns(world: fakes.World, monkeypatch: pytest.MonkeyPatc
     assert sum(first != second for first, second in pairwise(sides)) == 4
 
 
-def test_instances_that_come_otherwise_have_failed(world: fakes.World, monkeypatch: pytest.MonkeyPatch):
+def test_instances_that_come_otherwise_have_failed(world: fakes.World, monkeypatch: pytest.MonkeyPatch) -> None:
     doors(monkeypatch, world, SECONDS, wrong=1)
     assert retrieve.run(fakes.site(), OPTIONS)["failed"] == 16
 
 
-def test_a_study_that_is_not_stored_ends_it_and_nothing_is_left(world: fakes.World, monkeypatch: pytest.MonkeyPatch):
+def test_a_study_that_is_not_stored_ends_it_and_nothing_is_left(
+    world: fakes.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     doors(monkeypatch, world, SECONDS)
     monkeypatch.setattr(sender, "send", lambda *_: Outcome(1, [], ["status 0xA700"]))
     with pytest.raises(HapacsError, match="BARE did not store a study: status 0xA700"):
@@ -90,6 +92,6 @@ def test_a_study_that_is_not_stored_ends_it_and_nothing_is_left(world: fakes.Wor
     assert world.events[-1] == ("removed", 0)
 
 
-def test_studies_do_not_all_fit_into_the_memory_of_an_orthanc():
+def test_studies_do_not_all_fit_into_the_memory_of_an_orthanc() -> None:
     options = Options()
     assert 2 * options.instances * 2 * options.rows**2 > 128 * 2**20

@@ -34,7 +34,9 @@ def asked(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.mark.parametrize("kind", RESULTS)
-def test_a_machine_gets_one_document_and_the_deployment_keeps_it(kind: str, asked: list[Any], deployment: Deployment):
+def test_a_machine_gets_one_document_and_the_deployment_keeps_it(
+    kind: str, asked: list[Any], deployment: Deployment
+) -> None:
     done = CliRunner().invoke(app, ["bench", kind, "--json"])
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
@@ -46,20 +48,20 @@ def test_a_machine_gets_one_document_and_the_deployment_keeps_it(kind: str, aske
 
 @pytest.mark.parametrize(("kind", "told"), [("ingest", "ratio 0.50"), ("retrieve", "wado-rs"), ("growth", "1,000,000")])
 @pytest.mark.usefixtures("asked")
-def test_people_get_the_figures(kind: str, told: str):
+def test_people_get_the_figures(kind: str, told: str) -> None:
     done = CliRunner().invoke(app, ["bench", kind])
     assert done.exit_code == 0, done.output
     assert told in done.output
     assert "hapacs bench report" in done.output
 
 
-def test_options_reach_the_benchmark(asked: list[Any]):
+def test_options_reach_the_benchmark(asked: list[Any]) -> None:
     words = ["bench", "ingest", "--associations", "4", "--instances", "40", "--size", "64", "--rounds", "2", "--json"]
     assert CliRunner().invoke(app, words).exit_code == 0
     assert asked == [ingest.Options(associations=4, instances=40, rows=64, rounds=2)]
 
 
-def test_a_failed_image_is_an_exit_code(deployment: Deployment, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_image_is_an_exit_code(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Deployment, "load", lambda _: deployment)
     monkeypatch.setattr(sites, "sites", lambda _: [fakes.site()])
     monkeypatch.setattr(ingest, "run", lambda *_: fakes.ingest(failed=2, failures=["status 0xA700"]))

@@ -25,7 +25,7 @@ def played(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     played = SimpleNamespace(told=told, checks=[Check("etcd", True, "3 members")], changes=[NODE], failure=None)
 
     class PlayedEngine:
-        def __init__(self, _deployment: Deployment, on_change=lambda _: None):
+        def __init__(self, _deployment: Deployment, on_change=lambda _: None) -> None:
             self._on_change = on_change
 
         def preview(self):
@@ -74,7 +74,7 @@ def call_main(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return int(leaving.value.code or 0)
 
 
-def test_up_does_everything_in_its_order_and_says_so(played: SimpleNamespace):
+def test_up_does_everything_in_its_order_and_says_so(played: SimpleNamespace) -> None:
     done = call("up", "lab")
     assert done.exit_code == ExitCode.OK
     assert played.told == ["wheels", "viewer", "image", "machines", "site", "verify"]
@@ -86,7 +86,7 @@ def test_up_does_everything_in_its_order_and_says_so(played: SimpleNamespace):
         assert f"✓ {step}" in done.stdout
 
 
-def test_up_in_json_is_one_document(played: SimpleNamespace):
+def test_up_in_json_is_one_document(played: SimpleNamespace) -> None:
     document = json.loads(call("up", "lab", "--json").stdout)
     assert document["ok"] is True
     assert document["changed"] == 4
@@ -97,7 +97,7 @@ def test_up_in_json_is_one_document(played: SimpleNamespace):
     assert played.told[-1] == "verify"
 
 
-def test_up_that_ends_unhealthy_says_what_and_has_its_own_exit_code(played: SimpleNamespace):
+def test_up_that_ends_unhealthy_says_what_and_has_its_own_exit_code(played: SimpleNamespace) -> None:
     played.checks.append(Check("C-ECHO", False, "refused"))
     done = call("up", "lab")
     assert done.exit_code == ExitCode.UNHEALTHY
@@ -107,7 +107,7 @@ def test_up_that_ends_unhealthy_says_what_and_has_its_own_exit_code(played: Simp
 
 def test_a_failed_step_ends_without_a_traceback_and_says_what_to_do(
     played: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-):
+) -> None:
     outcome = playbook.Outcome(tmp_path / "the.log", failures=[playbook.Failure("pacs2", "etcd : Run", "no quorum")])
     played.failure = playbook.PlaybookError("site", outcome)
     assert call_main(monkeypatch, "up", "lab") == ExitCode.FAILED
@@ -121,7 +121,7 @@ def test_a_failed_step_ends_without_a_traceback_and_says_what_to_do(
 
 def test_an_interruption_has_its_own_exit_code_and_a_word_of_comfort(
     played: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     played.failure = KeyboardInterrupt()
     assert call_main(monkeypatch, "up", "lab") == ExitCode.INTERRUPTED
     assert "the same command again continues" in capsys.readouterr().err
@@ -130,7 +130,7 @@ def test_an_interruption_has_its_own_exit_code_and_a_word_of_comfort(
 @pytest.mark.usefixtures("played")
 def test_two_at_a_time_are_refused(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     with deployment.alone():
         assert call_main(monkeypatch, "up", "lab") == ExitCode.REFUSED
     assert "Another hapacs is working on 'lab'" in capsys.readouterr().err
@@ -139,7 +139,7 @@ def test_two_at_a_time_are_refused(
 
 def test_settings_that_are_wrong_touch_nothing(
     played: SimpleNamespace, deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     settings = deployment.directory / "settings.yaml"
     settings.write_text(settings.read_text().replace("router_id: 77", "router_id: 7777"))
     assert call_main(monkeypatch, "up", "lab") == ExitCode.REFUSED
@@ -148,12 +148,12 @@ def test_settings_that_are_wrong_touch_nothing(
     assert not deployment.secrets_file.exists()
 
 
-def test_an_unknown_deployment_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_an_unknown_deployment_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call_main(monkeypatch, "plan", "nowhere") == ExitCode.REFUSED
     assert "inventories/nowhere/settings.yaml" in capsys.readouterr().err
 
 
-def test_plan_shows_what_up_would_do(played: SimpleNamespace):
+def test_plan_shows_what_up_would_do(played: SimpleNamespace) -> None:
     assert "LabNode" in call("plan", "lab").stdout
     assert json.loads(call("plan", "lab", "--json").stdout)["changes"][0]["operation"] == "create"
     played.changes = []
@@ -163,7 +163,7 @@ def test_plan_shows_what_up_would_do(played: SimpleNamespace):
 
 def test_plan_asks_the_nodes_what_the_roles_would_change(
     played: SimpleNamespace, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     assert call_main(monkeypatch, "plan", "lab", "--configuration") == ExitCode.REFUSED
     assert "site --check" not in played.told
     deployment.contract_file.parent.mkdir(parents=True, exist_ok=True)
@@ -176,20 +176,20 @@ def test_plan_asks_the_nodes_what_the_roles_would_change(
 
 
 @pytest.mark.usefixtures("played")
-def test_init_makes_keys_and_secrets_once(deployment: Deployment):
+def test_init_makes_keys_and_secrets_once(deployment: Deployment) -> None:
     first = json.loads(call("init", "lab", "--json").stdout)
     assert len(first["secrets_made"]) > 10
     assert deployment.ssh_key.exists()
     assert json.loads(call("init", "lab", "--json").stdout)["secrets_made"] == []
 
 
-def test_down_of_the_lab_asks_nothing_and_clears_up(played: SimpleNamespace):
+def test_down_of_the_lab_asks_nothing_and_clears_up(played: SimpleNamespace) -> None:
     call("init", "lab")
     assert call("down", "lab").exit_code == ExitCode.OK
     assert played.told == ["forget", "sweep"]
 
 
-def test_down_of_a_lab_whose_secrets_are_lost_clears_up_all_the_same(played: SimpleNamespace):
+def test_down_of_a_lab_whose_secrets_are_lost_clears_up_all_the_same(played: SimpleNamespace) -> None:
     assert call("down", "lab").exit_code == ExitCode.OK
     assert played.told == ["sweep"]
 
@@ -210,13 +210,13 @@ def hospital(played: SimpleNamespace, deployment: Deployment) -> Deployment:
 @pytest.mark.usefixtures("hospital")
 def test_down_of_any_other_deployment_wants_its_name(
     played: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], typed: str
-):
+) -> None:
     monkeypatch.setattr("typer.prompt", lambda *_, **__: typed.strip())
     assert call_main(monkeypatch, "down", "lab", *words) == ExitCode.REFUSED
     assert played.told == []
 
 
-def test_down_with_the_name_forgets_and_touches_nothing(played: SimpleNamespace, hospital: Deployment):
+def test_down_with_the_name_forgets_and_touches_nothing(played: SimpleNamespace, hospital: Deployment) -> None:
     done = call("down", "lab", typed="lab\n")
     assert done.exit_code == ExitCode.OK
     assert played.told == ["forget"]
@@ -225,7 +225,7 @@ def test_down_with_the_name_forgets_and_touches_nothing(played: SimpleNamespace,
 
 
 @pytest.mark.usefixtures("played")
-def test_env_prints_exports_and_no_secret(deployment: Deployment):
+def test_env_prints_exports_and_no_secret(deployment: Deployment) -> None:
     call("init", "lab")
     printed = call("env", "lab").stdout
     assert f"export PULUMI_BACKEND_URL=file://{deployment.state}/pulumi" in printed
@@ -233,7 +233,7 @@ def test_env_prints_exports_and_no_secret(deployment: Deployment):
     assert not [value for value in deployment.secrets().values() if str(value) in printed]
 
 
-def test_the_help_lists_every_command_and_the_exit_codes():
+def test_the_help_lists_every_command_and_the_exit_codes() -> None:
     printed = call("--help").stdout
     for word in ("init", "plan", "up", "status", "verify", "down", "env", "Exit codes"):
         assert word in printed

@@ -43,7 +43,7 @@ def role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("../../playbooks/group_vars/all/all.yml", "installed_roles: [thing, more]\nother: 1\n"),
     ],
 )
-def test_what_goes_into_the_image_changes_its_name(role: Path, file: str, text: str):
+def test_what_goes_into_the_image_changes_its_name(role: Path, file: str, text: str) -> None:
     before = image.tag()
     (role / file).write_text(text)
     assert image.tag() != before
@@ -58,7 +58,7 @@ def test_what_goes_into_the_image_changes_its_name(role: Path, file: str, text: 
         ("../../playbooks/group_vars/all/all.yml", "installed_roles: [thing]\nother: 2\n"),
     ],
 )
-def test_what_does_not_go_into_it_changes_nothing(role: Path, file: str, text: str):
+def test_what_does_not_go_into_it_changes_nothing(role: Path, file: str, text: str) -> None:
     before = image.tag()
     (role / file).write_text(text)
     assert image.tag() == before

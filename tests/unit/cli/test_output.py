@@ -9,7 +9,7 @@ from hapacs.cli.output import Steps
 
 def test_a_log_gets_a_sign_of_life_twice_a_minute_and_no_more(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     clock = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: clock)
     with Steps().step("Benchmark") as step:
@@ -26,7 +26,7 @@ def test_a_log_gets_a_sign_of_life_twice_a_minute_and_no_more(
     ]
 
 
-def test_a_log_of_a_quiet_command_is_on_standard_error(capsys: pytest.CaptureFixture[str]):
+def test_a_log_of_a_quiet_command_is_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     with Steps(quiet=True).step("Benchmark") as step:
         step.now("begun")
 

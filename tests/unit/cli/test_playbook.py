@@ -45,7 +45,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return run
 
 
-def test_a_run_is_followed_counted_and_logged(run):
+def test_a_run_is_followed_counted_and_logged(run) -> None:
     tasks: list[str] = []
     outcome = run(CHANGING, variables={"word": "a word"}, on_task=tasks.append)
 
@@ -57,7 +57,7 @@ def test_a_run_is_followed_counted_and_logged(run):
     assert "a word" in outcome.log.read_text()
 
 
-def test_a_failure_names_host_task_message_log_and_what_to_do(run):
+def test_a_failure_names_host_task_message_log_and_what_to_do(run) -> None:
     with pytest.raises(playbook.PlaybookError) as caught:
         run(FAILING)
     message = str(caught.value)
@@ -69,13 +69,13 @@ def test_a_failure_names_host_task_message_log_and_what_to_do(run):
     assert "continues" in message
 
 
-def test_a_playbook_that_cannot_start_says_why(run):
+def test_a_playbook_that_cannot_start_says_why(run) -> None:
     with pytest.raises(playbook.PlaybookError, match=r"(?s)controller.*nonsense"):
         run("- hosts: all\n  nonsense: true\n")
 
 
 @pytest.mark.parametrize("banner", ["fatal: [n1]: UNREACHABLE! => ", "failed: [n1] (item=disk0) => "])
-def test_every_way_to_fail_is_read(tmp_path: Path, banner: str):
+def test_every_way_to_fail_is_read(tmp_path: Path, banner: str) -> None:
     outcome = playbook.Outcome(tmp_path / "log")
     reader = playbook.Reader(outcome, lambda _: None)
     for line in ["TASK [role : Do it] ****", banner, "    changed: false", "    msg: it broke", "", "PLAY RECAP ***"]:
@@ -84,7 +84,7 @@ def test_every_way_to_fail_is_read(tmp_path: Path, banner: str):
     assert outcome.failures == [playbook.Failure("n1", "role : Do it", "it broke")]
 
 
-def test_failures_that_were_ignored_are_no_failures(tmp_path: Path):
+def test_failures_that_were_ignored_are_no_failures(tmp_path: Path) -> None:
     outcome = playbook.Outcome(tmp_path / "log")
     reader = playbook.Reader(outcome, lambda _: None)
     for line in ["TASK [a] ***", "fatal: [n1]: FAILED! => ", "    msg: never mind", "...ignoring"]:
@@ -93,7 +93,7 @@ def test_failures_that_were_ignored_are_no_failures(tmp_path: Path):
     assert outcome.failures == []
 
 
-def test_what_a_playbook_has_to_say_is_kept(run):
+def test_what_a_playbook_has_to_say_is_kept(run) -> None:
     outcome = run(
         "- name: Say\n  hosts: all\n  gather_facts: false\n  tasks:\n"
         "    - ansible.builtin.assert: {that: true, success_msg: All is well}\n"

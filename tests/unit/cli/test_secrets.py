@@ -17,7 +17,7 @@ def values(plain: dict[str, Any]) -> list[str]:
     return [str(value) for value in flat]
 
 
-def test_all_are_made_once_and_strong(deployment: Deployment):
+def test_all_are_made_once_and_strong(deployment: Deployment) -> None:
     made = secrets.ensure(deployment)
     plain = secrets.read(deployment)
 
@@ -31,7 +31,7 @@ def test_all_are_made_once_and_strong(deployment: Deployment):
     assert secrets.read(deployment) == plain
 
 
-def test_a_missing_one_is_added_and_the_others_stay(deployment: Deployment, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_one_is_added_and_the_others_stay(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     fewer = {name: make for name, make in secrets.SECRETS.items() if name != "hapacs_secret_patroni_rest"}
     with monkeypatch.context() as earlier:
         earlier.setattr(secrets, "SECRETS", fewer)
@@ -45,12 +45,12 @@ def test_a_missing_one_is_added_and_the_others_stay(deployment: Deployment, monk
     assert len(after["hapacs_secret_patroni_rest"]) == 40
 
 
-def test_the_key_is_for_its_owner_alone(deployment: Deployment):
+def test_the_key_is_for_its_owner_alone(deployment: Deployment) -> None:
     secrets.ensure(deployment)
     assert stat.S_IMODE(deployment.age_key.stat().st_mode) == 0o600
 
 
-def test_the_file_is_yaml_that_ansible_can_find(deployment: Deployment):
+def test_the_file_is_yaml_that_ansible_can_find(deployment: Deployment) -> None:
     secrets.ensure(deployment)
     encrypted = yaml.safe_load(deployment.secrets_file.read_text())
     assert deployment.secrets_file == deployment.directory / "group_vars" / "all" / "secrets.sops.yaml"
@@ -60,7 +60,7 @@ def test_the_file_is_yaml_that_ansible_can_find(deployment: Deployment):
 
 def test_nothing_is_in_the_clear_on_disk_in_arguments_or_in_the_environment(
     deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     seen: list[str] = []
     real = subprocess.run
 
@@ -79,7 +79,7 @@ def test_nothing_is_in_the_clear_on_disk_in_arguments_or_in_the_environment(
     assert not [value for value in plain for path in files if value.encode() in path.read_bytes()]
 
 
-def test_a_lost_key_is_said_and_nothing_is_overwritten(deployment: Deployment):
+def test_a_lost_key_is_said_and_nothing_is_overwritten(deployment: Deployment) -> None:
     secrets.ensure(deployment)
     before = deployment.secrets_file.read_bytes()
     deployment.age_key.unlink()
@@ -89,7 +89,7 @@ def test_a_lost_key_is_said_and_nothing_is_overwritten(deployment: Deployment):
     assert not deployment.age_key.exists()
 
 
-def test_a_wrong_key_is_said(deployment: Deployment):
+def test_a_wrong_key_is_said(deployment: Deployment) -> None:
     secrets.ensure(deployment)
     deployment.age_key.unlink()
     subprocess.run(["age-keygen", "-o", deployment.age_key], check=True, capture_output=True)
@@ -97,6 +97,6 @@ def test_a_wrong_key_is_said(deployment: Deployment):
         secrets.read(deployment)
 
 
-def test_reading_before_init_says_what_to_do(deployment: Deployment):
+def test_reading_before_init_says_what_to_do(deployment: Deployment) -> None:
     with pytest.raises(HapacsError, match="hapacs init lab"):
         secrets.read(deployment)

@@ -28,7 +28,7 @@ def site(**changed: dict[str, Any]) -> dict[str, Any]:
     return summarise(VIP, answers | changed)
 
 
-def test_a_healthy_site():
+def test_a_healthy_site() -> None:
     found = site()
     assert found["ok"]
     assert found["nodes"]["n1"]["virtual_address"]
@@ -60,19 +60,19 @@ def test_a_healthy_site():
         "address nowhere",
     ],
 )
-def test_what_is_not_well_is_said(node: str, bad: dict[str, Any]):
+def test_what_is_not_well_is_said(node: str, bad: dict[str, Any]) -> None:
     assert not site(**{node: bad})["ok"]
 
 
-def test_a_node_without_das_of_its_own_misses_none():
+def test_a_node_without_das_of_its_own_misses_none() -> None:
     assert site(n3=answer(das=None, room=None))["ok"]
 
 
-def test_nobody_was_chosen_before_the_first_store():
+def test_nobody_was_chosen_before_the_first_store() -> None:
     assert site(n1=answer(addresses=[VIP], balancer={"writers": []}))["writer"] is None
 
 
-def test_the_node_sums_up_its_archive(tmp_path, monkeypatch: pytest.MonkeyPatch):
+def test_the_node_sums_up_its_archive(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "volume").mkdir()
     (tmp_path / "volume" / "1.dat").write_bytes(b"x" * 8192)
     monkeypatch.setattr(node_facts, "Path", lambda _path: tmp_path)
@@ -81,14 +81,14 @@ def test_the_node_sums_up_its_archive(tmp_path, monkeypatch: pytest.MonkeyPatch)
     assert node_facts.room()["cas_used_bytes"] >= 8192
 
 
-def test_a_drained_node_is_well_and_says_so():
+def test_a_drained_node_is_well_and_says_so() -> None:
     found = site(n3=answer(drained=True, balancer={"writers": ["n2"], "servers": {"store_dicom": {}}}))
     assert found["ok"]
     assert found["nodes"]["n3"]["drained"]
     assert not found["nodes"]["n2"]["drained"]
 
 
-def test_a_node_that_a_balancer_gives_nothing_without_being_drained_is_a_problem():
+def test_a_node_that_a_balancer_gives_nothing_without_being_drained_is_a_problem() -> None:
     servers = {
         "query_dicom": {
             # Its status alone doesn't tell.
@@ -105,13 +105,13 @@ def test_a_node_that_a_balancer_gives_nothing_without_being_drained_is_a_problem
 @pytest.mark.parametrize(
     ("ends", "well"), [("2020-01-01 00:00:00Z", False), ("2999-01-01 00:00:00Z", True), ("unreadable", False)]
 )
-def test_a_certificate_that_has_ended_is_a_problem(ends: str, well: bool):
+def test_a_certificate_that_has_ended_is_a_problem(ends: str, well: bool) -> None:
     found = site(n3=answer(certificate={"ends": ends, "path": "/etc/etcd/tls/server.crt"}))
     assert found["ok"] == well
     assert found["nodes"]["n3"]["certificate"]["ends"] == ends
 
 
-def test_the_balancers_table_is_read_by_name_or_number(monkeypatch: pytest.MonkeyPatch):
+def test_the_balancers_table_is_read_by_name_or_number(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = ["# pxname,svname,scur,status,sid", "store_dicom,n1,3,UP,1", "store_dicom,n2,0,MAINT,2"]
     said = {
         "show stat": "\n".join([*rows, "store_dicom,BACKEND,3,UP,0"]),

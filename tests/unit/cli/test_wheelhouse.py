@@ -21,7 +21,7 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("plugins")
-def test_the_same_content_gives_the_same_bytes():
+def test_the_same_content_gives_the_same_bytes() -> None:
     first = wheelhouse.node_wheel()
     content = first.read_bytes()
     shutil.rmtree(first.parent)
@@ -29,7 +29,7 @@ def test_the_same_content_gives_the_same_bytes():
     assert first.read_bytes() == content
 
 
-def test_changed_content_is_another_version(plugins: Path):
+def test_changed_content_is_another_version(plugins: Path) -> None:
     first = wheelhouse.node_wheel()
     (plugins / "hapacs_node" / "more.py").write_text('"""More."""\n')
     second = wheelhouse.node_wheel()
@@ -37,7 +37,7 @@ def test_changed_content_is_another_version(plugins: Path):
     assert "hapacs_node/more.py" in zipfile.ZipFile(second).namelist()
 
 
-def test_compiled_files_do_not_count(plugins: Path):
+def test_compiled_files_do_not_count(plugins: Path) -> None:
     first = wheelhouse.node_wheel()
     (plugins / "hapacs_node" / "__pycache__").mkdir()
     (plugins / "hapacs_node" / "__pycache__" / "x.pyc").write_bytes(b"x")
@@ -45,7 +45,7 @@ def test_compiled_files_do_not_count(plugins: Path):
 
 
 @pytest.mark.usefixtures("plugins")
-def test_a_failed_download_leaves_nothing_that_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_download_leaves_nothing_that_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     locked = tmp_path / "node.txt"
     locked.write_text("no-such-package-of-ours==1 --hash=sha256:" + "0" * 64 + "\n")
     monkeypatch.setattr(wheelhouse, "REQUIREMENTS", locked)

@@ -29,14 +29,14 @@ def filesystem_of_cgroups(prefix: list[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_commands_see_plain_cgroups_and_the_host_stays_as_it_was(namespace: Namespace):
+def test_commands_see_plain_cgroups_and_the_host_stays_as_it_was(namespace: Namespace) -> None:
     before = filesystem_of_cgroups([])
     with namespace.enter() as prefix:
         assert filesystem_of_cgroups(prefix) == "cgroup2fs"
     assert filesystem_of_cgroups([]) == before != "cgroup2fs"
 
 
-def test_entering_twice_and_within_itself_uses_the_same_namespace(namespace: Namespace):
+def test_entering_twice_and_within_itself_uses_the_same_namespace(namespace: Namespace) -> None:
     with namespace.enter() as first, namespace.enter() as second:
         seen = [
             subprocess.run([*prefix, "readlink", "/proc/self/ns/mnt"], check=True, capture_output=True).stdout
@@ -45,7 +45,7 @@ def test_entering_twice_and_within_itself_uses_the_same_namespace(namespace: Nam
     assert seen[0] == seen[1]
 
 
-def test_removal_leaves_nothing(namespace: Namespace):
+def test_removal_leaves_nothing(namespace: Namespace) -> None:
     before = mounts()
     with namespace.enter():
         assert mounts() != before
@@ -55,14 +55,14 @@ def test_removal_leaves_nothing(namespace: Namespace):
     assert not list(namespace.directory.parent.glob(f"{namespace.directory.name}*"))
 
 
-def test_it_stays_while_somebody_works_in_it_or_still_needs_it(namespace: Namespace):
+def test_it_stays_while_somebody_works_in_it_or_still_needs_it(namespace: Namespace) -> None:
     with namespace.enter():
         assert not namespace.remove_if(lambda: True)
     assert not namespace.remove_if(lambda: False)
     assert namespace.file.exists()
 
 
-def test_a_half_made_namespace_is_made_again(namespace: Namespace):
+def test_a_half_made_namespace_is_made_again(namespace: Namespace) -> None:
     # What is left when the making is killed after the namespace was bound and before its cgroups were changed.
     namespace.directory.mkdir(parents=True)
     subprocess.run(["mount", "--bind", namespace.directory, namespace.directory], check=True)
@@ -73,7 +73,7 @@ def test_a_half_made_namespace_is_made_again(namespace: Namespace):
         assert filesystem_of_cgroups(prefix) == "cgroup2fs"
 
 
-def test_many_at_once_make_one(namespace: Namespace):
+def test_many_at_once_make_one(namespace: Namespace) -> None:
     program = (
         "import sys, subprocess; from pathlib import Path; from hapacs.targets.lab.namespace import Namespace\n"
         "with Namespace(Path(sys.argv[1])).enter() as prefix:\n"

@@ -40,13 +40,13 @@ def refreshed(machine_provider: NodeProvider, outputs: dict[str, Any]) -> dict[s
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_node_that_runs_as_asked_needs_no_change():
+def test_a_node_that_runs_as_asked_needs_no_change() -> None:
     provider = NodeProvider()
     outputs = provider.create(NODE).outs
     assert not provider.diff("x-n1", refreshed(provider, outputs), NODE).changes
 
 
-def test_a_node_that_stopped_is_put_right_in_place(machine: dict[str, Any]):
+def test_a_node_that_stopped_is_put_right_in_place(machine: dict[str, Any]) -> None:
     provider = NodeProvider()
     outputs = provider.create(NODE).outs
     machine["x-n1"] = nodes.Found("x", machine["x-n1"].fingerprint, "exited")
@@ -58,7 +58,7 @@ def test_a_node_that_stopped_is_put_right_in_place(machine: dict[str, Any]):
     assert provider.update("x-n1", outputs, NODE).outs["state"] == "running"
 
 
-def test_a_node_that_somebody_made_differently_is_noticed(machine: dict[str, Any]):
+def test_a_node_that_somebody_made_differently_is_noticed(machine: dict[str, Any]) -> None:
     provider = NodeProvider()
     outputs = provider.create(NODE).outs
     machine["x-n1"] = nodes.Found("x", "something else", "running")
@@ -66,7 +66,7 @@ def test_a_node_that_somebody_made_differently_is_noticed(machine: dict[str, Any
 
 
 @pytest.mark.parametrize("left", [{}, {"x-n1": nodes.Found("somebody", "f", "running")}])
-def test_a_node_that_is_gone_or_another_ones_is_gone(machine: dict[str, Any], left: dict[str, nodes.Found]):
+def test_a_node_that_is_gone_or_another_ones_is_gone(machine: dict[str, Any], left: dict[str, nodes.Found]) -> None:
     provider = NodeProvider()
     outputs = provider.create(NODE).outs
     machine.clear()
@@ -75,14 +75,14 @@ def test_a_node_that_is_gone_or_another_ones_is_gone(machine: dict[str, Any], le
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_newer_image_does_not_touch_a_node_that_is_there():
+def test_a_newer_image_does_not_touch_a_node_that_is_there() -> None:
     provider = NodeProvider()
     outputs = provider.create(NODE).outs
     assert not provider.diff("x-n1", outputs, NODE | {"image": "image:2"}).changes
 
 
 @pytest.mark.usefixtures("machine")
-def test_another_name_is_another_node_and_the_old_one_goes_first():
+def test_another_name_is_another_node_and_the_old_one_goes_first() -> None:
     provider = NodeProvider()
     outputs = provider.create(NODE).outs
     difference = provider.diff("x-n1", outputs, NODE | {"container": "x-n9"})
@@ -91,13 +91,13 @@ def test_another_name_is_another_node_and_the_old_one_goes_first():
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_changed_address_is_seen():
+def test_a_changed_address_is_seen() -> None:
     provider = NodeProvider()
     outputs = provider.create(NODE).outs
     assert provider.diff("x-n1", outputs, NODE | {"address": "10.0.0.3"}).changes
 
 
-def test_a_disk_that_lost_its_device_gets_it_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_disk_that_lost_its_device_gets_it_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = []
     monkeypatch.setattr(loops, "attach", lambda _path, preferred: asked.append(preferred) or "/dev/loop70")
     monkeypatch.setattr(loops, "attached", lambda _path: None)
@@ -114,7 +114,7 @@ def test_a_disk_that_lost_its_device_gets_it_again(monkeypatch: pytest.MonkeyPat
     assert asked == ["", "/dev/loop70"]
 
 
-def test_removing_a_disk_keeps_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_removing_a_disk_keeps_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(loops, "attach", lambda _path, _preferred: "/dev/loop70")
     monkeypatch.setattr(loops, "attached", lambda _path: None)
     provider = DiskProvider()
@@ -123,7 +123,7 @@ def test_removing_a_disk_keeps_its_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert (tmp_path / "disk.img").stat().st_size == 1 << 20
 
 
-def test_a_network_with_another_subnet_is_seen(monkeypatch: pytest.MonkeyPatch):
+def test_a_network_with_another_subnet_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     properties = {"name": "x-site", "deployment": "x", "subnet": "10.0.0.0/24", "gateway": "10.0.0.1"}
     found = networks.Network("x-site", "x", "10.9.0.0/24", "10.9.0.1")
     monkeypatch.setattr(networks, "find", lambda _name: found)
@@ -131,7 +131,7 @@ def test_a_network_with_another_subnet_is_seen(monkeypatch: pytest.MonkeyPatch):
     assert provider.diff("x-site", provider.read("x-site", properties).outs, properties).changes
 
 
-def test_a_leftover_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch):
+def test_a_leftover_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     foreign = {"name": "x-site", "labels": {}, "subnets": [{"subnet": "10.0.0.0/24", "gateway": "10.0.0.1"}]}
     monkeypatch.setattr(networks, "inspect", lambda _kind, _name: foreign)
     with pytest.raises(LabError, match="does not belong to the deployment 'x'"):
@@ -139,7 +139,7 @@ def test_a_leftover_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("provider", [NetworkProvider(), DiskProvider(), NodeProvider()])
-def test_what_is_pickled_into_the_state_is_a_name_and_nothing_else(provider: object):
+def test_what_is_pickled_into_the_state_is_a_name_and_nothing_else(provider: object) -> None:
     pickled = dill.dumps(provider)
     assert len(pickled) < 200
     # Our own bytes of a line before.

@@ -46,7 +46,7 @@ def serve() -> Iterator[Serve]:
         server.shutdown()
 
 
-def test_every_instance_comes_as_it_was_made(serve: Serve):
+def test_every_instance_comes_as_it_was_made(serve: Serve) -> None:
     came: dict[str, bytes] = {}
 
     def keep(event: evt.Event) -> int:
@@ -62,7 +62,7 @@ def test_every_instance_comes_as_it_was_made(serve: Serve):
     assert len(set(came.values())) == 12
 
 
-def test_what_the_peer_refuses_is_a_failure_and_the_others_are_not(serve: Serve):
+def test_what_the_peer_refuses_is_a_failure_and_the_others_are_not(serve: Serve) -> None:
     count = iter(range(100))
     outcome = sender.send(
         CALLER, serve({evt.EVT_C_STORE: lambda _: REFUSED if next(count) == 1 else SUCCESS}), [made_study(3, 16)]
@@ -71,7 +71,7 @@ def test_what_the_peer_refuses_is_a_failure_and_the_others_are_not(serve: Serve)
     assert len(outcome.responses) == 2
 
 
-def test_an_association_that_is_lost_fails_what_was_not_answered(serve: Serve):
+def test_an_association_that_is_lost_fails_what_was_not_answered(serve: Serve) -> None:
     count = iter(range(100))
 
     def abort(event: evt.Event) -> int:
@@ -85,7 +85,7 @@ def test_an_association_that_is_lost_fails_what_was_not_answered(serve: Serve):
     assert "ended the" in outcome.failures[0]
 
 
-def test_a_peer_that_refuses_one_association_stops_all_before_the_first_image(serve: Serve):
+def test_a_peer_that_refuses_one_association_stops_all_before_the_first_image(serve: Serve) -> None:
     stored: list[Any] = []
     peer = serve({evt.EVT_C_STORE: lambda event: stored.append(event) or SUCCESS}, maximum_associations=1)
     outcome = sender.send(CALLER, peer, [made_study(2, 16), made_study(2, 16)])
@@ -94,12 +94,12 @@ def test_a_peer_that_refuses_one_association_stops_all_before_the_first_image(se
     assert stored == []
 
 
-def test_nobody_there():
+def test_nobody_there() -> None:
     outcome = sender.send(CALLER, Peer("127.0.0.1", 1, "NOBODY", 1), [made_study(2, 16)])
     assert (outcome.responses, len(outcome.failures)) == ([], 2)
 
 
-def test_a_service_that_is_not_granted_is_told(serve: Serve):
+def test_a_service_that_is_not_granted_is_told(serve: Serve) -> None:
     peer = serve({}, require_called_aet=True)
     with pytest.raises(DicomError, match="refuses an association"):
         Association(CALLER, Peer(peer.host, peer.port, "OTHER", 5), "store").__enter__()
@@ -113,7 +113,7 @@ def test_a_service_that_is_not_granted_is_told(serve: Serve):
         server.shutdown()
 
 
-def test_a_find_counts_its_answers(serve: Serve):
+def test_a_find_counts_its_answers(serve: Serve) -> None:
     def find(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         for number in range(int(event.identifier.PatientID)):
             answer = Dataset()
@@ -128,7 +128,7 @@ def test_a_find_counts_its_answers(serve: Serve):
             assert association.exchange(association.find_request(identifier)) == (SUCCESS, wanted)
 
 
-def test_a_get_gives_every_instance_as_it_is_kept(serve: Serve):
+def test_a_get_gives_every_instance_as_it_is_kept(serve: Serve) -> None:
     study = made_study(4, 64)
 
     def get(_: evt.Event) -> Iterator[Any]:

@@ -44,7 +44,7 @@ def refusal(plugin, build):
     return message
 
 
-def test_every_promised_variable_is_there_and_no_other(build, contract):
+def test_every_promised_variable_is_there_and_no_other(build, contract) -> None:
     found = build(contract)
     assert set(found.variables) == ALL | {"ansible_ssh_private_key_file", "ansible_ssh_common_args"}
     assert {name: set(variables) for name, variables in found.group_variables.items()} == {"site_primary": SITE}
@@ -52,7 +52,7 @@ def test_every_promised_variable_is_there_and_no_other(build, contract):
         assert set(variables) == HOST | {"ansible_host", "ansible_port", "ansible_user"}
 
 
-def test_host_of_the_golden_contract(build, contract):
+def test_host_of_the_golden_contract(build, contract) -> None:
     assert build(contract).host_variables["pacs2"] == {
         "ansible_host": "10.89.77.12",
         "ansible_port": 22,
@@ -68,14 +68,14 @@ def test_host_of_the_golden_contract(build, contract):
     }
 
 
-def test_groups_of_the_golden_contract(build, contract):
+def test_groups_of_the_golden_contract(build, contract) -> None:
     groups = build(contract).host_groups
     assert {host: set(names) for host, names in groups.items()} == {
         f"pacs{number}": {"site_primary", f"zone_rack{number}", *GROUPS} for number in (1, 2, 3)
     }
 
 
-def test_each_site_has_its_own_variables(build):
+def test_each_site_has_its_own_variables(build) -> None:
     found = build(copy.deepcopy(LAB))
     assert found.host_groups["dr1"] == ["site_dr", "zone_dr_rack1", *GROUPS]
     members = {name: variables["hapacs_members"]["etcd"] for name, variables in found.group_variables.items()}
@@ -85,14 +85,14 @@ def test_each_site_has_its_own_variables(build):
     }
 
 
-def test_members_carry_name_address_and_zone(build, contract):
+def test_members_carry_name_address_and_zone(build, contract) -> None:
     contract["sites"]["primary"]["members"]["etcd"] = ["pacs3"]
     members = build(contract).group_variables["site_primary"]["hapacs_members"]
     assert set(members) == set(GROUPS)
     assert members["etcd"] == [{"name": "pacs3", "address": "10.89.77.13", "zone": "rack3"}]
 
 
-def test_ssh_trusts_only_the_deployments_own_host_keys(plugin, contract):
+def test_ssh_trusts_only_the_deployments_own_host_keys(plugin, contract) -> None:
     arguments = plugin.build(contract, "lab", Path("/with space/lab")).variables["ansible_ssh_common_args"]
     assert "-o 'UserKnownHostsFile=\"/with space/lab/ssh/known_hosts\"'" in arguments
     assert "StrictHostKeyChecking=yes" in arguments
@@ -110,7 +110,7 @@ ELSEWHERE = re.compile(r"sites\.primary(\.role|\.nodes\.pacs\d)?")
 
 
 @pytest.mark.parametrize("path", [path for path in map(".".join, leaves(GOLDEN)) if not ELSEWHERE.fullmatch(path)])
-def test_missing_field_is_named(refusal, contract, path):
+def test_missing_field_is_named(refusal, contract, path) -> None:
     *parents, last = path.split(".")
     place = contract
     for key in parents:
@@ -119,7 +119,7 @@ def test_missing_field_is_named(refusal, contract, path):
     assert refusal(contract) == f"{path}: is missing"
 
 
-def test_node_that_is_gone_is_missed_by_its_groups(refusal, contract):
+def test_node_that_is_gone_is_missed_by_its_groups(refusal, contract) -> None:
     del contract["sites"]["primary"]["nodes"]["pacs2"]
     assert refusal(contract).startswith("sites.primary.members.etcd: names 'pacs2'")
 
@@ -140,7 +140,7 @@ def test_node_that_is_gone_is_missed_by_its_groups(refusal, contract):
         ("sites.primary.callers", [{"may": []}], "is missing"),
     ],
 )
-def test_wrong_field_is_named(refusal, contract, path, value, said):
+def test_wrong_field_is_named(refusal, contract, path, value, said) -> None:
     *parents, last = path.split(".")
     place = contract
     for key in parents:
@@ -151,12 +151,12 @@ def test_wrong_field_is_named(refusal, contract, path, value, said):
     assert said in message
 
 
-def test_two_sites_never_share_a_host(refusal, contract):
+def test_two_sites_never_share_a_host(refusal, contract) -> None:
     contract["sites"]["dr"] = copy.deepcopy(contract["sites"]["primary"])
     assert refusal(contract) == "sites.dr.nodes.pacs1: another site has a node of this name"
 
 
-def test_state_directory_follows_the_platform(plugin, monkeypatch):
+def test_state_directory_follows_the_platform(plugin, monkeypatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/xdg")
     assert plugin.state_directory(None) == Path("/xdg/hapacs")
     monkeypatch.delenv("XDG_STATE_HOME")
@@ -165,7 +165,7 @@ def test_state_directory_follows_the_platform(plugin, monkeypatch):
     assert plugin.state_directory("/given") == Path("/given")
 
 
-def test_cli_asks_the_stack_for_its_output(plugin, pulumi):
+def test_cli_asks_the_stack_for_its_output(plugin, pulumi) -> None:
     executable = pulumi('printf \'["%s", "%s", "%s"]\' "$*" "$PULUMI_BACKEND_URL" "$(basename "$PWD")"')
     assert plugin.read_cli(executable, "lab", "file:///backend") == [
         "stack output inventory --json --non-interactive --stack lab",
@@ -178,11 +178,11 @@ def test_cli_asks_the_stack_for_its_output(plugin, pulumi):
     ("body", "said"),
     [("echo 'error: no stack named lab' >&2; exit 255", "no stack named lab"), ("echo hello", "printed no JSON")],
 )
-def test_failure_of_the_cli_is_told(plugin, pulumi, body, said):
+def test_failure_of_the_cli_is_told(plugin, pulumi, body, said) -> None:
     with pytest.raises(plugin.ContractError, match=said):
         plugin.read_cli(pulumi(body), "lab", "file:///backend")
 
 
-def test_missing_pulumi_names_the_option(plugin, tmp_path):
+def test_missing_pulumi_names_the_option(plugin, tmp_path) -> None:
     with pytest.raises(plugin.ContractError, match="pulumi_executable: there is no"):
         plugin.read_cli(str(tmp_path / "none"), "lab", "file:///backend")

@@ -18,7 +18,7 @@ BIN = Path(sys.executable).parent
 class Ansible:
     """Runs Ansible on an inventory directory and a state directory of its own."""
 
-    def __init__(self, root):
+    def __init__(self, root) -> None:
         self.inventory = root / "inventory"
         self.state = root / "state"
         self.contract = self.state / "lab" / "inventory.json"
@@ -36,10 +36,10 @@ class Ansible:
         self.configure()
         self.write(GOLDEN)
 
-    def write(self, contract):
+    def write(self, contract) -> None:
         self.contract.write_text(json.dumps(contract))
 
-    def configure(self, **options):
+    def configure(self, **options) -> None:
         options = {"plugin": "pulumi_stack", "deployment": "lab"} | options
         (self.inventory / "pulumi_stack.yml").write_text(yaml.safe_dump(options))
 
@@ -81,7 +81,7 @@ def ansible(tmp_path):
     return Ansible(tmp_path)
 
 
-def test_ansible_inventory_lists_the_golden_contract(ansible):
+def test_ansible_inventory_lists_the_golden_contract(ansible) -> None:
     listed = ansible.list()
     assert set(listed["_meta"]["hostvars"]) == {"pacs1", "pacs2", "pacs3"}
     for group in (*GROUPS, "site_primary"):
@@ -89,7 +89,7 @@ def test_ansible_inventory_lists_the_golden_contract(ansible):
     assert listed["zone_rack3"]["hosts"] == ["pacs3"]
 
 
-def test_ansible_sees_every_promised_variable(ansible):
+def test_ansible_sees_every_promised_variable(ansible) -> None:
     variables = ansible.variables("pacs1")
     assert set(variables) - {"ansible_local"} == CONNECTION | ALL | HOST | SITE
     assert variables["hapacs_vip"] == {"address": "10.89.77.10", "prefix": 24, "router_id": 77}
@@ -97,14 +97,14 @@ def test_ansible_sees_every_promised_variable(ansible):
     assert variables["hapacs_pki_directory"] == str(ansible.state / "lab" / "pki")
 
 
-def test_directory_of_the_lab_is_an_inventory(ansible):
+def test_directory_of_the_lab_is_an_inventory(ansible) -> None:
     ansible.inventory = ROOT / "inventories/lab"
     done = ansible.run("ansible-inventory", "--graph", "etcd")
     assert done.returncode == 0, done.stderr
     assert [line.strip(" |-") for line in done.stdout.split()] == ["@etcd:", "pacs1", "pacs2", "pacs3"]
 
 
-def test_nothing_of_the_contract_is_a_template(ansible):
+def test_nothing_of_the_contract_is_a_template(ansible) -> None:
     contract = copy.deepcopy(GOLDEN)
     contract["sites"]["primary"]["callers"][0]["ae_title"] = "{{ 6 * 7 }}"
     ansible.write(contract)
@@ -116,7 +116,7 @@ def test_nothing_of_the_contract_is_a_template(ansible):
     assert "42" not in done.stdout
 
 
-def test_constructed_groups(ansible):
+def test_constructed_groups(ansible) -> None:
     ansible.configure(
         compose={"rack_number": "hapacs_zone | regex_search('[0-9]+')"},
         groups={"voters": "hapacs_node in hapacs_members.etcd | map(attribute='name') and hapacs_zone != 'rack2'"},
@@ -129,12 +129,12 @@ def test_constructed_groups(ansible):
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_strict_refuses_what_it_cannot_compute(ansible, strict):
+def test_strict_refuses_what_it_cannot_compute(ansible, strict) -> None:
     ansible.configure(strict=strict, compose={"nonsense": "no_such_variable.field"})
     assert (ansible.run("ansible-inventory", "--list").returncode != 0) is strict
 
 
-def test_cache_answers_until_it_is_flushed(ansible, tmp_path):
+def test_cache_answers_until_it_is_flushed(ansible, tmp_path) -> None:
     ansible.configure(cache=True, cache_plugin="jsonfile", cache_connection=str(tmp_path / "cache"))
     before = ansible.list()
     ansible.contract.unlink()
@@ -144,14 +144,14 @@ def test_cache_answers_until_it_is_flushed(ansible, tmp_path):
     assert "`hapacs up` writes it" in flushed.stderr
 
 
-def test_source_cli_through_ansible(ansible, pulumi):
+def test_source_cli_through_ansible(ansible, pulumi) -> None:
     ansible.contract.rename(ansible.contract.with_name("answer.json"))
     executable = pulumi(f"cat {ansible.contract.with_name('answer.json')}")
     ansible.configure(source="cli", pulumi_executable=executable)
     assert set(ansible.list()["_meta"]["hostvars"]) == {"pacs1", "pacs2", "pacs3"}
 
 
-def test_error_through_ansible_names_file_and_field(ansible):
+def test_error_through_ansible_names_file_and_field(ansible) -> None:
     contract = copy.deepcopy(GOLDEN)
     del contract["sites"]["primary"]["vip"]["router_id"]
     ansible.write(contract)
@@ -160,14 +160,14 @@ def test_error_through_ansible_names_file_and_field(ansible):
     assert "pulumi_stack.yml: sites.primary.vip.router_id: is missing" in done.stderr
 
 
-def test_unknown_option_is_refused(ansible):
+def test_unknown_option_is_refused(ansible) -> None:
     ansible.configure(keyed_group=[])
     done = ansible.run("ansible-inventory", "--list")
     assert done.returncode != 0
     assert "keyed_group: there is no such option" in done.stderr
 
 
-def test_documentation_is_complete(ansible):
+def test_documentation_is_complete(ansible) -> None:
     done = ansible.run_plain("ansible-doc", "-t", "inventory", "pulumi_stack", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)["pulumi_stack"]

@@ -30,7 +30,7 @@ def refused(path):
     return str(caught.value)
 
 
-def test_lab_file_is_read(file):
+def test_lab_file_is_read(file) -> None:
     settings = load(file)
     assert settings.deployment == "lab"
     members = {settings.sites["primary"].members(group) for group in GROUPS}
@@ -39,16 +39,16 @@ def test_lab_file_is_read(file):
 
 
 @pytest.mark.parametrize("path", sorted(LAB.parents[1].glob("*/settings.yaml")), ids=lambda path: path.parent.name)
-def test_every_committed_deployment_is_sound(path):
+def test_every_committed_deployment_is_sound(path) -> None:
     assert load(path).deployment == path.parent.name
 
 
-def test_settings_are_frozen(file):
+def test_settings_are_frozen(file) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         load(file).deployment = "other"
 
 
-def test_error_is_one_that_people_see_and_names_the_file(file):
+def test_error_is_one_that_people_see_and_names_the_file(file) -> None:
     file.write_text("[]")
     with pytest.raises(HapacsError, match="mapping") as caught:
         load(file)
@@ -69,27 +69,27 @@ def test_error_is_one_that_people_see_and_names_the_file(file):
         ("a: " + "x" * MAXIMUM_BYTES, "larger than"),
     ],
 )
-def test_what_is_no_settings_file(file, text, said):
+def test_what_is_no_settings_file(file, text, said) -> None:
     file.write_text(text)
     assert said in refused(file)
 
 
-def test_missing_file_says_how_to_make_one(tmp_path):
+def test_missing_file_says_how_to_make_one(tmp_path) -> None:
     assert "no such file" in refused(tmp_path / "lab" / "settings.yaml")
 
 
-def test_file_that_is_no_text(file):
+def test_file_that_is_no_text(file) -> None:
     file.write_bytes(b"\xff\xfe\x00")
     assert "can't be read" in refused(file)
 
 
-def test_merge_key_is_no_duplicate(file, data):
+def test_merge_key_is_no_duplicate(file, data) -> None:
     text = yaml.safe_dump(data).replace("zone: rack1", "zone: rack1\n        <<: {management_address: 10.89.77.11}", 1)
     file.write_text(text)
     assert str(load(file).sites["primary"].nodes["pacs1"].management_address) == "10.89.77.11"
 
 
-def test_name_must_be_the_directorys(tmp_path):
+def test_name_must_be_the_directorys(tmp_path) -> None:
     path = tmp_path / "hospital" / "settings.yaml"
     path.parent.mkdir()
     path.write_text(LAB.read_text())
@@ -130,7 +130,7 @@ def test_name_must_be_the_directorys(tmp_path):
         ("verify.host", None, "valid IPv4 address"),
     ],
 )
-def test_a_wrong_value_is_reported_at_its_field(data, problems, field, value, said):
+def test_a_wrong_value_is_reported_at_its_field(data, problems, field, value, said) -> None:
     *path, last = field.split(".")
     place = data
     for key in path:
@@ -155,7 +155,7 @@ UPSTREAM = {
 }
 
 
-def test_orthanc_may_come_from_its_authors(data, primary):
+def test_orthanc_may_come_from_its_authors(data, primary) -> None:
     assert parse(data).sites["primary"].policy.orthanc_upstream is None
     primary["policy"]["orthanc_upstream"] = UPSTREAM
     policy = parse(data).sites["primary"].policy
@@ -178,7 +178,7 @@ def test_orthanc_may_come_from_its_authors(data, primary):
         ({"files": [{"path": "Orthanc"}]}, "is missing"),
     ],
 )
-def test_unsound_upstream_is_refused(data, primary, problems, wrong, said):
+def test_unsound_upstream_is_refused(data, primary, problems, wrong, said) -> None:
     primary["policy"]["orthanc_upstream"] = UPSTREAM | wrong
     found = problems(data)
     assert found
@@ -186,30 +186,30 @@ def test_unsound_upstream_is_refused(data, primary, problems, wrong, said):
     assert said in " ".join(found.values())
 
 
-def test_missing_field_is_named(data, problems):
+def test_missing_field_is_named(data, problems) -> None:
     del data["sites"]["primary"]["vip"]["router_id"]
     assert problems(data)[f"{P}.vip.router_id"] == "is missing; add it"
 
 
-def test_typing_error_elsewhere_hides_nothing_in_a_sound_site(data, primary, problems):
+def test_typing_error_elsewhere_hides_nothing_in_a_sound_site(data, primary, problems) -> None:
     data["verfy"] = {}
     primary["vip"]["address"] = "192.0.2.1"
     assert set(problems(data)) == {"verfy", f"{P}.vip.address"}
 
 
 @pytest.mark.parametrize("title", ["A", "HAPACS", "CT 1", "A" * 16, "#&'(*~"])
-def test_sound_ae_titles(title):
+def test_sound_ae_titles(title) -> None:
     assert TypeAdapter(AeTitle).validate_python(title) == title
 
 
 @pytest.mark.parametrize("title", ["", " ", " " * 16, "A" * 17, "A\\B", "A\tB", "A\nB", "A\x1bB", "É", " A", "A "])
-def test_unsound_ae_titles(title):
+def test_unsound_ae_titles(title) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(AeTitle).validate_python(title)
 
 
 @given(st.text(max_size=20))
-def test_accepted_ae_title_is_one_of_part_5(title):
+def test_accepted_ae_title_is_one_of_part_5(title) -> None:
     """DICOM PS3.5 section 6.2: at most 16 characters of the default repertoire, no backslash, not only spaces."""
     try:
         TypeAdapter(AeTitle).validate_python(title)
@@ -226,7 +226,7 @@ def test_accepted_ae_title_is_one_of_part_5(title):
         lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
     )
 )
-def test_any_data_is_refused_with_problems_or_read(data):
+def test_any_data_is_refused_with_problems_or_read(data) -> None:
     try:
         outcome = parse(data)
     except SettingsError as error:

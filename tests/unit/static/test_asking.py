@@ -47,11 +47,11 @@ WANTED = Wanted("pacs1", "sites.main.nodes.pacs1", "198.51.100.11", "192.0.2.11"
         (1, "Traceback\nPermissionError: [Errno 13]", "can't say what it is: PermissionError"),
     ],
 )
-def test_why_a_machine_cannot_be_asked(code, said, told):
+def test_why_a_machine_cannot_be_asked(code, said, told) -> None:
     assert told in why(code, said, WANTED, ACCESS)
 
 
-def test_another_port_is_part_of_the_name_of_a_host_key():
+def test_another_port_is_part_of_the_name_of_a_host_key() -> None:
     access = Access("operator", 2222, ACCESS.key, ACCESS.known_hosts)
     assert "-R [198.51.100.11]:2222" in why(255, "REMOTE HOST IDENTIFICATION HAS CHANGED", WANTED, access)
 
@@ -62,7 +62,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, *command: str) -> asking.Answer:
     return ask(WANTED, ACCESS)
 
 
-def test_a_machine_is_asked_what_it_is(monkeypatch):
+def test_a_machine_is_asked_what_it_is(monkeypatch) -> None:
     # This machine, asked as a node is: by the script on standard input and with no package of ours.
     command = [sys.executable, "-I", "-", json.dumps(["/dev/none", "/dev/null"])]
     before = time.time()
@@ -79,12 +79,12 @@ def test_a_machine_is_asked_what_it_is(monkeypatch):
     }
 
 
-def test_nonsense_for_an_answer_is_told(monkeypatch):
+def test_nonsense_for_an_answer_is_told(monkeypatch) -> None:
     assert "can't be read" in answer(monkeypatch, "echo", "hello").refusal
     assert "can't be read" in answer(monkeypatch, "echo", '{"system": "debian"}').refusal
 
 
-def test_a_machine_that_never_answers_is_told(monkeypatch):
+def test_a_machine_that_never_answers_is_told(monkeypatch) -> None:
     monkeypatch.setattr(asking, "_TIMEOUT_S", 0.1)
     assert "does not answer within" in answer(monkeypatch, "sleep", "5").refusal
 
@@ -113,19 +113,19 @@ BARE = {"name": "sda", "type": "disk", "size": 1024, "ro": False, "serial": None
         ((8, ""), "unknown"),
     ],
 )
-def test_what_is_on_a_disk(monkeypatch, tmp_path, blkid, content):
+def test_what_is_on_a_disk(monkeypatch, tmp_path, blkid, content) -> None:
     found = lsblk(monkeypatch, tmp_path, BARE, blkid)
     assert found["content"] == content
 
 
-def test_what_is_made_of_a_disk_and_mounted_is_found_at_any_depth(monkeypatch, tmp_path):
+def test_what_is_made_of_a_disk_and_mounted_is_found_at_any_depth(monkeypatch, tmp_path) -> None:
     volume = BARE | {"name": "root", "type": "lvm", "mountpoints": ["/"]}
     part = BARE | {"name": "sda1", "type": "part", "children": [volume]}
     found = lsblk(monkeypatch, tmp_path, BARE | {"serial": " S1 ", "children": [part]}, (0, "PTTYPE=dos\n"))
     assert (found["parts"], found["mounts"], found["serial"]) == (["sda1", "root"], ["/"], "S1")
 
 
-def test_the_target_asks_once_and_refuses_all_at_once(monkeypatch, tmp_path):
+def test_the_target_asks_once_and_refuses_all_at_once(monkeypatch, tmp_path) -> None:
     settings = load(LAB.parents[1] / "example-hospital/settings.yaml")
     asked = []
 
@@ -145,7 +145,7 @@ def test_the_target_asks_once_and_refuses_all_at_once(monkeypatch, tmp_path):
     target.ready()
 
 
-def test_a_machine_is_wanted_as_the_settings_say():
+def test_a_machine_is_wanted_as_the_settings_say() -> None:
     settings = load(LAB.parents[1] / "example-hospital/settings.yaml")
     first = static.wanted(settings)[0]
     assert (first.reached_at, first.address) == ("198.51.100.11", "192.0.2.11")
