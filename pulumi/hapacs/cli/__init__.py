@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from hapacs.cli import bench, environment, lifecycle, operations, status, verify
+from hapacs.cli import bench, environment, lifecycle, operations, plan, status, verify
 from hapacs.cli.output import ExitCode, errors, print_error
 from hapacs.errors import HapacsError, RefusedError
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     epilog=EPILOG,
 )
 app.command("init")(lifecycle.init)
-app.command("plan")(lifecycle.plan)
+app.command("plan")(plan.plan)
 app.command("up")(lifecycle.up)
 app.command("status")(status.status)
 app.command("verify")(verify.verify)

@@ -1,14 +1,13 @@
-"""``hapacs init | plan | up | down``."""
+"""``hapacs init | up | down``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from hapacs import secrets, ssh
-from hapacs.cli.output import ExitCode, Step, Steps, console, duration, errors, print_json
+from hapacs.cli.output import ExitCode, Step, Steps, console, duration, print_json
 from hapacs.deployment import Deployment
 from hapacs.errors import RefusedError
 
@@ -24,9 +23,9 @@ _TASKS_SHOWN = 15
 
 def init(name: Name = "lab", json: Json = False) -> None:
     """Make what a deployment needs once: its key and its encrypted secrets. What exists is kept."""
-    deployment = _open(name)
+    deployment = opened(name)
     with deployment.alone():
-        made = _initialise(deployment)
+        made = initialise(deployment)
     if json:
         print_json({"deployment": name, "secrets_made": made, "age_key": str(deployment.age_key)})
         return
@@ -44,58 +43,9 @@ def init(name: Name = "lab", json: Json = False) -> None:
     console.print(f"Next: `hapacs plan {name}`, then `hapacs up {name}`.")
 
 
-def plan(
-    name: Name = "lab",
-    json: Json = False,
-    configuration: Annotated[
-        bool, typer.Option("--configuration", help="Also ask each node what the roles would change there (minutes).")
-    ] = False,
-) -> None:
-    """Show what `up` would make, change or remove, compared with what is really there. Nothing is changed."""
-    from hapacs.engine import Engine  # noqa: PLC0415 - pulumi is slow to import
-
-    deployment = _open(name)
-    steps = Steps(quiet=True)
-    outcome: Outcome | None = None
-    with deployment.alone():
-        with errors.status("Comparing with what is there"):
-            _initialise(deployment)
-            changes = Engine(deployment).preview()
-        if configuration:
-            if not deployment.contract_file.exists():
-                raise RefusedError(
-                    f"{name} has no machines yet that could be asked.", f"`hapacs plan {name}` shows the machines."
-                )
-            from hapacs import wheelhouse  # noqa: PLC0415
-
-            with steps.step("Configuration, as a check") as step:
-                wheelhouse.ensure()
-                outcome = _configure(deployment, step, "--check")
-    if json:
-        document: dict[str, object] = {"deployment": name, "changes": [change.__dict__ for change in changes]}
-        if outcome is not None:
-            tasks = {task: sorted(hosts) for task, hosts in outcome.tasks.items()}
-            document["configuration"] = {"changed": outcome.changed, "tasks": tasks}
-        print_json(document)
-        return
-    if changes:
-        console.print(_table(changes))
-    else:
-        console.print("[green]✓[/] Every machine is as the settings say.")
-    if outcome is None:
-        console.print(f"What the roles would change on the nodes: `hapacs plan {name} --configuration`.")
-    elif outcome.changed:
-        _print_tasks(outcome, "would change")
-        console.print(f"The whole check: {outcome.log}", soft_wrap=True, markup=False)
-    else:
-        console.print("[green]✓[/] Every node is configured as the roles say.")
-    if changes or (outcome is not None and outcome.changed):
-        console.print(f"Next: `hapacs up {name}`.")
-
-
 def up(name: Name = "lab", json: Json = False) -> None:
     """Bring a deployment up, or make it again what its settings say, and verify it. Run it as often as you like."""
-    deployment = _open(name)
+    deployment = opened(name)
     steps = Steps(quiet=json)
     with deployment.alone():
         changes, outcome = _bring_up(deployment, steps)
@@ -128,7 +78,7 @@ def _bring_up(deployment: Deployment, steps: Steps) -> tuple[list[Change], Outco
     from hapacs.engine import Engine  # noqa: PLC0415
 
     with steps.step("Secrets"):
-        _initialise(deployment)
+        initialise(deployment)
     with steps.step("Packages for the nodes"):
         wheelhouse.ensure()
         wheelhouse.node_wheel()
@@ -139,11 +89,11 @@ def _bring_up(deployment: Deployment, steps: Steps) -> tuple[list[Change], Outco
     with steps.step("Machines") as step:
         changes = Engine(deployment, on_change=_follow(step)).up()
     with steps.step("Configuration") as step:
-        outcome = _configure(deployment, step)
+        outcome = configure(deployment, step)
     return changes, outcome
 
 
-def _configure(deployment: Deployment, step: Step, *options: str) -> Outcome:
+def configure(deployment: Deployment, step: Step, *options: str) -> Outcome:
     """Run the roles on the nodes."""
     from hapacs import image, playbook  # noqa: PLC0415 - yaml is slow to import
 
@@ -165,7 +115,7 @@ def down(
     """Remove what `up` made. The lab goes altogether; of any other deployment machines and data are left alone."""
     from hapacs.engine import Engine  # noqa: PLC0415
 
-    deployment = _open(name)
+    deployment = opened(name)
     if deployment.is_lab:
         from hapacs.targets.lab import teardown  # noqa: PLC0415
 
@@ -192,14 +142,15 @@ def down(
     console.print(f"Pulumi forgot {name}. Its machines, data, keys and secrets are as they were.")
 
 
-def _open(name: str) -> Deployment:
+def opened(name: str) -> Deployment:
     """Find a deployment, with settings that were checked."""
     deployment = Deployment.load(name)
     _ = deployment.settings
     return deployment
 
 
-def _initialise(deployment: Deployment) -> list[str]:
+def initialise(deployment: Deployment) -> list[str]:
+    """Make keys and secrets that are missing, and return the names of the secrets made."""
     ssh.make_key(deployment.ssh_key, f"hapacs-{deployment.name}")
     # A stock Pulumi doesn't make the directory of its backend.
     deployment.backend.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -210,15 +161,6 @@ def _follow(step: Step) -> Any:
     return lambda change: step.now(f"{change.operation} {change.kind} {change.name}")
 
 
-def _table(changes: list[Change]) -> Table:
-    table = Table("what", "kind", "name", "differs in", box=None, header_style="bold")
-    colours = {"create": "green", "delete": "red"}
-    for change in changes:
-        colour = colours.get(change.operation, "yellow")
-        table.add_row(f"[{colour}]{change.operation}[/]", change.kind, change.name, ", ".join(change.properties))
-    return table
-
-
 def _print_recap(outcome: Outcome) -> None:
     width = max((len(host) for host in outcome.recap), default=0)
     for host, counts in outcome.recap.items():
@@ -226,11 +168,12 @@ def _print_recap(outcome: Outcome) -> None:
         console.print(f"    {host:{width}} : {counted}", soft_wrap=True)
     # A first run changes everything; of a later one each change is worth a line.
     if len(outcome.tasks) <= _TASKS_SHOWN:
-        _print_tasks(outcome, "changed")
+        print_tasks(outcome, "changed")
     console.print(f"    changed={outcome.changed} in all; the whole log: {outcome.log}", soft_wrap=True)
 
 
-def _print_tasks(outcome: Outcome, verb: str) -> None:
+def print_tasks(outcome: Outcome, verb: str) -> None:
+    """Print each changed task with its hosts."""
     for task, hosts in outcome.tasks.items():
         console.print(f"    {verb}: {task} ({', '.join(sorted(hosts))})", soft_wrap=True, markup=False)
 
