@@ -58,7 +58,7 @@ author: hapacs
 """
 
 EXAMPLES = r"""
-- name: Etcd runs with its present configuration
+- name: Run etcd with its current configuration
   service_current:
     unit: etcd.service
     files: [/etc/etcd/etcd.yml, /etc/etcd/tls/server.crt]
