@@ -58,7 +58,7 @@ TIMEOUT_S = 20
 # The store may still be electing its leader or starting its gateway.
 READY_S = 60
 GATEWAY = "seaweedfs-s3.service"
-# Of an object that nobody has, so that nothing goes should it not be refused.
+# An object that does not exist, so that nothing is lost when the deletion is not refused.
 NO_VERSION = "0" * 32
 
 
@@ -256,7 +256,7 @@ class Archive:
                 f"Bucket {self.bucket} is missing, but volume servers hold volumes of it: the filers see another or an "
                 "empty database. Restore the filers' database; to start anew on purpose remove the volumes first."
             )
-        # Before the first object: a write that was not synced is not durable, whatever is configured later.
+        # Before the first object: an unsynced write is not durable, whatever is configured later.
         if not syncs(self.shell("fs.configure"), prefix) and self.change("sync every write"):
             self.shell(f"fs.configure -locationPrefix={prefix} -fsync -apply")
         if not there and self.change("create the bucket"):
@@ -286,7 +286,7 @@ class Archive:
         leader, filers let go of each other and begin to listen again later than they stopped: what changed in between
         they never hear (SeaweedFS 4.48), and neither policy nor default retention would hold at that gateway.
         """
-        # Wrong keys are refused too; they are told apart here.
+        # Wrong keys are refused too; this distinguishes them.
         if not self.exists() and self.check_mode:
             return
         if self.refuses_deletion(self.parameters["settle_s"]):
