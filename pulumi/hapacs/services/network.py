@@ -1,0 +1,147 @@
+"""Who may reach which port: the firewall, the ports that `hapacs verify` tries, and what Prometheus scrapes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hapacs.services import nodes, table
+from hapacs.services.model import Authority, Port, Sizing, Source
+
+NETWORKS: tuple[Source, ...] = ("management", "clients")
+"""Sources that are networks of the site's settings, not groups of its nodes."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Whom the firewall of a node lets in.
+
+    Attributes
+    ----------
+    comment
+        The group and its sources by name.
+    match
+        TCP ports or a protocol, as nftables writes them.
+    sources
+        Addresses and networks, sorted.
+    """
+
+    comment: str
+    match: str
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One address that Prometheus scrapes.
+
+    Attributes
+    ----------
+    job
+        The service's unit.
+    authority
+        Signed the certificate of the target, and has to sign that of the scraper; None: HTTP without TLS.
+    login
+        User of HTTP basic authentication, or empty.
+    """
+
+    job: str
+    node: str
+    address: str
+    port: int
+    path: str
+    authority: Authority | None
+    login: str
+
+
+def virtual_ports(site: Mapping[str, Any]) -> dict[str, int]:
+    """Return the ports of the virtual address by their setting.
+
+    Parameters
+    ----------
+    site
+        The settings, as the inventory contract has them for a site: ``{"dicom": {"port": 11112, ...}, ...}``.
+    """
+    return {one.setting: _at(site, one.setting) for service in table.SERVICES for one in service.virtual_ports}
+
+
+def _at(site: Mapping[str, Any], setting: str) -> int:
+    found: Any = site
+    for key in setting.split("."):
+        found = found[key]
+    return int(found)
+
+
+def rules(
+    groups: Collection[str],
+    members: Mapping[str, Sequence[str]],
+    networks: Mapping[str, Sequence[str]],
+    site: Mapping[str, Any],
+) -> list[Rule]:
+    """Return the firewall's rules for a node.
+
+    Parameters
+    ----------
+    groups
+        Those that the node is in.
+    members
+        Addresses of the site's nodes by group.
+    networks
+        The networks of `NETWORKS`, CIDR.
+    site
+        As for `virtual_ports`. What has no source in this site opens nothing.
+    """
+    opened: dict[tuple[str, tuple[Source, ...]], list[str]] = {}
+    protocols: list[tuple[str, tuple[Source, ...], str]] = []
+    to: str
+    for service in nodes.of_groups(groups):
+        to = service.group or "all"
+        for port in service.ports:
+            if port.reached_by:
+                opened.setdefault((to, port.reached_by), []).append(str(port.number))
+        for virtual in service.virtual_ports:
+            opened.setdefault((to, virtual.reached_by), []).append(str(_at(site, virtual.setting)))
+        protocols += [(to, protocol.reached_by, f"ip protocol {protocol.name}") for protocol in service.protocols]
+    matches = [(to, sources, f"tcp dport {{ {', '.join(ports)} }}") for (to, sources), ports in opened.items()]
+    found = []
+    for to, sources, match in [*matches, *protocols]:
+        addresses = {one for name in sources for one in (networks if name in NETWORKS else members).get(name, ())}
+        if addresses:
+            found.append(Rule(f"{to} from {', '.join(sources)}", match, tuple(sorted(addresses))))
+    return found
+
+
+def ports(groups: Collection[str]) -> list[Port]:
+    """Return the ports of nodes of some groups, those that only the node itself may reach included."""
+    return [port for service in nodes.of_groups(groups) for port in service.ports]
+
+
+def inner_ports() -> frozenset[int]:
+    """Return the ports of all services on the nodes; a port of the virtual address must be another one."""
+    return frozenset(port.number for service in table.SERVICES for port in service.ports)
+
+
+def scraped(node: str, address: str, management_address: str, members: nodes.Members, sizing: Sizing) -> list[Target]:
+    """Return what Prometheus scrapes of a node.
+
+    Metrics at 127.0.0.1 are there for a scraper on the node itself.
+    """
+    found = []
+    for service in nodes.of_node(node, members, sizing):
+        if service.metrics is None:
+            continue
+        port = service.port(service.metrics.port)
+        at = {"management": management_address, "loopback": "127.0.0.1"}.get(port.listens, address)
+        found.append(
+            Target(
+                job=service.unit,
+                node=node,
+                address=at,
+                port=port.number,
+                path=service.metrics.path,
+                authority=port.authority,
+                login=service.metrics.login,
+            )
+        )
+    return found

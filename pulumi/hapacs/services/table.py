@@ -1,0 +1,231 @@
+"""All services of a node, each declared once, in the order in which a site starts and restarts them.
+
+Firewall, the ports that `hapacs verify` tries, memory, restarts, rotation of secrets, `hapacs status` and the list of
+what is scraped are derived from these rows (docs/adr/0019).
+"""
+
+from hapacs.services.model import (
+    Health,
+    Memory,
+    Metrics,
+    Port,
+    Protocol,
+    Restart,
+    Secret,
+    Service,
+    Sizing,
+    VirtualPort,
+)
+
+
+def _memory(dedicated: Memory, shared: Memory) -> dict[Sizing, Memory]:
+    return {"dedicated": dedicated, "shared": shared}
+
+
+_SYSTEM = (
+    # Role base lets the management networks in, whatever the table says, so that a wrong row locks nobody out.
+    Service("ssh", role="base", group=None, ports=(Port(22, "ssh", "ssh", listens="everywhere"),)),
+    Service("nftables", role="base", group=None),
+    Service("systemd-journald", role="base", group=None),
+    # Containers of one machine leave the clock to it.
+    Service("chrony", role="base", group=None, sizings=("dedicated",)),
+)
+
+_DATABASE = (
+    Service(
+        "etcd",
+        role="etcd",
+        group="etcd",
+        ports=(
+            Port(2379, "client", "tls", reached_by=("etcd", "postgres"), authority="etcd"),
+            Port(2380, "peer", "tls", reached_by=("etcd",), authority="etcd"),
+        ),
+        memory=_memory(dedicated=Memory(512), shared=Memory(128)),
+        certificates=("/etc/etcd/tls",),
+        restart=Restart("__etcd_current", tasks="current", hands_over=("etcd",)),
+        metrics=Metrics("client"),
+    ),
+    Service(
+        "patroni",
+        role="postgres",
+        group="postgres",
+        ports=(
+            Port(5432, "database", "postgres", reached_by=("postgres", "pacs", "cas"), authority="postgres"),
+            Port(8008, "rest", "tls", reached_by=("postgres",), authority="postgres"),
+        ),
+        # PostgreSQL's shared buffers alone are 4 GiB, 128 MiB where nodes share a machine.
+        memory=_memory(dedicated=Memory(5120), shared=Memory(512)),
+        certificates=("/etc/patroni/tls",),
+        restart=Restart("__postgres_current", tasks="current", hands_over=("database",)),
+        secrets=(Secret("database"), Secret("patroni")),
+        metrics=Metrics("rest"),
+    ),
+    Service("postgres-apart.timer", role="postgres", group="postgres"),
+)
+
+_CHECK = "/opt/hapacs/seaweedfs/bin/seaweedfs-check"
+_TOKENS = Secret("archive-tokens", together=True)
+
+_ARCHIVE = (
+    # The master's HTTP port would show its pages in the clear; its gRPC port does all the work.
+    Service(
+        "seaweedfs-master",
+        role="seaweedfs",
+        group="cas",
+        masters=True,
+        ports=(
+            Port(9333, "http", "closed"),
+            Port(19333, "grpc", "tls", reached_by=("cas",), authority="cas"),
+            Port(9324, "metrics", "closed", listens="loopback"),
+        ),
+        memory=_memory(dedicated=Memory(128, 512), shared=Memory(64, 160)),
+        certificates=("/etc/seaweedfs/tls",),
+        # The lead of the archive follows the database's; moved alone it would come back, and stall writes twice.
+        restart=Restart("__seaweedfs_current", tasks="current", hands_over=("database",)),
+        secrets=(_TOKENS,),
+        health=Health(command=(_CHECK, "master", "{address}")),
+        metrics=Metrics("metrics"),
+    ),
+    Service(
+        "seaweedfs-volume",
+        role="seaweedfs",
+        group="cas",
+        ports=(
+            Port(8080, "http", "tls", reached_by=("cas",), authority="cas"),
+            Port(18080, "grpc", "tls", reached_by=("cas",), authority="cas"),
+            Port(9325, "metrics", "closed", listens="loopback"),
+        ),
+        memory=_memory(dedicated=Memory(1024, 4096), shared=Memory(128, 256)),
+        certificates=("/etc/seaweedfs/tls",),
+        restart=Restart("__seaweedfs_current", tasks="current"),
+        secrets=(_TOKENS,),
+        health=Health(command=(_CHECK, "volume", "{address}")),
+        metrics=Metrics("metrics"),
+    ),
+    Service(
+        "seaweedfs-filer",
+        role="seaweedfs",
+        group="cas",
+        ports=(
+            Port(8888, "http", "tls", reached_by=("cas",), authority="cas"),
+            Port(18888, "grpc", "tls", reached_by=("cas",), authority="cas"),
+            Port(9326, "metrics", "closed", listens="loopback"),
+        ),
+        memory=_memory(dedicated=Memory(384, 1024), shared=Memory(128, 256)),
+        certificates=("/etc/seaweedfs/tls",),
+        restart=Restart("__seaweedfs_current", tasks="current"),
+        secrets=(Secret("cas"), _TOKENS),
+        health=Health(command=(_CHECK, "filer", "{address}")),
+        metrics=Metrics("metrics"),
+    ),
+    Service(
+        "seaweedfs-s3",
+        role="seaweedfs",
+        group="cas",
+        ports=(
+            Port(8333, "s3", "web", reached_by=("cas", "pacs", "management"), authority="cas"),
+            Port(18333, "grpc", "tls", authority="cas"),
+            Port(9327, "metrics", "closed", listens="loopback"),
+        ),
+        memory=_memory(dedicated=Memory(512, 2048), shared=Memory(128, 256)),
+        certificates=("/etc/seaweedfs/s3",),
+        restart=Restart("__seaweedfs_current", tasks="current"),
+        secrets=(Secret("archive-node"), Secret("archive-admin"), _TOKENS),
+        health=Health(command=(_CHECK, "s3", "{address}")),
+        metrics=Metrics("metrics"),
+    ),
+    Service("seaweedfs-peers", role="seaweedfs", group="cas"),
+    # It follows the database's leader, so it runs where a node has a Patroni to ask.
+    Service("seaweedfs-leader", role="seaweedfs", group="cas", masters=True, beside="postgres"),
+)
+
+_ORTHANC_SECRETS = (
+    Secret("pacs", role="hapacs_node", tasks="secrets"),
+    Secret("archive-node", role="hapacs_node", tasks="secrets", client=True),
+)
+
+_PACS = (
+    Service("das", role="das", group="pacs"),
+    Service("das-scrub.timer", role="das", group="pacs"),
+    # Ends the TLS of the ports `https` of the two services below.
+    Service(
+        "orthanc-tls",
+        role="orthanc",
+        group="pacs",
+        prepared_by=("hapacs_node",),
+        memory=_memory(dedicated=Memory(64), shared=Memory(32)),
+        certificates=("/etc/orthanc-tls",),
+        restart=Restart("__orthanc_tls_current", hands_over=("store", "query")),
+    ),
+    # Orthanc has no setting for the addresses that it listens at.
+    Service(
+        "orthanc-store",
+        role="orthanc",
+        group="pacs",
+        ports=(
+            Port(4242, "dicom", "tls", ("load_balancer", "pacs"), authority="pacs", listens="everywhere"),
+            Port(8042, "https", "tls", ("load_balancer", "pacs", "management"), authority="pacs"),
+            Port(18042, "http", "closed", listens="everywhere"),
+        ),
+        memory=_memory(dedicated=Memory(1440, 8192), shared=Memory(384, 1536)),
+        certificates=("/etc/orthanc-tls",),
+        restart=Restart("__orthanc_current", hands_over=("store",)),
+        secrets=_ORTHANC_SECRETS,
+        health=Health(port="http", path="/hapacs/health"),
+        metrics=Metrics("https", path="/tools/metrics-prometheus"),
+    ),
+    Service(
+        "orthanc-query",
+        role="orthanc",
+        group="pacs",
+        ports=(
+            Port(4243, "dicom", "tls", ("load_balancer", "pacs"), authority="pacs", listens="everywhere"),
+            Port(8043, "https", "tls", ("load_balancer", "pacs", "management"), authority="pacs"),
+            Port(8045, "retrieve", "tls", ("load_balancer", "pacs", "management"), authority="pacs"),
+            Port(18043, "http", "closed", listens="everywhere"),
+        ),
+        memory=_memory(dedicated=Memory(1568, 8192), shared=Memory(384, 1536)),
+        certificates=("/etc/orthanc-tls",),
+        restart=Restart("__orthanc_current", hands_over=("query",)),
+        secrets=_ORTHANC_SECRETS,
+        health=Health(port="http", path="/hapacs/health"),
+        metrics=Metrics("https", path="/tools/metrics-prometheus"),
+    ),
+)
+
+_ENTRY = (
+    Service(
+        "viewer",
+        role="viewer",
+        group="load_balancer",
+        ports=(Port(8044, "https", "tls", reached_by=("load_balancer",), authority="pacs"),),
+        memory=_memory(dedicated=Memory(64), shared=Memory(32)),
+        certificates=("/etc/viewer/tls",),
+        restart=Restart("__viewer_current"),
+    ),
+    Service(
+        "haproxy",
+        role="haproxy",
+        group="load_balancer",
+        ports=(
+            Port(7780, "peers", "tls", reached_by=("load_balancer",), authority="pacs"),
+            Port(8404, "statistics", "web", reached_by=("management",), authority="edge", listens="management"),
+        ),
+        virtual_ports=(VirtualPort("dicom.port"), VirtualPort("dicom.tls_port"), VirtualPort("https_port")),
+        memory=_memory(dedicated=Memory(384), shared=Memory(128)),
+        certificates=("/etc/haproxy/tls",),
+        restart=Restart("__haproxy_current", hands_over=("address",)),
+        secrets=(Secret("dicomweb"), Secret("statistics")),
+        metrics=Metrics("statistics", login="statistics"),
+    ),
+    Service(
+        "keepalived",
+        role="keepalived",
+        group="load_balancer",
+        protocols=(Protocol("vrrp", reached_by=("load_balancer",)),),
+        memory=_memory(dedicated=Memory(64), shared=Memory(16)),
+        restart=Restart("__keepalived_current"),
+    ),
+)
+
+SERVICES: tuple[Service, ...] = (*_SYSTEM, *_DATABASE, *_ARCHIVE, *_PACS, *_ENTRY)
