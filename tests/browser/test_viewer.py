@@ -49,7 +49,7 @@ def is_drawn(visit: Visit) -> bool:
         return False
     grey = look(visit)
     shades, counts = np.unique(grey, return_counts=True)
-    return len(shades) >= SHADES and counts.max() < 0.9 * grey.size
+    return len(shades) >= SHADES and bool(counts.max() < 0.9 * grey.size)
 
 
 def wait_for_picture(visit: Visit) -> NDArray[np.uint8]:

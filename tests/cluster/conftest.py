@@ -22,7 +22,8 @@ from hapacs.load.archive import SiteArchive
 from hapacs.load.ledger import Ledger, missing
 from hapacs.load.modality import Sender
 from hapacs.load.waiting import eventually
-from hapacs.site import access as site
+from hapacs.site import access
+from hapacs.site.access import Site
 from hapacs.site.collect import collect
 from hapacs.targets.lab import power
 from tests.cluster import trial
@@ -58,14 +59,14 @@ class Lab:
         return done
 
     @property
-    def site(self) -> site.Site:
+    def site(self) -> Site:
         """A fresh view of the lab's primary site, on which the faults are tried."""
         return self.sites[0]
 
     @property
-    def sites(self) -> list[site.Site]:
+    def sites(self) -> list[Site]:
         """A fresh view of all sites, the primary one first."""
-        return site.sites(self.deployment)
+        return access.sites(self.deployment)
 
     @property
     def nodes(self) -> set[str]:

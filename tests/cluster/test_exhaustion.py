@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -71,7 +71,7 @@ def _stow(site: Site, content: bytes) -> None:
 def _ill(site: Site) -> list[str]:
     """Tell which services don't say that they can work."""
 
-    def works(node: str, service: str) -> bool:
+    def works(node: str, service: Literal["store", "query"]) -> bool:
         try:
             status, report = site.hapacs(node, service, "health")
         except httpx.HTTPError:

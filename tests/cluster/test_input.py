@@ -88,7 +88,7 @@ def _well_behaved(site: Site) -> bool:
     with associate(
         site.caller, site.store_peer, [build_context(CTImageStorage, ExplicitVRLittleEndian)]
     ) as association:
-        return association.send_c_store(dataset).get("Status") == 0
+        return bool(association.send_c_store(dataset).get("Status") == 0)
 
 
 def _store(site: Site, made: Sample, timeout_s: float = _PATIENCE_S) -> StoreOutcome:

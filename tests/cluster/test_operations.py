@@ -51,7 +51,7 @@ def status(lab: Lab) -> dict[str, Any]:
 
 
 def leader(lab: Lab) -> str:
-    return next(name for name, node in status(lab)["nodes"].items() if node["database"] == "leader")
+    return str(next(name for name, node in status(lab)["nodes"].items() if node["database"] == "leader"))
 
 
 def test_another_node_stores(lab: Lab, under_load: Callable[[float], Any]) -> None:

@@ -63,14 +63,14 @@ class _Monitor(mocks.MockMonitor):
         self._run = run
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - gRPC's name
-        response = super().RegisterResource(request)
+        response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         inputs = rpc.deserialize_properties(request.object)
         self._run.resources[response.urn] = Registered(response.urn, request.type, request.name, request.parent, inputs)
         return response
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802 - gRPC's name
         self._run.outputs[request.urn] = rpc.deserialize_properties(request.outputs)
-        return super().RegisterResourceOutputs(request)
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
 
 
 class _Echo(mocks.Mocks):
@@ -135,12 +135,12 @@ def run_in(stack: str, function: Callable[[], None]) -> Run:
         mocks.set_mocks(_Echo(), "hapacs", stack, preview=False, monitor=_Monitor(result))
         # set_mocks registers a stack of its own, with the same name; the run below makes the one that counts.
         loop.run_until_complete(wait_for_rpcs())
-        set_root_resource(None)
+        set_root_resource(None)  # type: ignore[arg-type]
         result.resources.clear()
         result.outputs.clear()
         loop.run_until_complete(run_in_stack(function))
     finally:
-        set_root_resource(None)
+        set_root_resource(None)  # type: ignore[arg-type]
         # A run that failed has unfinished tasks.
         for task in (unfinished := asyncio.all_tasks(loop)):
             task.cancel()

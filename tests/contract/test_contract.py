@@ -7,6 +7,7 @@ look at the difference before you commit it.
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -22,11 +23,11 @@ SCHEMA = Path(contract.__file__).with_name("contract.schema.json")
 
 
 @pytest.fixture(scope="module")
-def exported():
+def exported() -> dict[str, Any]:
     return pulumi_mocks.run(load(ROOT / "inventories/lab/settings.yaml")).inventory
 
 
-def same_as_committed(path, text) -> None:
+def same_as_committed(path: Path, text: str) -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text(), f"{path.name} is out of date: UPDATE_GOLDEN=1 .venv/bin/pytest tests/contract"
@@ -48,24 +49,24 @@ def test_schema_refuses_another_version() -> None:
         jsonschema.validate(golden, json.loads(SCHEMA.read_text()))
 
 
-def test_contract_survives_a_round_trip(exported) -> None:
+def test_contract_survives_a_round_trip(exported: dict[str, Any]) -> None:
     assert contract.Contract.model_validate_json(json.dumps(exported)).plain() == exported
 
 
-def test_members_must_be_nodes(exported) -> None:
+def test_members_must_be_nodes(exported: dict[str, Any]) -> None:
     broken = json.loads(json.dumps(exported))
     broken["sites"]["primary"]["members"]["etcd"].append("ghost")
     with pytest.raises(ValidationError, match=r"members\.etcd names unknown nodes: ghost"):
         contract.Contract.model_validate(broken)
 
 
-def test_nodes_that_keep_images_must_have_disks(exported) -> None:
+def test_nodes_that_keep_images_must_have_disks(exported: dict[str, Any]) -> None:
     broken = json.loads(json.dumps(exported))
     broken["sites"]["dr"]["nodes"]["dr1"]["das_devices"] = []
     with pytest.raises(ValidationError, match=r"nodes\.dr1\.das_devices is empty"):
         contract.Contract.model_validate(broken)
 
 
-def test_verify_may_call_and_nobody_else_was_added(exported) -> None:
+def test_verify_may_call_and_nobody_else_was_added(exported: dict[str, Any]) -> None:
     titles = [caller["ae_title"] for caller in exported["sites"]["primary"]["callers"]]
     assert titles == ["MODALITY", "WORKSTATION", "HAPACS_VERIFY"]

@@ -9,6 +9,8 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import jsonschema
 import pytest
@@ -30,8 +32,10 @@ SETTINGS = {
 }
 
 
-def plugin(path):
+def plugin(path: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"golden_{Path(path).stem}", ROOT / "ansible/plugins" / path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -39,7 +43,7 @@ def plugin(path):
 
 
 @pytest.fixture(scope="module", params=SETTINGS)
-def deployment(request):
+def deployment(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """A name and the contract that the program exports for it; machines that exist are passed on and not asked."""
     settings = SETTINGS[request.param]()
     with pytest.MonkeyPatch.context() as patch:
@@ -49,7 +53,7 @@ def deployment(request):
 
 
 @pytest.fixture(scope="module")
-def hosts(deployment):
+def hosts(deployment: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     """What each host of the inventory is in, which roles it gets and whom it lets in."""
     name, exported = deployment
     found = plugin("inventory/pulumi_stack.py").build(exported, name, Path("/state") / name)
@@ -77,25 +81,25 @@ def hosts(deployment):
     return result
 
 
-def test_program_exports_the_golden_contract(deployment) -> None:
+def test_program_exports_the_golden_contract(deployment: tuple[str, dict[str, Any]]) -> None:
     name, exported = deployment
     same_as_committed(HERE / f"{name}.json", contract.to_text(exported))
     jsonschema.validate(exported, json.loads(SCHEMA.read_text()))
 
 
-def test_hosts_are_the_golden_ones(deployment, hosts) -> None:
+def test_hosts_are_the_golden_ones(deployment: tuple[str, dict[str, Any]], hosts: dict[str, Any]) -> None:
     name, _ = deployment
     same_as_committed(HERE / f"{name}.hosts.json", contract.to_text(hosts))
 
 
-def test_every_port_that_a_host_opens_is_one_of_its_own_groups(hosts) -> None:
+def test_every_port_that_a_host_opens_is_one_of_its_own_groups(hosts: dict[str, Any]) -> None:
     for host in hosts.values():
         assert ("tcp dport { 5432 }" in host["lets_in"]) == ("postgres" in host["groups"])
         assert ("tcp dport { 8333 }" in host["lets_in"]) == ("cas" in host["groups"])
         assert ("ip protocol vrrp" in host["lets_in"]) == ("load_balancer" in host["groups"])
 
 
-def test_no_host_lets_in_another_site(deployment, hosts) -> None:
+def test_no_host_lets_in_another_site(deployment: tuple[str, dict[str, Any]], hosts: dict[str, Any]) -> None:
     name, exported = deployment
     addresses = {
         site: {node["address"] for node in values["nodes"].values()} for site, values in exported["sites"].items()

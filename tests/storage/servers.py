@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -73,7 +74,7 @@ class Process:
 
     def kill(self) -> None:
         """End it at once, as a loss of power would."""
-        if self.running:
+        if self.handle is not None and self.running:
             self.signal(signal.SIGKILL)
             self.handle.wait(timeout=30)
 
@@ -192,7 +193,7 @@ class SeaweedFS:
             if not gateway.running:
                 gateway.start()
         for url in self.urls:
-            wait_until(lambda url=url: _http_answers(url), f"the start of the gateway {url}")
+            wait_until(partial(_http_answers, url), f"the start of the gateway {url}")
 
     def resume(self) -> None:
         """Make sure that all of it runs, whatever a test did to it."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -71,7 +72,7 @@ def assert_all_there(node: Node, ledger: Ledger, postgres: Postgres) -> None:
     """Every acknowledged image is in the catalog exactly once, whole on DAS and in the archive."""
     with postgres.connect() as connection:
         found = connection.execute("select uuid, encode(digest, 'hex'), key, \"offset\", length from hapacs.object")
-        places = {uuid: place for uuid, *place in found.fetchall()}
+        places: dict[Any, list[Any]] = {uuid: place for uuid, *place in found.fetchall()}
         jobs = connection.execute(
             "select count(*) from hapacs.outbox where uuid = any(%s)", [list(ledger.acknowledged)]
         ).fetchone()

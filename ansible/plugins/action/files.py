@@ -65,7 +65,7 @@ class ActionModule(ActionBase):
         """Run the action."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         wanted = [self._wanted(entry, dict(task_vars or {})) for entry in checked(self._task.args)]
-        call = {"files": json.dumps(wanted)}
+        call: dict[str, object] = {"files": json.dumps(wanted)}
         done: dict[str, Any] = self._execute_module("whole_files", module_args=call, task_vars=task_vars)
         return result | done
 

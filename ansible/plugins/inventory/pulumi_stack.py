@@ -330,7 +330,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             found = build(self._contract(path, deployment, state, cache), deployment, state)
         except ContractError as error:
             raise AnsibleParserError(f"{path}: {error}") from error
-        self._fill(found)
+        self._fill(found, inventory)
 
     def _contract(self, path: str, deployment: str, state: Path, cache: bool) -> object:
         key = self.get_cache_key(path)
@@ -346,26 +346,27 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self._cache[key] = contract
         return contract
 
-    def _fill(self, found: Inventory) -> None:
+    def _fill(self, found: Inventory, inventory: Any) -> None:
         for name, value in found.variables.items():
-            self.inventory.set_variable("all", name, value)
+            inventory.set_variable("all", name, value)
         for group, variables in found.group_variables.items():
-            self.inventory.add_group(group)
+            inventory.add_group(group)
             for name, value in variables.items():
-                self.inventory.set_variable(group, name, value)
+                inventory.set_variable(group, name, value)
         strict = self.get_option("strict")
         for host, variables in found.host_variables.items():
-            self.inventory.add_host(host)
+            inventory.add_host(host)
             for name, value in variables.items():
-                self.inventory.set_variable(host, name, value)
+                inventory.set_variable(host, name, value)
             for group in found.host_groups[host]:
-                self.inventory.add_group(group)
-                self.inventory.add_child(group, host)
+                inventory.add_group(group)
+                inventory.add_child(group, host)
         # After all hosts are there, so that constructed groups may look at group variables of every site.
         for host in found.host_variables:
-            facts = self.inventory.get_host(host).get_vars() | found.variables
-            for group in self.inventory.get_host(host).get_groups():
-                facts |= group.get_vars()
+            known = inventory.get_host(host)
+            facts = known.get_vars() | found.variables
+            for above in known.get_groups():
+                facts |= above.get_vars()
             facts |= found.host_variables[host]
             self._set_composite_vars(self.get_option("compose"), facts, host, strict=strict)
             self._add_host_to_composed_groups(self.get_option("groups"), facts, host, strict=strict)

@@ -11,16 +11,16 @@ description:
 options:
   authorities:
     description: Certificates (PEM) of authorities by name; each is kept beside what it signed as C(ca-<name>.crt).
-    type: dict
+    type: dict[str, Any]
     required: true
   items:
     description: The certificates, see the C(certificates) action; each names its authority.
     type: list
-    elements: dict
+    elements: dict[str, Any]
     required: true
   signed:
     description: Signed certificates by path; absent while asking.
-    type: dict
+    type: dict[str, Any]
   renew_before_s:
     description: How long before its end, in seconds, a certificate is renewed.
     type: int
@@ -47,7 +47,7 @@ RETURN = r"""
 requests:
   description: By path, the signing request (PEM) and why it is made.
   returned: always
-  type: dict
+  type: dict[str, Any]
 """
 
 import grp
@@ -55,6 +55,7 @@ import pwd
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.whole_file import Rights, keep, put
@@ -68,10 +69,10 @@ try:
 
     USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
 except ImportError:
-    x509 = None
+    x509 = None  # type: ignore[assignment]
 
 
-def names(item: dict) -> set:
+def names(item: dict[str, Any]) -> set[Any]:
     """Return an item's alternative names as X.509 names."""
     made = set()
     for san in item.get("sans", []):
@@ -80,7 +81,7 @@ def names(item: dict) -> set:
     return made
 
 
-def extension(certificate: x509.Certificate, kind: type) -> list:
+def extension(certificate: x509.Certificate, kind: type) -> list[Any]:
     """Return the values of a list-like extension, or nothing where the certificate has none."""
     try:
         return list(certificate.extensions.get_extension_for_class(kind).value)
@@ -88,7 +89,7 @@ def extension(certificate: x509.Certificate, kind: type) -> list:
         return []
 
 
-def stale(item: dict, authority: x509.Certificate, renew_before: timedelta) -> str | None:
+def stale(item: dict[str, Any], authority: x509.Certificate, renew_before: timedelta) -> str | None:
     """Say why an item's certificate has to be made, or None when the present one does.
 
     Parameters
@@ -124,7 +125,7 @@ def stale(item: dict, authority: x509.Certificate, renew_before: timedelta) -> s
     return None
 
 
-def request(item: dict) -> str:
+def request(item: dict[str, Any]) -> str:
     """Make a new key beside the present one and return a signing request for it, PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     private = key.private_bytes(
@@ -137,7 +138,7 @@ def request(item: dict) -> str:
     return made.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def install(item: dict, certificate: str | None, module: AnsibleModule) -> bool:
+def install(item: dict[str, Any], certificate: str | None, module: AnsibleModule) -> bool:
     """Put one item's files in place; return whether anything changed."""
     path, check_mode = item["path"], module.check_mode
     uid, gid = pwd.getpwnam(item["owner"]).pw_uid, grp.getgrnam(item["group"]).gr_gid
@@ -155,7 +156,7 @@ def install(item: dict, certificate: str | None, module: AnsibleModule) -> bool:
     authority_file = str(Path(path).parent / f"ca-{item['authority']}.crt")
     authority_pem = module.params["authorities"][item["authority"]].encode()
     changed |= keep(authority_file, authority_pem, Rights(0, gid, 0o644), check_mode)
-    return changed
+    return bool(changed)
 
 
 def main() -> None:

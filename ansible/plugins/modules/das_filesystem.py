@@ -78,7 +78,7 @@ def partitions(module: AnsibleModule, device: str) -> bool:
 def serial(module: AnsibleModule, device: str) -> str:
     """Return a disk's serial number, or nothing where it has none."""
     _, output, _ = module.run_command(["lsblk", "--nodeps", "--noheadings", "--output", "SERIAL", device])
-    return output.strip()
+    return str(output.strip())
 
 
 def refuse_foreign(module: AnsibleModule, foreign: dict[str, str], *, may_be_wiped: bool) -> None:

@@ -28,7 +28,7 @@ options:
     required: true
   settings:
     description: What must be so; keys that are not named stay.
-    type: dict
+    type: dict[str, Any]
     required: true
   settle_s:
     description: >-
@@ -72,6 +72,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -80,7 +81,7 @@ WHOLE = {"running", "streaming"}
 REOPENS_WITHIN_S = 15
 
 
-def different(wanted: dict, present: dict, prefix: str = "") -> list[str]:
+def different(wanted: dict[str, Any], present: dict[str, Any], prefix: str = "") -> list[str]:
     """Return the dotted names of settings that `present` lacks or has otherwise; a number and its text are equal."""
     names = []
     for key, value in wanted.items():
@@ -102,7 +103,7 @@ class Patroni:
         self._authorization = "Basic " + base64.b64encode(login.encode()).decode()
         self._patience_s = 0 if module.check_mode else REOPENS_WITHIN_S
 
-    def ask(self, method: str, url: str, body: dict | None = None) -> dict:
+    def ask(self, method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Send a request and return the JSON answer (empty where it is none); again while nobody takes it."""
         deadline = time.monotonic() + self._patience_s
         while True:
@@ -116,7 +117,7 @@ class Patroni:
                     raise
                 time.sleep(1)
 
-    def _send(self, method: str, url: str, body: dict | None) -> dict:
+    def _send(self, method: str, url: str, body: dict[str, Any] | None) -> dict[str, Any]:
         headers = {"Authorization": self._authorization, "Content-Type": "application/json"}
         content = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(url, data=content, headers=headers, method=method)  # noqa: S310 - https only

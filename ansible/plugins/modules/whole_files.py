@@ -27,7 +27,7 @@ RETURN = r"""
 written:
   description: What was changed about each path that was not as asked.
   returned: always
-  type: dict
+  type: dict[str, Any]
 """
 
 import grp
@@ -36,6 +36,7 @@ import pwd
 import shlex
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.whole_file import Rights, put, rights_of
@@ -45,7 +46,7 @@ class WrongError(Exception):
     """A file can't be as it is asked for."""
 
 
-def rights(wanted: dict, check_mode: bool) -> Rights | None:
+def rights(wanted: dict[str, Any], check_mode: bool) -> Rights | None:
     """Return the rights that are asked for; None for a user or group that a run would only make."""
     try:
         uid, gid = pwd.getpwnam(wanted["owner"]).pw_uid, grp.getgrnam(wanted["group"]).gr_gid
@@ -56,7 +57,7 @@ def rights(wanted: dict, check_mode: bool) -> Rights | None:
     return Rights(uid, gid, int(wanted["mode"], 8))
 
 
-def differs(wanted: dict, asked: Rights | None) -> str | None:
+def differs(wanted: dict[str, Any], asked: Rights | None) -> str | None:
     """Say what about a path is not as asked, or None."""
     path = Path(wanted["path"])
     content = wanted.get("content")
@@ -69,7 +70,7 @@ def differs(wanted: dict, asked: Rights | None) -> str | None:
     return None if rights_of(path) == asked else "owner, group or mode"
 
 
-def validated(module: AnsibleModule, wanted: dict, temporary: str) -> None:
+def validated(module: AnsibleModule, wanted: dict[str, Any], temporary: str) -> None:
     """Have a program look at a file before it gets its name.
 
     Raises
@@ -84,7 +85,7 @@ def validated(module: AnsibleModule, wanted: dict, temporary: str) -> None:
         raise WrongError(f"{wanted['path']} is not taken by {words[0]}, and stays as it was: {told}")
 
 
-def make(module: AnsibleModule, wanted: dict, asked: Rights) -> None:
+def make(module: AnsibleModule, wanted: dict[str, Any], asked: Rights) -> None:
     """Make a path what is asked for."""
     path = Path(wanted["path"])
     if "content" not in wanted:

@@ -10,7 +10,7 @@ from typing import Any
 from ansible_mitogen.plugins.strategy import mitogen_linear
 
 
-class StrategyModule(mitogen_linear.StrategyModule):  # type: ignore[misc]  # Mitogen has no types
+class StrategyModule(mitogen_linear.StrategyModule):
     """`linear` of Mitogen, which also ends the playbook when a node was lost and any error is fatal.
 
     Where any error is fatal, Ansible counts a lost node twice, as lost and as failed. So it doesn't see that the whole

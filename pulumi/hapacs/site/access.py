@@ -12,9 +12,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 import httpx
-from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.config import Config
 from pyorthanc import Orthanc  # type: ignore[import-untyped]
 
 from hapacs import pki, ssh

@@ -197,7 +197,7 @@ def test_a_playbook_can_use_it(node: Node) -> None:
         "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
         "ANSIBLE_INVENTORY_ENABLED": "host_list",
     }
-    command = [Path(sys.executable).with_name("ansible-playbook"), "-i", "localhost,", playbook]
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", str(playbook)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=PROJECT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)["plays"][0]["tasks"][0]["hosts"]["localhost"]

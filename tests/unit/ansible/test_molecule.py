@@ -24,7 +24,7 @@ def read(path: Path) -> Any:
 def playbook(scenario: Path) -> Path:
     """Return what a scenario applies."""
     playbooks = read(scenario / "molecule.yml").get("provisioner", {}).get("playbooks", {})
-    return (scenario / playbooks.get("converge", "converge.yml")).resolve()
+    return (scenario / str(playbooks.get("converge", "converge.yml"))).resolve()
 
 
 def applied(scenario: Path, platform: dict[str, Any]) -> set[str]:

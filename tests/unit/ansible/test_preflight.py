@@ -205,7 +205,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     cases = [(role, role, SOUND[role]) for role in SOUND]
     cases += [(f"{it.role}: {it.name}", it.role, SOUND[it.role] | it.variables) for it in WRONG]
     directory = tmp_path_factory.mktemp("preflight")
-    play = {
+    play: dict[str, Any] = {
         "name": "Cases",
         "hosts": "localhost",
         "connection": "local",

@@ -35,7 +35,7 @@ OF_THE_INVENTORY = re.compile(
     r"data_directory|cluster_network|management_networks|client_networks|https_port|deployment|target|site|zone|"
     r"pki_directory|secret_\w+)\b"
 )
-TYPES = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict, "float": (int, float)}
+TYPES: dict[object, Any] = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict, "float": (int, float)}
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
 

@@ -1,12 +1,12 @@
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
 
 import pytest
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from hapacs.bench.fetch import Web
 from hapacs.dicom import DicomError, multipart
@@ -17,9 +17,9 @@ STUDY = made_study(3, 64)
 
 def as_file(image: Image) -> bytes:
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, image.sop_instance
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, UID(image.sop_instance)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    buffer = BytesIO()
+    buffer = DicomBytesIO()
     write_file_meta_info(buffer, meta)
     return bytes(128) + b"DICM" + buffer.getvalue() + image.dataset
 

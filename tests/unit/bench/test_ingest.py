@@ -26,7 +26,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], **changed
     def send(_: Any, peer: Peer, studies: list[Study]) -> Outcome:
         sent.append((peer.ae_title, studies))
         count = sum(len(study.images) for study in studies)
-        return Outcome(**{"seconds": seconds[peer.ae_title], "responses": [0.1] * count, "cpu_s": 0.2} | changed)
+        plain: dict[str, Any] = {"seconds": seconds[peer.ae_title], "responses": [0.1] * count, "cpu_s": 0.2}
+        return Outcome(**plain | changed)
 
     monkeypatch.setattr(sender, "send", send)
     return sent

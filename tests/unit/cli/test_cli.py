@@ -2,11 +2,13 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from hapacs import cli, engine, image, playbook, verify, viewer, wheelhouse
 from hapacs.cli.output import ExitCode
@@ -25,29 +27,33 @@ def played(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     played = SimpleNamespace(told=told, checks=[Check("etcd", True, "3 members")], changes=[NODE], failure=None)
 
     class PlayedEngine:
-        def __init__(self, _deployment: Deployment, on_change=lambda _: None) -> None:
+        def __init__(self, _deployment: Deployment, on_change: Callable[[Change], object] = lambda _: None) -> None:
             self._on_change = on_change
 
-        def preview(self):
+        def preview(self) -> list[Change]:
             told.append("preview")
-            return played.changes
+            return list(played.changes)
 
-        def up(self):
+        def up(self) -> list[Change]:
             told.append("machines")
             self._on_change(NODE)
-            return played.changes
+            return list(played.changes)
 
-        def down(self):
+        def down(self) -> list[Change]:
             told.append("forget")
             return []
 
-    def run(name: str, **options) -> playbook.Outcome:
+    def run(name: str, **options: Any) -> playbook.Outcome:
         told.append(" ".join([name, *options.get("options", ())]))
         played.variables = options["variables"]
         if played.failure:
             raise played.failure
         counts = {"ok": 9, "changed": 2, "unreachable": 0, "failed": 0}
         return playbook.Outcome(tmp_path / "log", {"pacs1": counts, "pacs2": counts}, {"Firewall": {"pacs2", "pacs1"}})
+
+    def prove(*_: object, **__: object) -> Report:
+        told.append("verify")
+        return Report(tuple(played.checks))
 
     monkeypatch.setattr(Deployment, "load", lambda _name: deployment)
     monkeypatch.setattr(engine, "Engine", PlayedEngine)
@@ -58,12 +64,12 @@ def played(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(wheelhouse, "node_wheel", lambda: None)
     monkeypatch.setattr(viewer, "ensure", lambda: told.append("viewer"))
     monkeypatch.setattr(playbook, "run", run)
-    monkeypatch.setattr(verify, "run", lambda *_, **__: told.append("verify") or Report(tuple(played.checks)))
+    monkeypatch.setattr(verify, "run", prove)
     monkeypatch.setattr(teardown, "sweep", lambda _deployment: told.append("sweep"))
     return played
 
 
-def call(*words: str, typed: str = ""):
+def call(*words: str, typed: str = "") -> Result:
     return CliRunner().invoke(cli.app, list(words), input=typed, catch_exceptions=False)
 
 

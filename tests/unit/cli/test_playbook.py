@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,20 +34,20 @@ CHANGING = """\
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., playbook.Outcome]:
     monkeypatch.setattr(playbook, "_PLAYBOOKS", tmp_path)
     monkeypatch.setenv("ANSIBLE_HOME", str(tmp_path / "ansible"))
     inventory = tmp_path / "hosts.yml"
     inventory.write_text("all: {hosts: {one: {ansible_connection: local}, two: {ansible_connection: local}}}\n")
 
-    def run(text: str, **options):
+    def run(text: str, **options: Any) -> playbook.Outcome:
         (tmp_path / "trial.yml").write_text(text)
         return playbook.run("trial", inventory=inventory, logs=tmp_path / "logs", **options)
 
     return run
 
 
-def test_a_run_is_followed_counted_and_logged(run) -> None:
+def test_a_run_is_followed_counted_and_logged(run: Callable[..., playbook.Outcome]) -> None:
     tasks: list[str] = []
     outcome = run(CHANGING, variables={"word": "a word"}, on_task=tasks.append)
 
@@ -57,7 +59,7 @@ def test_a_run_is_followed_counted_and_logged(run) -> None:
     assert "a word" in outcome.log.read_text()
 
 
-def test_a_failure_names_host_task_message_log_and_what_to_do(run) -> None:
+def test_a_failure_names_host_task_message_log_and_what_to_do(run: Callable[..., playbook.Outcome]) -> None:
     with pytest.raises(playbook.PlaybookError) as caught:
         run(FAILING)
     message = str(caught.value)
@@ -69,7 +71,7 @@ def test_a_failure_names_host_task_message_log_and_what_to_do(run) -> None:
     assert "continues" in message
 
 
-def test_a_playbook_that_cannot_start_says_why(run) -> None:
+def test_a_playbook_that_cannot_start_says_why(run: Callable[..., playbook.Outcome]) -> None:
     with pytest.raises(playbook.PlaybookError, match=r"(?s)controller.*nonsense"):
         run("- hosts: all\n  nonsense: true\n")
 
@@ -93,7 +95,7 @@ def test_failures_that_were_ignored_are_no_failures(tmp_path: Path) -> None:
     assert outcome.failures == []
 
 
-def test_what_a_playbook_has_to_say_is_kept(run) -> None:
+def test_what_a_playbook_has_to_say_is_kept(run: Callable[..., playbook.Outcome]) -> None:
     outcome = run(
         "- name: Say\n  hosts: all\n  gather_facts: false\n  tasks:\n"
         "    - ansible.builtin.assert: {that: true, success_msg: All is well}\n"

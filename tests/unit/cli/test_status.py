@@ -1,3 +1,5 @@
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,11 +74,11 @@ def test_nobody_was_chosen_before_the_first_store() -> None:
     assert site(n1=answer(addresses=[VIP], balancer={"writers": []}))["writer"] is None
 
 
-def test_the_node_sums_up_its_archive(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_node_sums_up_its_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "volume").mkdir()
     (tmp_path / "volume" / "1.dat").write_bytes(b"x" * 8192)
     monkeypatch.setattr(node_facts, "Path", lambda _path: tmp_path)
-    monkeypatch.setattr(node_facts.shutil, "disk_usage", lambda _path: node_facts.shutil._ntuple_diskusage(10, 4, 6))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 4, 6))
     assert node_facts.room()["das_free_bytes"] == 6
     assert node_facts.room()["cas_used_bytes"] >= 8192
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hapacs import wheelhouse
+from hapacs.deployment import PROJECT
 from hapacs.errors import HapacsError
 
 
@@ -15,7 +16,7 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package = copy / "hapacs_node"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text('"""A package."""\n')
-    shutil.copy(wheelhouse.PROJECT / "plugins" / "pyproject.toml", copy)
+    shutil.copy(PROJECT / "plugins" / "pyproject.toml", copy)
     monkeypatch.setattr(wheelhouse, "_PLUGINS", copy)
     return copy
 

@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +12,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loop devices need roo
 
 
 @pytest.fixture
-def disk(tmp_path: Path):
+def disk(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "disks" / "disk0.img"
     yield path
     loops.detach(path)

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ pytestmark = [
 
 
 @pytest.fixture
-def namespace():
+def namespace() -> Iterator[Namespace]:
     namespace = Namespace(Path(f"/run/hapacs-test-{os.getpid()}"))
     yield namespace
     namespace.remove_if(lambda: True)

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import dill
+import dill  # type: ignore[import-untyped]
 import pytest
+from pulumi.dynamic import CreateResult, ReadResult, UpdateResult
 
 from hapacs.targets.lab import loops, networks, nodes
 from hapacs.targets.lab.podman import LabError
@@ -35,32 +36,37 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return containers
 
 
+def outs(result: CreateResult | ReadResult | UpdateResult) -> dict[str, Any]:
+    assert result.outs is not None
+    return result.outs
+
+
 def refreshed(machine_provider: NodeProvider, outputs: dict[str, Any]) -> dict[str, Any]:
-    return machine_provider.read("x-n1", outputs).outs
+    return outs(machine_provider.read("x-n1", outputs))
 
 
 @pytest.mark.usefixtures("machine")
 def test_a_node_that_runs_as_asked_needs_no_change() -> None:
     provider = NodeProvider()
-    outputs = provider.create(NODE).outs
+    outputs = outs(provider.create(NODE))
     assert not provider.diff("x-n1", refreshed(provider, outputs), NODE).changes
 
 
 def test_a_node_that_stopped_is_put_right_in_place(machine: dict[str, Any]) -> None:
     provider = NodeProvider()
-    outputs = provider.create(NODE).outs
+    outputs = outs(provider.create(NODE))
     machine["x-n1"] = nodes.Found("x", machine["x-n1"].fingerprint, "exited")
 
     difference = provider.diff("x-n1", refreshed(provider, outputs), NODE)
 
     assert difference.changes
     assert not difference.replaces
-    assert provider.update("x-n1", outputs, NODE).outs["state"] == "running"
+    assert outs(provider.update("x-n1", outputs, NODE))["state"] == "running"
 
 
 def test_a_node_that_somebody_made_differently_is_noticed(machine: dict[str, Any]) -> None:
     provider = NodeProvider()
-    outputs = provider.create(NODE).outs
+    outputs = outs(provider.create(NODE))
     machine["x-n1"] = nodes.Found("x", "something else", "running")
     assert provider.diff("x-n1", refreshed(provider, outputs), NODE).changes
 
@@ -68,7 +74,7 @@ def test_a_node_that_somebody_made_differently_is_noticed(machine: dict[str, Any
 @pytest.mark.parametrize("left", [{}, {"x-n1": nodes.Found("somebody", "f", "running")}])
 def test_a_node_that_is_gone_or_another_ones_is_gone(machine: dict[str, Any], left: dict[str, nodes.Found]) -> None:
     provider = NodeProvider()
-    outputs = provider.create(NODE).outs
+    outputs = outs(provider.create(NODE))
     machine.clear()
     machine |= left
     assert provider.read("x-n1", outputs).id == ""
@@ -77,14 +83,14 @@ def test_a_node_that_is_gone_or_another_ones_is_gone(machine: dict[str, Any], le
 @pytest.mark.usefixtures("machine")
 def test_a_newer_image_does_not_touch_a_node_that_is_there() -> None:
     provider = NodeProvider()
-    outputs = provider.create(NODE).outs
+    outputs = outs(provider.create(NODE))
     assert not provider.diff("x-n1", outputs, NODE | {"image": "image:2"}).changes
 
 
 @pytest.mark.usefixtures("machine")
 def test_another_name_is_another_node_and_the_old_one_goes_first() -> None:
     provider = NodeProvider()
-    outputs = provider.create(NODE).outs
+    outputs = outs(provider.create(NODE))
     difference = provider.diff("x-n1", outputs, NODE | {"container": "x-n9"})
     assert difference.replaces == ["container"]
     assert difference.delete_before_replace
@@ -93,24 +99,29 @@ def test_another_name_is_another_node_and_the_old_one_goes_first() -> None:
 @pytest.mark.usefixtures("machine")
 def test_a_changed_address_is_seen() -> None:
     provider = NodeProvider()
-    outputs = provider.create(NODE).outs
+    outputs = outs(provider.create(NODE))
     assert provider.diff("x-n1", outputs, NODE | {"address": "10.0.0.3"}).changes
 
 
 def test_a_disk_that_lost_its_device_gets_it_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked = []
-    monkeypatch.setattr(loops, "attach", lambda _path, preferred: asked.append(preferred) or "/dev/loop70")
+    asked: list[str] = []
+
+    def attach(_path: Path, preferred: str) -> str:
+        asked.append(preferred)
+        return "/dev/loop70"
+
+    monkeypatch.setattr(loops, "attach", attach)
     monkeypatch.setattr(loops, "attached", lambda _path: None)
     provider = DiskProvider()
     # Numbers come back from the engine as floats.
     properties = {"path": str(tmp_path / "disk.img"), "size_bytes": 1048576.0}
-    outputs = provider.create(properties).outs
+    outputs = outs(provider.create(properties))
 
-    after_reboot = provider.read("", outputs).outs
+    after_reboot = outs(provider.read("", outputs))
 
     assert after_reboot["attached"] is False
     assert provider.diff("", after_reboot, properties).changes
-    assert provider.update("", after_reboot, properties).outs["attached"] is True
+    assert outs(provider.update("", after_reboot, properties))["attached"] is True
     assert asked == ["", "/dev/loop70"]
 
 
@@ -118,7 +129,7 @@ def test_removing_a_disk_keeps_its_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(loops, "attach", lambda _path, _preferred: "/dev/loop70")
     monkeypatch.setattr(loops, "attached", lambda _path: None)
     provider = DiskProvider()
-    outputs = provider.create({"path": str(tmp_path / "disk.img"), "size_bytes": 1 << 20}).outs
+    outputs = outs(provider.create({"path": str(tmp_path / "disk.img"), "size_bytes": 1 << 20}))
     provider.delete("", outputs)
     assert (tmp_path / "disk.img").stat().st_size == 1 << 20
 
@@ -128,7 +139,7 @@ def test_a_network_with_another_subnet_is_seen(monkeypatch: pytest.MonkeyPatch) 
     found = networks.Network("x-site", "x", "10.9.0.0/24", "10.9.0.1")
     monkeypatch.setattr(networks, "find", lambda _name: found)
     provider = NetworkProvider()
-    assert provider.diff("x-site", provider.read("x-site", properties).outs, properties).changes
+    assert provider.diff("x-site", outs(provider.read("x-site", properties)), properties).changes
 
 
 def test_a_leftover_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.dsutils import decode
-from pynetdicom.sop_class import (
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
 )
@@ -50,7 +50,7 @@ def test_every_instance_comes_as_it_was_made(serve: Serve) -> None:
     came: dict[str, bytes] = {}
 
     def keep(event: evt.Event) -> int:
-        came[event.request.AffectedSOPInstanceUID] = event.encoded_dataset(include_meta=False)
+        came[str(event.dataset.SOPInstanceUID)] = event.encoded_dataset(include_meta=False)
         return SUCCESS
 
     studies = [made_study(3, 64) for _ in range(4)]
@@ -86,8 +86,13 @@ def test_an_association_that_is_lost_fails_what_was_not_answered(serve: Serve) -
 
 
 def test_a_peer_that_refuses_one_association_stops_all_before_the_first_image(serve: Serve) -> None:
-    stored: list[Any] = []
-    peer = serve({evt.EVT_C_STORE: lambda event: stored.append(event) or SUCCESS}, maximum_associations=1)
+    stored: list[evt.Event] = []
+
+    def note(event: evt.Event) -> int:
+        stored.append(event)
+        return SUCCESS
+
+    peer = serve({evt.EVT_C_STORE: note}, maximum_associations=1)
     outcome = sender.send(CALLER, peer, [made_study(2, 16), made_study(2, 16)])
     assert outcome.responses == []
     assert len(outcome.failures) == 4
@@ -106,9 +111,10 @@ def test_a_service_that_is_not_granted_is_told(serve: Serve) -> None:
     entity = AE("PEER")
     entity.add_supported_context(CTImageStorage)
     server = entity.start_server(("127.0.0.1", 0), block=False)
+    assert server is not None
     try:
         with pytest.raises(DicomError, match="doesn't grant"):
-            Association(CALLER, Peer("127.0.0.1", server.socket.getsockname()[1], "PEER", 5), "find").__enter__()
+            Association(CALLER, Peer("127.0.0.1", server.server_address[1], "PEER", 5), "find").__enter__()
     finally:
         server.shutdown()
 

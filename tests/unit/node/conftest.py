@@ -10,7 +10,7 @@ from hapacs_node.metrics import Metrics
 from hapacs_node.retrieve.server import Door
 from hapacs_node.settings import Das as DasSettings
 from hapacs_node.storage.area import StorageArea, Workers
-from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.cas import Cas, Client
 from hapacs_node.storage.das import Das
 from hapacs_node.storage.gateways import Gateway, Gateways
 from tests.unit.node.certificates import certificate
@@ -47,7 +47,9 @@ def clients(bucket: FakeBucket) -> list[FakeClient]:
 
 @pytest.fixture
 def cas(clients: list[FakeClient], metrics: Metrics) -> Cas:
-    members = [Gateway(f"https://gateway{number}:8333", client) for number, client in enumerate(clients)]
+    members: list[Gateway[Client]] = [
+        Gateway(f"https://gateway{number}:8333", client) for number, client in enumerate(clients)
+    ]
     return Cas(Gateways(members, metrics, sleep=lambda _: None), 2.0, metrics)
 
 

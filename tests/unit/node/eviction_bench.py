@@ -13,7 +13,7 @@ from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Das as DasSettings
 from hapacs_node.settings import Eviction as Limits
 from hapacs_node.storage import names
-from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.cas import Cas, Client
 from hapacs_node.storage.confirmation import Confirmation
 from hapacs_node.storage.das import Das
 from hapacs_node.storage.eviction import Eviction
@@ -39,7 +39,9 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.clients = [FakeClient(self.bucket), FakeClient(self.bucket)]
-        members = [Gateway(f"https://gateway{number}:8333", client) for number, client in enumerate(self.clients)]
+        members: list[Gateway[Client]] = [
+            Gateway(f"https://gateway{number}:8333", client) for number, client in enumerate(self.clients)
+        ]
         self.cas = Cas(Gateways(members, self.metrics, sleep=lambda _: None), self.deadline_s, self.metrics)
         self.das = Das(DasSettings(root=self.root, minimum_free_bytes=0, must_be_mount=False), self.metrics)
         limits = Limits(below_free_bytes=1, until_free_bytes=2, minimum_age_s=self.minimum_age_s)

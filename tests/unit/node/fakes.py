@@ -32,7 +32,7 @@ class FakeClient:
     """
 
     bucket: FakeBucket
-    faults: list[BaseException | Callable[[], None] | None] = field(default_factory=list)
+    faults: list[BaseException | Callable[[], object] | None] = field(default_factory=list)
     late_faults: list[BaseException] = field(default_factory=list)
     always: BaseException | None = None
     requests: list[tuple[str, str]] = field(default_factory=list)

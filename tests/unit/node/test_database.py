@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -56,10 +56,10 @@ def database(metrics: Metrics) -> FakeDatabase:
 def failing_once(*faults: Exception) -> Callable[[Any], int]:
     rest = list(faults)
 
-    def work(connection: FakeConnection) -> int:
+    def work(connection: Any) -> int:
         if rest:
             raise rest.pop(0)
-        return connection.number
+        return int(connection.number)
 
     return work
 
@@ -89,8 +89,9 @@ def test_after_a_loss_the_work_is_done_on_a_new_connection(
 
 
 def test_a_loss_throws_away_the_other_connections_of_its_age(database: FakeDatabase) -> None:
-    def nested(connection: FakeConnection) -> int:
-        return database.run(lambda inner: inner.number) + connection.number
+    def nested(connection: Any) -> int:
+        inner: int = database.run(lambda other: cast("FakeConnection", other).number)
+        return inner + int(connection.number)
 
     assert database.run(nested) == 1
     assert database.run(failing_once(LOST)) == 2
@@ -106,10 +107,10 @@ def test_a_warning_while_committing_is_no_acknowledgement(database: FakeDatabase
     """A wait for the synchronous standby that was cut short is reported as success with a warning."""
     warnings = ["canceling wait for synchronous replication due to user request"]
 
-    def work(connection: FakeConnection) -> int:
+    def work(connection: Any) -> int:
         if warnings:
             connection.warning = warnings.pop()
-        return connection.number
+        return int(connection.number)
 
     assert database.run(work) == 1  # done again, elsewhere
 
@@ -128,10 +129,10 @@ def test_without_a_leader_it_fails_in_time(database: FakeDatabase) -> None:
 
 
 def test_more_work_than_connections_waits_and_fails_in_time(database: FakeDatabase) -> None:
-    def third(_: FakeConnection) -> int:
+    def third(_: Any) -> int:
         return database.run(failing_once(), deadline_s=0.2)
 
-    def second(_: FakeConnection) -> int:
+    def second(_: Any) -> int:
         return database.run(third)
 
     with pytest.raises(CatalogUnavailableError, match="in use"):

@@ -80,7 +80,8 @@ def spoil(bench: Bench, digest: str, content: bytes, how: str) -> None:
 def can_be_had(bench: Bench, digest: str) -> bool:
     """Tell whether the archive holds the bytes where the catalog, or without a row the digest, says."""
     rows = [row for row in bench.catalog.rows.values() if row.digest == digest]
-    places = {(row.store, row.key, row.offset, row.length) for row in rows} or {("cas", names.cas_key(digest), 0, None)}
+    places: set[tuple[str, str, int, int | None]] = {(row.store, row.key, row.offset, row.length) for row in rows}
+    places = places or {("cas", names.cas_key(digest), 0, None)}
     for store, key, offset, length in places:
         content = bench.bucket.objects.get(key, (b"", None))[0]
         part = content[offset:] if length is None else content[offset : offset + length]

@@ -88,7 +88,7 @@ def test_every_gateway_gets_a_turn_and_the_end_is_in_time(count: int, allowed_s:
     members = [Gateway(f"g{number}", None) for number in range(count)]
     gateways = Gateways(members, Metrics(), clock=clock, sleep=clock.sleep)
     deadline = clock() + allowed_s
-    asked = []
+    asked: list[str] = []
     for gateway in islice(gateways.until(deadline), 1000):
         assert not asked or clock() < deadline
         asked.append(gateway.url)

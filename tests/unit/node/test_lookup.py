@@ -64,12 +64,17 @@ def test_a_damaged_das_copy_is_told(lookup: Lookup, root: Path) -> None:
     assert not report["das"]["whole"]
 
 
+def all_down(clients: list[FakeClient]) -> None:
+    for client in clients:
+        client.always = GenericError("down")
+
+
 @pytest.mark.parametrize(
     ("spoil", "state"),
     [
         (lambda bucket, _: bucket.objects.clear(), "missing"),
         (lambda bucket, _: bucket.objects.update({KEY: (b"rotten bytes", DIGEST)}), "damaged"),
-        (lambda _, clients: [setattr(client, "always", GenericError("down")) for client in clients], "unknown"),
+        (lambda _, clients: all_down(clients), "unknown"),
     ],
     ids=["missing", "damaged", "unknown"],
 )

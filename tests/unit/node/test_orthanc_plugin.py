@@ -126,7 +126,7 @@ def ask(orthanc: FakeOrthanc, path: str, method: str = "GET", *groups: str) -> O
 
 
 def node_of(orthanc: FakeOrthanc) -> Node:
-    node = orthanc.names["node"]  # type: ignore[attr-defined]
+    node = orthanc.names["node"]
     assert isinstance(node, Node)
     return node
 

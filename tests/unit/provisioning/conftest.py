@@ -1,6 +1,8 @@
 """Settings to start from: the lab's own, as data that a test may change."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,13 +13,14 @@ LAB = Path(__file__).parents[3] / "inventories/lab/settings.yaml"
 
 
 @pytest.fixture
-def with_dr():
+def with_dr() -> dict[str, Any]:
     """The lab's settings as plain data, with both sites."""
-    return yaml.safe_load(LAB.read_text())
+    found: dict[str, Any] = yaml.safe_load(LAB.read_text())
+    return found
 
 
 @pytest.fixture
-def data(with_dr):
+def data(with_dr: dict[str, Any]) -> dict[str, Any]:
     """The lab's settings with its primary site alone."""
     del with_dr["sites"]["dr"]
     for caller in with_dr["callers"]:
@@ -26,15 +29,16 @@ def data(with_dr):
 
 
 @pytest.fixture
-def primary(data):
-    return data["sites"]["primary"]
+def primary(data: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = data["sites"]["primary"]
+    return found
 
 
 @pytest.fixture
-def problems():
+def problems() -> Callable[[Any], dict[str, str]]:
     """Return a function from data to its problems: {field: message}, empty when the settings are sound."""
 
-    def find(data):
+    def find(data: Any) -> dict[str, str]:
         try:
             parse(data)
         except SettingsError as error:
@@ -45,10 +49,10 @@ def problems():
 
 
 @pytest.fixture
-def pulumi(tmp_path):
+def pulumi(tmp_path: Path) -> Callable[[str], str]:
     """Return a function that makes an executable with a given body in Pulumi's place."""
 
-    def make(body):
+    def make(body: str) -> str:
         path = tmp_path / "pulumi"
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)

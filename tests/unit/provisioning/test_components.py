@@ -4,13 +4,16 @@ import json
 import re
 import runpy
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hapacs import contract, targets
-from hapacs.settings import load, parse
+from hapacs.settings import Settings, load, parse
+from hapacs.targets import NodeOutputs
 from hapacs.targets.static import Static
-from tests.contract.pulumi_mocks import STACK_TYPE, MockTarget, run, run_in
+from tests.contract.pulumi_mocks import STACK_TYPE, MockTarget, Run, run, run_in
 from tests.unit.provisioning.conftest import LAB
 
 SITE, NODE, DAS = "hapacs:site:Site", "hapacs:site:PacsNode", "hapacs:site:DasVolume"
@@ -27,11 +30,11 @@ BELOW = {
 
 
 @pytest.fixture(scope="module")
-def lab():
+def lab() -> Run:
     return run(load(LAB))
 
 
-def test_every_resource_is_below_its_component(lab) -> None:
+def test_every_resource_is_below_its_component(lab: Run) -> None:
     parents = {
         (resource.type, lab.resources[resource.parent].type)
         for resource in lab.resources.values()
@@ -40,17 +43,17 @@ def test_every_resource_is_below_its_component(lab) -> None:
     assert parents == set(BELOW.items())
 
 
-def test_every_site_is_in_the_program(with_dr) -> None:
+def test_every_site_is_in_the_program(with_dr: dict[str, Any]) -> None:
     assert {site.name for site in run(parse(with_dr)).of_type(SITE)} == {"primary", "dr"}
 
 
-def test_every_node_is_below_its_own_site(with_dr) -> None:
+def test_every_node_is_below_its_own_site(with_dr: dict[str, Any]) -> None:
     done = run(parse(with_dr))
     below = {site.name: {node.name for node in done.children(site.urn, NODE)} for site in done.of_type(SITE)}
     assert below == {"primary": {"pacs1", "pacs2", "pacs3"}, "dr": {"dr1"}}
 
 
-def test_every_node_has_two_das_disks_of_its_own(lab) -> None:
+def test_every_node_has_two_das_disks_of_its_own(lab: Run) -> None:
     disks = {
         node.name: [
             disk.inputs["device"]
@@ -63,7 +66,7 @@ def test_every_node_has_two_das_disks_of_its_own(lab) -> None:
     assert len({device for devices in disks.values() for device in devices}) == 8
 
 
-def test_every_machine_gets_the_disks_of_its_das(lab) -> None:
+def test_every_machine_gets_the_disks_of_its_das(lab: Run) -> None:
     for node in lab.of_type(NODE):
         (das,) = lab.children(node.urn, DAS)
         (machine,) = lab.children(node.urn, "mock:target:Node")
@@ -71,26 +74,26 @@ def test_every_machine_gets_the_disks_of_its_das(lab) -> None:
         assert sorted(machine.inputs["disks"]) == made
 
 
-def test_every_disk_has_the_size_of_the_settings(lab) -> None:
+def test_every_disk_has_the_size_of_the_settings(lab: Run) -> None:
     assert {disk.inputs["size_bytes"] for disk in lab.of_type("mock:target:Disk")} == {4 * 1024**3}
 
 
-def test_every_component_registers_outputs(lab) -> None:
+def test_every_component_registers_outputs(lab: Run) -> None:
     components = [r for r in lab.resources.values() if r.type.startswith("hapacs:")]
     assert components
     assert [component.name for component in components if not lab.outputs.get(component.urn)] == []
 
 
-def test_contract_holds_no_secret(lab) -> None:
+def test_contract_holds_no_secret(lab: Run) -> None:
     text = json.dumps(lab.inventory)
     assert not re.search(r"secret|password|passphrase|token|private|BEGIN", text, re.IGNORECASE)
     schema = json.dumps(contract.json_schema()["$defs"])
     assert not re.search(r'"[a-z_]*(secret|password|passphrase|token|key)[a-z_]*": \{', schema)
 
 
-def test_contract_says_what_the_target_says(with_dr) -> None:
+def test_contract_says_what_the_target_says(with_dr: dict[str, Any]) -> None:
     class Elsewhere(MockTarget):
-        def node(self, args, parent):
+        def node(self, args: Any, parent: Any) -> NodeOutputs:
             outputs = super().node(args, parent)
             return replace(outputs, management_address=outputs.address.apply(lambda a: a.replace("10.89", "192.168")))
 
@@ -99,7 +102,7 @@ def test_contract_says_what_the_target_says(with_dr) -> None:
     assert site["nodes"]["dr1"]["address"] == "10.89.76.11"
 
 
-def test_split_pools_reach_the_contract(data, primary) -> None:
+def test_split_pools_reach_the_contract(data: dict[str, Any], primary: dict[str, Any]) -> None:
     primary["nodes"]["pacs4"] = {"zone": "rack1", "address": "10.89.77.14"}
     groups = ("etcd", "postgres", "cas", "load_balancer", "monitoring")
     primary["pools"] = {group: ["pacs1", "pacs2", "pacs3"] for group in groups} | {"pacs": ["pacs3", "pacs4"]}
@@ -114,7 +117,7 @@ def test_split_pools_reach_the_contract(data, primary) -> None:
     }
 
 
-def test_each_site_is_called_from_the_address_that_it_sees(with_dr) -> None:
+def test_each_site_is_called_from_the_address_that_it_sees(with_dr: dict[str, Any]) -> None:
     sites = run(parse(with_dr)).inventory["sites"]
     own = {name: site["callers"][-1] for name, site in sites.items()}
     assert {name: (caller["networks"], caller["host"]) for name, caller in own.items()} == {
@@ -124,23 +127,25 @@ def test_each_site_is_called_from_the_address_that_it_sees(with_dr) -> None:
 
 
 @pytest.mark.parametrize(("fraction", "free"), [(0.75, 1024**3), (0.9, 512 * 1024**2)])
-def test_nodes_keep_the_larger_reserve_free(data, primary, fraction, free) -> None:
+def test_nodes_keep_the_larger_reserve_free(
+    data: dict[str, Any], primary: dict[str, Any], fraction: float, free: int
+) -> None:
     # 4 GiB are usable; the lab's floor is 512 MiB.
     primary["policy"] |= {"das_watermark_fraction": fraction, "das_evict_above_fraction": 0.7}
     primary["policy"]["das_evict_to_fraction"] = 0.6
     assert run(parse(data)).inventory["sites"]["primary"]["policy"]["das_minimum_free_bytes"] == free
 
 
-def test_the_marks_of_eviction_reach_the_contract_in_bytes(data, primary) -> None:
+def test_the_marks_of_eviction_reach_the_contract_in_bytes(data: dict[str, Any], primary: dict[str, Any]) -> None:
     primary["policy"] |= {"das_evict_above_fraction": 0.75, "das_evict_to_fraction": 0.5, "das_minimum_age_hours": 48}
     policy = run(parse(data)).inventory["sites"]["primary"]["policy"]
     assert (policy["das_evict_below_bytes"], policy["das_evict_until_bytes"]) == (1024**3, 2 * 1024**3)
     assert policy["das_minimum_age_hours"] == 48
 
 
-def test_unsound_output_of_a_target_stops_the_program(data) -> None:
+def test_unsound_output_of_a_target_stops_the_program(data: dict[str, Any]) -> None:
     class Broken(MockTarget):
-        def node(self, args, parent):
+        def node(self, args: Any, parent: Any) -> NodeOutputs:
             outputs = super().node(args, parent)
             return replace(outputs, das_devices=outputs.das_devices.apply(lambda _: []))
 
@@ -149,12 +154,12 @@ def test_unsound_output_of_a_target_stops_the_program(data) -> None:
 
 
 @pytest.fixture
-def ready(monkeypatch) -> None:
+def ready(monkeypatch: pytest.MonkeyPatch) -> None:
     """Machines that will do, so that nobody is asked."""
     monkeypatch.setattr("hapacs.targets.static.ask_all", lambda *_: {})
 
 
-def static(data):
+def static(data: dict[str, Any]) -> Settings:
     data["target"] = {"kind": "static", "ssh_user": "operator", "ssh_port": 2222}
     for name, node in data["sites"]["primary"]["nodes"].items():
         node["das_devices"] = [f"/dev/disk/by-id/{name}-a", f"/dev/disk/by-id/{name}-b"]
@@ -162,7 +167,7 @@ def static(data):
 
 
 @pytest.mark.usefixtures("ready")
-def test_existing_machines_are_only_passed_on(data, tmp_path) -> None:
+def test_existing_machines_are_only_passed_on(data: dict[str, Any], tmp_path: Path) -> None:
     data["sites"]["primary"]["nodes"]["pacs2"]["wipe_serials"] = ["WD-1"]
     settings = static(data)
     done = run(settings, targets.create(settings, tmp_path))
@@ -187,15 +192,19 @@ def test_existing_machines_are_only_passed_on(data, tmp_path) -> None:
     }
 
 
-def test_target_is_found_by_its_kind(data, tmp_path) -> None:
+def test_target_is_found_by_its_kind(data: dict[str, Any], tmp_path: Path) -> None:
     assert isinstance(targets.create(static(data), tmp_path), Static)
 
 
 @pytest.mark.usefixtures("ready")
-def test_stock_pulumi_runs_the_same_program(monkeypatch, tmp_path) -> None:
+def test_stock_pulumi_runs_the_same_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HAPACS_STATE_DIR", str(tmp_path))
     main = LAB.parents[2] / "pulumi/__main__.py"
-    exported = run_in("example-hospital", lambda: runpy.run_path(str(main)) and None).inventory
+
+    def stock() -> None:
+        runpy.run_path(str(main))
+
+    exported = run_in("example-hospital", stock).inventory
     settings = load(LAB.parents[1] / "example-hospital/settings.yaml")
     assert exported == run(settings, targets.create(settings, tmp_path)).inventory
     assert set(exported["sites"]["second"]["nodes"]) == {"dr1"}
@@ -204,12 +213,12 @@ def test_stock_pulumi_runs_the_same_program(monkeypatch, tmp_path) -> None:
 @pytest.mark.xfail(
     strict=True, raises=AssertionError, reason="canary: a false claim inside an output has to fail a test"
 )
-def test_canary_false_claim_inside_an_output_fails(data) -> None:
+def test_canary_false_claim_inside_an_output_fails(data: dict[str, Any]) -> None:
     class Lying(MockTarget):
-        def node(self, args, parent):
+        def node(self, args: Any, parent: Any) -> NodeOutputs:
             outputs = super().node(args, parent)
 
-            def claim(address) -> None:
+            def claim(address: str) -> None:
                 assert address == "nowhere"
 
             outputs.address.apply(claim)

@@ -4,7 +4,10 @@ import copy
 import importlib.util
 import re
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -14,8 +17,10 @@ PLUGIN = ROOT / "ansible/plugins/inventory/pulumi_stack.py"
 
 
 @pytest.fixture(scope="module")
-def plugin():
+def plugin() -> ModuleType:
     spec = importlib.util.spec_from_file_location("pulumi_stack_under_test", PLUGIN)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -23,20 +28,20 @@ def plugin():
 
 
 @pytest.fixture
-def contract():
+def contract() -> dict[str, Any]:
     return copy.deepcopy(GOLDEN)
 
 
 @pytest.fixture
-def build(plugin):
+def build(plugin: ModuleType) -> Callable[[dict[str, Any]], Any]:
     return lambda contract: plugin.build(contract, "lab", Path("/state/lab"))
 
 
 @pytest.fixture
-def refusal(plugin, build):
+def refusal(plugin: ModuleType, build: Callable[..., Any]) -> Callable[[dict[str, Any]], str]:
     """Return a function from a contract to the message with which it is refused."""
 
-    def message(contract):
+    def message(contract: dict[str, Any]) -> str:
         with pytest.raises(plugin.ContractError) as caught:
             build(contract)
         return str(caught.value)
@@ -44,7 +49,7 @@ def refusal(plugin, build):
     return message
 
 
-def test_every_promised_variable_is_there_and_no_other(build, contract) -> None:
+def test_every_promised_variable_is_there_and_no_other(build: Callable[..., Any], contract: dict[str, Any]) -> None:
     found = build(contract)
     assert set(found.variables) == ALL | {"ansible_ssh_private_key_file", "ansible_ssh_common_args"}
     assert {name: set(variables) for name, variables in found.group_variables.items()} == {"site_primary": SITE}
@@ -52,7 +57,7 @@ def test_every_promised_variable_is_there_and_no_other(build, contract) -> None:
         assert set(variables) == HOST | {"ansible_host", "ansible_port", "ansible_user"}
 
 
-def test_host_of_the_golden_contract(build, contract) -> None:
+def test_host_of_the_golden_contract(build: Callable[..., Any], contract: dict[str, Any]) -> None:
     assert build(contract).host_variables["pacs2"] == {
         "ansible_host": "10.89.77.12",
         "ansible_port": 22,
@@ -68,14 +73,14 @@ def test_host_of_the_golden_contract(build, contract) -> None:
     }
 
 
-def test_groups_of_the_golden_contract(build, contract) -> None:
+def test_groups_of_the_golden_contract(build: Callable[..., Any], contract: dict[str, Any]) -> None:
     groups = build(contract).host_groups
     assert {host: set(names) for host, names in groups.items()} == {
         f"pacs{number}": {"site_primary", f"zone_rack{number}", *GROUPS} for number in (1, 2, 3)
     }
 
 
-def test_each_site_has_its_own_variables(build) -> None:
+def test_each_site_has_its_own_variables(build: Callable[..., Any]) -> None:
     found = build(copy.deepcopy(LAB))
     assert found.host_groups["dr1"] == ["site_dr", "zone_dr_rack1", *GROUPS]
     members = {name: variables["hapacs_members"]["etcd"] for name, variables in found.group_variables.items()}
@@ -85,20 +90,20 @@ def test_each_site_has_its_own_variables(build) -> None:
     }
 
 
-def test_members_carry_name_address_and_zone(build, contract) -> None:
+def test_members_carry_name_address_and_zone(build: Callable[..., Any], contract: dict[str, Any]) -> None:
     contract["sites"]["primary"]["members"]["etcd"] = ["pacs3"]
     members = build(contract).group_variables["site_primary"]["hapacs_members"]
     assert set(members) == set(GROUPS)
     assert members["etcd"] == [{"name": "pacs3", "address": "10.89.77.13", "zone": "rack3"}]
 
 
-def test_ssh_trusts_only_the_deployments_own_host_keys(plugin, contract) -> None:
+def test_ssh_trusts_only_the_deployments_own_host_keys(plugin: ModuleType, contract: dict[str, Any]) -> None:
     arguments = plugin.build(contract, "lab", Path("/with space/lab")).variables["ansible_ssh_common_args"]
     assert "-o 'UserKnownHostsFile=\"/with space/lab/ssh/known_hosts\"'" in arguments
     assert "StrictHostKeyChecking=yes" in arguments
 
 
-def leaves(value, path=()):
+def leaves(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     if isinstance(value, dict):
         for key, item in value.items():
             yield (*path, key)
@@ -110,7 +115,7 @@ ELSEWHERE = re.compile(r"sites\.primary(\.role|\.nodes\.pacs\d)?")
 
 
 @pytest.mark.parametrize("path", [path for path in map(".".join, leaves(GOLDEN)) if not ELSEWHERE.fullmatch(path)])
-def test_missing_field_is_named(refusal, contract, path) -> None:
+def test_missing_field_is_named(refusal: Callable[[dict[str, Any]], str], contract: dict[str, Any], path: str) -> None:
     *parents, last = path.split(".")
     place = contract
     for key in parents:
@@ -119,7 +124,9 @@ def test_missing_field_is_named(refusal, contract, path) -> None:
     assert refusal(contract) == f"{path}: is missing"
 
 
-def test_node_that_is_gone_is_missed_by_its_groups(refusal, contract) -> None:
+def test_node_that_is_gone_is_missed_by_its_groups(
+    refusal: Callable[[dict[str, Any]], str], contract: dict[str, Any]
+) -> None:
     del contract["sites"]["primary"]["nodes"]["pacs2"]
     assert refusal(contract).startswith("sites.primary.members.etcd: names 'pacs2'")
 
@@ -140,7 +147,9 @@ def test_node_that_is_gone_is_missed_by_its_groups(refusal, contract) -> None:
         ("sites.primary.callers", [{"may": []}], "is missing"),
     ],
 )
-def test_wrong_field_is_named(refusal, contract, path, value, said) -> None:
+def test_wrong_field_is_named(
+    refusal: Callable[[dict[str, Any]], str], contract: dict[str, Any], path: str, value: object, said: str
+) -> None:
     *parents, last = path.split(".")
     place = contract
     for key in parents:
@@ -151,12 +160,12 @@ def test_wrong_field_is_named(refusal, contract, path, value, said) -> None:
     assert said in message
 
 
-def test_two_sites_never_share_a_host(refusal, contract) -> None:
+def test_two_sites_never_share_a_host(refusal: Callable[[dict[str, Any]], str], contract: dict[str, Any]) -> None:
     contract["sites"]["dr"] = copy.deepcopy(contract["sites"]["primary"])
     assert refusal(contract) == "sites.dr.nodes.pacs1: another site has a node of this name"
 
 
-def test_state_directory_follows_the_platform(plugin, monkeypatch) -> None:
+def test_state_directory_follows_the_platform(plugin: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/xdg")
     assert plugin.state_directory(None) == Path("/xdg/hapacs")
     monkeypatch.delenv("XDG_STATE_HOME")
@@ -165,7 +174,7 @@ def test_state_directory_follows_the_platform(plugin, monkeypatch) -> None:
     assert plugin.state_directory("/given") == Path("/given")
 
 
-def test_cli_asks_the_stack_for_its_output(plugin, pulumi) -> None:
+def test_cli_asks_the_stack_for_its_output(plugin: ModuleType, pulumi: Callable[[str], str]) -> None:
     executable = pulumi('printf \'["%s", "%s", "%s"]\' "$*" "$PULUMI_BACKEND_URL" "$(basename "$PWD")"')
     assert plugin.read_cli(executable, "lab", "file:///backend") == [
         "stack output inventory --json --non-interactive --stack lab",
@@ -178,11 +187,11 @@ def test_cli_asks_the_stack_for_its_output(plugin, pulumi) -> None:
     ("body", "said"),
     [("echo 'error: no stack named lab' >&2; exit 255", "no stack named lab"), ("echo hello", "printed no JSON")],
 )
-def test_failure_of_the_cli_is_told(plugin, pulumi, body, said) -> None:
+def test_failure_of_the_cli_is_told(plugin: ModuleType, pulumi: Callable[[str], str], body: str, said: str) -> None:
     with pytest.raises(plugin.ContractError, match=said):
         plugin.read_cli(pulumi(body), "lab", "file:///backend")
 
 
-def test_missing_pulumi_names_the_option(plugin, tmp_path) -> None:
+def test_missing_pulumi_names_the_option(plugin: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(plugin.ContractError, match="pulumi_executable: there is no"):
         plugin.read_cli(str(tmp_path / "none"), "lab", "file:///backend")

@@ -1,5 +1,9 @@
 """Reading a settings file: what is no settings file, and what a single field refuses."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 import yaml
 from hypothesis import given
@@ -17,20 +21,20 @@ P = "sites.primary"
 
 
 @pytest.fixture
-def file(tmp_path):
+def file(tmp_path: Path) -> Path:
     path = tmp_path / "lab" / "settings.yaml"
     path.parent.mkdir()
     path.write_text(LAB.read_text())
     return path
 
 
-def refused(path):
+def refused(path: Path) -> str:
     with pytest.raises(SettingsError) as caught:
         load(path)
     return str(caught.value)
 
 
-def test_lab_file_is_read(file) -> None:
+def test_lab_file_is_read(file: Path) -> None:
     settings = load(file)
     assert settings.deployment == "lab"
     members = {settings.sites["primary"].members(group) for group in GROUPS}
@@ -39,16 +43,16 @@ def test_lab_file_is_read(file) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(LAB.parents[1].glob("*/settings.yaml")), ids=lambda path: path.parent.name)
-def test_every_committed_deployment_is_sound(path) -> None:
+def test_every_committed_deployment_is_sound(path: Path) -> None:
     assert load(path).deployment == path.parent.name
 
 
-def test_settings_are_frozen(file) -> None:
+def test_settings_are_frozen(file: Path) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         load(file).deployment = "other"
 
 
-def test_error_is_one_that_people_see_and_names_the_file(file) -> None:
+def test_error_is_one_that_people_see_and_names_the_file(file: Path) -> None:
     file.write_text("[]")
     with pytest.raises(HapacsError, match="mapping") as caught:
         load(file)
@@ -69,27 +73,27 @@ def test_error_is_one_that_people_see_and_names_the_file(file) -> None:
         ("a: " + "x" * MAXIMUM_BYTES, "larger than"),
     ],
 )
-def test_what_is_no_settings_file(file, text, said) -> None:
+def test_what_is_no_settings_file(file: Path, text: str, said: str) -> None:
     file.write_text(text)
     assert said in refused(file)
 
 
-def test_missing_file_says_how_to_make_one(tmp_path) -> None:
+def test_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     assert "no such file" in refused(tmp_path / "lab" / "settings.yaml")
 
 
-def test_file_that_is_no_text(file) -> None:
+def test_file_that_is_no_text(file: Path) -> None:
     file.write_bytes(b"\xff\xfe\x00")
     assert "can't be read" in refused(file)
 
 
-def test_merge_key_is_no_duplicate(file, data) -> None:
+def test_merge_key_is_no_duplicate(file: Path, data: dict[str, Any]) -> None:
     text = yaml.safe_dump(data).replace("zone: rack1", "zone: rack1\n        <<: {management_address: 10.89.77.11}", 1)
     file.write_text(text)
     assert str(load(file).sites["primary"].nodes["pacs1"].management_address) == "10.89.77.11"
 
 
-def test_name_must_be_the_directorys(tmp_path) -> None:
+def test_name_must_be_the_directorys(tmp_path: Path) -> None:
     path = tmp_path / "hospital" / "settings.yaml"
     path.parent.mkdir()
     path.write_text(LAB.read_text())
@@ -130,7 +134,9 @@ def test_name_must_be_the_directorys(tmp_path) -> None:
         ("verify.host", None, "valid IPv4 address"),
     ],
 )
-def test_a_wrong_value_is_reported_at_its_field(data, problems, field, value, said) -> None:
+def test_a_wrong_value_is_reported_at_its_field(
+    data: dict[str, Any], problems: Callable[[Any], dict[str, str]], field: str, value: object, said: str
+) -> None:
     *path, last = field.split(".")
     place = data
     for key in path:
@@ -145,7 +151,7 @@ def test_a_wrong_value_is_reported_at_its_field(data, problems, field, value, sa
     assert said in found[named[0]]
 
 
-UPSTREAM = {
+UPSTREAM: dict[str, Any] = {
     "version": "1.12.11",
     "base_url": "https://orthanc.example.org/downloads",
     "files": [
@@ -155,11 +161,12 @@ UPSTREAM = {
 }
 
 
-def test_orthanc_may_come_from_its_authors(data, primary) -> None:
+def test_orthanc_may_come_from_its_authors(data: dict[str, Any], primary: dict[str, Any]) -> None:
     assert parse(data).sites["primary"].policy.orthanc_upstream is None
     primary["policy"]["orthanc_upstream"] = UPSTREAM
     policy = parse(data).sites["primary"].policy
     assert contract.policy(parse(data).sites["primary"]).model_dump(mode="json")["orthanc_upstream"] == UPSTREAM
+    assert policy.orthanc_upstream is not None
     assert [file.path for file in policy.orthanc_upstream.files] == [it["path"] for it in UPSTREAM["files"]]
 
 
@@ -178,7 +185,13 @@ def test_orthanc_may_come_from_its_authors(data, primary) -> None:
         ({"files": [{"path": "Orthanc"}]}, "is missing"),
     ],
 )
-def test_unsound_upstream_is_refused(data, primary, problems, wrong, said) -> None:
+def test_unsound_upstream_is_refused(
+    data: dict[str, Any],
+    primary: dict[str, Any],
+    problems: Callable[[Any], dict[str, str]],
+    wrong: dict[str, Any],
+    said: str,
+) -> None:
     primary["policy"]["orthanc_upstream"] = UPSTREAM | wrong
     found = problems(data)
     assert found
@@ -186,30 +199,32 @@ def test_unsound_upstream_is_refused(data, primary, problems, wrong, said) -> No
     assert said in " ".join(found.values())
 
 
-def test_missing_field_is_named(data, problems) -> None:
+def test_missing_field_is_named(data: dict[str, Any], problems: Callable[[Any], dict[str, str]]) -> None:
     del data["sites"]["primary"]["vip"]["router_id"]
     assert problems(data)[f"{P}.vip.router_id"] == "is missing; add it"
 
 
-def test_typing_error_elsewhere_hides_nothing_in_a_sound_site(data, primary, problems) -> None:
+def test_typing_error_elsewhere_hides_nothing_in_a_sound_site(
+    data: dict[str, Any], primary: dict[str, Any], problems: Callable[[Any], dict[str, str]]
+) -> None:
     data["verfy"] = {}
     primary["vip"]["address"] = "192.0.2.1"
     assert set(problems(data)) == {"verfy", f"{P}.vip.address"}
 
 
 @pytest.mark.parametrize("title", ["A", "HAPACS", "CT 1", "A" * 16, "#&'(*~"])
-def test_sound_ae_titles(title) -> None:
+def test_sound_ae_titles(title: str) -> None:
     assert TypeAdapter(AeTitle).validate_python(title) == title
 
 
 @pytest.mark.parametrize("title", ["", " ", " " * 16, "A" * 17, "A\\B", "A\tB", "A\nB", "A\x1bB", "É", " A", "A "])
-def test_unsound_ae_titles(title) -> None:
+def test_unsound_ae_titles(title: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(AeTitle).validate_python(title)
 
 
 @given(st.text(max_size=20))
-def test_accepted_ae_title_is_one_of_part_5(title) -> None:
+def test_accepted_ae_title_is_one_of_part_5(title: str) -> None:
     """DICOM PS3.5 section 6.2: at most 16 characters of the default repertoire, no backslash, not only spaces."""
     try:
         TypeAdapter(AeTitle).validate_python(title)
@@ -226,7 +241,8 @@ def test_accepted_ae_title_is_one_of_part_5(title) -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
     )
 )
-def test_any_data_is_refused_with_problems_or_read(data) -> None:
+def test_any_data_is_refused_with_problems_or_read(data: dict[str, Any]) -> None:
+    outcome: object
     try:
         outcome = parse(data)
     except SettingsError as error:

@@ -15,7 +15,7 @@ from hapacs.settings import load
 from hapacs.targets import static
 from hapacs.targets.static import asking, machine_facts
 from hapacs.targets.static.asking import Access, ask, why
-from hapacs.targets.static.judge import Wanted
+from hapacs.targets.static.judge import Answer, Wanted
 from tests.unit.provisioning.conftest import LAB
 
 ACCESS = Access("operator", 22, Path("/state/ssh/id_ed25519"), Path("/state/ssh/known_hosts"))
@@ -47,7 +47,7 @@ WANTED = Wanted("pacs1", "sites.main.nodes.pacs1", "198.51.100.11", "192.0.2.11"
         (1, "Traceback\nPermissionError: [Errno 13]", "can't say what it is: PermissionError"),
     ],
 )
-def test_why_a_machine_cannot_be_asked(code, said, told) -> None:
+def test_why_a_machine_cannot_be_asked(code: int, said: str, told: str) -> None:
     assert told in why(code, said, WANTED, ACCESS)
 
 
@@ -56,13 +56,13 @@ def test_another_port_is_part_of_the_name_of_a_host_key() -> None:
     assert "-R [198.51.100.11]:2222" in why(255, "REMOTE HOST IDENTIFICATION HAS CHANGED", WANTED, access)
 
 
-def answer(monkeypatch: pytest.MonkeyPatch, *command: str) -> asking.Answer:
+def answer(monkeypatch: pytest.MonkeyPatch, *command: str) -> Answer:
     """Ask, with another command in the place of ssh."""
     monkeypatch.setattr("hapacs.ssh.command", lambda *_, **__: list(command))
     return ask(WANTED, ACCESS)
 
 
-def test_a_machine_is_asked_what_it_is(monkeypatch) -> None:
+def test_a_machine_is_asked_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     # This machine, asked as a node is: by the script on standard input and with no package of ours.
     command = [sys.executable, "-I", "-", json.dumps(["/dev/none", "/dev/null"])]
     before = time.time()
@@ -79,12 +79,12 @@ def test_a_machine_is_asked_what_it_is(monkeypatch) -> None:
     }
 
 
-def test_nonsense_for_an_answer_is_told(monkeypatch) -> None:
+def test_nonsense_for_an_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "can't be read" in answer(monkeypatch, "echo", "hello").refusal
     assert "can't be read" in answer(monkeypatch, "echo", '{"system": "debian"}').refusal
 
 
-def test_a_machine_that_never_answers_is_told(monkeypatch) -> None:
+def test_a_machine_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "_TIMEOUT_S", 0.1)
     assert "does not answer within" in answer(monkeypatch, "sleep", "5").refusal
 
@@ -113,25 +113,29 @@ BARE = {"name": "sda", "type": "disk", "size": 1024, "ro": False, "serial": None
         ((8, ""), "unknown"),
     ],
 )
-def test_what_is_on_a_disk(monkeypatch, tmp_path, blkid, content) -> None:
+def test_what_is_on_a_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, blkid: tuple[int, str], content: str
+) -> None:
     found = lsblk(monkeypatch, tmp_path, BARE, blkid)
     assert found["content"] == content
 
 
-def test_what_is_made_of_a_disk_and_mounted_is_found_at_any_depth(monkeypatch, tmp_path) -> None:
+def test_what_is_made_of_a_disk_and_mounted_is_found_at_any_depth(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     volume = BARE | {"name": "root", "type": "lvm", "mountpoints": ["/"]}
     part = BARE | {"name": "sda1", "type": "part", "children": [volume]}
     found = lsblk(monkeypatch, tmp_path, BARE | {"serial": " S1 ", "children": [part]}, (0, "PTTYPE=dos\n"))
     assert (found["parts"], found["mounts"], found["serial"]) == (["sda1", "root"], ["/"], "S1")
 
 
-def test_the_target_asks_once_and_refuses_all_at_once(monkeypatch, tmp_path) -> None:
+def test_the_target_asks_once_and_refuses_all_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = load(LAB.parents[1] / "example-hospital/settings.yaml")
     asked = []
 
-    def refuse(machines, _access):
+    def refuse(machines: Any, _access: object) -> dict[Any, Answer]:
         asked.append([machine.name for machine in machines])
-        return {machine: asking.Answer(refusal="can't be reached") for machine in machines}
+        return {machine: Answer(refusal="can't be reached") for machine in machines}
 
     monkeypatch.setattr(static, "ask_all", refuse)
     target = static.create(settings, tmp_path)

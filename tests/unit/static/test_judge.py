@@ -70,14 +70,14 @@ def test_the_label_is_the_one_that_the_role_gives() -> None:
         ({"time": NOW + 60}, "its clock is 60 s ahead of this machine's"),
     ],
 )
-def test_a_machine_that_will_not_do(changes, said) -> None:
+def test_a_machine_that_will_not_do(changes: dict[str, Any], said: str) -> None:
     (problem,) = found(machine(**changes))
     assert problem.startswith("pacs1 (198.51.100.11): ")
     assert said in problem
 
 
 @pytest.mark.parametrize("offset_s", [-5.4, 0, 5.4])
-def test_a_clock_is_not_blamed_for_the_time_that_the_answer_took(offset_s) -> None:
+def test_a_clock_is_not_blamed_for_the_time_that_the_answer_took(offset_s: float) -> None:
     assert found(machine(time=NOW + offset_s)) == []
 
 
@@ -109,7 +109,7 @@ def test_memory_is_asked_for_what_the_machine_does() -> None:
         ({"content": "swap", "mounts": ["[SWAP]"]}, "is in use"),
     ],
 )
-def test_a_disk_that_will_not_do(changes, said) -> None:
+def test_a_disk_that_will_not_do(changes: dict[str, Any], said: str) -> None:
     (problem,) = found(machine({"/dev/disk/by-id/a": disk("a", **changes)}))
     assert problem.startswith("pacs1 (198.51.100.11): ")
     assert said in problem
@@ -125,7 +125,7 @@ def test_a_disk_that_will_not_do(changes, said) -> None:
         ({"content": "ext4", "mounts": ["/home"]}, False),
     ],
 )
-def test_only_its_serial_number_permits_to_empty_a_disk(changes, permitted) -> None:
+def test_only_its_serial_number_permits_to_empty_a_disk(changes: dict[str, Any], permitted: bool) -> None:
     wanted = replace(WANTED, wipe_serials=("S-a",))
     assert (found(machine({"/dev/disk/by-id/a": disk("a", **changes)}), wanted) == []) is permitted
 
@@ -142,7 +142,7 @@ def test_the_disks_of_a_store_of_ours_are_as_they_should_be() -> None:
         ({"content": "ext4"}, "is not of the store (ext4), while /dev/disk/by-id/a holds online copies"),
     ],
 )
-def test_beside_online_copies_no_serial_number_permits_anything(other, said) -> None:
+def test_beside_online_copies_no_serial_number_permits_anything(other: dict[str, Any], said: str) -> None:
     disks = {"/dev/disk/by-id/a": disk("a", **DAS), "/dev/disk/by-id/b": disk("b", **other)}
     (problem,) = found(machine(disks), replace(WANTED, wipe_serials=("S-a", "S-b")))
     assert said in problem

@@ -40,7 +40,7 @@ def refusal(address: str, calling: str, called: str) -> tuple[int, int, int]:
             refusals.append(event.pdu)
 
     # Not `is_rejected`: a refusal that is faster than pynetdicom's own threads is taken for a peer that is not there.
-    entity.associate(address, 11112, ae_title=called, evt_handlers=[(evt.EVT_PDU_RECV, note)])  # type: ignore[list-item]
+    entity.associate(address, 11112, ae_title=called, evt_handlers=[(evt.EVT_PDU_RECV, note)])
     [answer] = [refusal.to_primitive() for refusal in refusals]
     assert answer.result is not None
     assert answer.result_source is not None
