@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from hapacs.settings.fields import Address, DeploymentName, DiskSerial, GroupWord, Network, Networks, NodeName, Port
-from hapacs.settings.models import Caller, Dicom, Group, Model, OrthancUpstream, Settings, Site, VirtualAddress
+from hapacs.settings.models import Caller, Dicom, Group, Model, OrthancUpstream, Settings, Site, Sizing, VirtualAddress
 
 SCHEMA_VERSION = 1
 
@@ -106,11 +106,20 @@ class ContractSite(Model):
 
 
 class Contract(Model):
-    """A whole deployment, as it was brought up."""
+    """A whole deployment.
+
+    Attributes
+    ----------
+    target
+        Kind of the target, which is the name of its module.
+    sizing
+        How much memory the services of a node take.
+    """
 
     schema_version: Literal[1]
     deployment: DeploymentName
-    target: Literal["lab", "static"]
+    target: GroupWord
+    sizing: Sizing
     sites: Annotated[Mapping[GroupWord, ContractSite], Field(min_length=1)]
 
     def plain(self) -> dict[str, Any]:

@@ -97,11 +97,6 @@ class Deployment:
         return settings.load(self.directory / "settings.yaml")
 
     @property
-    def is_lab(self) -> bool:
-        """Whether the nodes are containers of this machine, made and removed by us."""
-        return self.settings.target.kind == "lab"
-
-    @property
     def secrets_file(self) -> Path:
         """The encrypted secrets, read by Ansible through community.sops."""
         return self.directory / "group_vars" / "all" / "secrets.sops.yaml"
@@ -160,12 +155,6 @@ class Deployment:
                     f"Another hapacs is working on {self.name!r}.", "Wait until it is done, then run again."
                 ) from None
             yield
-
-    def secrets(self) -> dict[str, object]:
-        """Decrypt the secrets, in memory only."""
-        from hapacs import secrets  # noqa: PLC0415
-
-        return secrets.read(self)
 
     def environment(self) -> dict[str, str]:
         """Return the environment for Ansible, Pulumi and sops on this deployment; it holds no secret."""

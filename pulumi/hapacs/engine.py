@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from hapacs import program, targets
+from hapacs import program, secrets, targets
 from hapacs.deployment import PULUMI_VERSION
 from hapacs.errors import HapacsError, RefusedError
 from pulumi import automation
@@ -151,7 +151,7 @@ class Engine:
         backend = deployment.backend
         backend.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._clear_stale_locks(backend)
-        passphrase = str(deployment.secrets()["hapacs_secret_pulumi_passphrase"])
+        passphrase = str(secrets.read(deployment)["hapacs_secret_pulumi_passphrase"])
         try:
             return automation.create_or_select_stack(
                 deployment.name,

@@ -33,6 +33,7 @@ def program(settings: Settings, target: Target) -> None:
             "schema_version": contract.SCHEMA_VERSION,
             "deployment": settings.deployment,
             "target": settings.target.kind,
+            "sizing": settings.target.sizing,
             "sites": contracts,
         }
         return contract.Contract.model_validate(whole).plain()

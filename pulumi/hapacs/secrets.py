@@ -71,7 +71,7 @@ def ensure(deployment: Deployment) -> list[str]:
         raise HapacsError(
             f"{file} exists, but not the key that opens it ({deployment.age_key}).",
             "Copy the key there, or name it in HAPACS_AGE_KEY_FILE. If it is lost, so are the secrets"
-            + (f"; `hapacs down {deployment.name}` clears the lab up." if deployment.is_lab else "."),
+            + (f"; `hapacs down {deployment.name}` removes them." if deployment.settings.target.expendable else "."),
         )
     recipient = _ensure_key(deployment.age_key)
     present = read(deployment) if file.exists() else {}

@@ -10,6 +10,7 @@ from pulumi.runtime.settings import SETTINGS, set_root_resource
 from pulumi.runtime.stack import run_in_stack, wait_for_rpcs
 
 import pulumi
+from hapacs.deployment import Deployment
 from hapacs.program import OUTPUT, program
 from hapacs.settings import Settings
 from hapacs.targets import DiskArgs, NetworkArgs, NodeArgs, NodeOutputs, Target
@@ -94,6 +95,12 @@ class _Thing(pulumi.CustomResource):
 
 class MockTarget:
     """A target that registers one resource for each thing it is asked for."""
+
+    def prepare(self, on_step: Callable[[str], None]) -> None:
+        """Nothing is needed."""
+
+    def sweep(self, deployment: Deployment) -> None:
+        """Nothing is left."""
 
     def ready(self) -> None:
         """Nothing is needed."""

@@ -268,7 +268,7 @@ class TestUp:
         assert not (locks / "killed.json").exists()
 
     def test_no_secret_is_in_the_state_or_a_log(self, deployment: Deployment) -> None:
-        plain = [str(value) for value in deployment.secrets().values()]
+        plain = [str(value) for value in secrets.read(deployment).values()]
         files = [path for path in deployment.state.rglob("*") if path.is_file() and "lab" not in path.parts[-3:]]
         assert any("pulumi" in path.parts for path in files)
         assert not [path for path in files for value in plain if value.encode() in path.read_bytes()]

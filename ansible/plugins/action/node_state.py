@@ -4,7 +4,7 @@
       node: pacs1
       address: 192.0.2.11
       members: {etcd: [{name: pacs1}, ...], ...}      # the site's nodes by group
-      target: static                                  # or lab
+      sizing: dedicated                               # or shared
 
 Returns `state`, see `hapacs.site.node_facts`; an empty one when the node does not answer, which others judge
 (`hapacs.site.running`). Nothing is changed, so it runs in check mode too.
@@ -34,7 +34,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = self._task.args
         members = {group: [node["name"] for node in nodes] for group, nodes in arguments["members"].items()}
-        asked = units.question(arguments["node"], arguments["address"], members, is_lab=arguments["target"] == "lab")
+        asked = units.question(arguments["node"], arguments["address"], members, sizing=arguments["sizing"])
         script = Path(node_facts.__file__).read_bytes()
         command = f"/usr/bin/python3 - {shlex.quote(json.dumps(asked))}"
         try:

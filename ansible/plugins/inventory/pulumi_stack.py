@@ -116,7 +116,7 @@ class Reader:
         if not isinstance(self.value, dict):
             raise self.refuse("a mapping")
         if key not in self.value:
-            raise ContractError(f"{path}: is missing")
+            raise ContractError(f"{path}: is missing; `hapacs up` writes the contract of this release")
         return Reader(self.value[key], path)
 
     def items(self) -> Iterator[tuple[str, Reader]]:
@@ -202,6 +202,7 @@ def build(contract: object, deployment: str, state: Path) -> Inventory:
             "ansible_ssh_common_args": f"-o {known_hosts} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes",
             "hapacs_deployment": deployment,
             "hapacs_target": root["target"].text(),
+            "hapacs_sizing": root["sizing"].text(),
             "hapacs_state_directory": str(state),
             "hapacs_pki_directory": str(state / "pki"),
         }

@@ -90,7 +90,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
     HapacsError
         When there is no room, or the site isn't healthy.
     """
-    if not site.deployment.is_lab:
+    if not site.deployment.settings.target.expendable:
         raise RefusedError("Rows that stand for no image are made in a lab only.", "`hapacs bench growth lab`")
     leavings.require_room(site, options.image_bytes)
     rows = Rows(Database.of(site))

@@ -33,7 +33,7 @@ def init(name: Name = "lab", json: Json = False) -> None:
         console.print(f"[green]✓[/] {len(made)} secrets made in {deployment.secrets_file}")
     else:
         console.print("[green]✓[/] Everything was there already.")
-    if not deployment.is_lab:
+    if not deployment.settings.target.expendable:
         console.print(
             f"The key that opens them is {deployment.age_key}. Keep a copy of it off-line: without it they are lost.\n"
             "Commit the encrypted file; it belongs to the deployment.\n"
@@ -74,7 +74,7 @@ def up(name: Name = "lab", json: Json = False) -> None:
 
 def _bring_up(deployment: Deployment, steps: Steps) -> tuple[list[Change], Outcome]:
     """Make machines and configuration what the settings say."""
-    from hapacs import image, viewer, wheelhouse  # noqa: PLC0415 - pulumi and yaml are slow to import
+    from hapacs import targets, viewer, wheelhouse  # noqa: PLC0415 - pulumi and yaml are slow to import
     from hapacs.engine import Engine  # noqa: PLC0415
 
     with steps.step("Secrets"):
@@ -83,9 +83,9 @@ def _bring_up(deployment: Deployment, steps: Steps) -> tuple[list[Change], Outco
         wheelhouse.ensure()
         wheelhouse.node_wheel()
         viewer.ensure()
-    if deployment.is_lab:
+    if deployment.settings.target.makes_machines:
         with steps.step("Golden image") as step:
-            image.ensure(on_step=step.now)
+            targets.create(deployment.settings, deployment.state).prepare(step.now)
     with steps.step("Machines") as step:
         changes = Engine(deployment, on_change=_follow(step)).up()
     with steps.step("Configuration") as step:
@@ -116,8 +116,8 @@ def down(
     from hapacs.engine import Engine  # noqa: PLC0415
 
     deployment = opened(name)
-    if deployment.is_lab:
-        from hapacs.targets.lab import teardown  # noqa: PLC0415
+    if deployment.settings.target.makes_machines:
+        from hapacs import targets  # noqa: PLC0415 - pulumi is slow to import
 
         steps = Steps()
         with deployment.alone():
@@ -126,7 +126,7 @@ def down(
                 if deployment.secrets_file.exists() and deployment.age_key.exists():
                     Engine(deployment, on_change=_follow(step)).down()
             with steps.step("Files"):
-                teardown.sweep(deployment)
+                targets.create(deployment.settings, deployment.state).sweep(deployment)
         console.print(f"The lab {name!r} is gone. The cache in {deployment.cache} makes the next one quick.")
         return
     if not confirm:

@@ -249,23 +249,23 @@ def _target(settings: Settings) -> Iterator[Problem]:
 
 
 def _machines(target: LabTarget | StaticTarget, path: str, site: Site) -> Iterator[Problem]:
-    kind = target.kind
-    if kind == "lab" and site.networks.gateway is None:
-        yield Problem(f"{path}.networks.gateway", "is missing; the lab makes the network and needs its gateway")
+    makes, kind = target.makes_machines, target.kind
+    if makes and site.networks.gateway is None:
+        yield Problem(f"{path}.networks.gateway", f"is missing; the {kind} makes the network and needs its gateway")
     for name, node in site.nodes.items():
         field, devices = f"{path}.nodes.{name}.das_devices", set(node.das_devices)
         count = site.disks.das.count if name in site.members("pacs") else 0
-        if kind == "lab" and (devices or node.wipe_serials):
-            yield Problem(field, "the lab makes the disks itself; remove devices and serial numbers")
-        elif kind == "lab" and node.management_address not in (None, node.address):
-            yield Problem(f"{path}.nodes.{name}.management_address", "the lab has one network; remove the address")
-        elif kind == "static" and count and len(devices) != count:
+        if makes and (devices or node.wipe_serials):
+            yield Problem(field, f"the {kind} makes the disks itself; remove devices and serial numbers")
+        elif makes and node.management_address not in (None, node.address):
+            yield Problem(f"{path}.nodes.{name}.management_address", f"the {kind} has one network; remove the address")
+        elif not makes and count and len(devices) != count:
             yield Problem(
                 field,
                 f"{len(devices)} different devices, but {path}.disks.das.count is {count}; "
                 "name each disk of the DAS once",
             )
-        elif kind == "static" and not count and devices:
+        elif not makes and not count and devices:
             yield Problem(field, f"the node is not in {path}.pools.pacs, so it has no DAS; remove the devices")
 
 

@@ -1,7 +1,7 @@
 """What a deployment is: one frozen model, read from ``inventories/<deployment>/settings.yaml``."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, StringConstraints
 
@@ -36,13 +36,37 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LabTarget(Model):
-    """Nodes are containers on this machine, disks are loop devices; made and removed by us."""
+Sizing = Literal["dedicated", "shared"]
+"""How much memory services take: ``shared`` where all nodes stand on one machine, which also sets their clock."""
+
+
+class TargetSettings(Model):
+    """Settings of a target, and what holds for all its deployments: nothing else compares the kinds of targets.
+
+    Attributes
+    ----------
+    makes_machines
+        Whether `hapacs up` makes machines, disks and networks, and `hapacs down` removes them with all data.
+    expendable
+        Whether no patient depends on the machines: they may be switched off and get rows that stand for no image.
+    """
+
+    makes_machines: ClassVar[bool]
+    expendable: ClassVar[bool]
+    sizing: ClassVar[Sizing]
+
+
+class LabTarget(TargetSettings):
+    """Nodes are containers on this machine, disks are loop devices."""
+
+    makes_machines = True
+    expendable = True
+    sizing = "shared"
 
     kind: Literal["lab"]
 
 
-class StaticTarget(Model):
+class StaticTarget(TargetSettings):
     """Machines that exist: Debian 13, reachable by SSH; we neither make nor remove them.
 
     Attributes
@@ -50,6 +74,10 @@ class StaticTarget(Model):
     ssh_user
         May become root without a password (sudo). Not root itself, whom the nodes don't let in by SSH.
     """
+
+    makes_machines = False
+    expendable = False
+    sizing = "dedicated"
 
     kind: Literal["static"]
     ssh_user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "hapacs"

@@ -17,7 +17,7 @@ import httpx
 from botocore.config import Config
 from pyorthanc import Orthanc  # type: ignore[import-untyped]
 
-from hapacs import pki, ssh
+from hapacs import pki, secrets, ssh
 from hapacs.deployment import Deployment
 from hapacs.dicom import Caller, Peer
 from hapacs.errors import RefusedError
@@ -80,7 +80,7 @@ class Site:
     @cached_property
     def secrets(self) -> dict[str, Any]:
         """The deployment's secrets, in memory."""
-        return dict(self.deployment.secrets())
+        return dict(secrets.read(self.deployment))
 
     def authority_file(self, authority: str) -> Path:
         """Return the certificate of an authority."""

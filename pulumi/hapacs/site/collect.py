@@ -19,7 +19,7 @@ def collect(site: Site) -> dict[str, dict[str, Any]]:
 
     def ask(node: Node) -> dict[str, Any]:
         members = {group: [member.name for member in site.members(group)] for group in units.UNITS}
-        arguments = units.question(node.name, node.address, members, is_lab=site.deployment.is_lab)
+        arguments = units.question(node.name, node.address, members, sizing=site.deployment.settings.target.sizing)
         try:
             answer: dict[str, Any] = site.run_script(node, Path(node_facts.__file__), arguments, root=True)
         except CheckFailedError as error:

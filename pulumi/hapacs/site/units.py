@@ -21,18 +21,18 @@ def masters(cas: Sequence[str]) -> Sequence[str]:
     return cas[:_MASTERS] if len(cas) >= _MASTERS else cas[:1]
 
 
-def question(node: str, address: str, members: Mapping[str, Sequence[str]], *, is_lab: bool) -> dict[str, Any]:
+def question(node: str, address: str, members: Mapping[str, Sequence[str]], *, sizing: str) -> dict[str, Any]:
     """Return what `node_facts` has to be told to ask about a node.
 
     Parameters
     ----------
     members
         Names of the site's nodes by group.
-    is_lab
-        Whether the node is a container, which leaves the clock to its host.
+    sizing
+        Nodes that share a machine leave the clock to it.
     """
     groups = [group for group, names in members.items() if node in names]
-    units = [*_BASE_UNITS, *([] if is_lab else ["chrony"])]
+    units = [*_BASE_UNITS, *(["chrony"] if sizing == "dedicated" else [])]
     units += [unit for group, names in UNITS.items() if group in groups for unit in names]
     if node in masters(members.get("cas", ())):
         units.append("seaweedfs-master")

@@ -1,17 +1,23 @@
 """Where nodes come from: the Protocol that every target implements, and how a target is found.
 
-A target is a module ``hapacs.targets.<kind>`` with a function ``create(settings, state) -> Target``.
+A target is a module ``hapacs.targets.<kind>`` with a function ``create(settings, state) -> Target``, and its settings:
+a subclass of `hapacs.settings.models.TargetSettings`, which also says what holds for all its deployments.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import pulumi
 from hapacs.settings import Node, Settings
+
+if TYPE_CHECKING:
+    from hapacs.deployment import Deployment
 
 
 @dataclass(frozen=True)
@@ -73,14 +79,23 @@ class NodeOutputs:
 
 
 class Target(Protocol):
-    """Makes the machines of a deployment.
+    """Makes the machines of a deployment, or passes on machines that exist.
 
-    `ready` comes first, and again whenever the program runs.
+    `hapacs up` calls `prepare` and `ready` before the Pulumi program runs, and the program calls `ready` again. `hapacs
+    down` calls `sweep` after Pulumi has removed what it made.
 
-    Each method registers its resources below `parent` (``ResourceOptions(parent=parent)``), with names that are
-    unique in the deployment, and is called while the Pulumi program runs. A component calls `network` once a site,
-    `disk` once a disk, and `node` once a node, after its disks.
+    `network`, `disk` and `node` are called while the program runs: once a site, once a disk, and once a node after its
+    disks. They register resources below `parent` (``ResourceOptions(parent=parent)``) with names that are unique in the
+    deployment; the resource of a machine has the node's name.
     """
+
+    def prepare(self, on_step: Callable[[str], None]) -> None:
+        """Make what machines are made from, such as an image; `on_step` gets what is done now."""
+        ...
+
+    def sweep(self, deployment: Deployment) -> None:
+        """Remove everything of a deployment that is not in Pulumi's state; nothing where machines are not made."""
+        ...
 
     def ready(self) -> None:
         """Raise `RefusedError` with everything that the target needs and does not find; change nothing."""

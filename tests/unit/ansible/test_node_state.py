@@ -13,7 +13,7 @@ from tests.unit.ansible.loading import load
 ARGUMENTS = {
     "node": "b",
     "address": "192.0.2.2",
-    "target": "lab",
+    "sizing": "shared",
     "members": {"etcd": [{"name": "a"}, {"name": "b"}], "cas": [{"name": "a"}], "pacs": [{"name": "b"}]},
 }
 

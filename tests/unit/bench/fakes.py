@@ -10,6 +10,7 @@ import pytest
 from hapacs.bench import bare, cpu, leavings
 from hapacs.bench.bare import Bare
 from hapacs.dicom import Caller, Peer
+from hapacs.settings import LabTarget
 from hapacs.site.access import Node
 
 NODE = Node("n1", "10.0.0.11", "10.0.0.11", "hapacs", 22)
@@ -27,7 +28,7 @@ def site() -> Any:
         secrets={"hapacs_secret_dicomweb_users": {"verify": "password"}},
         tls=lambda *_, **__: None,
         members=lambda _: [NODE],
-        deployment=SimpleNamespace(is_lab=True),
+        deployment=SimpleNamespace(settings=SimpleNamespace(target=LabTarget(kind="lab"))),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from hapacs import cli, engine, image, playbook, verify, viewer, wheelhouse
+from hapacs import cli, engine, image, playbook, secrets, verify, viewer, wheelhouse
 from hapacs.cli.output import ExitCode
 from hapacs.deployment import Deployment
 from hapacs.engine import Change
@@ -236,7 +236,7 @@ def test_env_prints_exports_and_no_secret(deployment: Deployment) -> None:
     printed = call("env", "lab").stdout
     assert f"export PULUMI_BACKEND_URL=file://{deployment.state}/pulumi" in printed
     assert 'PULUMI_CONFIG_PASSPHRASE="$(sops' in printed
-    assert not [value for value in deployment.secrets().values() if str(value) in printed]
+    assert not [value for value in secrets.read(deployment).values() if str(value) in printed]
 
 
 def test_the_help_lists_every_command_and_the_exit_codes() -> None:

@@ -68,7 +68,7 @@ def test_the_stack_of_a_deployment_lies_in_its_own_state(
     variables = stack["lab"].env_vars or {}
     assert variables["PULUMI_BACKEND_URL"] == f"file://{deployment.state}/pulumi"
     assert variables["PULUMI_SKIP_UPDATE_CHECK"] == "1"
-    assert variables["PULUMI_CONFIG_PASSPHRASE"] == deployment.secrets()["hapacs_secret_pulumi_passphrase"]
+    assert variables["PULUMI_CONFIG_PASSPHRASE"] == secrets.read(deployment)["hapacs_secret_pulumi_passphrase"]
 
 
 @pytest.mark.usefixtures("stack")

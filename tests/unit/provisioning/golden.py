@@ -10,7 +10,7 @@ GOLDEN = LAB | {"sites": {"primary": LAB["sites"]["primary"]}}
 
 GROUPS = ("etcd", "postgres", "cas", "pacs", "load_balancer", "monitoring")
 CONNECTION = {"ansible_host", "ansible_port", "ansible_user", "ansible_ssh_private_key_file", "ansible_ssh_common_args"}
-ALL = {"hapacs_deployment", "hapacs_target", "hapacs_state_directory", "hapacs_pki_directory"}
+ALL = {"hapacs_deployment", "hapacs_target", "hapacs_sizing", "hapacs_state_directory", "hapacs_pki_directory"}
 HOST = {
     "hapacs_node",
     "hapacs_site",

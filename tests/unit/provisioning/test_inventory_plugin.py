@@ -121,7 +121,7 @@ def test_missing_field_is_named(refusal: Callable[[dict[str, Any]], str], contra
     for key in parents:
         place = place[key]
     del place[last]
-    assert refusal(contract) == f"{path}: is missing"
+    assert refusal(contract) == f"{path}: is missing; `hapacs up` writes the contract of this release"
 
 
 def test_node_that_is_gone_is_missed_by_its_groups(

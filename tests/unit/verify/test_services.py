@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from hapacs.settings import LabTarget
 from hapacs.site.access import Node, Site
 from hapacs.verify import services
 from hapacs.verify.report import CheckFailedError
@@ -21,7 +22,7 @@ class FakeSite:
 
     def __init__(self) -> None:
         self.nodes = {name: Node(name, f"10.0.0.1{number}", "", "hapacs", 22) for number, name in enumerate(NAMES, 1)}
-        self.deployment = SimpleNamespace(is_lab=True)
+        self.deployment = SimpleNamespace(settings=SimpleNamespace(target=LabTarget(kind="lab")))
 
     def members(self, _group: str) -> list[Node]:
         return list(self.nodes.values())

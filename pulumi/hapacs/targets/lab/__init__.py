@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pulumi.dynamic import Resource
 
@@ -12,7 +12,11 @@ import pulumi
 from hapacs import ssh
 from hapacs.settings import Settings
 from hapacs.targets import DiskArgs, NetworkArgs, NodeArgs, NodeOutputs
+from hapacs.targets.lab import teardown
 from hapacs.targets.lab.providers import DiskProvider, NetworkProvider, NodeProvider
+
+if TYPE_CHECKING:
+    from hapacs.deployment import Deployment
 
 
 class LabNetwork(Resource, module="lab", name="LabNetwork"):
@@ -62,6 +66,16 @@ class LabTarget:
         self._deployment = deployment
         self._state = state
         self._image = image
+
+    def prepare(self, on_step: Callable[[str], None]) -> None:
+        """Build the golden image unless it is there."""
+        from hapacs import image  # noqa: PLC0415 - it reads the roles, which only a real run needs
+
+        image.ensure(on_step=on_step)
+
+    def sweep(self, deployment: Deployment) -> None:
+        """Remove containers, networks, disks, files and secrets."""
+        teardown.sweep(deployment)
 
     def ready(self) -> None:
         """Do nothing: what the lab needs is made."""

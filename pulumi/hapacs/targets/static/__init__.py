@@ -1,6 +1,10 @@
 """The target `static`: machines that exist, described by the settings. Nothing is made, nothing is removed."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pulumi
 from hapacs.errors import RefusedError
@@ -8,6 +12,9 @@ from hapacs.settings import GROUPS, Settings, StaticTarget
 from hapacs.targets import DiskArgs, NetworkArgs, NodeArgs, NodeOutputs
 from hapacs.targets.static.asking import Access, ask_all
 from hapacs.targets.static.judge import Wanted, problems
+
+if TYPE_CHECKING:
+    from hapacs.deployment import Deployment
 
 DATA_DIRECTORY = "/srv/data"
 
@@ -27,6 +34,12 @@ class Static:
         self._settings = settings
         self._access = access
         self._looked = False
+
+    def prepare(self, on_step: Callable[[str], None]) -> None:
+        """Do nothing: the machines exist."""
+
+    def sweep(self, deployment: Deployment) -> None:
+        """Do nothing: machines and data stay."""
 
     def ready(self) -> None:
         """Ask every machine what it is, once, and refuse to go on with one that won't do."""
