@@ -102,7 +102,7 @@ class Health:
         self.metrics.health.labels(name).set(check.ok)
         if before is None or before.ok != check.ok:
             write = _LOG.warning if check.ok else _LOG.error
-            write(log.line("health changed", check=name, ok=check.ok, detail=check.detail))
+            write(log.line("health_changed", check=name, ok=check.ok, detail=check.detail))
 
     def report(self) -> dict[str, object]:
         """Answer from what is remembered.

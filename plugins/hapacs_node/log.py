@@ -1,8 +1,29 @@
-"""One line an event, `event key=value ...`, never with a patient's data: UIDs and digests only."""
+"""Log events: a name and fields, never a patient's data; UIDs, digests, titles, users and addresses only."""
 
 import logging
+from dataclasses import dataclass, field
 
 ROOT = "hapacs"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of the log.
+
+    Attributes
+    ----------
+    name : str
+        What happened: a few fixed words joined by ``_``, that can be searched for.
+    fields : dict
+        The particulars, as text.
+    """
+
+    name: str
+    fields: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Compose one line, ``event=name key=value key="value with spaces"``, whatever is in a value."""
+        return " ".join(f"{key}={_quoted(value)}" for key, value in {"event": self.name, **self.fields}.items())
 
 
 def get(name: str) -> logging.Logger:
@@ -16,26 +37,20 @@ def get(name: str) -> logging.Logger:
     return logging.getLogger(f"{ROOT}.{name}")
 
 
-def line(event: str, /, **fields: object) -> str:
-    """Compose one log line.
+def line(name: str, /, **fields: object) -> Event:
+    """Make an event for a logger. Fields that are None are left out.
 
     Parameters
     ----------
-    event : str
-        What happened, in a few fixed words that can be searched for.
+    name : str
+        What happened.
     **fields : object
-        The particulars. Whatever is in a value, the result stays one line.
-
-    Returns
-    -------
-    str
-        ``event key=value key="value with spaces"``.
+        The particulars.
     """
-    return " ".join([event, *(f"{key}={_value(value)}" for key, value in fields.items())])
+    return Event(name, {key: str(value) for key, value in fields.items() if value is not None})
 
 
-def _value(value: object) -> str:
-    text = str(value)
+def _quoted(text: str) -> str:
     if text and not any(character.isspace() or character in '"=' or not character.isprintable() for character in text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')

@@ -5,6 +5,7 @@ from typing import Literal
 from uuid import UUID
 
 from hapacs_node.catalog.catalog import Catalog
+from hapacs_node.catalog.index import Origin
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.errors import CasConflictError, CasError, CasMissingError, DasCorruptError, DasError, DasMissingError
 from hapacs_node.storage import derived, names
@@ -15,7 +16,7 @@ State = Literal["whole", "missing", "damaged", "unknown"]
 
 
 @dataclass(frozen=True)
-class Copy:
+class CopyState:
     """One copy of some bytes.
 
     Attributes
@@ -75,8 +76,8 @@ class Lookup:
         names.checked_digest(digest)
         rows = self.catalog.by_digest(digest)
         acknowledged = self.catalog.acknowledged([row.uuid for row in rows])
-        das = self._das(rows[0]) if rows else Copy("missing")
-        cas = self._cas(rows[0]) if rows else Copy("missing")
+        das = self._das(rows[0]) if rows else CopyState("missing")
+        cas = self._cas(rows[0]) if rows else CopyState("missing")
         return {
             "digest": digest,
             "node": self.node,
@@ -97,16 +98,19 @@ class Lookup:
         Returns
         -------
         list of dict
-            One per attachment: ``{"instance", "uuid", "type", "ok", ...}`` and what `by_digest` reports.
+            One per attachment: ``{"instance", "uuid", "type", "sop", "series", "study", "sop_class", "transfer_syntax",
+            "received": {"at", "protocol", "calling_title", "called_title", "via"}}`` and what `by_digest` reports.
         """
         found = self.catalog.instances(name)
+        origins = self.catalog.origins(list(found)) if found else {}
         reports = []
         for public_id, attachments in sorted(found.items()):
             for attachment in attachments:
                 if attachment.type in derived.TYPES:
                     continue
                 about = {"instance": public_id, "uuid": str(attachment.uuid), "type": attachment.type}
-                reports.append({**about, **self._attachment(attachment.uuid)})
+                origin = origins.get(public_id)
+                reports.append({**about, **_origin(origin), **self._attachment(attachment.uuid)})
         return reports
 
     def _attachment(self, uuid: UUID) -> dict[str, object]:
@@ -115,28 +119,48 @@ class Lookup:
             return {"ok": False, "node": self.node, "digest": None, "catalog": []}
         return self.by_digest(row.digest)
 
-    def _das(self, row: StoredObject) -> Copy:
+    def _das(self, row: StoredObject) -> CopyState:
         try:
             content = self.das.read(row.digest, row.size)
         except DasMissingError:
-            return Copy("missing")
+            return CopyState("missing")
         except DasCorruptError as error:
-            return Copy("damaged", str(error))
+            return CopyState("damaged", str(error))
         except DasError as error:
-            return Copy("unknown", str(error))
-        return Copy("whole", size=len(content))
+            return CopyState("unknown", str(error))
+        return CopyState("whole", size=len(content))
 
-    def _cas(self, row: StoredObject) -> Copy:
+    def _cas(self, row: StoredObject) -> CopyState:
         try:
             content = self.cas.get(row.key, row.digest, row.offset, row.length)
             lock = self.cas.lock(row.key)
         except CasMissingError:
-            return Copy("missing")
+            return CopyState("missing")
         except CasConflictError as error:
-            return Copy("damaged", str(error))
+            return CopyState("damaged", str(error))
         except CasError as error:
-            return Copy("unknown", str(error))
-        return Copy("whole", size=len(content), retention_mode=lock.mode, retained_until=lock.until)
+            return CopyState("unknown", str(error))
+        return CopyState("whole", size=len(content), retention_mode=lock.mode, retained_until=lock.until)
+
+
+def _origin(origin: Origin | None) -> dict[str, object]:
+    if origin is None:
+        # It was removed between the two questions.
+        return {}
+    return {
+        "sop": origin.sop,
+        "series": origin.series,
+        "study": origin.study,
+        "sop_class": origin.sop_class,
+        "transfer_syntax": origin.transfer_syntax,
+        "received": {
+            "at": None if origin.received_at is None else origin.received_at.isoformat(),
+            "protocol": origin.protocol,
+            "calling_title": origin.calling_title,
+            "called_title": origin.called_title,
+            "via": origin.via,
+        },
+    }
 
 
 def _row(row: StoredObject, acknowledged: set[UUID]) -> dict[str, object]:
@@ -148,6 +172,7 @@ def _row(row: StoredObject, acknowledged: set[UUID]) -> dict[str, object]:
         "key": row.key,
         "offset": row.offset,
         "length": row.length,
+        "in_pack": row.key.startswith(f"{names.PACKS}/"),
         "node": row.node,
         "stored_at": None if row.stored_at is None else row.stored_at.isoformat(),
         "tombstoned_at": None if row.tombstoned_at is None else row.tombstoned_at.isoformat(),

@@ -76,7 +76,7 @@ class MemoryGuard:
     def _end(self) -> None:
         try:
             self._reserve.close()
-            _LOG.error(log.line("out of memory, the process ends", needed_bytes=self._needed_bytes))
+            _LOG.error(log.line("out_of_memory", needed_bytes=self._needed_bytes))
         finally:
             # At once: stopping in order takes memory. What was not acknowledged, its sender has.
             os._exit(os.EX_OSERR)

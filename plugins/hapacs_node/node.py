@@ -123,14 +123,14 @@ class Node:
             made = self.das.prepare()
         except DasError as error:
             # Stores then make the folders that they need; what is wrong with the DAS, its health says.
-            _LOG.warning(log.line("das not prepared", error=error))
+            _LOG.warning(log.line("das_preparation_failed", error=error))
         else:
-            _LOG.info(log.line("das prepared", folders_made=made))
+            _LOG.info(log.line("das_prepared", folders_made=made))
         # Orthanc makes its tables after it has loaded its plugins.
         while not self._stop.wait(_AGAIN_S):
             try:
                 schema.index_attachments(self.database)
             except NodeError as error:
-                _LOG.warning(log.line("attachments not indexed yet", error=error))
+                _LOG.warning(log.line("attachment_index_pending", error=error))
             else:
                 return

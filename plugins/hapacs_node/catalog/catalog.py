@@ -6,7 +6,7 @@ from uuid import UUID
 
 from hapacs_node.catalog import heartbeats, index, objects, retrieval
 from hapacs_node.catalog.database import Database
-from hapacs_node.catalog.index import Attachment
+from hapacs_node.catalog.index import Attachment, Origin
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.retrieval import Instance, Named
 from hapacs_node.errors import CatalogError
@@ -76,6 +76,10 @@ class Catalog:
     def instances(self, name: str) -> dict[str, list[Attachment]]:
         """List the attachments of an instance by Orthanc identifier; `name` is one, or a SOP Instance UID."""
         return self.database.run(lambda connection: index.instances(connection, name))
+
+    def origins(self, names: Sequence[str]) -> dict[str, Origin]:
+        """Find identity and origin of instances by their Orthanc identifiers."""
+        return self.database.run(lambda connection: index.origins(connection, names))
 
     def acknowledged(self, uuids: Sequence[UUID]) -> set[UUID]:
         """Tell which of the attachments the index refers to."""

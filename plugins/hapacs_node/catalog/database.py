@@ -126,7 +126,7 @@ class Database:
                     f"{_first_line(failure)}"
                 ) from failure
             if attempt == 1:
-                _LOG.warning(log.line("database retry", error=_first_line(failure)))
+                _LOG.warning(log.line("database_retry", error=_first_line(failure)))
             time.sleep(pause)
 
     def close(self) -> None:
@@ -224,7 +224,7 @@ class Database:
         connection.add_notice_handler(lambda notice: _remember(connection, notice))
         with self._lock:
             self._leader = connection.info.host
-        _LOG.info(log.line("database connected", host=connection.info.host))
+        _LOG.info(log.line("database_connected", host=connection.info.host))
         self.metrics.database_connections.inc()
         return connection
 

@@ -5,6 +5,7 @@ An object counts as acknowledged when one of them refers to it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 from hapacs_node.catalog.database import Connection
@@ -40,6 +41,38 @@ class Attachment:
     md5: str
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Identity of an instance, and from where Orthanc received it.
+
+    Attributes
+    ----------
+    study, series, sop : str
+        Study, series and SOP Instance UID.
+    sop_class, transfer_syntax : str or None
+        Their UIDs.
+    received_at : datetime or None
+        UTC.
+    protocol : str or None
+        Orthanc's name of the way in: ``DicomProtocol``, ``RestApi``, ``Plugins``, ``Lua`` or ``WebDav``.
+    calling_title, called_title : str or None
+        Of the association, when it came by C-STORE.
+    via : str or None
+        Address of the connection to Orthanc, which is the balancer's.
+    """
+
+    study: str
+    series: str
+    sop: str
+    sop_class: str | None
+    transfer_syntax: str | None
+    received_at: datetime | None
+    protocol: str | None
+    calling_title: str | None
+    called_title: str | None
+    via: str | None
+
+
 _WITH_PARENT = """
 select d.uuid, d.filetype, d.uncompressedsize, d.compressiontype, coalesce(d.uncompressedhash, ''),
        p.uuid, p.filetype, p.uncompressedsize, p.compressiontype, coalesce(p.uncompressedhash, '')
@@ -69,6 +102,22 @@ join resources r on r.internalid = i.id and r.resourcetype = 3
 join attachedfiles a on a.id = r.internalid
 where i.taggroup = 8 and i.tagelement = 24 and i.value = %(name)s
 order by r.publicid, a.filetype, a.uuid
+"""
+
+# Identifiers of the instance, its series and its study; Orthanc's types of metadata are 2 for the time of reception, 3
+# and 12 for the titles, 8 for the protocol, 9 and 10 for the syntax and the class, and 11 for the address.
+_ORIGINS = """
+select instance.publicid, study.value, series.value, sop.value, (
+    select jsonb_object_agg(m.type, m.value) from metadata m
+    where m.id = instance.internalid and m.type in (2, 3, 8, 9, 10, 11, 12)
+)
+from resources instance
+join dicomidentifiers sop on sop.id = instance.internalid and sop.taggroup = 8 and sop.tagelement = 24
+join dicomidentifiers series
+    on series.id = instance.parentid and series.taggroup = 32 and series.tagelement = 14
+join resources parent on parent.internalid = instance.parentid
+join dicomidentifiers study on study.id = parent.parentid and study.taggroup = 32 and study.tagelement = 13
+where instance.resourcetype = 3 and instance.publicid = any(%(names)s)
 """
 
 _ACKNOWLEDGED = "select uuid from attachedfiles where uuid = any(%(uuids)s)"
@@ -106,6 +155,26 @@ def instances(connection: Connection, name: str) -> dict[str, list[Attachment]]:
     return found
 
 
+def origins(connection: Connection, names: Sequence[str]) -> dict[str, Origin]:
+    """Find identity and origin of instances by their Orthanc identifiers."""
+    found = {}
+    for name, study, series, sop, metadata in connection.execute(_ORIGINS, {"names": list(names)}):
+        known = {int(kind): str(value) for kind, value in (metadata or {}).items() if value}
+        found[name] = Origin(
+            study=study,
+            series=series,
+            sop=sop,
+            sop_class=known.get(10),
+            transfer_syntax=known.get(9),
+            received_at=_time(known.get(2)),
+            protocol=known.get(8),
+            calling_title=known.get(3),
+            called_title=known.get(12),
+            via=known.get(11),
+        )
+    return found
+
+
 def acknowledged(connection: Connection, uuids: Sequence[UUID]) -> set[UUID]:
     """Tell which of the attachments the index refers to."""
     return {UUID(row[0]) for row in connection.execute(_ACKNOWLEDGED, {"uuids": [str(uuid) for uuid in uuids]})}
@@ -114,3 +183,8 @@ def acknowledged(connection: Connection, uuids: Sequence[UUID]) -> set[UUID]:
 def _attachment(row: tuple[object, ...]) -> Attachment:
     uuid, kind, size, compression, md5 = row
     return Attachment(UUID(str(uuid)), int(str(kind)), int(str(size)), int(str(compression)), str(md5))
+
+
+def _time(text: str | None) -> datetime | None:
+    # As 20261128T093000, in UTC.
+    return None if text is None else datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)

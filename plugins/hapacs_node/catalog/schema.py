@@ -103,7 +103,7 @@ def _migrate(connection: Connection) -> tuple[str | None, str]:
         config.attributes["connection"] = wrapped
         alembic.command.upgrade(config, "head")
     after = expected()
-    _LOG.info(log.line("schema migrated", before=before, after=after))
+    _LOG.info(log.line("schema_migrated", before=before, after=after))
     return before, after
 
 

@@ -15,10 +15,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hapacs_node import log, settings
+from hapacs_node import history, journal, log, settings
 from hapacs_node.catalog import schema
 from hapacs_node.catalog.database import Database
-from hapacs_node.cli import occupancy
+from hapacs_node.cli import copies, occupancy
 from hapacs_node.errors import ConfigurationError, NodeError
 from hapacs_node.health import try_once
 from hapacs_node.metrics import Metrics
@@ -77,10 +77,10 @@ def instance(
     config: ConfigOption = settings.DEFAULT_PATH,
     as_json: JsonOption = False,
 ) -> None:
-    """Look an instance up: where its copies are and whether they are whole."""
+    """Show where the copies of an instance are, whether they are whole, and what the journal says of it."""
     with _node(config) as node:
-        reports = node.lookup.by_instance(name)
-    _show(reports, as_json, f"the index has no instance {name}")
+        found = history.of_instance(node.lookup, journal.find, name)
+    _show(found, as_json, f"neither the index nor this node's journal has an instance {name}")
 
 
 @app.command(name="object")
@@ -89,10 +89,13 @@ def object_(
     config: ConfigOption = settings.DEFAULT_PATH,
     as_json: JsonOption = False,
 ) -> None:
-    """Look an object up by its digest."""
+    """Show where the copies of an object are and whether they are whole."""
     with _node(config) as node:
         report = node.lookup.by_digest(digest)
-    _show([report] if report["catalog"] else [], as_json, f"the catalog has no object {digest}")
+    objects = [report] if report["catalog"] else []
+    _show(
+        {"ok": report["ok"], "node": report["node"], "objects": objects}, as_json, f"no object {digest} in the catalog"
+    )
 
 
 @das_app.command()
@@ -131,32 +134,17 @@ def evict(
     raise typer.Exit(1 if short else 0)
 
 
-def _show(reports: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
-    ok = bool(reports) and all(report["ok"] for report in reports)
+def _show(found: dict[str, Any], as_json: bool, nothing: str) -> None:
     if as_json:
-        _print_json({"ok": ok, "objects": reports})
-    elif not reports:
+        _print_json(found)
+    elif not found["objects"] and not found.get("events"):
         _err.print(nothing)
-    for report in [] if as_json else reports:
-        title = " ".join(f"{key} {report[key]}" for key in ("instance", "digest") if report.get(key))
-        table = Table("where", "state", "particulars", title=title, title_justify="left", box=None)
-        for row in report["catalog"]:
-            state = "removed" if row["tombstoned_at"] else "acknowledged" if row["acknowledged"] else "not in the index"
-            table.add_row(
-                "catalog", state, f"{row['uuid']} {row['size']} bytes, stored {row['stored_at']} by {row['node']}"
-            )
-        if not report["catalog"]:
-            table.add_row("catalog", "[red]missing[/]", f"attachment {report['uuid']}")
-        for place in ("das", "cas"):
-            copy = report.get(place)
-            if copy is None:
-                continue
-            lock = f"{copy['retention_mode']} lock until {copy['retained_until']}" if copy["retention_mode"] else ""
-            where = f"{place} {report['node']}" if place == "das" else place
-            colour = {"whole": "green", "missing": "yellow"}.get(copy["state"], "red")
-            table.add_row(where, f"[{colour}]{copy['state']}[/]", f"{copy['detail']} {lock}".strip())
-        _out.print(table)
-    raise typer.Exit(0 if ok else 1)
+    else:
+        for report in found["objects"]:
+            _out.print(copies.table(report))
+        if found.get("events"):
+            _out.print(copies.events(found["events"]))
+    raise typer.Exit(0 if found["ok"] else 1)
 
 
 def _schema(node: Node) -> Any:

@@ -162,7 +162,7 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - of the library
         """Note that a connection ended badly: nobody else is concerned."""
-        _LOG.debug(log.line("connection ended", peer=client_address[0]), exc_info=True)
+        _LOG.debug(log.line("connection_broken", peer=client_address[0]), exc_info=True)
 
 
 class _Request(BaseHTTPRequestHandler):
@@ -200,7 +200,7 @@ class _Request(BaseHTTPRequestHandler):
         except NodeError as error:
             if self._begun:
                 # Less than was promised: whoever asked sees that it isn't whole.
-                _LOG.error(log.line("retrieval broken off", path=self.path, error=error))
+                _LOG.error(log.line("retrieval_aborted", path=self.path, error=error))
                 self.close_connection = True
                 return
             self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))

@@ -95,7 +95,7 @@ class ReadAhead:
         try:
             series = self.series(row.uuid)
         except NodeError as error:
-            _LOG.warning(log.line("series not read ahead", uuid=row.uuid, error=error))
+            _LOG.warning(log.line("read_ahead_failed", uuid=row.uuid, error=error))
             return
         place = next((number for number, other in enumerate(series) if other.uuid == row.uuid), 0)
         # What comes before it too, but last.
@@ -127,7 +127,7 @@ class ReadAhead:
                 self._fetch_claimed(mine)
         except NodeError as error:
             # Whoever asks for them gets an error of his own, or finds that it works again.
-            _LOG.warning(log.line("not read ahead", key=rows[0].key, error=error))
+            _LOG.warning(log.line("read_ahead_failed", key=rows[0].key, error=error))
             return
         self.metrics.read_ahead.inc(len(mine))
 

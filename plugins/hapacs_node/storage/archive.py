@@ -106,7 +106,7 @@ class Archive:
             try:
                 self.cas.get(row.key, row.digest, row.offset, row.length)
             except (CasMissingError, CasConflictError) as error:
-                _LOG.error(log.line("archive copy lost, archived anew", digest=row.digest, error=error))
+                _LOG.error(log.line("archive_copy_lost", digest=row.digest, error=error))
                 continue
             places[row.digest] = Place(row.key, row.offset)
             self.metrics.cas_deduplicated.inc()

@@ -195,7 +195,7 @@ class StorageArea:
             if not known:
                 raise CatalogError(f"attachment {uuid} is to be removed but not in the catalog")
             self.metrics.tombstones.inc()
-            _LOG.info(log.line("tombstone", uuid=uuid, type=content_type))
+            _LOG.info(log.line("tombstoned", uuid=uuid, type=content_type))
 
     def _keep(self, digest: str, content: bytes) -> Place:
         archived = self._archive.begin(digest, content)
@@ -261,10 +261,10 @@ class StorageArea:
         except DasMissingError:
             return _MISSING
         except DasCorruptError as error:
-            _LOG.error(log.line("das copy corrupt", digest=row.digest, error=error))
+            _LOG.error(log.line("das_copy_corrupt", digest=row.digest, error=error))
             return "corrupt"
         except DasError as error:
-            _LOG.error(log.line("das failed", digest=row.digest, error=error))
+            _LOG.error(log.line("das_read_failed", digest=row.digest, error=error))
             return "failed"
 
     def _archived_copy(self, row: StoredObject, reason: str, along: Sequence[StoredObject] = ()) -> bytes:
@@ -294,12 +294,12 @@ class StorageArea:
                 self.das.write(digest, content, durable=False)
         except DasError as error:
             # The reader has the right bytes all the same; the next read tries again.
-            _LOG.warning(log.line("das not healed", digest=digest, error=error))
+            _LOG.warning(log.line("das_copy_not_restored", digest=digest, error=error))
             return
         self.metrics.das_heals.labels(reason).inc()
         # Another node's image is fetched when it is first read here: nothing to wake anybody for.
         write = _LOG.info if reason == _MISSING else _LOG.warning
-        write(log.line("das healed", digest=digest, reason=reason))
+        write(log.line("das_copy_restored", digest=digest, reason=reason))
 
     def _keep_derived(self, uuid: UUID, content: bytes) -> None:
         try:
@@ -307,7 +307,7 @@ class StorageArea:
                 self.das.write_derived(uuid, content)
         except DasError as error:
             # It is made again from its parent when somebody asks for it.
-            _LOG.warning(log.line("derived attachment not kept", uuid=uuid, error=error))
+            _LOG.warning(log.line("derived_not_written", uuid=uuid, error=error))
 
     def _read_derived(self, uuid: UUID) -> bytes:
         try:
@@ -318,7 +318,7 @@ class StorageArea:
         with self.metrics.step("derived_rebuild"):
             content = derived.rebuild(self.catalog, uuid, self._read_object)
         self.metrics.derived_rebuilds.inc()
-        _LOG.info(log.line("derived attachment rebuilt", uuid=uuid, reason=reason))
+        _LOG.info(log.line("derived_rebuilt", uuid=uuid, reason=reason))
         self._keep_derived(uuid, content)
         return content
 
@@ -343,4 +343,4 @@ class _Reported:
         if error is not None:
             self.metrics.errors.labels(self.doing, type(error).__name__).inc()
             what = error if isinstance(error, NodeError) else repr(error)
-            _LOG.error(log.line(f"{self.doing} failed", uuid=self.uuid, error=what))
+            _LOG.error(log.line(f"{self.doing}_failed", uuid=self.uuid, error=what))

@@ -101,7 +101,7 @@ class Confirmation:
         try:
             return self._asked(place)
         except (CasMissingError, CasConflictError) as error:
-            _LOG.warning(log.line("archive copy not confirmed", digest=place.digest, error=error))
+            _LOG.warning(log.line("archive_copy_unconfirmed", digest=place.digest, error=error))
             return False
 
     def _asked(self, place: Place) -> bool:

@@ -201,7 +201,7 @@ class Das:
                     _unlink_quietly(folder, name)
                     removed += 1
         if removed:
-            _LOG.warning(log.line("leftovers removed", files=removed))
+            _LOG.warning(log.line("leftovers_removed", files=removed))
         return removed
 
     def _write(self, path: tuple[str, ...], parts: list[bytes], *, durable: bool) -> None:
@@ -363,7 +363,7 @@ def _unlink_quietly(folder: int, name: str) -> None:
         os.unlink(name, dir_fd=folder)
     except OSError as error:
         # What remains is removed by `clean`.
-        _LOG.debug(log.line("leftover remains", name=name, error=error.strerror))
+        _LOG.debug(log.line("leftover_kept", name=name, error=error.strerror))
 
 
 @contextmanager

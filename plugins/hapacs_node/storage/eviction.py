@@ -145,7 +145,7 @@ class Eviction:
                 needed = self.needed_bytes()
                 outcome = self.run(needed, stop=stop) if needed else None
             except (NodeError, MemoryError) as error:
-                _LOG.error(log.line("das eviction failed", error=str(error) or "no memory is left"))
+                _LOG.error(log.line("eviction_failed", error=str(error) or "no memory is left"))
                 pause_s = _PAUSE_S
             else:
                 if outcome is not None and outcome.freed_bytes < outcome.wanted_bytes:
@@ -169,7 +169,7 @@ class Eviction:
                 return None
             outcome = Outcome(wanted)
             began = time.monotonic()
-            _LOG.info(log.line("das eviction begins", wanted_bytes=wanted, dry_run=dry_run))
+            _LOG.info(log.line("eviction_started", wanted_bytes=wanted, dry_run=dry_run))
             try:
                 self._rounds(outcome, dry_run, stop or threading.Event())
             finally:
@@ -276,7 +276,7 @@ class Eviction:
         write = _LOG.warning if short else _LOG.info
         write(
             log.line(
-                "das eviction short" if short else "das eviction done",
+                "eviction_short" if short else "eviction_finished",
                 wanted_bytes=outcome.wanted_bytes,
                 freed_bytes=outcome.freed_bytes,
                 objects=outcome.objects,

@@ -84,7 +84,7 @@ class Gateways[Client]:
         if gateway.retry_at:
             with self._lock:
                 gateway.retry_at = 0.0
-            _LOG.warning(log.line("gateway in use again", gateway=gateway.url))
+            _LOG.warning(log.line("gateway_restored", gateway=gateway.url))
             self.metrics.gateway_up.labels(gateway.url).set(1)
 
     def failed(self, gateway: Gateway[Client], reason: str) -> None:
@@ -93,5 +93,5 @@ class Gateways[Client]:
             was_well = gateway.retry_at == 0
             gateway.retry_at = self.clock() + _PAUSE_S
         if was_well:
-            _LOG.warning(log.line("gateway set aside", gateway=gateway.url, pause_s=_PAUSE_S, reason=reason))
+            _LOG.warning(log.line("gateway_suspended", gateway=gateway.url, pause_s=_PAUSE_S, reason=reason))
             self.metrics.gateway_up.labels(gateway.url).set(0)

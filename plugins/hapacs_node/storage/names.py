@@ -10,6 +10,8 @@ from hapacs_node.errors import RefusedError
 
 OBJECTS = "sha256"
 """Under which name objects lie on the DAS and in the archive."""
+PACKS = "packs"
+"""Under which name packs lie in the archive."""
 DERIVED = "derived"
 """Under which name derived attachments lie on the DAS."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -61,7 +63,7 @@ def spare_key(digest: str) -> str:
 
 def pack_key() -> str:
     """Make a name for a pack that nothing else has. Packs of a day lie in one folder."""
-    return f"packs/{datetime.now(UTC):%Y-%m-%d}/{uuid4()}.tar"
+    return f"{PACKS}/{datetime.now(UTC):%Y-%m-%d}/{uuid4()}.tar"
 
 
 def das_path(digest: str) -> tuple[str, ...]:

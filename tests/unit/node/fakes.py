@@ -9,7 +9,7 @@ from obstore.exceptions import AlreadyExistsError
 
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
-from hapacs_node.catalog.index import Attachment
+from hapacs_node.catalog.index import Attachment, Origin
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Database as DatabaseSettings
@@ -100,6 +100,7 @@ class FakeCatalog(Catalog):
         self.tombstones: dict[UUID, str] = {}
         self.parents_of: dict[UUID, tuple[Attachment, Attachment | None]] = {}
         self.index: dict[str, list[Attachment]] = {}
+        self.origins_of: dict[str, Origin] = {}
         self.in_series: list[UUID] = []
         self.asked: list[UUID] = []
         self.fault: BaseException | None = None
@@ -158,6 +159,10 @@ class FakeCatalog(Catalog):
     def instances(self, name: str) -> dict[str, list[Attachment]]:
         self._ask()
         return {name: self.index[name]} if name in self.index else {}
+
+    def origins(self, names: Sequence[str]) -> dict[str, Origin]:
+        self._ask()
+        return {name: self.origins_of[name] for name in names if name in self.origins_of}
 
     def acknowledged(self, uuids: Sequence[UUID]) -> set[UUID]:
         return {a.uuid for found in self.index.values() for a in found} & set(uuids)

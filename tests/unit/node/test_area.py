@@ -192,7 +192,10 @@ def test_damage_is_logged_for_people_and_a_first_read_is_not(
         assert caplog.messages == []
         damage(file_of(root, DIGEST), b"rotten")
         area.read(str(uuid), DICOM)
-    assert [message.split(" digest=")[0] for message in caplog.messages] == ["das copy corrupt", "das healed"]
+    assert [message.split(" digest=")[0] for message in caplog.messages] == [
+        "event=das_copy_corrupt",
+        "event=das_copy_restored",
+    ]
     assert DIGEST in caplog.text
 
 

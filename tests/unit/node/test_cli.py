@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from hapacs_node import cli
+from hapacs_node import cli, journal
 from hapacs_node.errors import CatalogUnavailableError
 from hapacs_node.settings import Das as DasSettings
 from hapacs_node.storage.eviction import Ages, Outcome
@@ -36,9 +36,15 @@ class FakeNode:
             "cas": {**_COPY, "retention_mode": "COMPLIANCE", "retained_until": "2036-01-01T00:00:00Z"},
         }
         self.lookup = self
+        self.node = "pacs1"
+        self.events: list[dict[str, str]] = []
+
+    def find(self, field: str, value: str) -> list[dict[str, str]]:
+        assert (field, value) == ("sop", "1.2.3")
+        return self.events
 
     def by_digest(self, _: str) -> dict[str, Any]:
-        return self.report
+        return self.report | {"ok": self.report["ok"] and bool(self.report["catalog"])}
 
     def by_instance(self, name: str) -> list[dict[str, Any]]:
         return [{"instance": name, "uuid": _ROW["uuid"], **self.report}] if self.report["catalog"] else []
@@ -53,6 +59,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
         yield fake
 
     monkeypatch.setattr(cli, "_node", give)
+    monkeypatch.setattr(journal, "find", fake.find)
     return fake
 
 
@@ -142,6 +149,13 @@ def test_an_instance_shows_its_copies(node: FakeNode) -> None:
     assert "damaged" in result.stdout
 
 
+def test_an_instance_shows_its_events(node: FakeNode) -> None:
+    node.events = [{"at": "2026-11-28T09:30:00Z", "unit": "orthanc-store", "event": "stored", "caller": "CT[1]"}]
+    shown = run("instance", "1.2.3").stdout
+    assert all(text in shown for text in ("2026-11-28T09:30:00Z", "orthanc-store", "stored", "caller=CT[1]"))
+    assert json.loads(run("instance", "1.2.3", "--json").stdout)["events"] == node.events
+
+
 def test_a_removed_attachment_is_called_removed(node: FakeNode) -> None:
     node.report["catalog"] = [{**_ROW, "tombstoned_at": "2026-01-02T00:00:00+00:00"}]
     assert "removed" in run("object", "a" * 64).stdout
@@ -153,7 +167,7 @@ def test_json_is_for_machines(node: FakeNode) -> None:
     assert answer["objects"][0]["digest"] == "a" * 64
     node.report["catalog"] = []
     result = run("object", "a" * 64, "--json")
-    assert json.loads(result.stdout) == {"ok": False, "objects": []}
+    assert json.loads(result.stdout) == {"ok": False, "node": "pacs1", "objects": []}
     assert result.exit_code == 1
 
 
@@ -161,7 +175,7 @@ def test_nothing_found_is_said_and_is_no_success(node: FakeNode) -> None:
     node.report["catalog"] = []
     result = run("instance", "1.2.3")
     assert result.exit_code == 1
-    assert "no instance 1.2.3" in result.stderr
+    assert "has an instance 1.2.3" in result.stderr
 
 
 def test_a_broken_configuration_is_told_and_exits_2(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_nothing_below_the_minimum_age_goes_however_full_it_is(bench: Bench, cap
     assert not bench.file(old).exists()
     assert all(bench.file(digest).exists() for digest in young)
     assert bench.count("hapacs_das_eviction_short_bytes") == 99_000
-    assert "das eviction short" in caplog.text
+    assert "event=eviction_short" in caplog.text
 
 
 def test_what_the_archive_does_not_have_stays_and_others_go_in_its_place(bench: Bench) -> None:

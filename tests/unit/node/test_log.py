@@ -6,10 +6,10 @@ from hapacs_node import log
 
 
 @given(st.text())
-def test_an_event_stays_one_line_whatever_is_in_it(text: str) -> None:
-    line = log.line("event", field=text)
+def test_an_event_is_one_line_whatever_is_in_it(text: str) -> None:
+    line = str(log.line("stored", field=text))
     assert line.isprintable()
-    assert line.startswith("event field=")
+    assert line.startswith("event=stored field=")
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,8 @@ def test_an_event_stays_one_line_whatever_is_in_it(text: str) -> None:
     [("plain", "plain"), (3, "3"), ("", '""'), ("two words", '"two words"'), ('a"b', '"a\\"b"'), ("a\nb", '"a b"')],
 )
 def test_values_are_quoted_when_they_need_it(value: object, shown: str) -> None:
-    assert log.line("event", field=value) == f"event field={shown}"
+    assert str(log.line("stored", field=value)) == f"event=stored field={shown}"
+
+
+def test_fields_without_a_value_are_left_out() -> None:
+    assert str(log.line("stored", caller=None, size=0)) == "event=stored size=0"

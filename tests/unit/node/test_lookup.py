@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -6,7 +8,8 @@ from uuid import uuid4
 import pytest
 from obstore.exceptions import GenericError
 
-from hapacs_node.catalog.index import Attachment
+from hapacs_node import history
+from hapacs_node.catalog.index import Attachment, Origin
 from hapacs_node.errors import RefusedError
 from hapacs_node.lookup import Lookup
 from hapacs_node.storage import names
@@ -28,6 +31,18 @@ def lookup(area: StorageArea, catalog: FakeCatalog) -> Lookup:
         Attachment(uuid, 1, len(CONTENT), 1, ""),
         Attachment(uuid4(), 3, 5, 1, ""),
     ]
+    catalog.origins_of[UID] = Origin(
+        study="1.1",
+        series="1.2",
+        sop=UID,
+        sop_class="1.2.840.10008.5.1.4.1.1.2",
+        transfer_syntax="1.2.840.10008.1.2.1",
+        received_at=datetime(2026, 11, 28, 9, 30, tzinfo=UTC),
+        protocol="DicomProtocol",
+        calling_title="CT1",
+        called_title="HAPACS",
+        via="192.0.2.7",
+    )
     return Lookup("pacs1", area.das, area.cas, catalog)
 
 
@@ -101,6 +116,43 @@ def test_an_instance_is_reported_by_its_archived_attachments(lookup: Lookup, cat
     assert [report["digest"] for report in reports] == [DIGEST]
     assert reports[0]["instance"] == UID
     assert reports[0]["ok"]
+    assert (reports[0]["study"], reports[0]["series"], reports[0]["sop"]) == ("1.1", "1.2", UID)
+    assert reports[0]["received"] == {
+        "at": "2026-11-28T09:30:00+00:00",
+        "protocol": "DicomProtocol",
+        "calling_title": "CT1",
+        "called_title": "HAPACS",
+        "via": "192.0.2.7",
+    }
     catalog.rows.clear()
     assert [report["ok"] for report in lookup.by_instance(UID)] == [False]
     assert lookup.by_instance("1.2.4") == []
+
+
+def test_an_instance_comes_with_its_events(lookup: Lookup) -> None:
+    asked = []
+
+    def find(field: str, value: str) -> list[dict[str, str]]:
+        asked.append((field, value))
+        return [{"at": "2026-11-28T09:30:00.000+00:00", "event": "stored", "digest": DIGEST, "caller": "CT1"}]
+
+    found = history.of_instance(lookup, find, UID)
+    assert asked == [("sop", UID)]
+    assert (found["ok"], found["node"], len(found["objects"])) == (True, "pacs1", 1)
+    assert [event["caller"] for event in found["events"]] == ["CT1"]
+
+
+def test_a_removed_instance_is_found_through_the_journal(lookup: Lookup, catalog: FakeCatalog) -> None:
+    (uuid,) = (attachment.uuid for attachment in catalog.index.pop(UID) if attachment.type == 1)
+    catalog.rows[uuid] = replace(catalog.rows[uuid], tombstoned_at=datetime(2026, 11, 28, 10, tzinfo=UTC))
+    events = [{"event": "stored", "digest": DIGEST}, {"event": "removed", "digest": DIGEST}, {"event": "refused"}]
+    found = history.of_instance(lookup, lambda *_: events, UID)
+    (removed,) = found["objects"]
+    assert (removed["sop"], removed["digest"]) == (UID, DIGEST)
+    assert removed["catalog"][0]["tombstoned_at"] == "2026-11-28T10:00:00+00:00"
+
+
+def test_an_instance_that_nobody_knows_is_not_ok(lookup: Lookup) -> None:
+    assert history.of_instance(lookup, lambda *_: [], "1.2.4") == {
+        "ok": False, "node": "pacs1", "objects": [], "events": [],
+    }  # fmt: skip

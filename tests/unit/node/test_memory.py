@@ -39,7 +39,7 @@ def _run(left_mebibytes: int, for_how_long: str) -> subprocess.CompletedProcess[
 def test_a_process_that_can_have_no_memory_ends() -> None:
     done = _run(4, "for good")
     assert (done.returncode, done.stdout) == (os.EX_OSERR, "")
-    assert "out of memory, the process ends needed_bytes=16777216" in done.stderr
+    assert "event=out_of_memory needed_bytes=16777216" in done.stderr
 
 
 @pytest.mark.parametrize(("left_mebibytes", "for_how_long"), [(64, "for good"), (4, "for a moment")])

@@ -182,7 +182,7 @@ def test_a_store_that_fails_raises_into_orthanc_and_is_logged(loaded: FakeOrthan
     create, _, _ = loaded.storage
     with pytest.raises(NodeError):
         create("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", 1, b"a DICOM file")
-    assert any(level == "error" and "create failed uuid=a0eebc99" in text for level, text in loaded.lines)
+    assert any(level == "error" and "event=create_failed uuid=a0eebc99" in text for level, text in loaded.lines)
 
 
 def test_stopping_orthanc_stops_the_probes(loaded: FakeOrthanc) -> None:
