@@ -138,7 +138,7 @@ def test_a_document_is_shown(visit: Visit, site: Site, shown: dict[str, Study]) 
 
 
 @pytest.mark.parametrize("login", [None, {"username": "verify", "password": "wrong-password"}])
-def test_nothing_is_seen_without_the_login(browser: Browser, site: Site, login: dict[str, str] | None) -> None:
+def test_nothing_is_shown_without_a_login(browser: Browser, site: Site, login: dict[str, str] | None) -> None:
     context = browser.new_context(http_credentials=login)  # type: ignore[arg-type]
     page = context.new_page()
     answers: list[int] = []
@@ -162,7 +162,7 @@ def test_a_browser_that_does_not_know_the_authority_warns(site: Site, tmp_path: 
     assert "ERR_CERT_AUTHORITY_INVALID" in done.stdout + done.stderr
 
 
-def test_it_goes_on_without_the_node_that_has_the_address(visit: Visit, site: Site, shown: dict[str, Study]) -> None:
+def test_viewer_works_after_the_address_owner_is_lost(visit: Visit, site: Site, shown: dict[str, Study]) -> None:
     see(visit, shown["CT"], "before-node-off")
     facts = collect(site)
     (victim,) = [node for node, answer in facts.items() if site.vip in answer["addresses"]]

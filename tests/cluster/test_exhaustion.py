@@ -28,7 +28,9 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(15 * 60)]
 
 
 @pytest.mark.parametrize("way", ["C-STORE", "STOW-RS", "STOW-RS deflated"])
-def test_millions_of_items(lab: Lab, under_load: Callable[[float], Any], tmp_path: Path, way: str) -> None:
+def test_data_set_of_millions_of_items_stops_one_service_only(
+    lab: Lab, under_load: Callable[[float], Any], tmp_path: Path, way: str
+) -> None:
     site, instance = lab.site, generate_uid()
     head = hostile.identified(instance, generate_uid(), generate_uid())
     with under_load(STORES_GO_ON_S):
@@ -46,7 +48,7 @@ def test_millions_of_items(lab: Lab, under_load: Callable[[float], Any], tmp_pat
         eventually("every node can store and answer", lambda: not _ill(site), WHOLE_AGAIN_S, 3)
 
 
-def test_a_service_that_got_nothing_back_begins_anew(lab: Lab, tmp_path: Path) -> None:
+def test_service_without_memory_restarts(lab: Lab, tmp_path: Path) -> None:
     _stow(lab.site, _bomb(tmp_path))
     # It is ended after 20 s without memory (plugins/hapacs_node/memory.py), if not before.
     time.sleep(30)

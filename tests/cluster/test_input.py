@@ -118,7 +118,7 @@ class TestDataSets:
     @pytest.mark.parametrize(
         "kind", ["nothing", "garbage", "cut in an element", "longer than it is", "no UIDs", "UIDs as UN"]
     )
-    def test_what_can_not_be_told_apart_is_refused(self, site: Site, tmp_path: Path, kind: str) -> None:
+    def test_indistinguishable_instances_are_refused(self, site: Site, tmp_path: Path, kind: str) -> None:
         instance, study, series = _uids()
         whole = hostile.identified(instance, study, series)
         encoded_ = {
@@ -137,7 +137,7 @@ class TestDataSets:
         assert _found(site, study, series) == []
 
     @pytest.mark.parametrize("missing", ["SOP instance", "study", "series"])
-    def test_without_an_identifier_it_is_refused(self, site: Site, tmp_path: Path, missing: str) -> None:
+    def test_instance_without_identifier_is_refused(self, site: Site, tmp_path: Path, missing: str) -> None:
         instance, study, series = _uids()
         parts = {"SOP instance": instance, "study": study, "series": series} | {missing: ""}
         head = hostile.identified(parts["SOP instance"], parts["study"], parts["series"])
@@ -146,7 +146,7 @@ class TestDataSets:
         assert hostile.stow(site.web, made.content).status_code != 200
 
     @pytest.mark.parametrize("uid", ["1.2.03.4", "1.2.840.113619.ABC.7", "1." + "2" * 70, "..1.2", "1.2.3-4_5"])
-    def test_an_odd_identifier_still_tells_objects_apart(self, site: Site, tmp_path: Path, uid: str) -> None:
+    def test_unusual_identifiers_stay_distinct(self, site: Site, tmp_path: Path, uid: str) -> None:
         _, study, series = _uids()
         odd = f"{uid}.{time.time_ns() % 10**9}"
         made = hostile.sample(tmp_path / "file", hostile.identified(odd, study, series), sop_instance=odd)
@@ -155,13 +155,13 @@ class TestDataSets:
         assert len(odd) > 64 or _store(site, made).stored
         assert _found(site, study, series) == [odd]
 
-    def test_an_object_that_is_not_what_the_request_says_is_refused(self, site: Site, tmp_path: Path) -> None:
+    def test_instance_that_differs_from_its_request_is_refused(self, site: Site, tmp_path: Path) -> None:
         instance, study, series = _uids()
         content = hostile.identified(instance, study, series)
         assert not _store(site, hostile.sample(tmp_path / "file", content, sop_instance=generate_uid())).stored
         assert _found(site, study, series) == []
 
-    def test_odd_values_and_empty_pixels_are_kept_as_they_are(self, site: Site, tmp_path: Path) -> None:
+    def test_unusual_values_and_empty_pixels_are_kept_unchanged(self, site: Site, tmp_path: Path) -> None:
         instance, study, series = _uids()
         head = hostile.identified(instance, study, series)
         # Rows is a US (PS3.6); here it is text. The pixels are there, and empty.
@@ -172,7 +172,7 @@ class TestDataSets:
         assert answer.status_code == 200
         assert content in multipart.decode(answer.headers["Content-Type"], answer.content)[0]
 
-    def test_the_same_object_again_is_one_object_and_another_replaces_it(self, site: Site) -> None:
+    def test_repeated_store_keeps_one_instance_and_another_replaces_it(self, site: Site) -> None:
         study, series = generate_uid(), generate_uid()
         first = made_ct(study, series, 1, rows=64)
         second = made_ct(study, series, 2, rows=64, seed=1)
@@ -200,7 +200,7 @@ class TestDataSets:
 class TestSize:
     """What is larger than a node can hold, on the wire or only after it was unpacked."""
 
-    def test_two_gigabytes_in_one_instance(self, site: Site, tmp_path: Path) -> None:
+    def test_instance_of_two_gigabytes(self, site: Site, tmp_path: Path) -> None:
         instance, study, series = _uids()
         made = hostile.sample(tmp_path / "file", hostile.identified(instance, study, series), sop_instance=instance)
         hostile.grow(made.path, 2**31 - 2)
@@ -216,7 +216,7 @@ class TestSize:
             ("many items", "C-STORE"),
         ],
     )
-    def test_a_deflated_bomb(self, site: Site, tmp_path: Path, kind: str, way: str) -> None:
+    def test_deflated_bomb_is_refused(self, site: Site, tmp_path: Path, kind: str, way: str) -> None:
         instance, study, series = _uids()
         head = hostile.identified(instance, study, series)
         make = {"large value": hostile.large_value_bomb, "many items": hostile.many_items_bomb}[kind]
@@ -231,12 +231,12 @@ class TestSize:
             assert answer.status_code != 200 or "Value" not in answer.json()["00081199"]
         assert _found(site, study, series) == []
 
-    def test_a_body_that_is_packed_is_not_unpacked(self, site: Site) -> None:
+    def test_compressed_body_is_refused(self, site: Site) -> None:
         content_type, body = multipart.encode([b"x" * 1000], DICOM_TYPE)
         headers = {"Content-Type": content_type, "Content-Encoding": "gzip"}
         assert site.web.post("studies", content=gzip.compress(body), headers=headers).status_code == 415
 
-    def test_archives_of_files_are_not_taken(self, site: Site) -> None:
+    def test_archives_of_files_are_refused(self, site: Site) -> None:
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("zeros", bytes(10_000_000))
@@ -265,7 +265,7 @@ class TestHttp:
         assert 400 <= answer.status_code < 500 or "Value" not in answer.json()["00081199"]
 
     @pytest.mark.parametrize("path", HIDDEN_PATHS)
-    def test_other_paths_are_not_there(self, site: Site, path: str) -> None:
+    def test_other_paths_are_refused(self, site: Site, path: str) -> None:
         assert _raw(site, "GET", path) in {400, 404}
 
     def test_other_methods_are_refused(self, site: Site) -> None:
@@ -283,7 +283,7 @@ class TestConnections:
         assert _logged(site, "haproxy", began, 'calling="STRANGER" called="HAPACS" refused=caller-unknown')
 
     @pytest.mark.parametrize("said", ["nothing", "its titles", "all but the last byte"])
-    def test_who_does_not_finish_asking_is_let_go_and_keeps_nobody_waiting(self, site: Site, said: str) -> None:
+    def test_incomplete_request_is_disconnected_without_delaying_others(self, site: Site, said: str) -> None:
         peer = site.store_peer
         request = hostile.associate_rq(site.caller.ae_title, peer.ae_title)
         part = {"nothing": b"", "its titles": request[:80], "all but the last byte": request[:-1]}[said]
@@ -293,7 +293,7 @@ class TestConnections:
             assert all(hostile.ended(connection, 15) for connection in opened)
         assert _logged(site, "haproxy", began, "refused=incomplete")
 
-    def test_one_byte_a_second_is_let_go(self, site: Site) -> None:
+    def test_slow_request_is_disconnected(self, site: Site) -> None:
         peer = site.store_peer
         request = hostile.associate_rq(site.caller.ae_title, peer.ae_title)
         with hostile.connections(peer.host, peer.port, 1) as (connection,):
@@ -315,7 +315,7 @@ class TestConnections:
             assert hostile.ended(connection, 10)
         assert _logged(site, "haproxy", began, "refused=request-too-large")
 
-    def test_who_says_nothing_once_he_is_in_takes_no_more_than_his_share(self, site: Site) -> None:
+    def test_silent_associations_are_limited_per_caller(self, site: Site) -> None:
         peer = site.store_peer
         other = Caller("MODALITY")
         request = hostile.associate_rq(other.ae_title, peer.ae_title)
@@ -326,7 +326,7 @@ class TestConnections:
             assert _well_behaved(site)
 
     @pytest.mark.parametrize("door", ["DICOM", "DICOM by TLS", "HTTPS"])
-    def test_thousands_of_connections_leave_room_for_others(self, site: Site, door: str) -> None:
+    def test_thousands_of_connections_do_not_block_others(self, site: Site, door: str) -> None:
         ports = site.contract["dicom"]
         port = {"DICOM": ports["port"], "DICOM by TLS": ports["tls_port"], "HTTPS": site.contract["https_port"]}[door]
         stop = threading.Event()

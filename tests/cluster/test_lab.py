@@ -37,7 +37,7 @@ def test_up_brings_the_lab_up_and_verifies_it(lab: Lab) -> None:
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
 
 
-def test_verify_passes_again_for_each_site_and_says_so(lab: Lab) -> None:
+def test_verify_passes_for_each_site(lab: Lab) -> None:
     report = lab.verify()
     assert [check for check in report["checks"] if not check["ok"]] == []
     assert report["ok"]
@@ -54,14 +54,14 @@ def test_a_second_up_changes_nothing(lab: Lab) -> None:
     assert {host: counts["changed"] for host, counts in recap.items()} == dict.fromkeys(recap, "0")
 
 
-def test_a_check_foretells_no_change(lab: Lab) -> None:
+def test_check_mode_reports_no_change(lab: Lab) -> None:
     done = lab.hapacs("plan", lab.deployment.name, "--configuration", "--json")
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     foretold = json.loads(done.stdout)
     assert (foretold["changes"], foretold["configuration"]) == ([], {"changed": 0, "tasks": {}})
 
 
-def test_stores_go_on_without_a_node_that_does_not_lead_the_database(lab: Lab, tmp_path: Path) -> None:
+def test_storing_continues_when_a_replica_node_loses_power(lab: Lab, tmp_path: Path) -> None:
     facts = lab.facts()
     leader = _database_leader(lab, facts)
     writer = next(iter(facts[leader]["balancer"]["writers"]), "")
@@ -71,16 +71,16 @@ def test_stores_go_on_without_a_node_that_does_not_lead_the_database(lab: Lab, t
     _lose(lab, victim, NODE_LOST_S, tmp_path)
 
 
-def test_stores_go_on_when_the_database_leader_is_killed(lab: Lab, tmp_path: Path) -> None:
+def test_storing_continues_when_the_database_leader_is_killed(lab: Lab, tmp_path: Path) -> None:
     _lose(lab, _database_leader(lab, lab.facts()), LEADER_LOST_S, tmp_path)
 
 
-def test_the_lab_verifies_after_all_of_it(lab: Lab) -> None:
+def test_lab_verifies_after_the_faults(lab: Lab) -> None:
     report = lab.verify()
     assert [check for check in report["checks"] if not check["ok"]] == []
 
 
-def test_down_leaves_nothing_behind(lab: Lab) -> None:
+def test_down_removes_everything(lab: Lab) -> None:
     there = leftovers.of(lab.deployment)
     assert there["containers"], "the lab has no container, so it can't be seen that `down` removes them"
     assert there["loop devices"], "the lab has no loop device, so it can't be seen that `down` removes them"

@@ -54,7 +54,7 @@ def leader(lab: Lab) -> str:
     return str(next(name for name, node in status(lab)["nodes"].items() if node["database"] == "leader"))
 
 
-def test_another_node_stores(lab: Lab, under_load: Callable[[float], Any]) -> None:
+def test_storing_switches_over(lab: Lab, under_load: Callable[[float], Any]) -> None:
     with under_load(STORING_MOVES_S):
         before = status(lab)["writer"]
         target = next(name for name in lab.site.nodes if name != before)
@@ -62,14 +62,14 @@ def test_another_node_stores(lab: Lab, under_load: Callable[[float], Any]) -> No
     assert status(lab)["writer"] == target
 
 
-def test_another_node_leads_the_database(lab: Lab, under_load: Callable[[float], Any]) -> None:
+def test_database_leader_switches_over(lab: Lab, under_load: Callable[[float], Any]) -> None:
     before = leader(lab)
     with under_load(DATABASE_MOVES_S):
         run(lab, "switchover", "--what", "database", "--site", lab.site.name)
     assert leader(lab) != before
 
 
-def test_the_node_on_which_most_depends_is_drained_and_comes_back(lab: Lab, under_load: Callable[[float], Any]) -> None:
+def test_leading_node_is_drained_and_undrained(lab: Lab, under_load: Callable[[float], Any]) -> None:
     node = leader(lab)
     with under_load(DRAIN_S):
         assert f"{node} is drained" in run(lab, "drain", "--node", node)
@@ -89,14 +89,14 @@ def test_the_node_on_which_most_depends_is_drained_and_comes_back(lab: Lab, unde
     assert not status(lab)["nodes"][node]["drained"]
 
 
-def test_a_service_is_restarted_everywhere(lab: Lab, under_load: Callable[[float], Any]) -> None:
+def test_rolling_restart_covers_every_node(lab: Lab, under_load: Callable[[float], Any]) -> None:
     with under_load(RESTART_S):
         run(lab, "restart", "--service", "orthanc-store", "--site", lab.site.name)
     assert status(lab)["ok"]
 
 
 @pytest.mark.parametrize("whose", ["its own turn", "the turn of another"])
-def test_a_node_is_lost_in_the_middle_and_the_same_command_finishes_later(
+def test_restart_with_a_lost_node_is_completed_by_the_same_command(
     lab: Lab, under_load: Callable[[float], Any], whose: str
 ) -> None:
     service = "orthanc-query"
@@ -153,7 +153,7 @@ def _runs(lab: Lab, service: str) -> dict[str, str]:
     return {name: site.run(node, words, "").strip() for name, node in site.nodes.items()}
 
 
-def test_certificates_are_renewed_before_they_end(lab: Lab, under_load: Callable[[float], Any]) -> None:
+def test_certificates_are_renewed_before_expiry(lab: Lab, under_load: Callable[[float], Any]) -> None:
     _renew(lab, renew_before_s=10**9, certificates_lifetime_s=_LIFETIME_S)
     ends = _ends(lab)
     assert max(ends) < time.time() + _LIFETIME_S
@@ -187,11 +187,11 @@ def test_secrets_are_rotated(lab: Lab, under_load: Callable[[float], Any], kind:
     assert json.loads(done.stdout)["ok"], done.stdout
 
 
-def test_no_service_is_left_with_what_it_had_before(lab: Lab) -> None:
+def test_no_service_uses_former_secrets(lab: Lab) -> None:
     done = lab.hapacs("plan", lab.deployment.name, "--configuration", "--json")
     assert json.loads(done.stdout)["configuration"] == {"changed": 0, "tasks": {}}, done.stdout
 
 
-def test_all_is_well_afterwards(lab: Lab) -> None:
+def test_site_is_healthy_afterwards(lab: Lab) -> None:
     report = lab.verify()
     assert [check for check in report["checks"] if not check["ok"]] == []

@@ -67,7 +67,7 @@ def read_slowly(site: Site, study: Study, enough: threading.Event) -> list[str]:
     return found
 
 
-def test_a_study_on_its_way_out_is_not_cut_by_a_restart(lab: Lab) -> None:
+def test_restart_waits_for_a_retrieval(lab: Lab) -> None:
     site, enough = lab.site, threading.Event()
     with stored(site) as study, ThreadPoolExecutor(_READERS) as threads:
         readers = [threads.submit(read_slowly, site, study, enough) for _ in range(_READERS)]

@@ -122,18 +122,18 @@ class TestUp:
         on_node(deployment, "sudo", "touch", "/srv/data/kept")
         assert (deployment.state / "lab" / "data" / "one" / "kept").exists()
 
-    def test_another_up_and_a_plan_have_nothing_to_do(self, deployment: Deployment) -> None:
+    def test_second_up_and_plan_report_no_change(self, deployment: Deployment) -> None:
         assert Engine(deployment).up() == []
         assert Engine(deployment).preview() == []
 
-    def test_a_node_that_was_switched_off_comes_back_by_itself(self, deployment: Deployment) -> None:
+    def test_stopped_node_restarts_with_its_state(self, deployment: Deployment) -> None:
         boot = on_node(deployment, "cat", "/etc/machine-id")
         power.power_off(NODE)
         assert not power.is_on(NODE)
         power.power_on(NODE, deployment.state / "ssh")
         assert on_node(deployment, "cat", "/etc/machine-id") == boot
 
-    def test_a_cut_cable_is_cut_and_healed(self, deployment: Deployment) -> None:
+    def test_network_cut_and_heal_take_effect(self, deployment: Deployment) -> None:
         power.cut(NODE)
         with pytest.raises(subprocess.CalledProcessError):
             on_node(deployment, "true")
@@ -149,7 +149,7 @@ class TestUp:
         ],
         ids=["killed", "frozen", "removed"],
     )
-    def test_plan_sees_what_happened_to_a_node_and_up_repairs_it(
+    def test_plan_reports_a_lost_node_and_up_restores_it(
         self, deployment: Deployment, damage: tuple[str, ...], repair: list[tuple[str, str]]
     ) -> None:
         on_node(deployment, "sudo", "touch", "/srv/data/kept")
@@ -171,7 +171,7 @@ class TestUp:
         assert kinds(Engine(deployment).up()) == [("update", "LabDisk")]
         assert loops.attached(path) == device
 
-    def test_a_removed_network_is_made_again_with_the_node_on_it(self, deployment: Deployment) -> None:
+    def test_removed_network_is_recreated_with_its_node(self, deployment: Deployment) -> None:
         on_node(deployment, "sudo", "touch", "/srv/data/kept")
         # podman takes the node away with the network that it is on.
         podman("network", "rm", "--force", "--time", "0", f"{NAME}-primary")
@@ -183,7 +183,7 @@ class TestUp:
         assert on_node(deployment, "ls", "/srv/data") == "kept"
         assert Engine(deployment).preview() == []
 
-    def test_disks_outlive_the_node(self, deployment: Deployment) -> None:
+    def test_disks_survive_the_node(self, deployment: Deployment) -> None:
         devices = [str(loops.attached(path)) for path in disks(deployment)]
         for device in devices:
             on_node(deployment, f"echo {MARK} {device} | sudo dd of={device} conv=notrunc,fsync status=none")
@@ -195,9 +195,7 @@ class TestUp:
             length = len(f"{MARK} {device}")
             assert on_node(deployment, "sudo", "head", "-c", str(length), device) == f"{MARK} {device}"
 
-    def test_a_disk_that_died_is_replaced_by_a_blank_one_and_the_other_is_as_it_was(
-        self, deployment: Deployment
-    ) -> None:
+    def test_failed_disk_is_replaced_by_a_blank_one(self, deployment: Deployment) -> None:
         dead, other = disks(deployment)
         device = str(loops.attached(other))
         on_node(deployment, f"echo {MARK} | sudo dd of={device} conv=notrunc,fsync status=none")
@@ -214,7 +212,7 @@ class TestUp:
         assert on_node(deployment, "sudo", "head", "-c", str(len(MARK)), device) == MARK
         assert Engine(deployment).preview() == []
 
-    def test_a_disk_whose_file_was_removed_while_it_served_is_replaced(self, deployment: Deployment) -> None:
+    def test_disk_with_removed_file_is_replaced(self, deployment: Deployment) -> None:
         dead = disks(deployment)[0]
         on_node(deployment, f"echo {MARK} | sudo dd of={loops.attached(dead)} conv=notrunc,fsync status=none")
         dead.unlink()
@@ -226,7 +224,7 @@ class TestUp:
         assert not [name for name in on_this_machine()["disks"] if name == f"{dead} (deleted)"]
         assert Engine(deployment).preview() == []
 
-    def test_another_deployment_beside_it_touches_nothing_of_it(self, deployment: Deployment, root: Path) -> None:
+    def test_another_deployment_changes_nothing_of_this_one(self, deployment: Deployment, root: Path) -> None:
         mine = podman("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", NODE)
         attached = [loops.attached(path) for path in disks(deployment)]
         other = described(root, f"{NAME}-2", "10.89.91")
@@ -244,7 +242,7 @@ class TestUp:
         assert [loops.attached(path) for path in disks(deployment)] == attached
         assert on_node(deployment, "hostname") == "one"
 
-    def test_after_a_reboot_of_this_machine_up_brings_back_the_same_node(self, deployment: Deployment) -> None:
+    def test_up_after_a_reboot_restores_the_same_node(self, deployment: Deployment) -> None:
         identity = on_node(deployment, "cat", "/etc/machine-id")
         files = disks(deployment)
         devices = [loops.attached(path) for path in files]
@@ -258,7 +256,7 @@ class TestUp:
         assert [loops.attached(path) for path in files] == devices
         assert on_node(deployment, "cat", "/etc/machine-id") == identity
 
-    def test_the_lock_and_the_leftovers_of_a_killed_run_do_not_stop_the_next(self, deployment: Deployment) -> None:
+    def test_next_run_clears_lock_and_leftovers_of_a_killed_run(self, deployment: Deployment) -> None:
         locks = deployment.state / "pulumi" / ".pulumi" / "locks" / "organization" / "hapacs" / NAME
         locks.mkdir(parents=True, exist_ok=True)
         ended = subprocess.Popen(["true"])
@@ -267,7 +265,7 @@ class TestUp:
         assert Engine(deployment).up() == []
         assert not (locks / "killed.json").exists()
 
-    def test_no_secret_is_in_the_state_or_a_log(self, deployment: Deployment) -> None:
+    def test_state_and_logs_contain_no_secret(self, deployment: Deployment) -> None:
         plain = [str(value) for value in secrets.read(deployment).values()]
         files = [path for path in deployment.state.rglob("*") if path.is_file() and "lab" not in path.parts[-3:]]
         assert any("pulumi" in path.parts for path in files)
@@ -275,9 +273,7 @@ class TestUp:
 
 
 @pytest.mark.usefixtures("up")
-def test_down_leaves_nothing_not_even_what_an_up_that_failed_left(
-    deployment: Deployment, before: dict[str, set[str]]
-) -> None:
+def test_down_removes_leftovers_of_a_failed_up(deployment: Deployment, before: dict[str, set[str]]) -> None:
     # Pulumi doesn't know a node whose making failed half way.
     node = inspect("container", NODE)
     assert node is not None

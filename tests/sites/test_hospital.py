@@ -123,13 +123,13 @@ def refused(*words: str) -> list[str]:
     return [line for line in done.stderr.splitlines() if line.lstrip().startswith("pacs")]
 
 
-def test_machines_that_do_not_answer_are_named_all_at_once(deployment: Deployment) -> None:
+def test_all_unreachable_machines_are_named_at_once(deployment: Deployment) -> None:
     problems = refused("plan", deployment.name)
     assert [problem.split()[0] for problem in problems] == ["pacs1", "pacs2", "pacs3"]
     assert all("can't be reached by SSH at 10.89.74.1" in problem for problem in problems)
 
 
-def test_what_the_machines_lack_is_told_before_anything_is_changed(machines: Deployment) -> None:
+def test_missing_requirements_are_reported_before_any_change(machines: Deployment) -> None:
     pin(machines, "pacs1", "pacs2")
     used = machines.settings.sites["main"].nodes[USED[0]].das_devices[USED[1]]
     held, unknown = refused("up", machines.name)
@@ -142,7 +142,7 @@ def test_what_the_machines_lack_is_told_before_anything_is_changed(machines: Dep
     assert 'TYPE="ext4"' in found
 
 
-def test_up_brings_the_machines_up_once_the_settings_permit_to_empty_the_disk(machines: Deployment) -> None:
+def test_up_succeeds_once_the_settings_allow_wiping_the_disk(machines: Deployment) -> None:
     pin(machines, "pacs3")
     values = yaml.safe_load((machines.directory / "settings.yaml").read_text(encoding="utf-8"))
     values["sites"]["main"]["nodes"][USED[0]]["wipe_serials"] = [SERIAL]
@@ -154,7 +154,7 @@ def test_up_brings_the_machines_up_once_the_settings_permit_to_empty_the_disk(ma
     assert f"{NAME} is up and verified" in done.stdout
 
 
-def test_a_machine_is_reached_by_its_management_network_alone(machines: Deployment) -> None:
+def test_machine_is_reached_through_its_management_network_only(machines: Deployment) -> None:
     node = machines.settings.sites["main"].nodes["pacs2"]
     # A neighbour is no manager: its address is in the cluster network only.
     words = f"timeout 3 bash -c '</dev/tcp/{node.address}/22'"
@@ -165,13 +165,13 @@ def test_a_machine_is_reached_by_its_management_network_alone(machines: Deployme
 
 
 @pytest.mark.usefixtures("machines")
-def test_the_disks_are_the_store_of_their_machine_now() -> None:
+def test_disks_belong_to_the_das_of_their_machine() -> None:
     done = made.hapacs("plan", NAME, "--json")
     assert done.returncode == ExitCode.OK, made.output(done)
     assert json.loads(done.stdout)["changes"] == []
 
 
-def test_down_forgets_the_machines_and_leaves_them_as_they_are(machines: Deployment) -> None:
+def test_down_leaves_existing_machines_unchanged(machines: Deployment) -> None:
     done = made.hapacs("down", NAME, "--confirm", NAME)
     assert done.returncode == ExitCode.OK, made.output(done)
     assert podman("exec", f"{NAME}-pacs1", "systemctl", "is-active", "orthanc-store") == "active"

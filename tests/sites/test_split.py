@@ -35,7 +35,7 @@ def split() -> Iterator[Deployment]:
         yield deployment
 
 
-def test_every_role_can_be_checked_on_every_node(split: Deployment) -> None:
+def test_check_mode_works_for_every_role_and_node(split: Deployment) -> None:
     outcome = playbook.run(
         "site",
         inventory=split.directory,

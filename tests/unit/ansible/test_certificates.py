@@ -85,7 +85,7 @@ def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
 
 
-def test_a_certificate_is_made_once_and_its_key_stays_on_the_node(node: Node) -> None:
+def test_certificate_is_issued_once_and_its_key_stays_on_the_node(node: Node) -> None:
     assert node.apply()["changed"]
     key = serialization.load_pem_private_key(node.path.with_suffix(".key").read_bytes(), None)
     assert node.certificate().public_key() == key.public_key()
@@ -120,7 +120,7 @@ def test_one_call_makes_certificates_of_several_authorities(node: Node) -> None:
     assert not node.apply(items=[node.item, other])["changed"]
 
 
-def test_a_check_foresees_and_makes_nothing(node: Node) -> None:
+def test_check_mode_reports_and_issues_nothing(node: Node) -> None:
     assert node.apply(check=True)["changed"]
     assert not node.path.parent.exists()
     node.apply()
@@ -149,7 +149,7 @@ def test_other_names_give_a_new_certificate(node: Node, change: dict[str, Any], 
     assert not node.apply()["changed"]
 
 
-def test_a_certificate_is_renewed_before_it_ends(node: Node) -> None:
+def test_certificate_is_renewed_before_expiry(node: Node) -> None:
     node.apply(lifetime_s=86400, renew_before_s=3600)
     first = node.certificate()
     assert not node.apply(lifetime_s=86400, renew_before_s=3600)["changed"]
@@ -158,7 +158,7 @@ def test_a_certificate_is_renewed_before_it_ends(node: Node) -> None:
     assert node.certificate().not_valid_before_utc <= datetime.now(tz=first.not_valid_after_utc.tzinfo)
 
 
-def test_what_does_not_fit_together_is_made_anew(node: Node) -> None:
+def test_mismatched_key_and_certificate_are_replaced(node: Node) -> None:
     node.apply()
     node.path.with_suffix(".key").write_text("broken")
     assert "broken" in node.apply()["made"][str(node.path)]
@@ -174,14 +174,14 @@ def test_what_does_not_fit_together_is_made_anew(node: Node) -> None:
         ({"surprise": 1}, "no such argument: surprise"),
     ],
 )
-def test_a_wrong_call_says_what_is_wrong(node: Node, changes: dict[str, Any], message: str) -> None:
+def test_invalid_call_names_its_fault(node: Node, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(AnsibleActionFail) as caught:
         node.apply(**changes)
     assert message in str(caught.value)
     assert not node.path.parent.exists()
 
 
-def test_a_playbook_can_use_it(node: Node) -> None:
+def test_action_works_in_a_playbook(node: Node) -> None:
     """The one test through Ansible itself: it finds the action, and the action its module."""
     play = {
         "hosts": "localhost",

@@ -95,7 +95,7 @@ def test_a_second_run_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.made == []
 
 
-def test_a_check_makes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_mode_creates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(a={}, b={})
     assert apply(machine, monkeypatch, check_mode=True) == {"changed": True, "uuid": "", "wiped": []}
     assert machine.made == []
@@ -114,9 +114,7 @@ def test_a_check_makes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"a": OURS, "b": {"TYPE": "xfs"}}, "/dev/b holds xfs"),
     ],
 )
-def test_a_disk_that_holds_something_is_refused(
-    disks: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_with_content_is_refused(disks: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(**disks)
     said = apply(machine, monkeypatch)
     assert said["failed"]
@@ -134,7 +132,7 @@ def test_a_disk_is_emptied_when_its_serial_number_is_given(monkeypatch: pytest.M
     assert machine.made
 
 
-def test_a_check_empties_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_mode_wipes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(a={"TYPE": "ext4"}, b={})
     machine.serials = {"/dev/a": "S1"}
     assert apply(machine, monkeypatch, check_mode=True, wipe=("S1",))["wiped"] == ["/dev/a"]
@@ -152,7 +150,7 @@ def test_a_check_empties_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["another serial", "no serial", "beside copies", "blank beside copies", "two stores"],
 )
-def test_nothing_is_emptied_without_its_serial_or_beside_online_copies(
+def test_disk_is_wiped_only_by_serial_and_never_beside_online_copies(
     disks: dict[str, Any], serials: dict[str, str], wipe: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(**disks)

@@ -104,7 +104,7 @@ def test_files_and_directories_are_made_in_their_order_and_again_nothing_changes
 @pytest.mark.parametrize(
     ("before", "why"), [("other\n", "content"), ("mode", "owner, group or mode"), (None, "missing")]
 )
-def test_what_is_not_as_asked_is_told_by_a_check_and_mended_by_a_run(node: Node, before: str | None, why: str) -> None:
+def test_check_mode_reports_differences_and_a_run_corrects_them(node: Node, before: str | None, why: str) -> None:
     path = node.directory / "file"
     if before is not None:
         path.write_text("asked\n" if before == "mode" else before, encoding="utf-8")
@@ -117,7 +117,7 @@ def test_what_is_not_as_asked_is_told_by_a_check_and_mended_by_a_run(node: Node,
     assert (path.read_text(), rights(path)) == ("asked\n", "0644")
 
 
-def test_a_file_that_a_program_does_not_take_leaves_the_present_one(node: Node) -> None:
+def test_invalid_file_does_not_replace_the_current_one(node: Node) -> None:
     path = node.directory / "file"
     path.write_text("{}", encoding="utf-8")
     done = node.run({"path": "file", "content": "{", "validate": "python3 -m json.tool %s /dev/null"})
@@ -130,7 +130,7 @@ def test_a_file_that_a_program_does_not_take_leaves_the_present_one(node: Node) 
     )
 
 
-def test_a_failure_tells_what_was_done_before_it(node: Node) -> None:
+def test_failure_reports_earlier_changes(node: Node) -> None:
     done = node.run({"path": "first", "content": "1"}, {"path": "absent/second", "content": "2"})
     assert done["failed"]
     assert done["written"] == {
@@ -140,7 +140,7 @@ def test_a_failure_tells_what_was_done_before_it(node: Node) -> None:
     assert "absent" in done["msg"]
 
 
-def test_an_owner_that_is_not_there_yet_matters_to_a_run_only(node: Node) -> None:
+def test_missing_owner_fails_except_in_check_mode(node: Node) -> None:
     entry = {"path": "file", "content": "", "owner": "nobody-of-that-name"}
     assert node.run(entry, check=True)["changed"]
     done = node.run(entry)
@@ -148,7 +148,7 @@ def test_an_owner_that_is_not_there_yet_matters_to_a_run_only(node: Node) -> Non
     assert "nobody-of-that-name" in done["msg"]
 
 
-def test_what_is_in_the_way_stays(node: Node) -> None:
+def test_obstructing_file_is_not_removed(node: Node) -> None:
     (node.directory / "place").mkdir()
     assert "is a directory" in node.run({"path": "place", "content": ""})["msg"]
     (node.directory / "file").write_text("kept", encoding="utf-8")
@@ -156,7 +156,7 @@ def test_what_is_in_the_way_stays(node: Node) -> None:
     assert (node.directory / "file").read_text() == "kept"
 
 
-def test_contents_are_in_no_result(node: Node) -> None:
+def test_results_contain_no_file_content(node: Node) -> None:
     done = node.run({"path": "file", "content": SECRET}, {"path": "bad", "content": SECRET, "validate": "false %s"})
     assert done["failed"]
     assert SECRET not in json.dumps(done)
@@ -173,6 +173,6 @@ def test_contents_are_in_no_result(node: Node) -> None:
         ({"entries": [{"path": "/x", "mode": 420}]}, r"entries\[0\].mode is no text"),
     ],
 )
-def test_a_call_that_is_wrong_is_told_where(arguments: dict[str, Any], told: str) -> None:
+def test_invalid_call_names_its_item(arguments: dict[str, Any], told: str) -> None:
     with pytest.raises(AnsibleActionFail, match=told):
         action.checked(arguments)

@@ -41,7 +41,7 @@ def applied(scenario: Path, platform: dict[str, Any]) -> set[str]:
 HOSTS = [(scenario, platform) for scenario in SCENARIOS for platform in read(scenario / "molecule.yml")["platforms"]]
 
 
-def test_each_scenario_applies_a_role_and_looks_at_it() -> None:
+def test_each_scenario_applies_and_tests_a_role() -> None:
     assert SCENARIOS
     for scenario, platform in HOSTS:
         assert applied(scenario, platform), f"{scenario.name}: nothing is applied to {platform['name']}"
@@ -59,7 +59,7 @@ def test_each_role_with_a_choice_is_applied_in_more_than_one_way() -> None:
     assert {role for role, count in times.items() if count < 2} <= WITHOUT_A_CHOICE
 
 
-def test_names_of_hosts_do_not_meet() -> None:
+def test_host_names_are_unique_over_scenarios() -> None:
     # Scenarios run side by side.
     names = [host["name"] for _, host in HOSTS]
     assert len(names) == len(set(names))

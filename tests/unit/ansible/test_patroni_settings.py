@@ -11,13 +11,13 @@ from tests.unit.ansible.loading import load
 settings = load("modules/patroni_settings")
 
 
-def test_what_is_so_already_is_not_different() -> None:
+def test_equal_settings_are_no_difference() -> None:
     present = {"ttl": 20, "postgresql": {"use_slots": True, "parameters": {"max_connections": 200, "other": 1}}}
     wanted = {"ttl": "20", "postgresql": {"use_slots": True, "parameters": {"max_connections": "200"}}}
     assert settings.different(wanted, present) == []
 
 
-def test_what_differs_is_named_by_its_path() -> None:
+def test_difference_is_named_by_its_path() -> None:
     present = {"ttl": 30, "postgresql": {"parameters": {"max_connections": 100}}}
     wanted = {"ttl": 20, "postgresql": {"parameters": {"max_connections": 200, "wal_level": "replica"}}}
     assert settings.different(wanted, present) == [
@@ -64,7 +64,7 @@ def test_members_restart_one_at_a_time_and_the_leader_last(monkeypatch: pytest.M
     assert cluster.restarted == ["b", "a"]
 
 
-def test_a_member_that_does_not_come_back_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_member_that_does_not_return_ends_the_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings.time, "sleep", lambda _: None)
     cluster = Cluster(looks=10**9)
     with pytest.raises(TimeoutError, match="b did not come back within 0 s of the restart of b"):
@@ -89,7 +89,7 @@ RESET = urllib.error.URLError(ConnectionResetError(104, "Connection reset by pee
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
-def test_an_interface_that_opens_anew_is_asked_again(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reopening_interface_is_asked_again(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings.time, "sleep", lambda _: None)
     member = Interface([RESET, RESET])
     assert member.ask(method, "https://a/config") == {"ttl": 20}
@@ -104,7 +104,7 @@ def test_an_interface_that_opens_anew_is_asked_again(method: str, monkeypatch: p
         ("GET", urllib.error.HTTPError("https://a", 401, "no", Message(), None), 15),
     ],
 )
-def test_what_may_have_begun_or_was_answered_is_not_asked_again(method: str, error: OSError, patience_s: float) -> None:
+def test_started_or_answered_request_is_not_repeated(method: str, error: OSError, patience_s: float) -> None:
     member = Interface([error], patience_s)
     with pytest.raises(OSError, match=r"reset|401"):
         member.ask(method, "https://a/restart")

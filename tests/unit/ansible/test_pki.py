@@ -38,32 +38,32 @@ def signed(authority: Authority, subject: Subject = SUBJECT, lifetime: timedelta
     return x509.load_pem_x509_certificate(authority.sign(request(), subject, lifetime))
 
 
-def test_an_authority_is_made_once(authority: Authority) -> None:
+def test_authority_is_created_once(authority: Authority) -> None:
     before = authority.certificate_file.read_bytes()
     assert not authority.ensure()
     assert authority.certificate_file.read_bytes() == before
 
 
-def test_its_key_is_encrypted_and_for_its_owner_only(authority: Authority) -> None:
+def test_authority_key_is_encrypted_and_private(authority: Authority) -> None:
     key_file = authority.certificate_file.with_name("ca.key")
     assert b"ENCRYPTED" in key_file.read_bytes()
     assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
     assert stat.S_IMODE(key_file.parent.stat().st_mode) == 0o700
 
 
-def test_it_is_never_made_anew_when_its_key_is_lost(authority: Authority) -> None:
+def test_authority_with_lost_key_is_not_replaced(authority: Authority) -> None:
     authority.certificate_file.with_name("ca.key").unlink()
     with pytest.raises(HapacsError, match="without its key"):
         authority.ensure()
 
 
-def test_one_that_was_cut_short_is_finished(authority: Authority) -> None:
+def test_interrupted_creation_is_completed(authority: Authority) -> None:
     authority.certificate_file.unlink()
     assert authority.ensure()
     signed(authority).verify_directly_issued_by(authority.certificate())
 
 
-def test_names_are_those_asked_of_the_controller_not_those_of_the_request(authority: Authority) -> None:
+def test_certificate_names_come_from_the_controller_not_the_request(authority: Authority) -> None:
     certificate = signed(authority)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert certificate.subject.rfc4514_string() == "CN=pacs1"
@@ -81,7 +81,7 @@ def test_serial_numbers_differ(authority: Authority) -> None:
     assert signed(authority).serial_number != signed(authority).serial_number
 
 
-def test_a_certificate_ends_with_its_authority_at_the_latest(authority: Authority) -> None:
+def test_certificate_expires_no_later_than_its_authority(authority: Authority) -> None:
     assert signed(authority, lifetime=timedelta(days=100_00)).not_valid_after_utc == (
         authority.certificate().not_valid_after_utc
     )
@@ -120,7 +120,7 @@ def test_unknown_authorities_and_empty_passphrases_are_refused(tmp_path: Path) -
         Authority(tmp_path, "etcd", "")
 
 
-def test_the_controllers_own_certificate_is_kept_until_it_ends_soon(authority: Authority, tmp_path: Path) -> None:
+def test_controller_certificate_is_kept_until_near_expiry(authority: Authority, tmp_path: Path) -> None:
     path, month = tmp_path / "controller-etcd", timedelta(days=30)
     assert authority.issue(path, SUBJECT, YEAR, month)
     first = path.with_suffix(".crt").read_bytes()
@@ -131,16 +131,14 @@ def test_the_controllers_own_certificate_is_kept_until_it_ends_soon(authority: A
     assert path.with_suffix(".crt").read_bytes() != first
 
 
-def test_an_authority_that_ends_before_its_certificates_is_told(authority: Authority) -> None:
+def test_authority_that_expires_early_is_reported(authority: Authority) -> None:
     left = authority.certificate().not_valid_after_utc - datetime.now(UTC)
     authority.check_lifetime(left - timedelta(days=1))
     with pytest.raises(HapacsError, match="The authority etcd ends on"):
         authority.check_lifetime(left + timedelta(days=1))
 
 
-def test_a_key_is_encrypted_anew_once_and_then_opens_with_the_new_passphrase_only(
-    tmp_path: Path, authority: Authority
-) -> None:
+def test_reencrypted_key_opens_with_the_new_passphrase_only(tmp_path: Path, authority: Authority) -> None:
     before = authority.certificate_file.read_bytes()
     other = Authority(tmp_path, "etcd", "another")
     other.encrypt_anew("passphrase")
@@ -151,7 +149,7 @@ def test_a_key_is_encrypted_anew_once_and_then_opens_with_the_new_passphrase_onl
         signed(authority)
 
 
-def test_a_key_that_opens_with_neither_passphrase_stays_as_it_is(tmp_path: Path, authority: Authority) -> None:
+def test_key_that_opens_with_neither_passphrase_is_unchanged(tmp_path: Path, authority: Authority) -> None:
     with pytest.raises(HapacsError, match="does not open"):
         Authority(tmp_path, "etcd", "another").encrypt_anew("wrong")
     assert signed(authority)

@@ -66,13 +66,13 @@ def answers(
         ([member("a", "leader", "running"), member("b", "leader", "running")], ["leaders: a, b"]),
     ],
 )
-def test_whole_means_every_member_works_and_one_leads(
+def test_cluster_is_whole_with_all_members_and_one_leader(
     script: ModuleType, found: list[dict[str, Any]], said: list[str]
 ) -> None:
     assert script.trouble(found, ["a", "b"]) == said
 
 
-def test_a_standby_that_is_away_does_not_make_this_node_ill(script: ModuleType) -> None:
+def test_lost_standby_does_not_make_this_node_unhealthy(script: ModuleType) -> None:
     assert script.trouble([member("a", "leader", "running"), member("b", state="stopped")], ["a"]) == []
 
 
@@ -83,7 +83,7 @@ def test_etcd_is_handed_over_when_one_node_leads_both(script: ModuleType, monkey
     assert moved == [(1, {"targetID": "2"})]
 
 
-def test_a_dead_member_is_not_chosen(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_member_is_not_selected(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     ask, moved = answers("a", 1, dead=(2,))
     monkeypatch.setattr(script, "ask", ask)
     script.apart(CONFIGURATION)
@@ -93,7 +93,7 @@ def test_a_dead_member_is_not_chosen(script: ModuleType, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("database_leader", "etcd_leader", "dead"), [("b", 1, ()), ("a", 2, ()), ("a", 1, (2, 3)), ("a", 1, (1,))]
 )
-def test_otherwise_nothing_is_moved(
+def test_no_leader_moves_without_need(
     script: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     database_leader: str,

@@ -15,7 +15,7 @@ VERIFIER = (
 )
 
 
-def test_a_password_fits_its_verifier_and_no_other() -> None:
+def test_password_matches_its_own_verifier_only() -> None:
     assert module.fits(VERIFIER, "pencil")
     assert not module.fits(VERIFIER, "pencils")
 
@@ -23,5 +23,5 @@ def test_a_password_fits_its_verifier_and_no_other() -> None:
 @pytest.mark.parametrize(
     "verifier", ["", "md5d6a35858d61d85e4a82ab1fb044aba9d", "SCRAM-SHA-256$x", "A$1:AA==$AA==:AA=="]
 )
-def test_what_is_no_such_verifier_fits_nothing(verifier: str) -> None:
+def test_malformed_verifier_matches_no_password(verifier: str) -> None:
     assert not module.fits(verifier, "pencil")

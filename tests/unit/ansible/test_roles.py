@@ -54,13 +54,13 @@ def test_there_are_roles() -> None:
 
 
 @each_role
-def test_a_role_documents_exactly_what_it_takes(role: Path) -> None:
+def test_role_documents_exactly_its_variables(role: Path) -> None:
     documented = {name: option.get("default") for name, option in specification(role).items() if "default" in option}
     assert documented == read(role / "defaults" / "main.yml")
 
 
 @each_role
-def test_what_has_no_default_is_required(role: Path) -> None:
+def test_variable_without_default_is_required(role: Path) -> None:
     without = {name for name, option in specification(role).items() if "default" not in option}
     required = {name for name, option in specification(role).items() if option.get("required")}
     assert without == required
@@ -78,7 +78,7 @@ def test_every_argument_has_the_roles_name_a_type_and_a_description(role: Path) 
 
 
 @each_role
-def test_internal_variables_say_so(role: Path) -> None:
+def test_internal_variables_have_the_internal_prefix(role: Path) -> None:
     for name in read(role / "vars" / "main.yml") or {} if (role / "vars").is_dir() else {}:
         assert name.startswith(f"__{role.name}_"), name
 
@@ -157,7 +157,7 @@ def test_a_role_uses_no_variable_of_its_name_that_nobody_sets(role: Path) -> Non
 
 
 @each_role
-def test_the_readme_names_only_what_there_is(role: Path) -> None:
+def test_readme_names_existing_variables_only(role: Path) -> None:
     text = (role / "README.md").read_text(encoding="utf-8")
     named = set(re.findall(rf"`({role.name}_\w+)(\*)?`", text))
     taken = set(specification(role))

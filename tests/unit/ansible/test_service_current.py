@@ -97,14 +97,14 @@ def test_the_youngest_file_is_found_below_directories_by_its_change_time(tmp_pat
         ({"ActiveState": "inactive", "InactiveExitTimestamp": ""}, 0, 0, False, "start"),
     ],
 )
-def test_what_is_done_follows_from_the_times(
+def test_action_follows_from_the_times(
     properties: dict[str, str], files: float, unit_files: float, reload: bool, action: str
 ) -> None:
     unit = Machine(**properties).properties
     assert current.decide(unit, (files, "/f"), (unit_files, "/u"), reload)[0] == action
 
 
-def test_a_restart_that_was_asked_for_counts_only_for_a_process_that_is_older() -> None:
+def test_requested_restart_applies_to_older_processes_only() -> None:
     unit = {
         "ActiveState": "active",
         "NeedDaemonReload": "no",
@@ -117,7 +117,7 @@ def test_a_restart_that_was_asked_for_counts_only_for_a_process_that_is_older() 
     assert current.decide(unit, nothing, nothing, True, started - 1)[0] == "none"
 
 
-def test_a_current_and_healthy_unit_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_current_and_healthy_unit_is_not_restarted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "x.conf"
     path.write_text("old")
     machine = Machine(InactiveExitTimestamp="Sat 2999-11-24 10:00:00 UTC")
@@ -126,7 +126,7 @@ def test_a_current_and_healthy_unit_is_left_alone(monkeypatch: pytest.MonkeyPatc
     assert machine.done == ["probe it"]
 
 
-def test_an_ill_unit_fails_the_run_even_when_nothing_was_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unhealthy_unit_fails_the_run_without_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine()
     machine.commands["probe"] = lambda: (1, "no quorum")
     machine.commands["journalctl"] = lambda: (0, "last words")
@@ -144,7 +144,7 @@ def test_a_younger_file_restarts_between_two_checks(monkeypatch: pytest.MonkeyPa
     assert machine.done == ["probe it", "systemctl restart", "probe it"]
 
 
-def test_nothing_restarts_while_the_cluster_is_not_whole(monkeypatch: pytest.MonkeyPatch, younger: str) -> None:
+def test_no_restart_while_the_cluster_is_degraded(monkeypatch: pytest.MonkeyPatch, younger: str) -> None:
     machine = Machine()
     machine.commands["others"] = lambda: (1, "b is missing")
     said = apply(machine, monkeypatch, files=[younger], check=["probe"], before=["others"])
@@ -162,13 +162,13 @@ def test_the_check_is_repeated_until_the_unit_is_healthy(monkeypatch: pytest.Mon
     assert machine.done == ["systemctl restart", "probe it", "probe it", "probe it"]
 
 
-def test_a_reload_needs_no_whole_cluster(monkeypatch: pytest.MonkeyPatch, younger: str) -> None:
+def test_reload_works_in_a_degraded_cluster(monkeypatch: pytest.MonkeyPatch, younger: str) -> None:
     machine = Machine()
     apply(machine, monkeypatch, files=[younger], before=["others"], check=["probe", "it"], reload=True)
     assert machine.done == ["systemctl reload", "probe it"]
 
 
-def test_systemd_reads_the_unit_anew_before_the_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systemd_reloads_the_unit_before_the_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(NeedDaemonReload="yes")
     apply(machine, monkeypatch)
     assert machine.done == ["systemctl daemon-reload", "systemctl restart"]
@@ -178,7 +178,7 @@ def test_systemd_reads_the_unit_anew_before_the_restart(monkeypatch: pytest.Monk
     ("state", "enabled", "switch"),
     [("disabled", True, "enable"), ("enabled", False, "disable"), ("enabled", True, None), ("static", True, None)],
 )
-def test_whether_it_starts_with_the_machine(
+def test_unit_is_enabled_or_disabled_as_requested(
     state: str, enabled: bool, switch: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(UnitFileState=state)
@@ -187,7 +187,7 @@ def test_whether_it_starts_with_the_machine(
     assert machine.done == ([f"systemctl {switch}"] if switch else [])
 
 
-def test_a_check_run_does_nothing_and_says_what_would_be(monkeypatch: pytest.MonkeyPatch, younger: str) -> None:
+def test_check_mode_reports_the_change_without_making_it(monkeypatch: pytest.MonkeyPatch, younger: str) -> None:
     machine = Machine()
     said = apply(machine, monkeypatch, files=[younger], check=["probe"], _ansible_check_mode=True)
     assert (said["changed"], said["action"]) == (True, "restart")
@@ -201,7 +201,7 @@ def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "/nowhere/x.conf" in said["msg"]
 
 
-def test_an_unknown_unit_is_an_error_but_foreseen_in_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_unit_fails_except_in_check_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(LoadState="not-found")
     assert apply(machine, monkeypatch)["failed"]
     assert apply(machine, monkeypatch, _ansible_check_mode=True)["changed"]

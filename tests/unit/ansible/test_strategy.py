@@ -30,7 +30,7 @@ _PLAYBOOK = """
 
 
 @pytest.mark.parametrize(("first", "serial"), [("lost", "100%"), ("lost", "1"), ("lost:other", "100%")])
-def test_no_play_follows_one_in_which_a_node_was_lost(tmp_path: Path, first: str, serial: str) -> None:
+def test_playbook_ends_after_a_play_with_a_lost_node(tmp_path: Path, first: str, serial: str) -> None:
     mark = tmp_path / "mark"
     done = _run(tmp_path, _PLAYBOOK.format(first=first, serial=serial, mark=mark))
     assert done.returncode != 0
@@ -39,7 +39,7 @@ def test_no_play_follows_one_in_which_a_node_was_lost(tmp_path: Path, first: str
     assert not mark.exists(), done.stdout
 
 
-def test_a_play_follows_one_in_which_none_was_lost(tmp_path: Path) -> None:
+def test_playbook_continues_without_a_lost_node(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     done = _run(tmp_path, _PLAYBOOK.format(first="here:other", serial="1", mark=mark))
     assert done.returncode == 0, done.stdout

@@ -88,7 +88,7 @@ def keep(gateway: Gateway, *, shell: Shell | None = None, check_mode: bool = Fal
     return done
 
 
-def test_a_bucket_is_made_locked_synced_and_undeletable_and_then_left_alone() -> None:
+def test_bucket_is_created_locked_synced_and_undeletable_once() -> None:
     gateway, shell = Gateway(bucket=False), Shell()
     assert len(keep(gateway, shell=shell)) == 4
     assert gateway.locked
@@ -100,13 +100,13 @@ def test_a_bucket_is_made_locked_synced_and_undeletable_and_then_left_alone() ->
     assert keep(gateway, shell=shell) == ["refuse deletion"]
 
 
-def test_a_check_changes_nothing_and_tells_all() -> None:
+def test_check_mode_changes_nothing_and_reports_everything() -> None:
     gateway = Gateway(bucket=False)
     assert len(keep(gateway, check_mode=True)) == 4
     assert not gateway.bucket
 
 
-def test_a_bucket_is_never_made_beside_volumes_that_hold_data() -> None:
+def test_bucket_is_not_created_beside_volumes_with_data() -> None:
     gateway = Gateway(bucket=False)
     with pytest.raises(archive.ArchiveError, match="hold volumes"):
         keep(gateway, holds_data=True)
@@ -141,7 +141,7 @@ def test_the_signature_is_that_of_the_published_example() -> None:
 
 
 @pytest.mark.parametrize("output", ["", "{}", SYNCED.replace("true", "false"), SYNCED.replace("archive", "other")])
-def test_a_path_that_is_not_synced_is_noticed(output: str) -> None:
+def test_unsynced_path_is_detected(output: str) -> None:
     assert not archive.syncs(f"> {output}\n>", "/buckets/archive/")
     assert archive.syncs(f"> {SYNCED}\n>", "/buckets/archive/")
 
@@ -178,13 +178,13 @@ def guard(gateway: Guarded, monkeypatch: pytest.MonkeyPatch, *, check_mode: bool
     return done
 
 
-def test_a_gateway_that_refuses_deletion_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gateway_that_refuses_deletion_is_not_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = Guarded()
     assert guard(gateway, monkeypatch) == []
     assert gateway.starts == 0
 
 
-def test_a_gateway_that_never_heard_of_the_policy_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gateway_without_the_policy_is_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = Guarded(heals_after=1)
     assert len(guard(gateway, monkeypatch, check_mode=True)) == 1
     assert gateway.starts == 0
@@ -195,12 +195,12 @@ def test_a_gateway_that_never_heard_of_the_policy_is_started_anew(monkeypatch: p
     assert guard(gateway, monkeypatch) == []
 
 
-def test_a_gateway_that_still_deletes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gateway_that_still_deletes_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(archive.ArchiveError, match="does not refuse deletion"):
         guard(Guarded(heals_after=2), monkeypatch)
 
 
-def test_a_gateway_that_never_heard_of_the_bucket_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gateway_without_the_bucket_is_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = Guarded(bucket=False, heals_after=1)
     # It may be a check before there is any.
     assert guard(gateway, monkeypatch, check_mode=True) == []
@@ -208,7 +208,7 @@ def test_a_gateway_that_never_heard_of_the_bucket_is_started_anew(monkeypatch: p
     assert gateway.starts == 1
 
 
-def test_a_gateway_that_refuses_only_at_first_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gateway_that_refuses_only_at_first_is_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     gateway, asked = Guarded(), []
 
     def forgets(method: str, path: str, *_: Any) -> tuple[int, bytes]:

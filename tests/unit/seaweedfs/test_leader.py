@@ -34,7 +34,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         ("echo error: leadership transfer failed: no such peer >&2; exit 1", False),
     ],
 )
-def test_it_leads_when_it_was_given_the_lead_or_has_it(
+def test_master_leads_after_transfer_or_when_already_leading(
     program: ModuleType, tmp_path: Path, said: str, leads: bool
 ) -> None:
     weed = tmp_path / "weed"

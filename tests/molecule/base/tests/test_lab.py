@@ -33,7 +33,7 @@ def _listening(host: Any) -> set[int]:
 
 
 @pytest.mark.usefixtures("_servers")
-def test_the_firewall_lets_in_whom_the_rules_name(host: Any, address: str, other_host: Callable[[str], Any]) -> None:
+def test_firewall_accepts_listed_sources_only(host: Any, address: str, other_host: Callable[[str], Any]) -> None:
     assert {ALLOWED, NOT_NAMED} <= _listening(host)
     other = other_host("hapacs-molecule-clock")
     knock = "timeout 3 bash -c 'exec 3<>/dev/tcp/%s/%s'"
@@ -47,7 +47,7 @@ def test_the_firewall_lets_in_whom_the_rules_name(host: Any, address: str, other
         assert connection.recv(4) == b"SSH-"
 
 
-def test_rules_that_nft_can_not_read_never_take_the_place_of_good_ones(
+def test_invalid_firewall_rules_are_not_installed(
     host: Any, apply: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     before = host.file("/etc/nftables.conf").content_string
@@ -59,11 +59,11 @@ def test_rules_that_nft_can_not_read_never_take_the_place_of_good_ones(
     assert "drop" in host.check_output("nft list chain inet hapacs input")
 
 
-def test_it_leaves_the_clock_to_its_machine(host: Any) -> None:
+def test_container_does_not_set_the_clock(host: Any) -> None:
     assert not host.service("chrony").is_running
     assert not host.service("chrony").is_enabled
 
 
-def test_a_dead_peer_is_noticed_in_seconds(host: Any) -> None:
+def test_dead_peer_is_detected_in_seconds(host: Any) -> None:
     assert host.sysctl("net.ipv4.tcp_retries2") == 5
     assert host.sysctl("net.ipv4.tcp_keepalive_time") == 10

@@ -32,13 +32,13 @@ def gateway(address: str, authorities: Path, identity: str = "node") -> Any:
 
 
 @pytest.mark.parametrize("daemon", DAEMONS)
-def test_each_daemon_works_and_starts_with_the_machine(host: Any, address: str, daemon: str) -> None:
+def test_each_daemon_is_healthy_and_enabled(host: Any, address: str, daemon: str) -> None:
     assert host.service(f"seaweedfs-{daemon}").is_running
     assert host.service(f"seaweedfs-{daemon}").is_enabled
     host.check_output("/opt/hapacs/seaweedfs/bin/seaweedfs-check %s %s", daemon, address)
 
 
-def test_an_object_is_kept_and_read_at_each_gateway(address: str, authorities: Path) -> None:
+def test_object_is_readable_at_each_gateway(address: str, authorities: Path) -> None:
     client = gateway(address, authorities)
     if "Contents" not in client.list_objects_v2(Bucket="archive", Prefix=KEY):
         client.put_object(Bucket="archive", Key=KEY, Body=CONTENT, IfNoneMatch="*")
@@ -48,7 +48,7 @@ def test_an_object_is_kept_and_read_at_each_gateway(address: str, authorities: P
     assert client.get_object(Bucket="archive", Key=KEY)["Body"].read() == CONTENT
 
 
-def test_an_object_is_locked(address: str, authorities: Path) -> None:
+def test_object_is_locked(address: str, authorities: Path) -> None:
     admin = gateway(address, authorities, "admin")
     lock = admin.get_object_lock_configuration(Bucket="archive")["ObjectLockConfiguration"]
     assert lock["Rule"]["DefaultRetention"] == {"Mode": "GOVERNANCE", "Days": 1}
@@ -61,14 +61,14 @@ def test_an_object_is_locked(address: str, authorities: Path) -> None:
                 client.delete_object(Bucket="archive", Key=KEY, **words)
 
 
-def test_its_copies_are_in_two_racks(host: Any, address: str) -> None:
+def test_object_copies_are_in_two_racks(host: Any, address: str) -> None:
     shell = f"cd /etc/seaweedfs && echo volume.list | /opt/hapacs/seaweedfs/bin/weed shell -master={address}:9333"
     said = host.check_output(shell)
     assert said.count('collection:"archive"') >= 2
     assert "replica_placement:10" in said
 
 
-def test_only_its_users_read_what_opens_it(host: Any) -> None:
+def test_keys_are_readable_by_their_users_only(host: Any) -> None:
     for path, group in {
         "security.toml": "seaweedfs",
         "filer.toml": "seaweedfs",

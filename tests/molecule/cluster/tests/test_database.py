@@ -22,19 +22,21 @@ LEADER_LOST_S = 30
 
 
 @pytest.mark.parametrize("unit", ["etcd", "patroni"])
-def test_it_runs_and_starts_with_the_machine(host: Any, unit: str) -> None:
+def test_service_runs_and_is_enabled(host: Any, unit: str) -> None:
     assert host.service(unit).is_running
     assert host.service(unit).is_enabled
     assert not host.service("postgresql").is_running
 
 
-def test_each_member_of_etcd_is_healthy(host: Any, address: str) -> None:
+def test_each_etcd_member_is_healthy(host: Any, address: str) -> None:
     assert "is healthy" in host.run(ETCDCTL + "endpoint health 2>&1", address).stdout
     members = json.loads(host.check_output(ETCDCTL + "member list --write-out=json", address))["members"]
     assert {member["name"] for member in members} == set(NODES)
 
 
-def test_each_door_wants_a_certificate_or_a_password(host: Any, address: str, other_host: Callable[[str], Any]) -> None:
+def test_each_port_requires_a_certificate_or_a_password(
+    host: Any, address: str, other_host: Callable[[str], Any]
+) -> None:
     # From the next node: the firewall lets nobody else come near.
     name = host.backend.get_hostname()
     neighbour = other_host(NODES[(NODES.index(name) + 1) % len(NODES)])
@@ -50,7 +52,7 @@ def test_each_door_wants_a_certificate_or_a_password(host: Any, address: str, ot
         assert not doors.knock(knock)["reached"], "the firewall let a stranger near"
 
 
-def test_its_secrets_are_for_its_service_only(host: Any) -> None:
+def test_secrets_are_readable_by_their_service_only(host: Any) -> None:
     file = host.file("/etc/patroni/hapacs.yml")
     assert (file.user, file.group, file.mode) == ("root", "postgres", 0o640)
     for key in ("/etc/etcd/tls/server.key", "/etc/patroni/tls/server.key", "/etc/patroni/tls/etcd.key"):
@@ -78,7 +80,7 @@ def sql(host: Any, statement: str) -> str:
     )
 
 
-def test_one_leads_and_each_commit_is_on_two(host: Any, other_host: Callable[[str], Any]) -> None:
+def test_one_member_leads_and_each_commit_is_on_two_nodes(host: Any, other_host: Callable[[str], Any]) -> None:
     eventually(
         "a leader and two that confirm", lambda: roles(host) == ["Leader", "Quorum Standby", "Quorum Standby"], 60
     )
@@ -116,6 +118,6 @@ def test_a_new_leader_has_every_row(other_host: Callable[[str], Any]) -> None:
     assert sql(hosts[old], "SELECT count(*) FROM proof") == "1001"
 
 
-def test_the_leaders_of_database_and_etcd_are_kept_apart(host: Any) -> None:
+def test_leaders_of_database_and_etcd_are_on_different_nodes(host: Any) -> None:
     assert host.service("postgres-apart.timer").is_running
     assert host.check_output("runuser --user postgres -- /usr/local/lib/hapacs/postgres-cluster apart")

@@ -39,7 +39,7 @@ def healthy(address: str, authorities: Path) -> bool:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_upstreams_program_runs_with_upstreams_plugins(host: Any, service: str) -> None:
+def test_upstream_program_runs_with_upstream_plugins(host: Any, service: str) -> None:
     assert program(host, service) == f"{HOME}/Orthanc"
     mapped = host.file(f"/proc/{processes(host)[service]}/maps").content_string
     assert f"{HOME}/libOrthancPostgreSQLIndex.so" in mapped
@@ -49,18 +49,18 @@ def test_upstreams_program_runs_with_upstreams_plugins(host: Any, service: str) 
     assert f"{HOME}/libOrthancDicomWeb.so" not in mapped
 
 
-def test_it_is_for_root_to_change(host: Any) -> None:
+def test_only_root_can_change_it(host: Any) -> None:
     for file in UPSTREAM["files"]:
         found = host.file(f"{HOME}/{Path(file['path']).name}")
         assert (found.user, found.group, found.mode & 0o022) == ("root", "root", 0)
         assert found.sha256sum == file["sha256"]
 
 
-def test_the_node_can_store_with_it(address: str, authorities: Path) -> None:
+def test_node_stores_with_upstream_program(address: str, authorities: Path) -> None:
     assert healthy(address, authorities)
 
 
-def test_a_file_with_another_digest_is_refused_and_harms_nothing(
+def test_file_with_another_digest_is_refused_without_effect(
     host: Any, address: str, authorities: Path, apply: Apply
 ) -> None:
     before = processes(host)
@@ -72,19 +72,19 @@ def test_a_file_with_another_digest_is_refused_and_harms_nothing(
     assert "Nothing was installed and the services run on as they are" in " ".join((done.stdout + done.stderr).split())
     assert processes(host) == before
     assert healthy(address, authorities)
-    test_it_is_for_root_to_change(host)
+    test_only_root_can_change_it(host)
 
 
-def test_a_file_that_was_changed_on_the_controller_gets_no_name_on_a_node(host: Any, apply: Apply) -> None:
+def test_file_changed_on_the_controller_is_not_installed(host: Any, apply: Apply) -> None:
     cached = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "cache" / UPSTREAM["version"] / "Orthanc"
     cached.write_bytes(cached.read_bytes() + b"\0")
     # It is seen and fetched anew; nothing changes on the node.
     done = apply(host, AGAIN)
     assert done.returncode == 0, done.stdout[-3000:]
-    test_it_is_for_root_to_change(host)
+    test_only_root_can_change_it(host)
 
 
-def test_another_version_than_was_asked_for_is_refused(host: Any, apply: Apply) -> None:
+def test_unexpected_version_is_refused(host: Any, apply: Apply) -> None:
     before = processes(host)
     done = apply(host, AGAIN, orthanc_upstream_version="9.9.9")
     assert done.returncode != 0
@@ -92,7 +92,7 @@ def test_another_version_than_was_asked_for_is_refused(host: Any, apply: Apply) 
     assert processes(host) == before
 
 
-def test_debians_comes_back_and_goes_again(host: Any, address: str, authorities: Path, apply: Apply) -> None:
+def test_debian_and_upstream_can_be_switched(host: Any, address: str, authorities: Path, apply: Apply) -> None:
     done = apply(host, AGAIN, orthanc_install_method="debian")
     assert done.returncode == 0, done.stdout[-3000:]
     assert {program(host, service) for service in SERVICES} == {"/usr/sbin/Orthanc"}

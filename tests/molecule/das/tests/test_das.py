@@ -21,7 +21,7 @@ def devices(host: Host) -> list[str]:
     return found
 
 
-def test_it_is_a_mirror_of_its_disks(host: Host, devices: list[str]) -> None:
+def test_disks_form_a_mirror(host: Host, devices: list[str]) -> None:
     mount = host.mount_point(ROOT)
     assert mount.exists
     assert mount.filesystem == "btrfs"
@@ -33,19 +33,19 @@ def test_it_is_a_mirror_of_its_disks(host: Host, devices: list[str]) -> None:
     assert all(device in shown for device in devices)
 
 
-def test_only_its_owner_writes(host: Host) -> None:
+def test_only_the_owner_can_write(host: Host) -> None:
     place = host.file(ROOT)
     assert (place.user, place.group, place.mode) == ("hapacs", "hapacs", 0o750)
 
 
-def test_it_is_scrubbed_by_the_clock(host: Host) -> None:
+def test_scrub_timer_is_active(host: Host) -> None:
     assert host.service("das-scrub.timer").is_running
     assert host.service("das-scrub.timer").is_enabled
     host.check_output("systemctl start das-scrub.service")
     assert "no errors found" in host.check_output(f"btrfs scrub status {ROOT}")
 
 
-def test_rotten_blocks_are_mended_from_the_mirror(host: Host, devices: list[str]) -> None:
+def test_corrupt_blocks_are_repaired_from_the_mirror(host: Host, devices: list[str]) -> None:
     host.check_output(f"dd if=/dev/urandom of={ROOT}/object bs=1M count=64 status=none && sync")
     digest = host.check_output(f"sha256sum {ROOT}/object").split()[0]
     # The middle of the disk, away from the superblocks: data of one of the two copies.
@@ -59,7 +59,7 @@ def test_rotten_blocks_are_mended_from_the_mirror(host: Host, devices: list[str]
     host.check_output(f"rm {ROOT}/object")
 
 
-def test_it_is_mounted_again_with_one_disk_missing(host: Host, devices: list[str]) -> None:
+def test_mirror_mounts_with_one_disk_missing(host: Host, devices: list[str]) -> None:
     # The mount script skips a disk that does not carry the store's name.
     script = host.file("/usr/local/lib/hapacs/das-mount").content_string
     host.check_output("systemctl stop das.service")

@@ -8,7 +8,7 @@ testinfra_hosts = ["ansible://hapacs-molecule-das-single"]
 ROOT = "/srv/online"
 
 
-def test_it_is_one_disk_with_its_metadata_twice(host: Host) -> None:
+def test_single_disk_duplicates_its_metadata(host: Host) -> None:
     mount = host.mount_point(ROOT)
     assert mount.exists
     assert {"noatime", "nodev", "nosuid", "noexec"} <= set(mount.options)
@@ -18,18 +18,18 @@ def test_it_is_one_disk_with_its_metadata_twice(host: Host) -> None:
     assert not host.file("/srv/das").exists
 
 
-def test_only_its_owner_writes(host: Host) -> None:
+def test_only_the_owner_can_write(host: Host) -> None:
     place = host.file(ROOT)
     assert (place.user, place.group, place.mode) == ("hapacs", "hapacs", 0o750)
 
 
-def test_it_is_scrubbed_when_it_was_asked_for(host: Host) -> None:
+def test_scrub_runs_at_the_configured_time(host: Host) -> None:
     assert "Sat *-*-* 22:00:00" in host.check_output("systemctl show --property=TimersCalendar --value das-scrub.timer")
     host.check_output("systemctl start das-scrub.service")
     assert "no errors found" in host.check_output(f"btrfs scrub status {ROOT}")
 
 
-def test_without_its_disk_nobody_fills_the_systems(host: Host) -> None:
+def test_unmounted_das_is_not_writable(host: Host) -> None:
     host.check_output("systemctl stop das.service")
     try:
         place = host.file(ROOT)

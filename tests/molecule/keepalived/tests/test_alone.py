@@ -14,7 +14,7 @@ def has_it(host: Any) -> bool:
     return "10.89.79.7/24" in host.check_output("ip -brief -4 address show")
 
 
-def test_it_has_the_address_while_its_balancer_answers(host: Any) -> None:
+def test_address_is_present_while_the_balancer_answers(host: Any) -> None:
     eventually("it has the address", lambda: has_it(host), MOVED_S, 0.2)
     host.check_output("rm /run/balancer-answers")
     try:
@@ -24,7 +24,7 @@ def test_it_has_the_address_while_its_balancer_answers(host: Any) -> None:
     eventually("it has the address again", lambda: has_it(host), MOVED_S, 0.2)
 
 
-def test_it_speaks_to_nobody(host: Any) -> None:
+def test_single_node_sends_no_advertisement(host: Any) -> None:
     said = host.file("/etc/keepalived/keepalived.conf").content_string
     assert "unicast_peer" not in said
     assert "advert_int 1.0" in said

@@ -32,7 +32,7 @@ def owner(pair: list[Any]) -> Any:
     return found
 
 
-def test_it_goes_where_a_balancer_answers_and_stays_there(pair: list[Any]) -> None:
+def test_address_moves_to_a_working_balancer_and_stays(pair: list[Any]) -> None:
     first = owner(pair)
     (second,) = [host for host in pair if host is not first]
     first.check_output(f"rm {ANSWERS}")
@@ -44,7 +44,7 @@ def test_it_goes_where_a_balancer_answers_and_stays_there(pair: list[Any]) -> No
     assert owners(pair) == [second], "it went back without need"
 
 
-def test_it_goes_when_its_owner_is_stopped(pair: list[Any]) -> None:
+def test_address_moves_when_its_owner_stops(pair: list[Any]) -> None:
     first = owner(pair)
     (second,) = [host for host in pair if host is not first]
     try:
@@ -54,7 +54,7 @@ def test_it_goes_when_its_owner_is_stopped(pair: list[Any]) -> None:
         first.check_output("systemctl start keepalived")
 
 
-def test_it_leaves_a_drained_node_and_stays_away_whatever_happens(pair: list[Any]) -> None:
+def test_address_leaves_a_drained_node_and_does_not_return(pair: list[Any]) -> None:
     first = owner(pair)
     (second,) = [host for host in pair if host is not first]
     try:
@@ -72,7 +72,7 @@ def test_it_leaves_a_drained_node_and_stays_away_whatever_happens(pair: list[Any
         second.check_output("systemctl start keepalived")
 
 
-def test_it_is_on_no_node_whose_balancer_is_silent(pair: list[Any]) -> None:
+def test_node_with_silent_balancer_has_no_address(pair: list[Any]) -> None:
     owner(pair)
     try:
         for host in pair:
@@ -84,7 +84,7 @@ def test_it_is_on_no_node_whose_balancer_is_silent(pair: list[Any]) -> None:
     owner(pair)
 
 
-def test_a_configuration_that_keepalived_refuses_never_takes_the_place_of_a_good_one(
+def test_invalid_keepalived_configuration_is_not_installed(
     host: Any, apply: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     before = host.file("/etc/keepalived/keepalived.conf").content_string

@@ -25,12 +25,12 @@ EDGE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki" / "edge" / "ca.c
 
 
 @pytest.mark.parametrize("unit", [*UNITS, *TIMERS])
-def test_it_runs_and_starts_with_the_machine(host: Any, unit: str) -> None:
+def test_service_runs_and_is_enabled(host: Any, unit: str) -> None:
     assert host.service(unit).is_running
     assert host.service(unit).is_enabled
 
 
-def test_nothing_listens_but_what_a_role_is_for(listening: set[str], address: str) -> None:
+def test_only_ports_of_the_roles_listen(listening: set[str], address: str) -> None:
     own = {
         2379,
         2380,
@@ -60,7 +60,7 @@ def test_nothing_listens_but_what_a_role_is_for(listening: set[str], address: st
     }
 
 
-def test_a_database_of_one_waits_for_nobody(host: Any) -> None:
+def test_single_database_commits_without_a_standby(host: Any) -> None:
     (member,) = json.loads(host.check_output("patronictl -c /etc/patroni/hapacs.yml list --format=json"))
     assert (member["Role"], member["State"]) == ("Leader", "running")
     shown = host.check_output(
@@ -69,16 +69,16 @@ def test_a_database_of_one_waits_for_nobody(host: Any) -> None:
     assert shown.strip() == ""
 
 
-def test_the_catalog_is_there(host: Any) -> None:
+def test_catalog_exists(host: Any) -> None:
     host.check_output("runuser --user orthanc -- /opt/hapacs/venv/bin/hapacs-node check")
 
 
-def test_our_code_is_for_root_to_change_and_weed_is_there_once(host: Any) -> None:
+def test_only_root_can_change_our_code_and_weed_is_installed_once(host: Any) -> None:
     assert host.check_output("find /opt/hapacs -xdev '(' -not -user root -o -perm /022 ')' -not -type l") == ""
     assert host.check_output("find / -xdev -name weed -type f -size +50M").count("\n") == 0
 
 
-def test_secrets_of_the_node_are_for_its_orthancs(host: Any) -> None:
+def test_node_secrets_are_readable_by_orthanc_only(host: Any) -> None:
     modes = {
         name: host.file(f"/etc/hapacs/{name}") for name in ("database_password", "cas_credentials.json", "node.json")
     }
@@ -88,7 +88,7 @@ def test_secrets_of_the_node_are_for_its_orthancs(host: Any) -> None:
     assert host.file("/etc/hapacs").mode == 0o755
 
 
-def test_callers_come_in_at_the_virtual_address() -> None:
+def test_callers_are_served_at_the_virtual_address() -> None:
     # The balancer asks each Orthanc first whether it can do its work.
     eventually("the storing service answers", lambda: calls("MODALITY", "HAPACS"), 60)
     eventually("the answering service answers", lambda: calls("WORKSTATION", "HAPACS_QR"), 60)
@@ -103,7 +103,7 @@ def calls(calling: str, called: str) -> bool:
     return True
 
 
-def test_dicomweb_answers_with_a_login() -> None:
+def test_dicomweb_answers_an_authenticated_client() -> None:
     with httpx.Client(verify=ssl.create_default_context(cafile=str(EDGE)), timeout=30) as web:
         assert web.get(f"https://{VIP}/dicom-web/studies").status_code == 401
         answer = web.get(f"https://{VIP}/dicom-web/studies", auth=("reader", "reader-password-of-the-test"))

@@ -98,18 +98,18 @@ def process_of(host: Any, unit: str) -> int:
 
 
 @pytest.mark.parametrize("unit", ["orthanc-store", "orthanc-query", "orthanc-tls"])
-def test_it_runs_and_starts_with_the_machine(host: Any, unit: str) -> None:
+def test_service_runs_and_is_enabled(host: Any, unit: str) -> None:
     assert host.service(unit).is_running
     assert host.service(unit).is_enabled
 
 
-def test_the_packages_own_service_can_not_start(host: Any) -> None:
+def test_package_service_is_masked(host: Any) -> None:
     assert host.service("orthanc").is_masked
     assert len(host.process.filter(comm="Orthanc")) == len(SERVICES)
 
 
 @each_service
-def test_the_storage_plugin_says_that_the_node_can_store(address: str, web: httpx.Client, service: str) -> None:
+def test_storage_plugin_reports_the_node_healthy(address: str, web: httpx.Client, service: str) -> None:
     answer = web.get(url(address, service, "/hapacs/health"))
     report = answer.json()
     assert (answer.status_code, report["ok"], report["service"]) == (200, True, service)
@@ -117,9 +117,7 @@ def test_the_storage_plugin_says_that_the_node_can_store(address: str, web: http
     assert {name: check["ok"] for name, check in report["checks"].items()} == dict.fromkeys(needed, True)
 
 
-def test_a_transfer_syntax_is_taken_if_orthanc_knows_it_and_it_does_not_deflate_the_data_set(
-    address: str, tls: ssl.SSLContext
-) -> None:
+def test_known_transfer_syntaxes_are_accepted_unless_deflated(address: str, tls: ssl.SSLContext) -> None:
     syntaxes = [UID(uid) for uid, (_, kind, *_) in UID_dictionary.items() if kind == "Transfer Syntax"]
     offered = [build_context(CTImageStorage, syntax) for syntax in syntaxes]
     with associate(Caller("MODALITY", tls), peer(address, "store"), offered) as association:
@@ -130,7 +128,7 @@ def test_a_transfer_syntax_is_taken_if_orthanc_knows_it_and_it_does_not_deflate_
 
 
 @each_service
-def test_index_and_storage_are_ours(address: str, web: httpx.Client, service: str) -> None:
+def test_index_and_storage_plugins_are_loaded(address: str, web: httpx.Client, service: str) -> None:
     system = web.get(url(address, service, "/system")).json()
     assert system["DicomAet"] == TITLES[service]
     assert "libOrthancPostgreSQLIndex.so" in system["DatabaseBackendPlugin"]
@@ -144,20 +142,20 @@ def test_index_and_storage_are_ours(address: str, web: httpx.Client, service: st
 
 
 @pytest.mark.parametrize("port", [*DICOM_PORTS.values(), *HTTPS_PORTS.values(), RETRIEVE_PORT])
-def test_who_has_no_certificate_is_refused(address: str, port: int) -> None:
+def test_client_without_certificate_is_refused(address: str, port: int) -> None:
     # In the clear and by TLS, HTTP, HTTP/2 and DICOM.
     assert doors.knock({"address": address, "port": port, "kind": "tls"}) == {"reached": True, "problem": ""}
 
 
 @each_service
-def test_a_certificate_of_another_authority_is_refused(address: str, authorities: Path, service: str) -> None:
+def test_certificate_of_another_authority_is_refused(address: str, authorities: Path, service: str) -> None:
     with pytest.raises(httpx.TransportError):
         httpx.get(url(address, service, "/system"), verify=certified(authorities, "edge"), timeout=20)
     with pytest.raises(DicomError, match="connection was ended"):
         echo(Caller("MODALITY", certified(authorities, "edge")), peer(address, service))
 
 
-def test_nothing_listens_beside_it(host: Any, address: str) -> None:
+def test_no_other_port_listens(host: Any, address: str) -> None:
     listening = host.check_output("ss -H -t -l -n -p")
     mine = {line.split()[3] for line in listening.splitlines() if '"Orthanc"' in line or '"stunnel' in line}
     # Orthanc has no setting for the addresses that it listens at; the firewall of role base has.
@@ -168,7 +166,7 @@ def test_nothing_listens_beside_it(host: Any, address: str) -> None:
 
 
 @each_service
-def test_plain_http_is_for_the_node_itself(host: Any, address: str, service: str) -> None:
+def test_plain_http_is_limited_to_the_node(host: Any, address: str, service: str) -> None:
     plain = f"http://%s:{HTTP_PORTS[service]}/system"
     assert (
         host.check_output("curl --silent --output /dev/null --write-out '%%{http_code}' " + plain, "127.0.0.1") == "200"
@@ -178,7 +176,7 @@ def test_plain_http_is_for_the_node_itself(host: Any, address: str, service: str
         httpx.get(plain % address, timeout=3)
 
 
-def test_images_are_found_and_got(address: str, tls: ssl.SSLContext, stored: list[Sample]) -> None:
+def test_stored_images_are_found_and_retrieved(address: str, tls: ssl.SSLContext, stored: list[Sample]) -> None:
     for sample in stored:
         query = Dataset()
         query.QueryRetrieveLevel, query.PatientName, query.StudyInstanceUID = "STUDY", "", sample.study
@@ -196,7 +194,7 @@ def test_images_are_found_and_got(address: str, tls: ssl.SSLContext, stored: lis
         assert differences(sample.dataset(), decode(with_meta(sample, encoded))) == [], sample.name
 
 
-def test_whole_studies_come_as_they_were_sent(address: str, web: httpx.Client, stored: list[Sample]) -> None:
+def test_whole_studies_are_returned_as_sent(address: str, web: httpx.Client, stored: list[Sample]) -> None:
     as_stored = {"Accept": multipart.AS_STORED}
     for sample in stored:
         path = f"/dicom-web/studies/{sample.study}/series/{sample.series}/instances/{sample.sop_instance}"
@@ -212,7 +210,7 @@ def test_whole_studies_come_as_they_were_sent(address: str, web: httpx.Client, s
     assert unknown.status_code == 404
 
 
-def test_each_image_has_its_copies_and_comes_back_as_it_was(
+def test_each_image_has_its_copies_and_equal_bytes(
     host: Any, address: str, web: httpx.Client, stored: list[Sample]
 ) -> None:
     for sample in stored:
@@ -235,14 +233,16 @@ def test_each_image_has_its_copies_and_comes_back_as_it_was(
     ("calling", "service", "called"),
     [("NOBODY", "store", "HAPACS"), ("NOBODY", "query", "HAPACS_QR"), ("MODALITY", "store", "WRONG")],
 )
-def test_a_stranger_gets_no_association(
+def test_unknown_caller_gets_no_association(
     address: str, tls: ssl.SSLContext, calling: str, service: str, called: str
 ) -> None:
     with pytest.raises(DicomError):
         echo(Caller(calling, tls), Peer(address, DICOM_PORTS[service], called, timeout_s=20))
 
 
-def test_each_caller_may_only_what_it_is_for(address: str, tls: ssl.SSLContext, samples: list[Sample]) -> None:
+def test_caller_is_limited_to_its_permitted_operations(
+    address: str, tls: ssl.SSLContext, samples: list[Sample]
+) -> None:
     echo(Caller("WORKSTATION", tls), peer(address, "query"))
     (outcome,) = store(Caller("WORKSTATION", tls), peer(address, "store"), samples[:1])
     assert not outcome.stored
@@ -253,14 +253,14 @@ def test_each_caller_may_only_what_it_is_for(address: str, tls: ssl.SSLContext, 
 
 
 @pytest.mark.parametrize("path", ["/tools/execute-script", "/webdav/", "/app/explorer.html"])
-def test_what_can_change_the_machine_is_off(address: str, web: httpx.Client, path: str) -> None:
+def test_interfaces_that_change_the_machine_are_disabled(address: str, web: httpx.Client, path: str) -> None:
     method = "POST" if path.startswith("/tools") else "GET"
     answer = web.request(method, url(address, "store", path), content=b"print(1)")
     assert answer.status_code in {403, 404, 405}
 
 
 @pytest.mark.parametrize("unit", ["orthanc-store", "orthanc-query", "orthanc-tls"])
-def test_its_process_has_no_privileges(host: Any, unit: str) -> None:
+def test_process_has_no_privileges(host: Any, unit: str) -> None:
     status = host.file(f"/proc/{process_of(host, unit)}/status").content_string
     said = {key: value.split() for key, _, value in (line.partition(":") for line in status.splitlines())}
     orthanc = str(host.user("orthanc").uid)
@@ -280,7 +280,7 @@ def test_its_process_has_no_privileges(host: Any, unit: str) -> None:
         ("orthanc-tls", []),
     ],
 )
-def test_its_process_sees_and_writes_only_its_own(host: Any, unit: str, writable: list[str]) -> None:
+def test_process_accesses_only_its_own_files(host: Any, unit: str, writable: list[str]) -> None:
     inside = f"nsenter --target {process_of(host, unit)} --mount --"
     for place in writable:
         host.check_output(f"{inside} sh -c 'touch {place}/probe && rm {place}/probe'")
@@ -294,7 +294,7 @@ def test_its_process_sees_and_writes_only_its_own(host: Any, unit: str, writable
 
 
 @each_service
-def test_its_limits_are_set(host: Any, service: str) -> None:
+def test_resource_limits_are_set(host: Any, service: str) -> None:
     # The memory's as systemd has it: a machine with cgroups of the first version gives containers no controller for it.
     properties = host.service(f"orthanc-{service}").systemd_properties
     assert (properties["MemoryMax"], properties["TasksMax"]) == (str(2048 << 20), "512")
@@ -304,14 +304,14 @@ def test_its_limits_are_set(host: Any, service: str) -> None:
 
 
 @each_service
-def test_its_configuration_holds_no_password_and_is_not_for_all(host: Any, service: str) -> None:
+def test_configuration_contains_no_password_and_is_not_world_readable(host: Any, service: str) -> None:
     file = host.file(f"/etc/orthanc-{service}/orthanc.json")
     assert (file.user, file.group, file.mode) == ("root", "orthanc", 0o640)
     assert "password-of-the-test" not in file.content_string
     assert json.loads(file.content_string)["PostgreSQL"]["IndexConnectionsCount"] == (1 if service == "store" else 6)
 
 
-def test_no_log_names_a_patient(host: Any, stored: list[Sample]) -> None:
+def test_no_log_contains_a_patient_name(host: Any, stored: list[Sample]) -> None:
     logged = host.check_output("journalctl --no-pager --output cat --unit orthanc-store --unit orthanc-query")
     assert "orthanc" in logged.lower()
     names = {str(sample.dataset().get("PatientName", "")) for sample in stored} - {""}

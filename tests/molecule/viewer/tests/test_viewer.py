@@ -40,21 +40,21 @@ def script(address: str) -> str:
     return found[1].decode()
 
 
-def test_it_runs_as_a_user_of_its_own(host: Any) -> None:
+def test_service_runs_as_its_own_user(host: Any) -> None:
     assert host.service("viewer").is_running
     assert host.service("viewer").is_enabled
     assert {process.user for process in host.process.filter(comm="nginx")} == {"viewer"}
     assert not host.service("nginx").is_running
 
 
-def test_nobody_but_root_changes_what_is_served(host: Any) -> None:
+def test_only_root_can_change_served_files(host: Any) -> None:
     found = host.check_output("find /opt/hapacs/viewer /etc/viewer -not -user root -not -path '/etc/viewer/tls/*'")
     assert found == ""
     assert host.check_output("find /opt/hapacs/viewer /etc/viewer -perm /022 -not -type l") == ""
 
 
 @pytest.mark.parametrize("path", ["/", "/viewer", "/viewer/dicomweb", "/segmentation", "/notfoundstudy"])
-def test_every_page_is_the_one_page(address: str, path: str) -> None:
+def test_every_path_returns_the_same_page(address: str, path: str) -> None:
     answer, body = ask(address, path)
     assert answer.status == 200
     assert answer.getheader("Content-Type") == "text/html"
@@ -62,14 +62,14 @@ def test_every_page_is_the_one_page(address: str, path: str) -> None:
     assert re.search(rb"<script(?! src=| defer src=)", body) is None, "an inline script, which no browser would run"
 
 
-def test_nothing_without_a_login(address: str) -> None:
+def test_every_request_requires_a_login(address: str) -> None:
     for path in ("/", "/viewer", "/app-config.js", "/boot.js", script(address), "/assets/favicon.ico"):
         answer, body = ask(address, path, login=False)
         assert answer.status == 401, path
         assert b"root" not in body
 
 
-def test_the_configuration_asks_this_address_only(address: str) -> None:
+def test_configuration_uses_its_own_address_only(address: str) -> None:
     body = ask(address, "/app-config.js")[1].decode()
     config = json.loads(re.search(r"window\.config = (\{.*?^\});$", body, re.DOTALL | re.MULTILINE)[1])  # type: ignore[index]
     (source,) = config["dataSources"]
@@ -79,7 +79,7 @@ def test_the_configuration_asks_this_address_only(address: str) -> None:
     assert "://" not in json.dumps(config)
 
 
-def test_files_with_a_hash_are_kept_for_good_and_others_asked_for_again(address: str) -> None:
+def test_hashed_files_are_cached_and_others_revalidated(address: str) -> None:
     for path, caching in (
         (script(address), "private, max-age=31536000, immutable"),
         ("/viewer", "no-cache"),
@@ -94,7 +94,7 @@ def test_files_with_a_hash_are_kept_for_good_and_others_asked_for_again(address:
     assert (missing.status, missing.getheader("Cache-Control")) == (404, "no-store")
 
 
-def test_files_come_compressed_or_not_as_the_browser_wants(address: str) -> None:
+def test_files_are_compressed_as_the_browser_accepts(address: str) -> None:
     path = script(address)
     packed, small = ask(address, path, headers={"Accept-Encoding": "gzip"})
     assert packed.getheader("Content-Encoding") == "gzip"
@@ -113,12 +113,12 @@ def test_files_come_compressed_or_not_as_the_browser_wants(address: str) -> None
         ("/dicom-microscopy-viewer/dicomiccwasm.wasm", "application/wasm"),
     ],
 )
-def test_files_say_what_they_are(address: str, path: str, kind: str) -> None:
+def test_files_have_their_content_type(address: str, path: str, kind: str) -> None:
     answer, _ = ask(address, path)
     assert (answer.status, answer.getheader("Content-Type")) == (200, kind)
 
 
-def test_the_policy_lets_the_page_reach_its_own_address_only(address: str) -> None:
+def test_policy_limits_the_page_to_its_own_address(address: str) -> None:
     answer, _ = ask(address, "/viewer")
     policy = answer.getheader("Content-Security-Policy") or ""
     directives = {words[0]: words[1:] for words in (part.split() for part in policy.split(";"))}
@@ -131,7 +131,7 @@ def test_the_policy_lets_the_page_reach_its_own_address_only(address: str) -> No
     assert answer.getheader("Server") is None
 
 
-def test_only_the_worker_that_decodes_may_make_code_at_run_time(host: Any, address: str) -> None:
+def test_only_the_decoding_worker_may_compile_code(host: Any, address: str) -> None:
     workers = host.check_output("cat /opt/hapacs/viewer/viewer-*/workers.conf").removesuffix(" 1;").split(" 1;\n")
     assert all(path.endswith(".js") for path in workers)
     for path in workers:
@@ -140,7 +140,7 @@ def test_only_the_worker_that_decodes_may_make_code_at_run_time(host: Any, addre
         assert "'unsafe-eval'" not in (ask(address, path)[0].getheader("Content-Security-Policy") or "")
 
 
-def test_dicomweb_keeps_a_policy_of_its_own(address: str) -> None:
+def test_dicomweb_has_its_own_policy(address: str) -> None:
     answer, _ = ask(address, "/dicom-web/studies")
     assert answer.status == 503  # nobody is behind it here
     assert answer.getheader("Content-Security-Policy") == "default-src 'none'; frame-ancestors 'none'"
@@ -148,7 +148,7 @@ def test_dicomweb_keeps_a_policy_of_its_own(address: str) -> None:
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_a_page_of_others_gives_a_browser_no_orders(address: str, site: str) -> None:
+def test_cross_site_requests_are_refused(address: str, site: str) -> None:
     assert ask(address, "/dicom-web/studies", headers={"Sec-Fetch-Site": site})[0].status == 403
     # A link from the hospital's information system opens the viewer.
     assert ask(address, "/viewer?StudyInstanceUIDs=1.2.3", headers={"Sec-Fetch-Site": site})[0].status == 200
@@ -177,12 +177,12 @@ def test_a_page_of_others_gives_a_browser_no_orders(address: str, site: str) -> 
         "/oidc-client.min.js",
     ],
 )
-def test_nothing_else_is_there(address: str, path: str) -> None:
+def test_other_paths_return_404(address: str, path: str) -> None:
     assert ask(address, path)[0].status == 404
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
-def test_the_viewer_is_only_read(address: str, method: str) -> None:
+def test_viewer_accepts_reading_methods_only(address: str, method: str) -> None:
     assert ask(address, "/viewer", method=method, headers={"Content-Length": "0"})[0].status == 405
 
 
@@ -192,7 +192,7 @@ def answered(connection: http.client.HTTPConnection) -> int:
     return connection.getresponse().status
 
 
-def test_past_the_balancer_nobody_is_answered(address: str) -> None:
+def test_clients_that_bypass_the_balancer_are_refused(address: str) -> None:
     context = ssl.create_default_context(cafile=str(AUTHORITIES / "pacs" / "ca.crt"))
     with pytest.raises((http.client.RemoteDisconnected, ssl.SSLError, ConnectionResetError)):
         answered(http.client.HTTPSConnection(address, PORT, context=context, timeout=10))
@@ -200,7 +200,7 @@ def test_past_the_balancer_nobody_is_answered(address: str) -> None:
         answered(http.client.HTTPConnection(address, PORT, timeout=10))
 
 
-def test_pages_are_logged_and_files_are_not(host: Any, address: str) -> None:
+def test_page_requests_are_logged_and_file_requests_are_not(host: Any, address: str) -> None:
     path = script(address)
     ask(address, "/viewer?StudyInstanceUIDs=1.2.3")
     log = host.check_output("journalctl --unit haproxy --no-pager --output cat --since '-20 s'")
