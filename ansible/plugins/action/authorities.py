@@ -1,4 +1,4 @@
-"""Ansible action: the deployment's authorities and the controller's own certificates; all of it on the controller.
+"""Ansible action: create the deployment's authorities and the controller's certificates, on the controller.
 
 authorities:
 directory: <state>/pki
@@ -23,7 +23,7 @@ from hapacs.pki import AUTHORITIES, Authority, Subject
 
 
 class ActionModule(ActionBase):
-    """Make what is missing, renew what ends."""
+    """Create missing authorities and renew expiring certificates."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True

@@ -16,10 +16,10 @@
           authority: etcd                   # optional
           combined: false                   # also server.pem: certificate and key in one file
 
-`lifetime_s` and `renew_before_s` can also come from the variables `certificates_lifetime_s` and
-`certificates_renew_before_s`, with which a playbook speaks to the tasks of all roles.
+`lifetime_s` and `renew_before_s` default to the variables `certificates_lifetime_s` and
+`certificates_renew_before_s`, with which a playbook sets them for all roles.
 
-One task does a whole role's certificates: keys and requests are made on the node, signed here, and put in place there.
+One task issues all certificates of a role: the node creates keys and requests, the controller signs, the node installs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OPTIONAL = ("sans", "usages", "combined", "authority")
 
 
 def checked(arguments: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the items of a call, or say what is wrong with them.
+    """Check the items of a call and return them.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def _subject(item: dict[str, Any]) -> Subject:
 
 
 class ActionModule(ActionBase):
-    """Ask the node, sign, install."""
+    """Collect requests from the node, sign them, install the certificates."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
@@ -83,7 +83,7 @@ class ActionModule(ActionBase):
             if self._task.check_mode and (
                 absent := [it.name for it in authorities.values() if not it.certificate_file.exists()]
             ):
-                return result | {"changed": True, "msg": f"the authority {', '.join(absent)} would be made"}
+                return result | {"changed": True, "msg": f"the authority {', '.join(absent)} would be created"}
             for authority in authorities.values():
                 authority.ensure()
             call = {
@@ -114,7 +114,7 @@ class ActionModule(ActionBase):
         return {name: Authority(directory, name, passphrase) for name in names}
 
     def _seconds(self, name: str, default: int, task_vars: dict[str, Any] | None) -> int:
-        """Return a time that the task gives, else a playbook for all roles at once (``certificates_<name>``)."""
+        """Return a time from the task, else from the playbook's variable for all roles (``certificates_<name>``)."""
         given = self._task.args.get(name, (task_vars or {}).get(f"certificates_{name}", default))
         return int(self._templar.template(given))
 

@@ -1,4 +1,4 @@
-"""Ansible action: the files and directories of a role on a node, all in one go.
+"""Ansible action: the files and directories of a role on a node, in one task.
 
     files:
       entries:
@@ -6,14 +6,14 @@
         - path: /etc/etcd/hapacs.yml
           template: etcd.yml.j2               # or `source`, a file of the role, or `content`
           vars: {member: "{{ item }}"}            # optional, for the template
-          owner: root                         # root unless given, as the group is
+          owner: root                         # default root, like the group
           group: etcd
-          mode: "0640"                        # 0644, a directory 0755, unless given
+          mode: "0640"                        # default 0644, directories 0755
           when: "{{ etcd_runs }}"             # optional
           validate: etcd-check %s             # optional
 
-They are made in the order given. Each costs a node almost nothing, where tasks for single files cost a start of Python
-each, twice: a site has some seventy of them. What the files hold is in no log and no result; with ``--diff`` neither.
+Entries are created in the given order. An entry costs a node almost nothing, while a task for a single file starts
+Python twice: a site has some seventy files. No log and no result contains the content, not even with ``--diff``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KEYS = {"path", "owner", "group", "mode", "validate", "vars", "when", *CONTENTS}
 
 
 def checked(arguments: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the entries of a call that are wanted, or say what is wrong with them.
+    """Check the entries of a call and return those whose condition is true.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def checked(arguments: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 class ActionModule(ActionBase):
-    """Render, and have the node write what is not as rendered."""
+    """Render the files, and let the node write those that differ."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True

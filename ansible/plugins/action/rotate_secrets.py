@@ -4,7 +4,7 @@
       deployment: lab
       kind: pacs           # one of hapacs.rotation.KINDS
       user: verify         # of DICOMweb, for the kind dicomweb
-      state: begun         # or ended: former values are forgotten
+      state: begun         # or ended: former values are removed
 
 Returns the names of the secrets that changed, never a value.
 """
@@ -22,7 +22,7 @@ from hapacs.errors import HapacsError
 
 
 class ActionModule(ActionBase):
-    """Begin or end."""
+    """Begin or end a rotation."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 name: pulumi_stack
-short_description: The nodes of a hapacs deployment, as its Pulumi program exported them
+short_description: The nodes of a hapacs deployment, as its Pulumi program exports them
 author: hapacs
 description:
   - Reads the inventory contract (the stack output C(inventory), see C(pulumi/hapacs/contract.schema.json)) and makes
@@ -30,7 +30,7 @@ description:
   - The configuration file is named C(pulumi_stack.yml) or ends with C(.pulumi_stack.yml).
 options:
   plugin:
-    description: Marks a file as meant for this plugin.
+    description: Identifies a file of this plugin.
     required: true
     choices: [pulumi_stack]
   deployment:
@@ -53,7 +53,7 @@ options:
     env:
       - name: HAPACS_STATE_DIR
   pulumi_executable:
-    description: The C(pulumi) that is called when I(source=cli).
+    description: The C(pulumi) executable for I(source=cli).
     type: str
     default: pulumi
   backend_url:
@@ -75,7 +75,7 @@ EXAMPLES = r"""
 plugin: pulumi_stack
 deployment: lab
 
-# Ask Pulumi itself, keep the answer, and group the nodes further.
+# Read the output of Pulumi's own command, cache it, and add groups.
 # plugin: pulumi_stack
 # deployment: example-hospital
 # source: cli
@@ -96,11 +96,11 @@ CLI_TIMEOUT_S = 120
 
 
 class ContractError(ValueError):
-    """The contract can't be used; the message begins with the path of the field."""
+    """The contract is invalid; the message begins with the path of the field."""
 
 
 class Reader:
-    """A value of the contract that knows where it stands, so that every error can name its field."""
+    """A value of the contract with its path, so that every error names its field."""
 
     def __init__(self, value: object, path: str = "") -> None:
         self.value = value
@@ -161,7 +161,7 @@ class Reader:
 
 @dataclass
 class Inventory:
-    """Hosts and groups as plain data, before Ansible sees them."""
+    """Hosts and groups as plain data, independent of Ansible."""
 
     variables: dict[str, Any]
     group_variables: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -170,7 +170,7 @@ class Inventory:
 
 
 def build(contract: object, deployment: str, state: Path) -> Inventory:
-    """Make hosts and groups of a contract.
+    """Build hosts and groups from a contract.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def build(contract: object, deployment: str, state: Path) -> Inventory:
             "use the plugin and the program of one release"
         )
     if (found := root["deployment"].text()) != deployment:
-        raise ContractError(f"deployment: is {found!r}, but {deployment!r} was asked for")
+        raise ContractError(f"deployment: is {found!r}, but {deployment!r} was requested")
     known_hosts = shlex.quote(f'UserKnownHostsFile="{state / "ssh" / "known_hosts"}"')
     inventory = Inventory(
         {
@@ -288,7 +288,7 @@ def read_file(state: Path) -> object:
 
 
 def read_cli(executable: str, deployment: str, backend_url: str) -> object:
-    """Ask Pulumi for the stack's output."""
+    """Read the stack's output through Pulumi's command."""
     program = Path(__file__).resolve().parents[3] / "pulumi"
     command = [executable, "stack", "output", "inventory", "--json", "--non-interactive", "--stack", deployment]
     environment = os.environ | {"PULUMI_BACKEND_URL": backend_url, "PULUMI_SKIP_UPDATE_CHECK": "1"}
@@ -309,12 +309,12 @@ def read_cli(executable: str, deployment: str, backend_url: str) -> object:
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
-    """What Ansible calls."""
+    """The inventory plugin."""
 
     NAME = "pulumi_stack"
 
     def verify_file(self, path: str) -> bool:
-        """Say whether a file is meant for this plugin."""
+        """Return whether a file belongs to this plugin."""
         return super().verify_file(path) and path.endswith(("pulumi_stack.yml", "pulumi_stack.yaml"))
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
@@ -323,7 +323,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         unknown = sorted(set(self._read_config_data(path)) - set(self.option_definitions))
         if unknown:
             raise AnsibleParserError(
-                f"{path}: {', '.join(unknown)}: there is no such option; remove it or mend its name"
+                f"{path}: {', '.join(unknown)}: there is no such option; remove it or correct its name"
             )
         deployment = self.get_option("deployment")
         state = state_directory(self.get_option("state_directory")) / deployment
@@ -362,7 +362,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             for group in found.host_groups[host]:
                 inventory.add_group(group)
                 inventory.add_child(group, host)
-        # After all hosts are there, so that constructed groups may look at group variables of every site.
+        # After all hosts exist, so that constructed groups can read group variables of every site.
         for host in found.host_variables:
             known = inventory.get_host(host)
             facts = known.get_vars() | found.variables

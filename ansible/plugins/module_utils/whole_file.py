@@ -1,4 +1,4 @@
-"""Files that are there whole, with their owner and mode, or not at all."""
+"""Write files atomically, with owner and mode."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def rights_of(path: str) -> Rights:
 
 
 def put(path: str, content: bytes, rights: Rights, look: Callable[[str], None] = lambda _: None) -> None:
-    """Write a file whole, with its owner and mode set before it has its name.
+    """Write a file with owner and mode under a temporary name, then rename it.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def put(path: str, content: bytes, rights: Rights, look: Callable[[str], None] =
 
 
 def keep(path: str, content: bytes, rights: Rights, check_mode: bool) -> bool:
-    """Write a file when its content, owner or mode is not as asked; return whether it was not."""
+    """Write a file when its content, owner or mode differs; return whether it differed."""
     target = Path(path)
     if target.exists() and rights_of(path) == rights and target.read_bytes() == content:
         return False

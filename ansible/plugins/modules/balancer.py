@@ -1,42 +1,42 @@
 #!/usr/bin/python
-"""Ansible module: which servers a running balancer gives work to, and which one stores."""
+"""Ansible module: pause and resume the servers of a running balancer, and select the storing one."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: balancer
-short_description: Pause and resume servers of a running HAProxy, and move the storing one
+short_description: Pause and resume servers of a running HAProxy, and select the storing one
 description:
-  - Speaks to HAProxy's own socket. What it changes holds until HAProxy is reloaded or restarted; what has to last is in
+  - Uses HAProxy's administration socket. Changes hold until HAProxy is reloaded or restarted; lasting changes are in
     its configuration (C(haproxy_drained) of the role haproxy).
-  - Associations under way go on. A paused server gets nothing new.
+  - Running associations continue. A paused server gets no new ones.
 options:
   paused:
-    description: Servers that get nothing new.
+    description: Servers to pause.
     type: list
     elements: str
     default: []
   resumed:
-    description: Servers that get their share again.
+    description: Servers to resume.
     type: list
     elements: str
     default: []
   services:
-    description: Which of a node's services is meant.
+    description: Services of the node to which this applies.
     type: list
     elements: str
     choices: [store, query]
     default: [store, query]
   writer:
-    description: The server that stores from now on. Only where the virtual address is; the balancers tell each other.
+    description: The server that stores from now on. Only on the node with the virtual address; it informs the other balancers.
     type: str
   idle_s:
-    description: For how long, in seconds, to wait until paused servers have no association and no request of the web
-      left. Then it goes on.
+    description: Maximum time to wait until paused servers have no association and no web request
+      left, in seconds. The module does not fail after it.
     type: int
     default: 0
   settle_s:
-    description: For how long, in seconds, a writer that was moved may take until the table shows it.
+    description: Maximum time until the table shows a new writer, in seconds.
     type: int
     default: 5
   socket:
@@ -58,12 +58,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 done:
-  description: What was changed.
+  description: Changes that were made.
   returned: always
   type: list
   elements: str
 servers:
-  description: Afterwards, by service and server, its C(status) and its C(sessions) under way.
+  description: C(status) and running C(sessions) afterwards, by service and server.
   returned: always
   type: dict
 """
@@ -77,19 +77,19 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 TABLE = "store_dicom"
-# What is under way to each service. The servers of the web's backends follow those of DICOM, which are told and asked.
+# Backends of each service. Servers of the web backends track those of DICOM, which are paused and queried.
 BACKENDS = {"store": ("store_dicom", "store_web"), "query": ("query_dicom", "query_web", "retrieve_web")}
-# Bits of srv_admin_state in `show servers state` (HAProxy management guide 9.3): it was said that a server gets nothing
-# new, by maintenance or by draining.
+# Bits of srv_admin_state in `show servers state` (HAProxy management guide 9.3): a server gets nothing
+# new, because of maintenance or draining.
 PAUSED = 0x01 | 0x08
 
 
 class BalancerError(Exception):
-    """HAProxy did not do what it was told."""
+    """HAProxy refused a command."""
 
 
 class Balancer:
-    """HAProxy, by its socket."""
+    """HAProxy through its socket."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -103,7 +103,7 @@ class Balancer:
             return b"".join(iter(lambda: connection.recv(65536), b"")).decode().strip()
 
     def tell(self, command: str) -> None:
-        """Send a command that answers nothing when it is obeyed."""
+        """Send a command whose answer is empty on success."""
         if answer := self.say(command):
             raise BalancerError(f"HAProxy answers `{command}`: {answer}")
 
@@ -117,7 +117,7 @@ class Balancer:
         return {row["svname"]: row for row in self.statistics() if row["pxname"] == backend}
 
     def paused(self, backend: str) -> dict[str, bool]:
-        """Tell of each server of a backend whether it was paused.
+        """Return for each server of a backend whether it is paused.
 
         The status in the statistics doesn't say so while a server is down.
         """
@@ -128,7 +128,7 @@ class Balancer:
         return {row["srv_name"]: bool(int(row["srv_admin_state"]) & PAUSED) for row in rows}
 
     def writer(self) -> str:
-        """Return which server the table names, or nothing."""
+        """Return the server in the table, or an empty text."""
         for line in self.say(f"show table {TABLE}").splitlines():
             words = dict(word.partition("=")[::2] for word in line.split() if "=" in word)
             if (name := words.get("server_key", "-")) not in {"", "-"}:
@@ -140,7 +140,7 @@ class Balancer:
 
 
 def switch(balancer: Balancer, backend: str, names: list[str], state: str) -> list[str]:
-    """Pause (`drain`) or resume (`ready`) servers of a backend; return those that were not so yet."""
+    """Pause (`drain`) or resume (`ready`) servers of a backend; return those that changed."""
     present = balancer.paused(backend)
     if unknown := sorted(set(names) - set(present)):
         raise BalancerError(f"{backend} has no server {', '.join(unknown)}; it has {', '.join(sorted(present))}")
@@ -149,7 +149,7 @@ def switch(balancer: Balancer, backend: str, names: list[str], state: str) -> li
 
 
 def states(balancer: Balancer, service: str) -> dict[str, dict[str, Any]]:
-    """Return status of a service's servers, and how many associations and requests of the web are under way."""
+    """Return the status of a service's servers, and how many associations and web requests run."""
     found: dict[str, dict[str, Any]] = {}
     sessions: Counter[str] = Counter()
     for row in balancer.statistics():
@@ -161,13 +161,13 @@ def states(balancer: Balancer, service: str) -> dict[str, dict[str, Any]]:
 
 
 def busy(balancer: Balancer, services: list[str], names: list[str]) -> list[str]:
-    """Return which of some servers have associations or requests under way."""
+    """Return the given servers that have running associations or requests."""
     found = [(service, name, server) for service in services for name, server in states(balancer, service).items()]
     return [f"{service}/{name}" for service, name, server in found if name in names and server["sessions"]]
 
 
 def move(balancer: Balancer, name: str, settle_s: int) -> None:
-    """Write into the table which server stores, until an association that was just beginning no longer writes back.
+    """Write the storing server into the table, until no starting association overwrites it.
 
     The table prefers a server's name to its number, and only the number can be set: so the entry is made anew.
     """

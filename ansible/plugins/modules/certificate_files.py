@@ -1,35 +1,35 @@
 #!/usr/bin/python
-"""Ansible module: the node's half of the `certificates` action: keys and requests, then signed certificates."""
+"""Ansible module: keys and signing requests on a node, then signed certificates; used by the action `certificates`."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: certificate_files
-short_description: Make keys and requests on a node, then put the signed certificates in place
+short_description: Create keys and signing requests on a node, then install the signed certificates
 description:
-  - Called by the C(certificates) action plugin, once to ask and once to install. A private key is made here and stays.
+  - The C(certificates) action plugin calls it twice, for requests and for installation. Private keys never leave the node.
 options:
   authorities:
-    description: Certificates (PEM) of authorities by name; each is kept beside what it signed as C(ca-<name>.crt).
-    type: dict[str, Any]
+    description: Certificates (PEM) of authorities by name; each is installed beside the certificates that it signed as C(ca-<name>.crt).
+    type: dict
     required: true
   items:
     description: The certificates, see the C(certificates) action; each names its authority.
     type: list
-    elements: dict[str, Any]
+    elements: dict
     required: true
   signed:
-    description: Signed certificates by path; absent while asking.
-    type: dict[str, Any]
+    description: Signed certificates by path; absent in the first call.
+    type: dict
   renew_before_s:
-    description: How long before its end, in seconds, a certificate is renewed.
+    description: Time before expiry at which a certificate is renewed, in seconds.
     type: int
     required: true
 author: hapacs
 """
 
 EXAMPLES = r"""
-- name: What has to be signed
+- name: Create signing requests
   certificate_files:
     authorities: {etcd: "{{ pem }}"}
     items:
@@ -45,9 +45,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 requests:
-  description: By path, the signing request (PEM) and why it is made.
+  description: Signing request (PEM) and its reason, by path.
   returned: always
-  type: dict[str, Any]
+  type: dict
 """
 
 import grp
@@ -90,7 +90,7 @@ def extension(certificate: x509.Certificate, kind: type) -> list[Any]:
 
 
 def stale(item: dict[str, Any], authority: x509.Certificate, renew_before: timedelta) -> str | None:
-    """Say why an item's certificate has to be made, or None when the present one does.
+    """Return why an item needs a new certificate, or None when the current one is valid.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def stale(item: dict[str, Any], authority: x509.Certificate, renew_before: timed
 
 
 def request(item: dict[str, Any]) -> str:
-    """Make a new key beside the present one and return a signing request for it, PEM."""
+    """Create a new key beside the current one and return a signing request for it, PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -139,12 +139,12 @@ def request(item: dict[str, Any]) -> str:
 
 
 def install(item: dict[str, Any], certificate: str | None, module: AnsibleModule) -> bool:
-    """Put one item's files in place; return whether anything changed."""
+    """Install one item's files; return whether anything changed."""
     path, check_mode = item["path"], module.check_mode
     uid, gid = pwd.getpwnam(item["owner"]).pw_uid, grp.getgrnam(item["group"]).gr_gid
     secret, public = Rights(uid, gid, 0o640), Rights(uid, gid, 0o644)
     if certificate is not None:
-        # Key first: when this is cut short here, the next run sees that the two do not belong together.
+        # Key first: after an interruption the next run sees that key and certificate do not match.
         Path(path + ".key.new").replace(path + ".key")
         put(path + ".crt", certificate.encode(), public)
     changed = certificate is not None

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: one btrfs over a node's DAS disks, made only where nothing is lost by it."""
+"""Ansible module: one btrfs over a node's DAS disks, created without losing data."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ DOCUMENTATION = r"""
 module: das_filesystem
 short_description: One btrfs file system over the DAS disks
 description:
-  - Makes it when every disk is empty (no signature of any kind). Leaves it alone when all disks belong to it. Refuses
-    everything else.
-  - Overwrites a disk only when its serial number is given and no disk belongs to the file system yet, and never one
-    that is in use.
-  - Data and metadata are mirrored (raid1) over two or more disks; on one disk metadata is kept twice (dup).
+  - Creates it when every disk is empty (no signature of any kind). Changes nothing when all disks belong to it. Refuses
+    any other state.
+  - Wipes a disk only when its serial number is given and no disk belongs to the file system yet, and never a disk
+    in use.
+  - Data and metadata are mirrored (raid1) over two or more disks; on one disk metadata is duplicated (dup).
 options:
   devices:
     description: The disks.
@@ -19,11 +19,11 @@ options:
     elements: str
     required: true
   label:
-    description: Of the file system.
+    description: Label of the file system.
     type: str
     required: true
   wipe_serials:
-    description: Serial numbers, as C(lsblk) prints them, of disks that may be emptied when the file system is made.
+    description: Serial numbers, as C(lsblk) prints them, of disks that may be wiped before the file system is created.
     type: list
     elements: str
     default: []
@@ -31,7 +31,7 @@ author: hapacs
 """
 
 EXAMPLES = r"""
-- name: One file system
+- name: Create one file system
   das_filesystem:
     devices: [/dev/sdb, /dev/sdc]
     label: hapacs-das
@@ -39,11 +39,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 uuid:
-  description: Of the file system; empty in check mode before it is made.
+  description: UUID of the file system; empty in check mode before it is created.
   returned: always
   type: str
 wiped:
-  description: Disks that were emptied; in check mode, that would be.
+  description: Disks that were wiped; in check mode, that would be wiped.
   returned: always
   type: list
   elements: str
@@ -58,7 +58,7 @@ NOTHING_FOUND = 2
 
 
 def signature(module: AnsibleModule, device: str) -> dict[str, str]:
-    """Return what libblkid finds on a device, read from the device and not from its cache; empty for a blank one."""
+    """Return the signatures that libblkid reads from a device, without its cache; empty for a blank device."""
     code, output, error = module.run_command(["blkid", "--probe", "--output", "export", device])
     if code == NOTHING_FOUND and not error:
         return {}
@@ -68,21 +68,21 @@ def signature(module: AnsibleModule, device: str) -> dict[str, str]:
 
 
 def partitions(module: AnsibleModule, device: str) -> bool:
-    """Tell whether a device has partitions or is in use below something else."""
+    """Return whether a device has partitions or is used by another device."""
     code, output, error = module.run_command(["lsblk", "--json", "--output", "NAME,TYPE", device])
     if code:
-        module.fail_json(msg=f"{device} can't be looked at: {error.strip()}. Is it attached?")
+        module.fail_json(msg=f"{device} can't be inspected: {error.strip()}. Is it attached?")
     return any(found.get("children") for found in json.loads(output)["blockdevices"])
 
 
 def serial(module: AnsibleModule, device: str) -> str:
-    """Return a disk's serial number, or nothing where it has none."""
+    """Return a disk's serial number, or an empty text."""
     _, output, _ = module.run_command(["lsblk", "--nodeps", "--noheadings", "--output", "SERIAL", device])
     return str(output.strip())
 
 
 def refuse_foreign(module: AnsibleModule, foreign: dict[str, str], *, may_be_wiped: bool) -> None:
-    """Fail unless each disk that holds something may be emptied.
+    """Fail unless each disk with content may be wiped.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def main() -> None:
         for device, s in found.items()
         if device not in ours and (s or partitions(module, device))
     }
-    # Beside a disk that holds online copies nothing is emptied: it may be a part of that mirror that was damaged.
+    # No disk is wiped beside a disk with online copies: it may be a damaged part of that mirror.
     refuse_foreign(module, foreign, may_be_wiped=not ours)
     if len(set(ours.values())) > 1:
         module.fail_json(msg=f"The disks belong to different file systems: {ours}. Nothing was changed.")

@@ -1,50 +1,50 @@
 #!/usr/bin/python
-"""Ansible module: the settings that Patroni keeps for its whole cluster, and the restarts they ask for."""
+"""Ansible module: settings of a whole Patroni cluster, and the restarts that they require."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: patroni_settings
-short_description: Settings of a Patroni cluster, with rolling restarts where they need one
+short_description: Settings of a Patroni cluster, with rolling restarts where needed
 description:
-  - Compares the settings in the cluster's store with those asked for and patches what differs. Members that then wait
-    for a restart get it one at a time, standbys first, each followed by a wait until all members stream again.
+  - Compares the cluster's settings with the requested ones and patches the differences. Members that then need
+    a restart are restarted one at a time, standbys first, each followed by a wait until all members stream again.
 options:
   url:
-    description: Of any member's Patroni.
+    description: URL of any member's Patroni.
     type: str
     required: true
   username:
-    description: For writing.
+    description: User for changes.
     type: str
     required: true
   password:
-    description: For writing.
+    description: Password for changes.
     type: str
     required: true
   tls_directory:
-    description: Holds C(server.crt), C(server.key) and C(ca-postgres.crt).
+    description: Directory with C(server.crt), C(server.key) and C(ca-postgres.crt).
     type: str
     required: true
   settings:
-    description: What must be so; keys that are not named stay.
-    type: dict[str, Any]
+    description: Requested settings; other keys are not changed.
+    type: dict
     required: true
   settle_s:
     description: >-
-      Seconds to wait before members are asked whether they need a restart, after a reload of their configuration. They
-      know it only after their next loop.
+      Seconds to wait after a reload before members are asked whether they need a restart. They
+      know it after their next loop.
     type: int
     default: 0
   timeout_s:
-    description: For how long, in seconds, one member may take to come back.
+    description: Maximum time for a member to return, in seconds.
     type: int
     default: 120
 author: hapacs
 """
 
 EXAMPLES = r"""
-- name: Settings of the cluster
+- name: Apply cluster-wide settings
   patroni_settings:
     url: https://192.0.2.11:8008
     username: patroni
@@ -77,7 +77,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 WHOLE = {"running", "streaming"}
-# After a reload with new certificates the REST interface is closed and opened again in the next loop.
+# After a reload with new certificates the REST interface closes and reopens in the next loop.
 REOPENS_WITHIN_S = 15
 
 
@@ -104,7 +104,7 @@ class Patroni:
         self._patience_s = 0 if module.check_mode else REOPENS_WITHIN_S
 
     def ask(self, method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Send a request and return the JSON answer (empty where it is none); again while nobody takes it."""
+        """Send a request and return the JSON answer (empty where it is none); repeated while the connection is refused."""
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
@@ -112,7 +112,7 @@ class Patroni:
             except urllib.error.HTTPError:
                 raise
             except OSError:
-                # A restart that was asked for may have begun.
+                # The requested restart may have begun.
                 if method == "POST" or time.monotonic() > deadline:
                     raise
                 time.sleep(1)
@@ -127,7 +127,7 @@ class Patroni:
 
 
 def restart_pending(patroni: Patroni, url: str, timeout_s: int) -> list[str]:
-    """Restart the members that wait for it, one at a time and the leader last; return their names."""
+    """Restart the members that need it, one at a time and the leader last; return their names."""
     restarted = []
     members = patroni.ask("GET", f"{url}/cluster")["members"]
     for member in sorted(members, key=lambda member: member["role"] == "leader"):

@@ -1,16 +1,16 @@
 #!/usr/bin/python
-"""Ansible module: databases with owners of the same name, on whichever member leads."""
+"""Ansible module: databases with owners of the same name, on the leading member."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: postgres_databases
-short_description: Databases and their owners on the leader of a cluster
+short_description: Create databases and their owners on the leader of a cluster
 description:
-  - Creates what is missing and sets a password that does not open its database. Drops nothing.
+  - Creates missing databases and roles, and sets passwords that do not work. Drops nothing.
 options:
   hosts:
-    description: Addresses of the cluster's members; the one that takes writes is used.
+    description: Addresses of the cluster's members; the one that accepts writes is used.
     type: list
     elements: str
     required: true
@@ -19,11 +19,11 @@ options:
     type: str
     required: true
   password:
-    description: Of the user postgres.
+    description: Password of the user postgres.
     type: str
     required: true
   databases:
-    description: Each with C(name) and C(password).
+    description: Databases, each with C(name) and C(password).
     type: list
     elements: dict
     required: true
@@ -31,7 +31,7 @@ author: hapacs
 """
 
 EXAMPLES = r"""
-- name: Database for the index
+- name: Create the database of the index
   postgres_databases:
     hosts: [192.0.2.11, 192.0.2.12]
     ca_file: /etc/patroni/tls/ca-postgres.crt
@@ -41,7 +41,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 made:
-  description: What was made or mended.
+  description: Databases and roles that were created or changed.
   returned: always
   type: list
   elements: str

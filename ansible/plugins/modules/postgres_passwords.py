@@ -1,29 +1,29 @@
 #!/usr/bin/python
-"""Ansible module: passwords of roles that exist, set on the server that leads, by its own socket."""
+"""Ansible module: passwords of existing roles, set on the leading server through its socket."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: postgres_passwords
-short_description: Passwords of PostgreSQL's roles
+short_description: Set passwords of PostgreSQL roles
 description:
-  - Compares each password with the verifier that the server keeps (SCRAM-SHA-256), and sets those that don't fit. Runs
-    as the user C(postgres) on the member that leads, which needs no password. The server gets a verifier, never a
+  - Compares each password with the verifier that the server keeps (SCRAM-SHA-256), and sets those that do not match. Runs
+    as the user C(postgres) on the leading member, without a password. The server gets a verifier, never a
     password.
 options:
   roles:
-    description: Password by name of the role.
+    description: Passwords by role name.
     type: dict
     required: true
   socket_directory:
-    description: Where the server's socket is.
+    description: Directory of the server's socket.
     type: path
     default: /run/postgresql
 author: hapacs
 """
 
 EXAMPLES = r"""
-- name: Passwords of the database
+- name: Set database passwords
   postgres_passwords:
     roles: {pacs: "{{ pacs_password }}"}
   become: true
@@ -53,7 +53,7 @@ except ImportError:
 
 
 def fits(verifier: str, password: str) -> bool:
-    """Say whether a password belongs to what the server keeps, ``SCRAM-SHA-256$<rounds>:<salt>$<stored>:<server>``.
+    """Return whether a password matches the server's verifier, ``SCRAM-SHA-256$<rounds>:<salt>$<stored>:<server>``.
 
     The form is that of RFC 5803. Passwords are ASCII, which SASLprep leaves as it is.
     """

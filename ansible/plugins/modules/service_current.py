@@ -1,17 +1,17 @@
 #!/usr/bin/python
-"""Ansible module: a unit runs, runs with its present configuration, and is healthy."""
+"""Ansible module: run a unit with its current configuration and wait until it is healthy."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: service_current
-short_description: Run a systemd unit with its present configuration, and wait for its health
+short_description: Run a systemd unit with its current configuration, and wait until it is healthy
 description:
   - Starts the unit when it does not run. Restarts (or reloads) it when one of I(files) is younger than the running
     process, so that a run which was interrupted between writing a file and restarting is finished by the next one.
   - Before a restart the health check must pass, so that a cluster that lacks a member loses no second one. With
     C(throttle 1) on the task, nodes restart one after the other.
-  - When nothing has to be done the health is waited for all the same, so that what comes next finds it at work.
+  - Without a change the module waits for health all the same, so that the next task finds the unit working.
 options:
   unit:
     description: Name of the unit, with its suffix.
@@ -19,8 +19,8 @@ options:
     required: true
   files:
     description: >-
-      Files and directories whose content the process reads when it starts. One that is missing is an error. The unit
-      file and its drop-ins always count; when they are younger the unit is restarted even with I(reload).
+      Files and directories whose content the process reads when it starts. A missing one is an error. The unit
+      file and its drop-ins always count; a younger one restarts the unit even with I(reload).
     type: list
     elements: str
     default: []
@@ -32,11 +32,11 @@ options:
   before:
     description: >-
       Command that must succeed before a restart; by default I(check). For a member of a quorum, one that asks whether
-      the others are healthy, so that a member which is broken itself can be restarted with a mended configuration.
+      the others are healthy, so that a broken member can be restarted with a corrected configuration.
     type: list
     elements: str
   timeout_s:
-    description: For how long, in seconds, the check may fail before and after a restart.
+    description: Maximum time that the check may fail before and after a restart, in seconds.
     type: int
     default: 60
   reload:
@@ -45,13 +45,13 @@ options:
     default: false
   since:
     description: >-
-      A moment, in seconds since the epoch, by unit (without its suffix). A unit that began to run before it is
-      restarted even when its configuration is the same, and even with I(reload). For planned restarts, through
+      A time in seconds since the epoch, by unit without suffix. A unit that started earlier is
+      restarted even with the same configuration, and even with I(reload). For planned restarts, through
       C(module_defaults).
     type: dict
     default: {}
   enabled:
-    description: Whether the unit starts with the machine. A unit without an install section is left as it is.
+    description: Whether the unit starts at boot. A unit without an install section is not changed.
     type: bool
     default: true
 author: hapacs
@@ -144,7 +144,7 @@ def youngest(paths: list[str]) -> tuple[float, str]:
 def decide(
     properties: dict[str, str], files: tuple[float, str], unit_files: tuple[float, str], reload: bool, since: float = 0
 ) -> tuple[str, str]:
-    """Say what has to be done.
+    """Return the necessary action.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def decide(
     reload
         Whether the unit takes its configuration by a reload.
     since
-        When it was asked to be restarted, whatever its configuration is.
+        Time of a requested restart, whatever its configuration is.
 
     Returns
     -------
@@ -163,22 +163,22 @@ def decide(
         The action (none, start, restart or reload) and its reason.
     """
     state = properties["ActiveState"]
-    # When it left rest, not when it became active: in between the process may have read its files already.
+    # The time of leaving inactivity, not of becoming active: the process reads its files in between.
     started = parse_timestamp(properties["InactiveExitTimestamp"])
     if state not in {"active", "reloading", "refreshing"} or started is None:
-        # Failed, or in a loop of failing starts: there is no health to keep.
+        # Failed, or in a loop of failing starts: no health is at risk.
         return "start", f"it is {state}"
     if properties["NeedDaemonReload"] == "yes":
         return "restart", "its unit file changed"
-    # Compared as well: a reload of systemd for another unit takes the mark away from this one.
+    # Compared as well: a daemon-reload for another unit clears NeedDaemonReload of this one.
     if unit_files[0] > started:
         return "restart", f"{unit_files[1]} is younger than the process"
     if since > started:
-        return "restart", "it was asked for"
+        return "restart", "a restart was requested"
     read = max(started, parse_timestamp(properties["StateChangeTimestamp"]) or started) if reload else started
     if files[0] > read:
         return ("reload" if reload else "restart"), f"{files[1]} is younger than the process"
-    return "none", "it runs with its present configuration"
+    return "none", "it runs with its current configuration"
 
 
 def run(arguments: list[str]) -> tuple[int, str]:
@@ -216,19 +216,19 @@ def show(unit: str) -> dict[str, str]:
 
 
 def apply(module: AnsibleModule, action: str) -> None:
-    """Do what was decided and wait until the unit is healthy; end the module when it does not get there."""
+    """Apply the action and wait until the unit is healthy; fail the module otherwise."""
     unit, check, timeout_s = module.params["unit"], module.params["check"], module.params["timeout_s"]
     if action == "restart":
         before = check if module.params["before"] is None else module.params["before"]
         trouble = wait(before, timeout_s)
         if trouble:
             module.fail_json(
-                msg=f"{unit} has a new configuration but is not restarted: the cluster is not whole within "
-                f"{timeout_s} s ({trouble}). Mend what the check names, then run this again."
+                msg=f"{unit} has a new configuration but is not restarted: the cluster is not healthy within "
+                f"{timeout_s} s ({trouble}). Repair the fault that the check names, then run this again."
             )
     code, output = 0, ""
     if action != "none":
-        # A unit in a loop of failing starts counts as started already: `restart` starts it in either case.
+        # A unit in a loop of failing starts counts as started: `restart` starts it in either case.
         code, output = run(["systemctl", "restart" if action == "start" else action, unit])
     trouble = output if code else wait(check, timeout_s)
     if trouble:

@@ -1,33 +1,33 @@
 #!/usr/bin/python
-"""Ansible module: the node's half of the `files` action: all files and directories of a role at once."""
+"""Ansible module: all files and directories of a role at once; used by the action `files`."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: whole_files
-short_description: Keep files and directories as they are asked for
+short_description: Write files and directories with content, owner and mode
 description:
-  - Called by the C(files) action plugin, which renders what the files hold.
-  - A file that is not as asked is written whole beside the present one, validated, and put in its place.
+  - The C(files) action plugin renders the content and calls it.
+  - A file that differs is written beside the current one, validated, and renamed over it.
 options:
   files:
-    description: JSON, a list of C(path), C(owner), C(group), C(mode) and, for a file, C(content), perhaps C(validate).
+    description: JSON, a list of C(path), C(owner), C(group), C(mode) and, for a file, C(content), optionally C(validate).
     type: str
     required: true
 author: hapacs
 """
 
 EXAMPLES = r"""
-- name: A file
+- name: Write a file
   whole_files:
     files: '[{"path": "/etc/motd", "owner": "root", "group": "root", "mode": "0644", "content": "Welcome"}]'
 """
 
 RETURN = r"""
 written:
-  description: What was changed about each path that was not as asked.
+  description: Change of each path that differed.
   returned: always
-  type: dict[str, Any]
+  type: dict
 """
 
 import grp
@@ -43,11 +43,11 @@ from ansible.module_utils.whole_file import Rights, put, rights_of
 
 
 class WrongError(Exception):
-    """A file can't be as it is asked for."""
+    """A file cannot be written as requested."""
 
 
 def rights(wanted: dict[str, Any], check_mode: bool) -> Rights | None:
-    """Return the rights that are asked for; None for a user or group that a run would only make."""
+    """Return the requested rights; None in check mode for a user or group that does not exist yet."""
     try:
         uid, gid = pwd.getpwnam(wanted["owner"]).pw_uid, grp.getgrnam(wanted["group"]).gr_gid
     except KeyError as error:
@@ -58,7 +58,7 @@ def rights(wanted: dict[str, Any], check_mode: bool) -> Rights | None:
 
 
 def differs(wanted: dict[str, Any], asked: Rights | None) -> str | None:
-    """Say what about a path is not as asked, or None."""
+    """Return what differs about a path, or None."""
     path = Path(wanted["path"])
     content = wanted.get("content")
     if not path.exists():
@@ -71,22 +71,22 @@ def differs(wanted: dict[str, Any], asked: Rights | None) -> str | None:
 
 
 def validated(module: AnsibleModule, wanted: dict[str, Any], temporary: str) -> None:
-    """Have a program look at a file before it gets its name.
+    """Validate a file with a program before it is renamed into place.
 
     Raises
     ------
     WrongError
-        With what the program said.
+        With the program's output.
     """
     words = [word.replace("%s", temporary) for word in shlex.split(wanted["validate"])]
     status, output, errors = module.run_command(words)
     if status != 0:
         told = (errors or output).strip().replace(temporary, wanted["path"])
-        raise WrongError(f"{wanted['path']} is not taken by {words[0]}, and stays as it was: {told}")
+        raise WrongError(f"{wanted['path']} is refused by {words[0]} and was not changed: {told}")
 
 
 def make(module: AnsibleModule, wanted: dict[str, Any], asked: Rights) -> None:
-    """Make a path what is asked for."""
+    """Create or change a path as requested."""
     path = Path(wanted["path"])
     if "content" not in wanted:
         path.mkdir(mode=0o700, exist_ok=True)
@@ -100,7 +100,7 @@ def make(module: AnsibleModule, wanted: dict[str, Any], asked: Rights) -> None:
 
 def main() -> None:
     """Run the module."""
-    # The whole of it may hold secrets, so it is kept out of logs and results; what is returned names paths only.
+    # The argument may contain secrets, so it stays out of logs and results; the result names paths only.
     module = AnsibleModule(
         argument_spec={"files": {"type": "str", "required": True, "no_log": True}}, supports_check_mode=True
     )

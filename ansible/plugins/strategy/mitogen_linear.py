@@ -11,14 +11,14 @@ from ansible_mitogen.plugins.strategy import mitogen_linear
 
 
 class StrategyModule(mitogen_linear.StrategyModule):
-    """`linear` of Mitogen, which also ends the playbook when a node was lost and any error is fatal.
+    """Mitogen's `linear`, which also ends the playbook when a node was lost and any error is fatal.
 
     Where any error is fatal, Ansible counts a lost node twice, as lost and as failed. So it doesn't see that the whole
     play came to an end, and goes on with the next one and its nodes (ansible-core 2.21, ``PlaybookExecutor.run``).
     """
 
     def run(self, iterator: Any, play_context: Any, result: int = 0) -> int:
-        """Run a play; the result has a bit that ends the playbook."""
+        """Run a play; a bit of the result ends the playbook."""
         result = super().run(iterator, play_context, result)
         if iterator._play.any_errors_fatal and result & self._tqm.RUN_UNREACHABLE_HOSTS:
             return result | int(self._tqm.RUN_FAILED_BREAK_PLAY)

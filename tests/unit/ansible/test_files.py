@@ -122,7 +122,7 @@ def test_invalid_file_does_not_replace_the_current_one(node: Node) -> None:
     path.write_text("{}", encoding="utf-8")
     done = node.run({"path": "file", "content": "{", "validate": "python3 -m json.tool %s /dev/null"})
     assert done["failed"]
-    assert f"{path} is not taken by python3, and stays as it was" in done["msg"]
+    assert f"{path} is refused by python3 and was not changed" in done["msg"]
     assert path.read_text() == "{}"
     assert list(node.directory.iterdir()) == [path]
     assert not node.run({"path": "file", "content": "[]", "validate": "python3 -m json.tool %s /dev/null"}).get(

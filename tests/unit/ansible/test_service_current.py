@@ -113,7 +113,7 @@ def test_requested_restart_applies_to_older_processes_only() -> None:
     }
     started = current.parse_timestamp(unit["InactiveExitTimestamp"])
     nothing = (0.0, "")
-    assert current.decide(unit, nothing, nothing, True, started + 1) == ("restart", "it was asked for")
+    assert current.decide(unit, nothing, nothing, True, started + 1) == ("restart", "a restart was requested")
     assert current.decide(unit, nothing, nothing, True, started - 1)[0] == "none"
 
 

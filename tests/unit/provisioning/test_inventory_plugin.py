@@ -136,7 +136,7 @@ def test_node_that_is_gone_is_missed_by_its_groups(
     [
         ("schema_version", 2, "use the plugin and the program of one release"),
         ("schema_version", "1", "has to be a whole number"),
-        ("deployment", "other", "'lab' was asked for"),
+        ("deployment", "other", "'lab' was requested"),
         ("sites", [], "has to be a mapping"),
         ("sites", {}, "no site has a node"),
         ("sites.primary.nodes.pacs1", "10.89.77.11", "has to be a mapping"),

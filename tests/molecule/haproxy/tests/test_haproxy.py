@@ -83,7 +83,7 @@ def test_a_configuration_that_haproxy_refuses_never_takes_the_place_of_a_good_on
     before = host.file("/etc/haproxy/haproxy.cfg").content_string
     done = apply(host, "--tags=haproxy_configure", haproxy_statistics_port=70000)
     assert done.returncode != 0
-    assert "is not taken by haproxy, and stays as it was" in " ".join((done.stdout + done.stderr).split())
+    assert "is refused by haproxy and was not changed" in " ".join((done.stdout + done.stderr).split())
     assert host.file("/etc/haproxy/haproxy.cfg").content_string == before
 
 
