@@ -28,7 +28,7 @@ options:
     choices: [store, query]
     default: [store, query]
   writer:
-    description: The server that stores from now on. Only on the node with the virtual address; it informs the other balancers.
+    description: The server that stores from now on. Only on the node with the virtual address; the peers follow.
     type: str
   idle_s:
     description: Maximum time to wait until paused servers have no association and no web request

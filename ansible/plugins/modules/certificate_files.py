@@ -7,10 +7,10 @@ DOCUMENTATION = r"""
 module: certificate_files
 short_description: Create keys and signing requests on a node, then install the signed certificates
 description:
-  - The C(certificates) action plugin calls it twice, for requests and for installation. Private keys never leave the node.
+  - The C(certificates) action plugin calls it twice, for requests and for installation. Keys never leave the node.
 options:
   authorities:
-    description: Certificates (PEM) of authorities by name; each is installed beside the certificates that it signed as C(ca-<name>.crt).
+    description: Certificates (PEM) of authorities by name, installed as C(ca-<name>.crt) beside what they signed.
     type: dict
     required: true
   items:

@@ -104,7 +104,7 @@ class Patroni:
         self._patience_s = 0 if module.check_mode else REOPENS_WITHIN_S
 
     def ask(self, method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Send a request and return the JSON answer (empty where it is none); repeated while the connection is refused."""
+        """Send a request, repeat it while the connection is refused, and return the JSON answer (or an empty one)."""
         deadline = time.monotonic() + self._patience_s
         while True:
             try:

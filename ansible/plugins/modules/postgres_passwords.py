@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: postgres_passwords
 short_description: Set passwords of PostgreSQL roles
 description:
-  - Compares each password with the verifier that the server keeps (SCRAM-SHA-256), and sets those that do not match. Runs
+  - Compares each password with the verifier that the server keeps (SCRAM-SHA-256), and sets those that differ. Runs
     as the user C(postgres) on the leading member, without a password. The server gets a verifier, never a
     password.
 options:

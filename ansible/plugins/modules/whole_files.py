@@ -11,7 +11,7 @@ description:
   - A file that differs is written beside the current one, validated, and renamed over it.
 options:
   files:
-    description: JSON, a list of C(path), C(owner), C(group), C(mode) and, for a file, C(content), optionally C(validate).
+    description: JSON list of C(path), C(owner), C(group), C(mode) and, for files, C(content), optionally C(validate).
     type: str
     required: true
 author: hapacs
