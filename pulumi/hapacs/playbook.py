@@ -206,7 +206,7 @@ def run(
                 reader.line(text.rstrip("\n"))
             code = process.wait()
         except KeyboardInterrupt:
-            # Ansible got the same signal and stops its workers; a task that runs on a node may finish there.
+            # hapacs.interruption passes the signal on, and kills what doesn't end soon.
             process.wait()
             raise
     reader.end()

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from hapacs import rotation
-from hapacs.cli.output import ExitCode
 from hapacs.cli.status import PAUSED
+from hapacs.errors import ExitCode
 from hapacs.load.waiting import eventually
 from tests.cluster.conftest import Lab
 

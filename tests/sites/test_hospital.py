@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from hapacs import image, ssh
-from hapacs.cli.output import ExitCode
 from hapacs.deployment import PROJECT, Deployment
+from hapacs.errors import ExitCode
 from hapacs.targets.lab import loops, networks, nodes
 from hapacs.targets.lab.podman import LabError, podman
 from tests.sites import made

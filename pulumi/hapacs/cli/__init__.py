@@ -2,53 +2,65 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
+from pathlib import Path
+from typing import Any
 
-import typer
+from hapacs import interruption
+from hapacs.cli import interrupted
 
-from hapacs.cli import bench, environment, lifecycle, operations, plan, status, verify
-from hapacs.cli.output import ExitCode, errors, print_error
-from hapacs.errors import HapacsError, RefusedError
+PROJECT = Path(__file__).resolve().parents[3]
 
-EPILOG = """
-Exit codes: 0 done. 1 a step failed; its message says what to do next. 2 the command was given wrongly. 3 refused before
-anything was touched (settings, unknown deployment, no confirmation). 4 something unhealthy was found. 130 interrupted;
-the same command continues.
-"""
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="A highly available PACS on your own servers: make it, look at it, prove that it works, remove it.",
-    epilog=EPILOG,
-)
-app.command("init")(lifecycle.init)
-app.command("plan")(plan.plan)
-app.command("up")(lifecycle.up)
-app.command("status")(status.status)
-app.command("verify")(verify.verify)
-app.add_typer(bench.app, name="bench")
-app.command("drain")(operations.drain)
-app.command("undrain")(operations.undrain)
-app.command("switchover")(operations.switchover)
-app.command("restart")(operations.restart)
-app.command("renew")(operations.renew)
-app.command("rotate")(operations.rotate)
-app.command("down")(lifecycle.down)
-app.command("env")(environment.env)
+def __getattr__(name: str) -> Any:
+    # Imported late, so that Ctrl-C is already handled while the imports take their time.
+    if name == "app":
+        from hapacs.cli.commands import app  # noqa: PLC0415
+
+        return app
+    raise AttributeError(name)
 
 
 def main() -> None:
-    """Run the command line, and turn what an operator can act on into a message and an exit code."""
+    """Run the command line; turn what an operator can act on into a message and an exit code."""
+    with interruption.guard(interrupted.sentence):
+        sys.exit(_run())
+
+
+def _run() -> int:
+    from hapacs.cli.output import errors, print_error  # noqa: PLC0415
+    from hapacs.errors import ExitCode, HapacsError  # noqa: PLC0415
+
     try:
+        _require_own_tree(Path(sys.argv[0]))
+        from hapacs.cli.commands import app  # noqa: PLC0415
+
         app()
     except HapacsError as error:
         print_error(error.message, error.hint)
-        from hapacs.settings import SettingsError  # noqa: PLC0415 - only when something went wrong
-
-        sys.exit(ExitCode.REFUSED if isinstance(error, (RefusedError, SettingsError)) else ExitCode.FAILED)
+        return error.exit_code
+    except PermissionError as error:
+        print_error(
+            f"{getpass.getuser()} may not access {error.filename}.",
+            "Run the command as the user who set up the deployment.",
+        )
+        return ExitCode.FAILED
     except SystemExit as leaving:
         if leaving.code == ExitCode.INTERRUPTED:
-            errors.print("\nInterrupted. Nothing is lost: the same command again continues where it stopped.")
-        raise
+            errors.print(interrupted.sentence(), markup=False, soft_wrap=True)
+        return leaving.code if isinstance(leaving.code, int) else ExitCode.OK
+    return ExitCode.OK
+
+
+def _require_own_tree(launcher: Path) -> None:
+    """Refuse to run one tree's code by another tree's command: a copied `.venv` still names the tree it came from."""
+    from hapacs.errors import RefusedError  # noqa: PLC0415
+
+    parents = launcher.resolve().parents
+    tree = parents[2] if len(parents) > 2 else PROJECT  # noqa: PLR2004 - TREE/.venv/bin/hapacs
+    if tree != PROJECT and (tree / "pulumi" / "hapacs" / "cli").is_dir():
+        raise RefusedError(
+            f"{launcher} would run the code of another tree: {PROJECT}. Its virtual environment was copied from there.",
+            f"Run `make setup` in {tree}, then run the command again.",
+        )

@@ -12,9 +12,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from hapacs.cli.lifecycle import Json, Name
-from hapacs.cli.output import ExitCode, Steps, console, print_json
+from hapacs.cli.output import Steps, console, print_json
+from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import PROJECT, Deployment
+from hapacs.errors import ExitCode
 
 if TYPE_CHECKING:
     from hapacs.bench.ingest import OnStep

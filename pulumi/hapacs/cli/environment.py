@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 
-from hapacs.cli.lifecycle import Name
+from hapacs.cli.parameters import Name
 from hapacs.deployment import Deployment
 
 

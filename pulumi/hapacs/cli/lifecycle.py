@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hapacs import secrets, ssh
-from hapacs.cli.output import ExitCode, Step, Steps, console, duration, print_json
+from hapacs.cli.output import Step, Steps, console, duration, print_json
+from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
-from hapacs.errors import RefusedError
+from hapacs.errors import ExitCode, RefusedError
 
 if TYPE_CHECKING:
     from hapacs.engine import Change
     from hapacs.playbook import Outcome
     from hapacs.verify import Report
 
-Name = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Name of a directory below inventories/.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 _TASKS_SHOWN = 15
 
 

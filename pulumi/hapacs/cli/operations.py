@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hapacs.cli.lifecycle import Json, Name
 from hapacs.cli.output import Steps, console, print_json
+from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
 from hapacs.errors import RefusedError
 

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from hapacs.cli import interrupted
 
 # What people read goes to standard error where standard output is for a machine.
 console = Console(highlight=False)
@@ -21,17 +22,6 @@ errors = Console(stderr=True, highlight=False)
 
 
 _LOG_EVERY_S = 30
-
-
-class ExitCode(IntEnum):
-    """What the exit code says; documented in docs/operations/cli.md."""
-
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    REFUSED = 3
-    UNHEALTHY = 4
-    INTERRUPTED = 130
 
 
 @dataclass
@@ -51,6 +41,7 @@ class Steps:
     def step(self, name: str) -> Iterator[Step]:
         """Do one step."""
         begun = time.monotonic()
+        interrupted.running.step = name
         target = errors if self.quiet else console
         if target.is_terminal:
             columns = (

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from hapacs.cli.lifecycle import Json, Name, configure, initialise, opened, print_tasks
+from hapacs.cli.lifecycle import configure, initialise, opened, print_tasks
 from hapacs.cli.output import Steps, console, errors, print_json
+from hapacs.cli.parameters import Json, Name
 from hapacs.errors import RefusedError
 
 if TYPE_CHECKING:

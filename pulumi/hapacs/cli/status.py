@@ -10,9 +10,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from hapacs.cli.lifecycle import Json, Name
-from hapacs.cli.output import ExitCode, console, errors, print_json
+from hapacs.cli.output import console, errors, print_json
+from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
+from hapacs.errors import ExitCode
 
 # What is said of a node that is healthy, not drained, and left out all the same.
 PAUSED = "gets nothing from a balancer (a restart was cut off? run it again)"

@@ -11,9 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from hapacs import verify as verification
-from hapacs.cli.lifecycle import Json, Name
-from hapacs.cli.output import ExitCode, console, duration, errors, print_json
+from hapacs.cli.output import console, duration, errors, print_json
+from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
+from hapacs.errors import ExitCode
 from hapacs.verify import Check, Report
 
 Only = Annotated[list[str] | None, typer.Option("--only", metavar="CHECK", help="This check alone; may be repeated.")]

@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from hapacs.errors import HapacsError
+from hapacs.errors import RefusedError
 from hapacs.settings.checks import Problem, check, check_site
 from hapacs.settings.models import Settings, Site
 
@@ -16,7 +16,7 @@ MAXIMUM_BYTES = 1024**2
 """A larger file is a mistake (a disk image, a log), not settings."""
 
 
-class SettingsError(HapacsError):
+class SettingsError(RefusedError):
     """The settings can't be used.
 
     Attributes

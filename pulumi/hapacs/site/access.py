@@ -164,7 +164,11 @@ class Site:
             user=node.ssh_user, port=node.ssh_port,
         )  # fmt: skip
         try:
-            done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=timeout_s, check=False)
+            # In a session of its own, Ctrl-C doesn't end it before this process knows of it.
+            done = subprocess.run(
+                command, input=text, capture_output=True, text=True, timeout=timeout_s, check=False,
+                start_new_session=True,
+            )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise CheckFailedError(f"{node.name} did not answer by SSH within {timeout_s:.0f} s") from None
         if done.returncode:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from hapacs import interruption
 from hapacs.site import node_facts, units
 from hapacs.site.access import Node, Site
 from hapacs.verify.report import CheckFailedError
@@ -27,5 +27,5 @@ def collect(site: Site) -> dict[str, dict[str, Any]]:
         return answer
 
     nodes = list(site.nodes.values())
-    with ThreadPoolExecutor(max_workers=8) as pool:
+    with interruption.Workers(max_workers=8) as pool:
         return {node.name: answer for node, answer in zip(nodes, pool.map(ask, nodes), strict=True)}

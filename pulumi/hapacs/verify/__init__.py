@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from hapacs import interruption
 from hapacs.errors import HapacsError
 from hapacs.verify.report import Check, CheckFailedError, OnCheck, Report
 
@@ -168,14 +168,19 @@ def run(deployment: Deployment, on_check: OnCheck = lambda _: None, only: Sequen
     def verified(site: Site) -> list[Check]:
         checks, evidence = [], Evidence(site)
         for entry in wanted:
+            if interruption.requested():
+                break
             name = entry.name if len(found) == 1 else f"{site.name}: {entry.name}"
-            checks.append(_run(entry, name, evidence))
-            with lock:
-                on_check(checks[-1])
+            check = _run(entry, name, evidence)
+            # What fails because the command is being ended says nothing about the site.
+            if not interruption.requested():
+                checks.append(check)
+                with lock:
+                    on_check(check)
         return checks
 
     # Sites have nothing in common, and each check waits for its site most of the time.
-    with ThreadPoolExecutor(len(found)) as threads:
+    with interruption.Workers(len(found)) as threads:
         return Report(tuple(check for checks in threads.map(verified, found) for check in checks))
 
 

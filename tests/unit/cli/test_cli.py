@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hapacs import cli, engine, image, playbook, secrets, verify, viewer, wheelhouse
-from hapacs.cli.output import ExitCode
 from hapacs.deployment import Deployment
 from hapacs.engine import Change
+from hapacs.errors import ExitCode
 from hapacs.targets.lab import teardown
 from hapacs.verify import Check, Report
 
@@ -125,12 +125,15 @@ def test_a_failed_step_ends_without_a_traceback_and_says_what_to_do(
     assert "verify" not in played.told
 
 
-def test_an_interruption_has_its_own_exit_code_and_a_word_of_comfort(
+def test_an_interruption_has_its_own_exit_code_and_says_what_may_be_half_done(
     played: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     played.failure = KeyboardInterrupt()
     assert call_main(monkeypatch, "up", "lab") == ExitCode.INTERRUPTED
-    assert "the same command again continues" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Interrupted: `hapacs up lab`, in the step 'Configuration'." in said
+    assert "Some nodes may have the new configuration and others the former one." in said
+    assert "Run the same command again" in said
 
 
 @pytest.mark.usefixtures("played")

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from hapacs import cli, playbook
-from hapacs.cli.output import ExitCode
 from hapacs.deployment import Deployment
+from hapacs.errors import ExitCode
 
 
 class Played:

@@ -1,0 +1,15 @@
+"""Parameters that several commands have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hapacs.cli import interrupted
+
+Name = Annotated[
+    str,
+    typer.Argument(metavar="DEPLOYMENT", callback=interrupted.remember, help="Name of a directory below inventories/."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
