@@ -15,16 +15,15 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from jinja2 import Environment
 
 from hapacs import contract
-from hapacs.settings import GROUPS, load, parse
+from hapacs.services import nodes
+from hapacs.settings import load, parse
 from hapacs.targets import static
 from tests.contract import pulumi_mocks
 from tests.contract.test_contract import ROOT, SCHEMA, same_as_committed
 
 HERE = Path(__file__).parent
-PLAYBOOKS = ROOT / "ansible/playbooks"
 SETTINGS = {
     "lab": lambda: load(ROOT / "inventories/lab/settings.yaml"),
     "example-hospital": lambda: load(ROOT / "inventories/example-hospital/settings.yaml"),
@@ -57,25 +56,18 @@ def hosts(deployment: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     """What each host of the inventory is in, which roles it gets and whom it lets in."""
     name, exported = deployment
     found = plugin("inventory/pulumi_stack.py").build(exported, name, Path("/state") / name)
-    firewall = yaml.safe_load((PLAYBOOKS / "group_vars/all/firewall.yml").read_text())["firewall_table"]
-    roles = yaml.safe_load((PLAYBOOKS / "group_vars/all/topology.yml").read_text())["topology_roles"]
-    rules = plugin("filter/firewall.py").firewall_rules
+    rules = plugin("filter/services.py").firewall_rules
     result = {}
     for host, groups in found.host_groups.items():
         site = found.group_variables[groups[0]]
         networks = {"management": site["hapacs_management_networks"], "clients": site["hapacs_client_networks"]}
-        table = [
-            row | {"ports": [Environment(autoescape=True).from_string(str(port)).render(site) for port in row["ports"]]}
-            if "ports" in row
-            else row
-            for row in firewall
-        ]
+        ports = {"dicom": site["hapacs_dicom"], "https_port": site["hapacs_https_port"]}
         result[host] = {
             "groups": groups,
             "reached_at": found.host_variables[host]["ansible_host"],
-            "roles": [role for group in ("all", *GROUPS) if group in ["all", *groups] for role in roles.get(group, [])],
+            "roles": nodes.roles(groups),
             "lets_in": {
-                rule["match"]: rule["sources"] for rule in rules(table, groups, site["hapacs_members"], networks)
+                rule["match"]: rule["sources"] for rule in rules(groups, site["hapacs_members"], networks, ports)
             },
         }
     return result

@@ -20,7 +20,8 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure
 
 from ansible.plugins.action import ActionBase
-from hapacs.site import node_facts, units
+from hapacs.services import nodes as services
+from hapacs.site import node_facts
 
 
 class ActionModule(ActionBase):
@@ -34,7 +35,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = self._task.args
         members = {group: [node["name"] for node in nodes] for group, nodes in arguments["members"].items()}
-        asked = units.question(arguments["node"], arguments["address"], members, sizing=arguments["sizing"])
+        asked = services.question(arguments["node"], arguments["address"], members, arguments["sizing"])
         script = Path(node_facts.__file__).read_bytes()
         command = f"/usr/bin/python3 - {shlex.quote(json.dumps(asked))}"
         try:

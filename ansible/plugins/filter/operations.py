@@ -52,6 +52,4 @@ class FilterModule:
             "operation_heir": operation_heir,
             "operation_order": operation_order,
             "operation_units": operation_units,
-            "operation_leads": operations.leads_of,
-            "archive_units": operations.archive_units,
         }

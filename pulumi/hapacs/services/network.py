@@ -92,18 +92,21 @@ def rules(
     site
         As for `virtual_ports`. What has no source in this site opens nothing.
     """
-    opened: dict[tuple[str, tuple[Source, ...]], list[str]] = {}
+    opened: dict[tuple[str, tuple[Source, ...]], list[int]] = {}
     protocols: list[tuple[str, tuple[Source, ...], str]] = []
     to: str
     for service in nodes.of_groups(groups):
         to = service.group or "all"
         for port in service.ports:
             if port.reached_by:
-                opened.setdefault((to, port.reached_by), []).append(str(port.number))
+                opened.setdefault((to, port.reached_by), []).append(port.number)
         for virtual in service.virtual_ports:
-            opened.setdefault((to, virtual.reached_by), []).append(str(_at(site, virtual.setting)))
+            opened.setdefault((to, virtual.reached_by), []).append(_at(site, virtual.setting))
         protocols += [(to, protocol.reached_by, f"ip protocol {protocol.name}") for protocol in service.protocols]
-    matches = [(to, sources, f"tcp dport {{ {', '.join(ports)} }}") for (to, sources), ports in opened.items()]
+    matches = [
+        (to, sources, f"tcp dport {{ {', '.join(map(str, sorted(ports)))} }}")
+        for (to, sources), ports in opened.items()
+    ]
     found = []
     for to, sources, match in [*matches, *protocols]:
         addresses = {one for name in sources for one in (networks if name in NETWORKS else members).get(name, ())}

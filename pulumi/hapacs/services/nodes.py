@@ -106,11 +106,11 @@ def question(node: str, address: str, members: Members, sizing: Sizing) -> dict[
         "certificates": list(certificates),
     }
     if etcd := services.get("etcd"):
-        asked["etcd"] = {"url": f"https://{address}:{etcd.port('client').number}", "tls": etcd.certificates[0]}
+        asked["etcd"] = {"port": etcd.port("client").number, "tls": etcd.certificates[0]}
     if patroni := services.get("patroni"):
-        asked["patroni"] = {"url": f"https://{address}:{patroni.port('rest').number}", "tls": patroni.certificates[0]}
+        asked["patroni"] = {"port": patroni.port("rest").number, "tls": patroni.certificates[0]}
     if master := services.get("seaweedfs-master"):
-        asked["archive_metrics"] = f"http://127.0.0.1:{master.port('metrics').number}/metrics"
+        asked["master_metrics_port"] = master.port("metrics").number
     asked["dicom_ports"] = {
         unit.removeprefix("orthanc-"): services[unit].port("dicom").number
         for unit in ("orthanc-store", "orthanc-query")
@@ -122,4 +122,4 @@ def question(node: str, address: str, members: Members, sizing: Sizing) -> dict[
 def _check(service: Service, health: Health, address: str) -> dict[str, Any]:
     if health.command:
         return {"command": [word.format(address=address) for word in health.command]}
-    return {"url": f"http://127.0.0.1:{service.port(health.port).number}{health.path}"}
+    return {"port": service.port(health.port).number, "path": health.path}

@@ -1,7 +1,7 @@
 """What a node says of itself; sent there and run as root by Debian's own Python, so it imports only that.
 
-Takes a JSON object: ``address`` of the node, ``units`` that must be active, ``seaweedfs`` daemons to ask, and whether
-the node serves ``etcd``, ``postgres``, ``das`` and ``balancer``. Prints one JSON object.
+Takes the JSON object that `hapacs.services.nodes.question` returns: the node's ``groups``, the ``units`` that must be
+active and where to ask for the rest. Prints one JSON object.
 """
 
 import contextlib
@@ -18,19 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-ETCD_TLS = "/etc/etcd/tls"
-PATRONI_TLS = "/etc/patroni/tls"
-SEAWEEDFS_CHECK = "/opt/hapacs/seaweedfs/bin/seaweedfs-check"
 BALANCER_SOCKET = "/run/haproxy/admin.sock"
 BACKENDS = ("store_dicom", "query_dicom")
 # Bits of srv_admin_state in `show servers state` (HAProxy management guide 9.3): a server gets nothing new, because of
 # a command or of the configuration. The statistics don't say so while it is down.
 PAUSED = 0x01 | 0x04 | 0x08
 DRAINED = Path("/var/lib/hapacs/drained")
-ORTHANC_PORTS = {"store": 18042, "query": 18043}
-CERTIFICATES = ("/etc/etcd/tls", "/etc/patroni/tls", "/etc/seaweedfs/tls", "/etc/seaweedfs/s3", "/etc/orthanc-tls",
-                "/etc/haproxy/tls")  # fmt: skip
-MASTER_METRICS = "http://127.0.0.1:9324/metrics"
 
 
 def run(*command: str) -> tuple[int, str, str]:
@@ -75,11 +68,11 @@ def listeners() -> dict[int, str]:
     return found
 
 
-def etcd(address: str) -> dict[str, Any]:
+def etcd(address: str, port: int, tls: str) -> dict[str, Any]:
     """Return what etcd says of its members, and of a write that needs the quorum."""
     command = [
-        "etcdctl", f"--cacert={ETCD_TLS}/ca-etcd.crt", f"--cert={ETCD_TLS}/server.crt", f"--key={ETCD_TLS}/server.key",
-        f"--endpoints=https://{address}:2379", "--command-timeout=10s", "--write-out=json",
+        "etcdctl", f"--cacert={tls}/ca-etcd.crt", f"--cert={tls}/server.crt", f"--key={tls}/server.key",
+        f"--endpoints=https://{address}:{port}", "--command-timeout=10s", "--write-out=json",
     ]  # fmt: skip
     answers: dict[str, Any] = {}
     for name, words in {
@@ -95,12 +88,12 @@ def etcd(address: str) -> dict[str, Any]:
     return answers
 
 
-def patroni(address: str) -> Any:
+def patroni(address: str, port: int, tls: str) -> Any:
     """Return the database cluster as this node's Patroni sees it."""
     try:
-        context = ssl.create_default_context(cafile=f"{PATRONI_TLS}/ca-postgres.crt")
-        context.load_cert_chain(f"{PATRONI_TLS}/server.crt", f"{PATRONI_TLS}/server.key")
-        with urllib.request.urlopen(f"https://{address}:8008/cluster", timeout=10, context=context) as answer:
+        context = ssl.create_default_context(cafile=f"{tls}/ca-postgres.crt")
+        context.load_cert_chain(f"{tls}/server.crt", f"{tls}/server.key")
+        with urllib.request.urlopen(f"https://{address}:{port}/cluster", timeout=10, context=context) as answer:
             return json.load(answer)
     except OSError as error:
         return {"error": str(error)}
@@ -121,39 +114,35 @@ def leads() -> bool | None:
     return {"f": True, "t": False}.get(text.strip())
 
 
-def seaweedfs(daemon: str, address: str) -> str:
-    """Return what is wrong with a daemon, or nothing."""
-    code, text, error = run(SEAWEEDFS_CHECK, daemon, address)
-    return "" if code == 0 else (error or text).strip()[-300:] or f"seaweedfs-check ended with {code}"
+def problem(check: dict[str, Any]) -> str:
+    """Return why a service does not work, or nothing; `check` has a ``command``, or ``port`` and ``path`` of HTTP."""
+    if "command" in check:
+        code, text, error = run(*check["command"])
+        return "" if code == 0 else (error or text).strip()[-300:] or f"{check['command'][0]} ended with {code}"
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{check['port']}{check['path']}", timeout=5):
+            return ""
+    except urllib.error.HTTPError as error:
+        # Orthanc wraps the plugin's answer; the journal of the service holds the details.
+        return f"its health is answered {error.code}"
+    except OSError as error:
+        return str(error)
 
 
-def archive_leads() -> bool | None:
+def archive_leads(metrics_port: int) -> bool | None:
     """Return whether the SeaweedFS master of this node leads; None when it doesn't answer."""
     try:
-        with urllib.request.urlopen(MASTER_METRICS, timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
     except OSError:
         return None
     return any(line.startswith("SeaweedFS_master_is_leader") and line.endswith(" 1") for line in lines)
 
 
-def orthanc(service: str) -> str:
-    """Return what keeps one Orthanc of this node from its work, or nothing."""
-    url = f"http://127.0.0.1:{ORTHANC_PORTS[service]}/hapacs/health"
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return ""
-    except urllib.error.HTTPError as error:
-        # Orthanc wraps what the plugin says; the checks say more in its journal.
-        return f"its health is answered {error.code}"
-    except OSError as error:
-        return str(error)
-
-
-def associations() -> dict[str, int]:
+def associations(ports: dict[str, int]) -> dict[str, int]:
     """Return how many connections each Orthanc of this node has for DICOM: associations under way, and checks."""
     counts = {}
-    for service, port in {"store": 4242, "query": 4243}.items():
+    for service, port in ports.items():
         _, text, _ = run("ss", "--numeric", "--tcp", "--no-header", "state", "established", f"sport = :{port}")
         counts[service] = len(text.splitlines())
     return counts
@@ -202,10 +191,10 @@ def balancer() -> dict[str, Any]:
     return {"writers": chosen, "servers": servers}
 
 
-def first_to_end() -> dict[str, str] | None:
+def first_to_end(directories: list[str]) -> dict[str, str] | None:
     """Return the certificate of this node that ends first, and when, or None where there is none."""
     ends = []
-    for path in (path for directory in CERTIFICATES for path in Path(directory).glob("*.crt")):
+    for path in (path for directory in directories for path in Path(directory).glob("*.crt")):
         _, text, _ = run("openssl", "x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in", str(path))
         ends.append((text.strip().partition("=")[2] or "unreadable", str(path)))
     return {"ends": min(ends)[0], "path": min(ends)[1]} if ends else None
@@ -228,14 +217,21 @@ def room() -> dict[str, int]:
     return {"das_bytes": das.total, "das_free_bytes": das.free, "cas_used_bytes": used}
 
 
+def of(prefix: str, health: dict[str, str]) -> dict[str, str]:
+    """Return the answers of some services, without what their names have in common."""
+    return {unit.removeprefix(prefix): answer for unit, answer in health.items() if unit.startswith(prefix)}
+
+
 def main() -> None:
     """Collect everything, what takes long at the same time."""
     asked = json.loads(sys.argv[1])
-    with ThreadPoolExecutor(max_workers=6) as pool:
-        daemons = {name: pool.submit(seaweedfs, name, asked["address"]) for name in asked["seaweedfs"]}
-        etcd_answer = pool.submit(etcd, asked["address"]) if asked["etcd"] else None
-        patroni_answer = pool.submit(patroni, asked["address"]) if asked["postgres"] else None
-        leader = pool.submit(leads) if asked["postgres"] else None
+    groups = asked["groups"]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        checks = {unit: pool.submit(problem, check) for unit, check in asked["health"].items()}
+        etcd_answer = pool.submit(etcd, asked["address"], **asked["etcd"]) if "etcd" in asked else None
+        patroni_answer = pool.submit(patroni, asked["address"], **asked["patroni"]) if "patroni" in asked else None
+        leader = pool.submit(leads) if "patroni" in asked else None
+        health = {unit: answer.result() for unit, answer in checks.items()}
         facts = {
             "units": units(asked["units"]),
             "failed": failed_units(),
@@ -245,19 +241,19 @@ def main() -> None:
                 for link in json.loads(run("ip", "-json", "address")[1] or "[]")
                 for entry in link["addr_info"]
             ],
-            "das": mounted("/srv/das") if asked["das"] else None,
-            "room": room() if asked["das"] else None,
+            "das": mounted("/srv/das") if "pacs" in groups else None,
+            "room": room() if "pacs" in groups else None,
             "firewall": run("nft", "list", "table", "inet", "hapacs")[0] == 0,
-            "balancer": balancer() if asked["balancer"] else None,
-            "archive_leads": archive_leads() if "master" in asked["seaweedfs"] else None,
-            "orthanc": {service: orthanc(service) for service in ORTHANC_PORTS} if asked["das"] else {},
-            "associations": associations() if asked["das"] else {},
+            "balancer": balancer() if "load_balancer" in groups else None,
+            "archive_leads": archive_leads(asked["master_metrics_port"]) if "master_metrics_port" in asked else None,
+            "orthanc": of("orthanc-", health),
+            "associations": associations(asked["dicom_ports"]),
             "drained": DRAINED.exists(),
-            "certificate": first_to_end(),
+            "certificate": first_to_end(asked["certificates"]),
             "etcd": etcd_answer.result() if etcd_answer else None,
             "patroni": patroni_answer.result() if patroni_answer else None,
             "leads": leader.result() if leader else None,
-            "seaweedfs": {name: answer.result() for name, answer in daemons.items()},
+            "seaweedfs": of("seaweedfs-", health),
         }
     json.dump(facts, sys.stdout)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,10 +41,14 @@ def ask(answer: Any) -> tuple[dict[str, Any], list[str]]:
 def test_the_node_is_asked_about_what_it_has() -> None:
     result, sent = ask({"rc": 0, "stdout": '{"leads": true}', "stderr": ""})
     assert result == {"changed": False, "state": {"leads": True}}
-    assert '"etcd": true' in sent[0]
-    assert '"das": true' in sent[0]
-    assert '"postgres": false' in sent[0]
-    assert '"seaweedfs": []' in sent[0]
+    asked = json.loads(shlex.split(sent[0])[-1])
+    assert asked["groups"] == ["etcd", "pacs"]
+    assert asked["etcd"] == {"port": 2379, "tls": "/etc/etcd/tls"}
+    assert asked["health"] == {
+        "orthanc-store": {"port": 18042, "path": "/hapacs/health"},
+        "orthanc-query": {"port": 18043, "path": "/hapacs/health"},
+    }
+    assert "patroni" not in asked
 
 
 def test_a_node_that_does_not_answer_has_no_state() -> None:

@@ -12,7 +12,8 @@ import yaml
 from hapacs.errors import RefusedError
 from hapacs.rotation import KINDS, names
 from hapacs.secrets import SECRETS
-from hapacs.site.units import UNITS
+from hapacs.services import nodes, table
+from hapacs.services.model import GROUPS
 from tests.unit.ansible.loading import ANSIBLE
 
 ROLES = sorted(path for path in (ANSIBLE / "roles").iterdir() if path.is_dir())
@@ -21,12 +22,6 @@ MAPPINGS = sorted((ANSIBLE / "playbooks" / "group_vars" / "all").glob("*.yml"))
 OF_PLAYBOOKS = {
     "mitogen_ssh_keepalive_count",
     "mitogen_ssh_keepalive_interval",
-    "firewall_networks",
-    "firewall_table",
-    "topology_roles",
-    "operation_restarts",
-    "restart_services",
-    "rotations",
     "rotation_passwords",
 }
 # What roles get through group_vars only, so that they can be used without our inventory.
@@ -109,23 +104,19 @@ def test_the_playbooks_set_only_what_a_role_takes(path: Path) -> None:
     assert set(read(path)) <= taken | OF_PLAYBOOKS
 
 
-def test_every_role_of_the_topology_is_installed_and_no_other() -> None:
-    topology = read(ANSIBLE / "playbooks" / "group_vars" / "all" / "topology.yml")["topology_roles"]
-    listed = [role for roles in topology.values() for role in roles]
-    assert len(listed) == len(set(listed))
+def test_every_role_with_an_install_half_is_in_the_table_and_no_other() -> None:
+    listed = nodes.roles(GROUPS)
     assert set(listed) == {role.name for role in ROLES if (role / "tasks" / "install.yml").exists()}
 
 
-def test_every_unit_of_the_site_can_be_restarted_and_every_kind_of_secret_rotated() -> None:
-    known = read(ANSIBLE / "playbooks" / "group_vars" / "all" / "operations.yml")
-    services = {service for part in known["operation_restarts"] for service in part["services"]}
-    units = {unit for names in UNITS.values() for unit in names if not unit.endswith(".timer")}
-    assert services == units | {"seaweedfs-master"}
-    assert known["rotations"].keys() == KINDS.keys()
-    for part in [*known["operation_restarts"], *(one for kind in known["rotations"].values() for one in kind["write"])]:
-        assert (ANSIBLE / "roles" / part["role"] / "tasks" / f"{part['tasks']}.yml").is_file(), part
-    roles = {part["role"] for part in known["operation_restarts"]}
-    assert {role for kind in known["rotations"].values() for role in kind["take_up"]} <= roles
+def test_site_yml_applies_the_roles_of_the_table_in_its_order() -> None:
+    plays = read(ANSIBLE / "playbooks" / "site.yml")
+    applied = {play["hosts"].partition(":")[0]: play["roles"] for play in plays if "roles" in play}
+    # The authorities are made on the controller, which has no services.
+    assert [role for role in applied.pop("installed") if role != "pki"] == nodes.roles([])
+    system = set(nodes.roles([]))
+    assert applied == {group: [role for role in nodes.roles([group]) if role not in system] for group in applied}
+    assert set(applied) == {service.group for service in table.SERVICES if service.group}
 
 
 def test_every_secret_belongs_to_one_kind_or_is_refused_with_a_reason() -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from hapacs.settings import Group
+from hapacs.services import nodes
+from hapacs.services.model import Group
 from hapacs.settings.models import Model
 
 DAS_LABEL = "hapacs-das"
@@ -14,17 +15,6 @@ DAS_LABEL = "hapacs-das"
 
 MAXIMUM_OFFSET_S = 5.0
 """A fresh Debian sets its clock by the network; one that is further off does not, and certificates would be refused."""
-
-BASE_MEMORY_BYTES = 1 << 30
-GROUP_MEMORY_BYTES: Mapping[Group, int] = {
-    "etcd": 512 << 20,
-    "postgres": 5 << 30,
-    "cas": 2 << 30,
-    "pacs": 3 << 30,
-    "load_balancer": 512 << 20,
-    "monitoring": 1 << 30,
-}
-"""What each group needs besides the system; PostgreSQL's shared buffers alone are 4 GiB."""
 
 # A kernel keeps some of the memory that a machine is sold with.
 _MEMORY_TOLERANCE = 0.95
@@ -148,7 +138,7 @@ def _system(wanted: Wanted, machine: Machine) -> Iterator[str]:
             f"has not the address {wanted.address} (it has {', '.join(machine.addresses) or 'none'}); give it that "
             f"address, or mend {wanted.path}.address"
         )
-    needed = BASE_MEMORY_BYTES + sum(GROUP_MEMORY_BYTES[group] for group in wanted.groups)
+    needed = nodes.memory_mb(wanted.groups, "dedicated") << 20
     if machine.memory_bytes < needed * _MEMORY_TOLERANCE:
         yield (
             f"has {_size(machine.memory_bytes)} of memory; {', '.join(wanted.groups)} need {_size(needed)}: add "
