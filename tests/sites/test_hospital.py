@@ -65,8 +65,13 @@ def settings() -> dict[str, Any]:
     return values
 
 
+def by_id(node: str, index: int) -> str:
+    """Return the name under which the settings know a machine's disk."""
+    return f"/dev/disk/by-id/trial-{node}-{index}"
+
+
 def disk(deployment: Deployment, node: str, index: int) -> str:
-    """Return a machine's disk, attached as a loop device."""
+    """Return the loop device that is a machine's disk."""
     path = deployment.state / "lab" / "disks" / f"{node}-{index}.img"
     loops.make_file(path, DISK_BYTES)
     return loops.attach(path)
@@ -76,9 +81,9 @@ def disk(deployment: Deployment, node: str, index: int) -> str:
 def deployment() -> Iterator[Deployment]:
     """The deployment with its networks and disks; its machines are not there yet."""
     values = settings()
-    with made.removed_at_the_end(made.write(values, {"site_main": CONTAINERS})) as deployment:
+    with made.removed_at_the_end(made.write(values, {"site_main": CONTAINERS})):
         for node, spec in values["sites"]["main"]["nodes"].items():
-            spec["das_devices"] = [disk(deployment, node, index) for index in range(2)]
+            spec["das_devices"] = [by_id(node, index) for index in range(2)]
         site = values["sites"]["main"]["networks"]
         for kind, subnet in (("cluster", site["cluster"]), ("management", site["management"][0])):
             networks.ensure(networks.Network(f"{NAME}-{kind}", NAME, subnet, CONTROLLER[kind]))
@@ -90,16 +95,21 @@ def machines(deployment: Deployment) -> Deployment:
     """The machines, as they are when somebody installed Debian on them; one has a disk that was used before."""
     identity = image.ensure()
     for name, node in deployment.settings.sites["main"].nodes.items():
+        disks = tuple(disk(deployment, name, index) for index in range(2))
         machine = nodes.Node(
-            f"{NAME}-{name}", NAME, name, f"{NAME}-cluster", str(node.address), identity, node.das_devices,
+            f"{NAME}-{name}", NAME, name, f"{NAME}-cluster", str(node.address), identity, disks,
             deployment.state / "lab" / "data" / name, deployment.ssh_key.parent,
         )  # fmt: skip
         nodes.ensure(machine)
         podman("network", "connect", "--ip", str(node.management_address), f"{NAME}-management", machine.container)
         podman("exec", machine.container, "sh", "-c", _CLOCK)
+        # As udev names the disks of a real machine, also after a restart.
+        links = "\n".join(f"L+ {by_id(name, index)} - - - - {path}" for index, path in enumerate(disks))
+        make = f"echo '{links}' >/etc/tmpfiles.d/disks.conf && systemd-tmpfiles --create /etc/tmpfiles.d/disks.conf"
+        podman("exec", machine.container, "sh", "-c", make)
         # From here on the controller knows only what an operator tells it.
         ssh.unpin(deployment.known_hosts, str(node.address))
-    used = deployment.settings.sites["main"].nodes[USED[0]].das_devices[USED[1]]
+    used = disk(deployment, *USED)
     subprocess.run(["mkfs.ext4", "-q", used], check=True, capture_output=True)
     # Where udev of a real machine notes the serial number of a disk.
     number = used.removeprefix("/dev/loop")
@@ -131,14 +141,15 @@ def test_all_unreachable_machines_are_named_at_once(deployment: Deployment) -> N
 
 def test_missing_requirements_are_reported_before_any_change(machines: Deployment) -> None:
     pin(machines, "pacs1", "pacs2")
-    used = machines.settings.sites["main"].nodes[USED[0]].das_devices[USED[1]]
     held, unknown = refused("up", machines.name)
-    assert f"{used} ({SERIAL}) holds data (ext4)" in held
+    assert f"{by_id(*USED)} ({SERIAL}) holds data (ext4)" in held
     assert f"add '{SERIAL}' to sites.main.nodes.pacs1.wipe_serials" in held
     assert unknown.split()[0] == "pacs3"
     assert "its host key is not known" in unknown
     # The disk is as it was.
-    found = subprocess.run(["blkid", "--probe", used], check=True, capture_output=True, text=True).stdout
+    found = subprocess.run(
+        ["blkid", "--probe", disk(machines, *USED)], check=True, capture_output=True, text=True
+    ).stdout
     assert 'TYPE="ext4"' in found
 
 

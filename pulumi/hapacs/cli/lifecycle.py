@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hapacs import secrets, ssh
-from hapacs.cli.output import Step, Steps, console, duration, print_json
+from hapacs.cli.output import Step, Steps, console, duration, print_json, print_warning
 from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
 from hapacs.errors import ExitCode, RefusedError
@@ -23,6 +23,7 @@ _TASKS_SHOWN = 15
 def init(name: Name = "lab", json: Json = False) -> None:
     """Make what a deployment needs once: its key and its encrypted secrets. What exists is kept."""
     deployment = opened(name)
+    print_warnings(deployment)
     with deployment.alone():
         made = initialise(deployment)
     if json:
@@ -45,6 +46,7 @@ def init(name: Name = "lab", json: Json = False) -> None:
 def up(name: Name = "lab", json: Json = False) -> None:
     """Bring a deployment up, or make it again what its settings say, and verify it. Run it as often as you like."""
     deployment = opened(name)
+    print_warnings(deployment)
     steps = Steps(quiet=json)
     with deployment.alone():
         changes, outcome = _bring_up(deployment, steps)
@@ -146,6 +148,14 @@ def opened(name: str) -> Deployment:
     deployment = Deployment.load(name)
     _ = deployment.settings
     return deployment
+
+
+def print_warnings(deployment: Deployment) -> None:
+    """Print which settings are allowed and seldom meant."""
+    from hapacs import settings  # noqa: PLC0415 - pydantic is slow to import
+
+    for warning in settings.warnings(deployment.settings):
+        print_warning(str(warning))
 
 
 def initialise(deployment: Deployment) -> list[str]:

@@ -105,3 +105,8 @@ def print_error(message: str, hint: str = "") -> None:
     errors.print(f"[red]✗[/] {escape(message)}", soft_wrap=True)
     if hint:
         errors.print(escape(hint), soft_wrap=True)
+
+
+def print_warning(message: str) -> None:
+    """Print something to look at, where the command goes on."""
+    errors.print(f"[yellow]![/] {escape(message)}", soft_wrap=True)

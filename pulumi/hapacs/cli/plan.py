@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from hapacs.cli.lifecycle import configure, initialise, opened, print_tasks
+from hapacs.cli.lifecycle import configure, initialise, opened, print_tasks, print_warnings
 from hapacs.cli.output import Steps, console, errors, print_json
 from hapacs.cli.parameters import Json, Name
 from hapacs.errors import RefusedError
@@ -28,6 +28,7 @@ def plan(
     from hapacs.engine import Engine  # noqa: PLC0415 - pulumi is slow to import
 
     deployment = opened(name)
+    print_warnings(deployment)
     steps = Steps(quiet=True)
     outcome: Outcome | None = None
     with deployment.alone():

@@ -1,6 +1,6 @@
 """The settings of a deployment: models, checks over several fields, and reading them from a file."""
 
-from hapacs.settings.checks import Problem
+from hapacs.settings.checks import warnings
 from hapacs.settings.load import SettingsError, load, parse
 from hapacs.settings.models import (
     GROUPS,
@@ -15,6 +15,7 @@ from hapacs.settings.models import (
     Site,
     StaticTarget,
 )
+from hapacs.settings.problem import Problem
 
 __all__ = [
     "GROUPS",
@@ -32,4 +33,5 @@ __all__ = [
     "StaticTarget",
     "load",
     "parse",
+    "warnings",
 ]

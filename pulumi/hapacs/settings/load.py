@@ -1,30 +1,32 @@
 """Reading settings: everything that is wrong is reported at once, each problem with its field."""
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from hapacs.errors import RefusedError
-from hapacs.settings.checks import Problem, check, check_site
-from hapacs.settings.models import Settings, Site
+from hapacs.settings import partial
+from hapacs.settings.checks import check
+from hapacs.settings.models import Settings
+from hapacs.settings.problem import Problem, each
+from hapacs.settings.wording import is_echo, plain
 
 MAXIMUM_BYTES = 1024**2
-"""A larger file is a mistake (a disk image, a log), not settings."""
+"""A larger file is something else, such as a disk image or a log."""
 
 
 class SettingsError(RefusedError):
-    """The settings can't be used.
+    """Settings that can't be used.
 
     Attributes
     ----------
     source
-        Where they came from, for the message.
+        The file's path, for the message.
     problems
-        All of them.
+        All problems that were found.
     """
 
     def __init__(self, source: str, problems: Iterable[Problem]) -> None:
@@ -34,7 +36,7 @@ class SettingsError(RefusedError):
         head = f"{source}: {count} problem{'s' if count > 1 else ''}"
         super().__init__(
             "\n".join([head, *(f"  {problem}" for problem in self.problems)]),
-            "Nothing was touched. Mend the settings and run again.",
+            "Nothing was touched. Correct the settings and run again.",
         )
 
 
@@ -64,77 +66,64 @@ def load(path: Path) -> Settings:
     source = str(path)
     try:
         if path.stat().st_size > MAXIMUM_BYTES:
-            raise _refused(source, f"larger than {MAXIMUM_BYTES} bytes; this is no settings file")
+            raise _refused(source, f"is larger than {MAXIMUM_BYTES} bytes, so it is no settings file")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise _refused(source, "no such file; `hapacs init` makes a deployment") from None
+        raise _refused(source, "there is no such file; copy inventories/lab/settings.yaml and change it") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise _refused(source, f"can't be read: {error}") from error
+        raise _refused(source, f"the file can't be read: {error}") from error
     try:
         # A subclass of SafeLoader.
         data = yaml.load(text, Loader=_Loader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise _refused(source, f"no valid YAML: {error.problem}{place}") from error
+        raise _refused(source, f"is not valid YAML: {error.problem}{place}") from error
     except RecursionError:
-        raise _refused(source, "no valid YAML: nested too deeply") from None
+        raise _refused(source, "is not valid YAML: it is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise _refused(source, f"no valid YAML: {error}") from error
-    settings = parse(data, source)
-    if settings.deployment != path.resolve().parent.name:
-        # State, stack and containers carry the directory's name: a copied file must not reach for another deployment.
-        message = f"is {settings.deployment!r}, but the directory is {path.resolve().parent.name!r}; make them equal"
-        raise SettingsError(source, [Problem("deployment", message)])
-    return settings
+        raise _refused(source, f"is not valid YAML: {error}") from error
+    return parse(data, source, path.resolve().parent.name)
 
 
-def parse(data: object, source: str = "settings") -> Settings:
+def parse(data: object, source: str = "settings", directory: str | None = None) -> Settings:
     """Check settings that were read already.
+
+    Parameters
+    ----------
+    data
+        As YAML gives it.
+    source
+        The file's path, for messages.
+    directory
+        The name of the file's directory, which the deployment must have too. Not given: not checked.
 
     Raises
     ------
     SettingsError
-        With every problem found. Checks over several fields of a site need that the site's own fields are sound.
+        With every problem found: those of single fields, and those over several fields as far as these are sound.
     """
     if not isinstance(data, Mapping):
-        raise _refused(source, "the file has to hold a mapping of keys to values")
+        raise _refused(source, "the file must hold keys with values, such as `deployment: lab`")
+    problems: list[Problem] = []
     try:
         settings = Settings.model_validate(data)
     except ValidationError as error:
-        problems = [_problem(item) for item in error.errors()]
-        problems += _sound_sites(data.get("sites"))
-        raise SettingsError(source, problems) from None
-    if found := check(settings):
-        raise SettingsError(source, found)
+        problems = [plain(item) for item in error.errors(include_url=False) if not is_echo(item)]
+        settings = partial.build(Settings, data)
+    problems += [*check(settings), *_directory(settings, directory)]
+    if problems:
+        raise SettingsError(source, dict.fromkeys(problems))
     return settings
 
 
-def _sound_sites(sites: object) -> Iterable[Problem]:
-    """Check the sites whose own fields are sound, so that a typing error elsewhere hides nothing in them."""
-    if not isinstance(sites, Mapping):
-        return
-    for name, data in sites.items():
-        try:
-            site = Site.model_validate(data)
-        except ValidationError:
-            continue
-        yield from check_site(str(name), site)
-
-
-def _problem(item: ErrorDetails) -> Problem:
-    location = [str(part) for part in item["loc"] if part != "[key]"]
-    # pydantic puts the kind of a target into the path, but it is no key of the file.
-    if location[0] == "target" and len(location) > 1:
-        del location[1]
-    message = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "extra_forbidden":
-        message = "there is no such setting; remove it or mend its name"
-    elif item["type"] == "missing":
-        message = "is missing; add it"
-    elif item["type"] == "string_pattern_mismatch":
-        message = f"{item['input']!r} doesn't fit the pattern {item['ctx']['pattern']}"
-    return Problem(".".join(location), message)
+@each
+def _directory(settings: Settings, directory: str | None) -> Iterator[Problem]:
+    """State, stack and containers have the directory's name: a copied file must not change another deployment."""
+    if directory is not None and settings.deployment != directory:
+        yield Problem(
+            "deployment", f"{settings.deployment} is not the name of the directory, {directory}; make them equal"
+        )
 
 
 def _refused(source: str, message: str) -> SettingsError:

@@ -1,9 +1,9 @@
-"""What a deployment is: one frozen model, read from ``inventories/<deployment>/settings.yaml``."""
+"""The settings of a deployment: one frozen model, read from ``inventories/<deployment>/settings.yaml``."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field
 
 from hapacs.settings.fields import (
     Address,
@@ -20,7 +20,9 @@ from hapacs.settings.fields import (
     Port,
     Replication,
     Sha256,
+    Size,
     UpstreamPath,
+    UserName,
 )
 
 Group = Literal["etcd", "postgres", "cas", "pacs", "load_balancer", "monitoring"]
@@ -57,7 +59,7 @@ class TargetSettings(Model):
 
 
 class LabTarget(TargetSettings):
-    """Nodes are containers on this machine, disks are loop devices."""
+    """Nodes are containers on this machine and disks are loop devices; hapacs makes and removes them."""
 
     makes_machines = True
     expendable = True
@@ -67,12 +69,12 @@ class LabTarget(TargetSettings):
 
 
 class StaticTarget(TargetSettings):
-    """Machines that exist: Debian 13, reachable by SSH; we neither make nor remove them.
+    """Machines that exist: Debian 13, reachable by SSH; hapacs neither makes nor removes them.
 
     Attributes
     ----------
     ssh_user
-        May become root without a password (sudo). Not root itself, whom the nodes don't let in by SSH.
+        May become root without a password (sudo). It is not root itself, because the nodes refuse root by SSH.
     """
 
     makes_machines = False
@@ -80,7 +82,7 @@ class StaticTarget(TargetSettings):
     sizing = "dedicated"
 
     kind: Literal["static"]
-    ssh_user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "hapacs"
+    ssh_user: UserName = "hapacs"
     ssh_port: Port = 22
 
 
@@ -90,16 +92,16 @@ class Node(Model):
     Attributes
     ----------
     zone
-        What fails together: a rack, a room. The CAS keeps its copies in different zones.
+        Nodes that fail together, such as those in one rack or room. The CAS keeps its copies in different zones.
     address
-        In the site's cluster network; databases, CAS and DICOM between nodes use it.
+        The node's address in the site's cluster network; databases, CAS and DICOM between nodes use it.
     management_address
-        Where Ansible and the statistics page are reached; the same as `address` unless given.
+        The node's address for Ansible and the statistics page, outside the cluster network. Not given: `address`.
     das_devices
-        The disks of a machine that exists (target ``static``), best as ``/dev/disk/by-id/...``.
+        The disks of a machine that exists (target ``static``), as ``/dev/disk/by-id/...`` or ``/dev/disk/by-path/...``.
     wipe_serials
-        Serial numbers of those of them that may hold data and will be emptied when the DAS is made. Nothing of a DAS
-        that is there is ever emptied. Remove them once the site is up.
+        Serial numbers of disks in `das_devices` that may hold data: they are emptied when the DAS is made. The disks of
+        a DAS that exists are never emptied. Remove the numbers once the site is up.
     """
 
     zone: GroupWord
@@ -110,14 +112,14 @@ class Node(Model):
 
 
 class DasDisks(Model):
-    """The disks of each node's online store; btrfs raid1 keeps two copies, hence at least two disks."""
+    """The disks of each node's DAS; btrfs raid1 keeps two copies, hence at least two disks."""
 
     count: Annotated[int, Field(strict=True, ge=2, le=24)] = 2
-    size_bytes: Annotated[ByteSize, Field(ge=512 * 1024**2)]
+    size_bytes: Annotated[Size, Field(ge=512 * 1024**2)]
 
     @property
     def usable_bytes(self) -> int:
-        """What fits when everything is kept twice."""
+        """The capacity, with two copies of everything."""
         return self.count * int(self.size_bytes) // 2
 
 
@@ -128,21 +130,21 @@ class Disks(Model):
 
 
 class SiteNetworks(Model):
-    """Where the nodes stand and who may reach them; the firewall lets in nobody else.
+    """The networks of a site, and those that may reach it; the firewall drops everything else.
 
     Attributes
     ----------
     cluster
         The nodes' own network, which also holds the virtual address.
     gateway
-        The router in `cluster`; needed by targets that make the network.
+        The router's address in `cluster`. A target that makes the network needs it.
     management
-        May reach SSH, the statistics page and the administrative ports.
+        Networks that may reach SSH, the statistics page and the administrative ports.
     clients
-        May reach the virtual address.
+        Networks that may reach the virtual address.
     controller
-        How the site sees the controller, where that is another address than `verify.host`: of a machine with several
-        networks, the one that it reaches this site from.
+        The controller's address as this site sees it. Not given: `verify.host`. A controller with several networks may
+        reach each site from another address.
     """
 
     cluster: Network
@@ -153,14 +155,14 @@ class SiteNetworks(Model):
 
 
 class VirtualAddress(Model):
-    """The address that moves (VRRP, RFC 5798)."""
+    """The virtual address, which moves to another balancer when one fails (VRRP, RFC 5798)."""
 
     address: Address
     router_id: Annotated[int, Field(strict=True, ge=1, le=255)]
 
 
 class Dicom(Model):
-    """How the site is called in DICOM; both titles answer at the virtual address."""
+    """The site's AE titles and ports; both titles answer at the virtual address."""
 
     store_ae: AeTitle
     query_ae: AeTitle
@@ -176,7 +178,7 @@ class UpstreamFile(Model):
     path
         Below the base URL; its last part is ``Orthanc`` or the name of a plugin.
     sha256
-        What the file must have, or it is not installed.
+        The file's digest; a file with another one is not installed.
     """
 
     path: UpstreamPath
@@ -184,7 +186,7 @@ class UpstreamFile(Model):
 
 
 def _orthanc_once(files: tuple[UpstreamFile, ...]) -> tuple[UpstreamFile, ...]:
-    """Refuse what would replace one file by another, or leave Debian's program with another one's plugins."""
+    """Refuse two files of one name, and plugins without the program that they belong to."""
     names = [file.path.rpartition("/")[2] for file in files]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{', '.join(twice)} is listed more than once; keep one")
@@ -199,9 +201,9 @@ class OrthancUpstream(Model):
     Attributes
     ----------
     version
-        What the program says of itself.
+        The version that the program reports.
     base_url
-        Where the controller fetches the files.
+        The address from which the controller downloads the files.
     """
 
     version: OrthancVersion
@@ -210,32 +212,33 @@ class OrthancUpstream(Model):
 
 
 class Policy(Model):
-    """What is kept, how often and how long.
+    """How full a DAS may be, how many copies the archive keeps, and for how long.
 
     Attributes
     ----------
     das_watermark_fraction
-        Used share of a node's DAS above which the node takes no more images.
+        Usage of a node's DAS above which the node stores no more images.
     das_minimum_free_bytes
-        Free space below which the node takes no more images, whatever the fraction says.
+        Free space below which the node stores no more images, at any usage.
     das_evict_above_fraction, das_evict_to_fraction
-        Used share above which online copies go that the archive holds, least recently used first, and at which that
-        ends. Both below the watermark: room is made before images are refused.
+        Usage at which eviction starts, and at which it ends. Only copies that the archive has confirmed are evicted,
+        the least recently used first. Both are below the watermark: eviction starts before images are refused.
     das_minimum_age_hours
-        What was stored or read within so many hours stays online, even if images are refused then.
+        Images that were stored or read within so many hours are not evicted, even if new images are refused.
     cas_replication
-        Further copies in SeaweedFS's notation, in quotes: always 0, in other zones, on other nodes of the same zone.
+        Further copies in SeaweedFS's notation, in quotes: always 0, then the number in other zones, then the number on
+        other nodes of the same zone.
     retention_mode, retention_days
-        Default lock of an archived object (S3 Object Lock).
+        Lock of an archived image (S3 Object Lock).
     tolerated_node_failures
-        How many nodes of the primary site may be lost while it goes on and keeps every image. 0 permits a site of a
-        single node, to try things on: losing that node loses images.
+        Number of nodes that the primary site may lose without an interruption or the loss of an image. 0 permits a site
+        of a single node, for trials: losing that node loses images.
     orthanc_upstream
-        Which Orthanc runs. Not given: Debian's.
+        The Orthanc that runs. Not given: Debian's.
     """
 
     das_watermark_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.9
-    das_minimum_free_bytes: Annotated[ByteSize, Field(ge=64 * 1024**2)] = ByteSize(10 * 1024**3)
+    das_minimum_free_bytes: Annotated[Size, Field(ge=64 * 1024**2)] = ByteSize(10 * 1024**3)
     das_evict_above_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.85
     das_evict_to_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.8
     das_minimum_age_hours: Annotated[int, Field(strict=True, ge=1, le=8760)] = 24
@@ -252,7 +255,7 @@ class Site(Model):
     Attributes
     ----------
     pools
-        Which nodes serve which group. Not given: a compact site, where every node serves all of them.
+        The nodes of each group. Not given: a compact site, where every node serves all groups.
     """
 
     role: Literal["primary", "dr"]
@@ -266,46 +269,46 @@ class Site(Model):
     policy: Policy = Policy()
 
     def members(self, group: Group) -> tuple[str, ...]:
-        """Return the names of a group's nodes: all of them in a compact site."""
+        """Return the names of a group's nodes; in a compact site, of all nodes."""
         if self.pools is None:
             return tuple(self.nodes)
         return self.pools.get(group, ())
 
     @property
     def survives_a_node(self) -> bool:
-        """Whether the site has to go on when one of its nodes dies."""
+        """Whether the site must keep working when one of its nodes fails."""
         return self.role == "primary" and self.policy.tolerated_node_failures > 0
 
     @property
     def das_minimum_free_bytes(self) -> int:
-        """What must stay free on each node's DAS: the larger of the policy's share and its number of bytes."""
+        """Free space that each DAS must keep: the larger of the policy's share and its number of bytes."""
         share = round((1 - self.policy.das_watermark_fraction) * self.disks.das.usable_bytes)
         return max(share, int(self.policy.das_minimum_free_bytes))
 
     @property
     def das_evict_below_bytes(self) -> int:
-        """Free space on each node's DAS below which online copies go."""
+        """Free space on each DAS below which eviction starts."""
         return round((1 - self.policy.das_evict_above_fraction) * self.disks.das.usable_bytes)
 
     @property
     def das_evict_until_bytes(self) -> int:
-        """Free space at which that ends."""
+        """Free space on each DAS at which eviction ends."""
         return round((1 - self.policy.das_evict_to_fraction) * self.disks.das.usable_bytes)
 
     def management_address(self, node: str) -> Address:
-        """Return where a node is managed."""
+        """Return the address at which a node is managed."""
         return self.nodes[node].management_address or self.nodes[node].address
 
 
 class Caller(Model):
-    """Who may open an association, from where, and for what.
+    """An application that may open associations: from which networks, and for which operations.
 
     Attributes
     ----------
     host, port
-        Where the caller itself listens: the destination of its C-MOVE.
+        Address and port at which the caller itself listens, so that a C-MOVE can have it as destination.
     max_associations
-        At once, over the whole site.
+        Concurrent associations of the caller, over the whole site.
     """
 
     ae_title: AeTitle
@@ -317,12 +320,12 @@ class Caller(Model):
 
 
 class VerifyCaller(Model):
-    """Under which title ``hapacs verify`` calls, and where the controller listens for its own C-MOVE.
+    """The AE title of ``hapacs verify``, and the address at which it receives its own C-MOVE.
 
     Attributes
     ----------
     host
-        The controller's address; a site that sees it with another one says so in `networks.controller`.
+        The controller's address. A site that sees another one has it in `networks.controller`.
     """
 
     ae_title: AeTitle = "HAPACS_VERIFY"
@@ -336,7 +339,7 @@ class Settings(Model):
     Attributes
     ----------
     callers
-        The same at every site: a promoted second site serves the same modalities.
+        They are the same at every site, because a promoted second site serves the same modalities.
     """
 
     deployment: DeploymentName
@@ -346,5 +349,5 @@ class Settings(Model):
     verify: VerifyCaller
 
     def controller(self, site: Site) -> Address:
-        """Return the address with which `hapacs verify` calls a site and is called back."""
+        """Return the address from which `hapacs verify` calls a site, and at which it is called back."""
         return site.networks.controller or self.verify.host

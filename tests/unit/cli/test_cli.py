@@ -209,7 +209,8 @@ def hospital(played: SimpleNamespace, deployment: Deployment) -> Deployment:
     settings = deployment.directory / "settings.yaml"
     text = settings.read_text().replace("kind: lab", "kind: static")
     for node in ("pacs1", "pacs2", "pacs3", "dr1"):
-        text = text.replace(f"{node}: {{zone", f"{node}: {{das_devices: [/dev/disk/by-id/a, /dev/disk/by-id/b], zone")
+        disks = ", ".join(f"/dev/disk/by-id/{node}-{disk}" for disk in "ab")
+        text = text.replace(f"{node}: {{zone", f"{node}: {{das_devices: [{disks}], zone")
     settings.write_text(text)
     call("init", "lab")
     return deployment
@@ -246,3 +247,11 @@ def test_the_help_lists_every_command_and_the_exit_codes() -> None:
     printed = call("--help").stdout
     for word in ("init", "plan", "up", "status", "verify", "down", "env", "Exit codes"):
         assert word in printed
+
+
+@pytest.mark.parametrize("words", [["init"], ["plan"], ["up"]])
+@pytest.mark.usefixtures("hospital")
+def test_warnings_are_printed_and_the_command_goes_on(words: list[str]) -> None:
+    done = call(*words, "lab")
+    assert done.exit_code == ExitCode.OK
+    assert "! sites.primary.policy.retention_days: a lock of 1 day is short" in done.stderr

@@ -9,18 +9,32 @@ import yaml
 
 from hapacs.settings import SettingsError, parse
 
+type Data = dict[str, Any]
+"""Settings as YAML gives them, for a test to change."""
+
+type Problems = Callable[[Any], dict[str, str]]
+"""From settings to the messages by field; empty when the settings are sound."""
+
 LAB = Path(__file__).parents[3] / "inventories/lab/settings.yaml"
+HOSPITAL = LAB.parents[1] / "example-hospital/settings.yaml"
 
 
 @pytest.fixture
-def with_dr() -> dict[str, Any]:
+def hospital() -> Data:
+    """The settings of the example hospital as plain data: two sites on machines that exist."""
+    data: Data = yaml.safe_load(HOSPITAL.read_text())
+    return data
+
+
+@pytest.fixture
+def with_dr() -> Data:
     """The lab's settings as plain data, with both sites."""
-    found: dict[str, Any] = yaml.safe_load(LAB.read_text())
+    found: Data = yaml.safe_load(LAB.read_text())
     return found
 
 
 @pytest.fixture
-def data(with_dr: dict[str, Any]) -> dict[str, Any]:
+def data(with_dr: Data) -> Data:
     """The lab's settings with its primary site alone."""
     del with_dr["sites"]["dr"]
     for caller in with_dr["callers"]:
@@ -29,13 +43,13 @@ def data(with_dr: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def primary(data: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = data["sites"]["primary"]
+def primary(data: Data) -> Data:
+    found: Data = data["sites"]["primary"]
     return found
 
 
 @pytest.fixture
-def problems() -> Callable[[Any], dict[str, str]]:
+def problems() -> Problems:
     """Return a function from data to its problems: {field: message}, empty when the settings are sound."""
 
     def find(data: Any) -> dict[str, str]:

@@ -1,0 +1,29 @@
+"""Checks over several fields: mistakes that no field shows by itself, refused before anything is changed.
+
+`groups` (which node serves what, and how many are needed), `networks` (addresses and ports), `storage` (disks and
+watermarks), `callers` (AE titles and other names, who may call), `warnings` (allowed, but seldom meant).
+"""
+
+from hapacs.settings.checks import callers, groups, networks, storage
+from hapacs.settings.checks.groups import can_hold
+from hapacs.settings.checks.networks import INNER_PORTS
+from hapacs.settings.checks.warnings import warnings
+from hapacs.settings.models import Settings
+from hapacs.settings.partial import UnsoundError
+from hapacs.settings.problem import Problem
+
+__all__ = ["INNER_PORTS", "can_hold", "check", "warnings"]
+
+
+def check(settings: Settings) -> list[Problem]:
+    """Return all problems over several fields, as far as the fields that they need are sound."""
+    problems = [*groups.roles(settings), *storage.target(settings)]
+    try:
+        sites = [(f"sites.{name}", site) for name, site in settings.sites.items()]
+    except UnsoundError:
+        sites = []
+    for path, site in sites:
+        problems += [*groups.of_site(path, site), *networks.of_site(path, site), *storage.of_site(path, site)]
+        problems += storage.machines(settings.target, path, site)
+    problems += [*networks.between_sites(settings), *storage.between_nodes(settings), *callers.of_settings(settings)]
+    return problems
