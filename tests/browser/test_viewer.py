@@ -164,8 +164,7 @@ def test_a_browser_that_does_not_know_the_authority_warns(site: Site, tmp_path: 
 
 def test_viewer_works_after_the_address_owner_is_lost(visit: Visit, site: Site, shown: dict[str, Study]) -> None:
     see(visit, shown["CT"], "before-node-off")
-    facts = collect(site)
-    (victim,) = [node for node, answer in facts.items() if site.vip in answer["addresses"]]
+    (victim,) = collect(site).holders
     container = f"{site.deployment.name}-{victim}"
     power.power_off(container)
     try:

@@ -22,9 +22,9 @@ from hapacs.load.archive import SiteArchive
 from hapacs.load.ledger import Ledger, missing
 from hapacs.load.modality import Sender
 from hapacs.load.waiting import eventually
-from hapacs.site import access
-from hapacs.site.access import Site
+from hapacs.site.access import Site, sites
 from hapacs.site.collect import collect
+from hapacs.site.running import RunningSite
 from hapacs.targets.lab import power
 from tests.cluster import trial
 
@@ -66,15 +66,15 @@ class Lab:
     @property
     def sites(self) -> list[Site]:
         """A fresh view of all sites, the primary one first."""
-        return access.sites(self.deployment)
+        return sites(self.deployment)
 
     @property
     def nodes(self) -> set[str]:
         """The names of the nodes of all sites."""
         return {node for one in self.sites for node in one.nodes}
 
-    def facts(self) -> dict[str, dict[str, Any]]:
-        """Return what each node of the primary site says of itself; one that is off has only an ``error``."""
+    def running(self) -> RunningSite:
+        """Return the primary site as its nodes describe it now."""
         return collect(self.site)
 
     def container(self, node: str) -> str:
@@ -160,7 +160,7 @@ def _turn(item: pytest.Item) -> int:
         return 1
     if item.path.stem in {"test_operations", "test_retrieval"}:
         return 3
-    return 2 if item.name.startswith(("test_stores_go_on", "test_the_lab_verifies_after")) else 0
+    return 2 if item.name.startswith(("test_storing_continues_when_", "test_lab_verifies_after_the_faults")) else 0
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from hapacs.load.archive import SiteArchive
 from hapacs.load.ledger import Ledger, missing
 from hapacs.load.modality import Sender
 from hapacs.load.waiting import eventually
+from hapacs.site.running import RunningSite
 from hapacs.verify import services
 from tests.cluster import leftovers
 from tests.cluster.conftest import Lab
@@ -62,17 +63,15 @@ def test_check_mode_reports_no_change(lab: Lab) -> None:
 
 
 def test_storing_continues_when_a_replica_node_loses_power(lab: Lab, tmp_path: Path) -> None:
-    facts = lab.facts()
-    leader = _database_leader(lab, facts)
-    writer = next(iter(facts[leader]["balancer"]["writers"]), "")
-    holder = next((node for node, answer in facts.items() if lab.site.vip in answer["addresses"]), "")
+    running = lab.running()
+    leader = _database_leader(running)
     # The node that stores and holds the address is the hardest to lose; the leader has a test of its own.
-    victim = next(node for node in (writer, holder, *lab.site.nodes) if node and node != leader)
+    victim = next(node for node in (*running.writers, *running.holders, *running.nodes) if node != leader)
     _lose(lab, victim, NODE_LOST_S, tmp_path)
 
 
 def test_storing_continues_when_the_database_leader_is_killed(lab: Lab, tmp_path: Path) -> None:
-    _lose(lab, _database_leader(lab, lab.facts()), LEADER_LOST_S, tmp_path)
+    _lose(lab, _database_leader(lab.running()), LEADER_LOST_S, tmp_path)
 
 
 def test_lab_verifies_after_the_faults(lab: Lab) -> None:
@@ -89,11 +88,10 @@ def test_down_removes_everything(lab: Lab) -> None:
     assert {kind: found for kind, found in leftovers.of(lab.deployment).items() if found} == {}
 
 
-def _database_leader(lab: Lab, facts: dict[str, dict[str, object]]) -> str:
-    leaders = [node for node, answer in facts.items() if answer.get("leads")]
-    assert len(leaders) == 1, f"there must be one database leader before a fault: {leaders}"
-    assert set(facts) == set(lab.site.nodes)
-    return leaders[0]
+def _database_leader(running: RunningSite) -> str:
+    assert not running.silent, "every node has to answer before a fault"
+    (leader,) = running.database_leaders
+    return leader
 
 
 def _lose(lab: Lab, victim: str, deadline_s: float, directory: Path) -> None:
@@ -136,11 +134,11 @@ def _lose(lab: Lab, victim: str, deadline_s: float, directory: Path) -> None:
 
 def _whole(lab: Lab) -> bool:
     """Tell whether every service of every node works, as `hapacs verify` sees it."""
-    facts = lab.facts()
+    running = lab.running()
     try:
-        services.check_services(lab.site, facts)
-        services.check_etcd(lab.site, facts)
-        services.check_database(lab.site, facts)
+        services.check_services(lab.site, running)
+        services.check_etcd(running)
+        services.check_database(running)
     except Exception as error:
         raise RuntimeError(str(error)) from error
     return True

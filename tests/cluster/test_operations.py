@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from hapacs import rotation
-from hapacs.cli.status import PAUSED
 from hapacs.errors import ExitCode
 from hapacs.load.waiting import eventually
+from hapacs.site.problems import Subject
 from tests.cluster.conftest import Lab
 
 STORING_MOVES_S = 10
@@ -116,12 +116,12 @@ def test_restart_with_a_lost_node_is_completed_by_the_same_command(
             lab.switch_on(victim)
         # What was stored meanwhile is asked of every node. Whoever was lost in its own turn stays paused until the
         # command runs again.
-        left = {victim: [PAUSED]} if victim == first else {}
+        left = {victim: [Subject.PAUSED.value]} if victim == first else {}
         eventually(f"{victim} is back by itself", lambda: _is_back(status(lab), left), BACK_S, 3)
     assert done.returncode not in {0, ExitCode.REFUSED}, done.stdout[-2000:]
     assert victim in done.stderr, done.stderr[-2000:]
     # Who had its turn has its share again, and nobody was touched after that.
-    assert [name for name, found in problems.items() if PAUSED in found and name != victim] == []
+    assert [name for name, found in problems.items() if Subject.PAUSED in found and name != victim] == []
     assert set(_restarted(before, _runs(lab, service))) <= {first, victim}
     run(lab, "restart", "--service", service, "--site", lab.site.name)
     after = _runs(lab, service)
@@ -132,7 +132,11 @@ def test_restart_with_a_lost_node_is_completed_by_the_same_command(
 
 
 def _problems(found: dict[str, Any]) -> dict[str, list[str]]:
-    return {name: node["problems"] for name, node in found["nodes"].items() if node["problems"]}
+    """Return the subjects of the problems by node; those of the whole site have no node."""
+    parts = {"": found, **found["nodes"]}
+    return {
+        name: [problem["subject"] for problem in part["problems"]] for name, part in parts.items() if part["problems"]
+    }
 
 
 def _is_back(found: dict[str, Any], left: dict[str, list[str]]) -> bool:

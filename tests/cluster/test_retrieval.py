@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from hapacs.bench import leavings
+from hapacs.bench import footprint
 from hapacs.dicom import multipart
 from hapacs.load import burst as sender
 from hapacs.load.images import Study, made_study
@@ -36,7 +36,7 @@ def stored(site: Site) -> Generator[Study]:
         assert sender.send(site.caller, site.store_peer, [study]).failures == []
         yield study
     finally:
-        leavings.remove(site, [study])
+        footprint.remove(site, [study])
 
 
 def read_slowly(site: Site, study: Study, enough: threading.Event) -> list[str]:

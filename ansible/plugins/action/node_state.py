@@ -1,4 +1,4 @@
-"""Ansible action: what a node says of itself; the same that `hapacs status` and `hapacs verify` ask.
+"""Ansible action: collects the facts of a node; `hapacs status` and `hapacs verify` collect the same.
 
     node_state:
       node: pacs1
@@ -6,8 +6,8 @@
       members: {etcd: [{name: pacs1}, ...], ...}      # the site's nodes by group
       sizing: dedicated                               # or shared
 
-Returns `state`, see `hapacs.site.node_facts`; an empty one when the node does not answer, which others judge
-(`hapacs.site.running`). Nothing is changed, so it runs in check mode too.
+Returns `state`, the document of `hapacs.site.node_facts`; only an `error` in it when the node does not answer, which
+`hapacs.site.problems` judges. Nothing is changed, so it runs in check mode too.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class ActionModule(ActionBase):
         try:
             done = self._low_level_execute_command(command, sudoable=True, in_data=script)
         except AnsibleConnectionFailure as error:
-            return result | {"changed": False, "state": {}, "msg": f"{arguments['node']} does not answer: {error}"}
+            return result | {"changed": False, "state": {"error": str(error)}}
         if done["rc"] != 0:
             said = (done["stderr"] or done["stdout"]).strip().splitlines()
-            return result | {"failed": True, "msg": f"{arguments['node']} can't tell its state: {said[-1:]}"}
+            return result | {"failed": True, "msg": f"{arguments['node']} can't collect its facts: {said[-1:]}"}
         return result | {"changed": False, "state": json.loads(done["stdout"])}

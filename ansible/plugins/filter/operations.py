@@ -1,6 +1,6 @@
-"""Filters for the playbooks that work on a running site; what they say is decided in `hapacs.site.running`.
+"""Filters for the playbooks that work on a running site; `hapacs.site.decisions` decides for them.
 
-Each takes a site, ``{states, members, vip}``, as ``tasks/look.yml`` puts it together.
+Each takes a site, ``{states, members, vip}``, as ``tasks/describe_site.yml`` puts it together.
 """
 
 from __future__ import annotations
@@ -9,30 +9,31 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from hapacs.site import running as operations
+from hapacs.site import decisions
+from hapacs.site.running import RunningSite
 
 
 def operation_view(site: dict[str, Any]) -> dict[str, Any]:
-    """Return who leads what, who is drained and who is paused."""
-    return operations.view(operations.RunningSite(site))
+    """Return who leads, and which nodes are drained, paused or silent."""
+    return decisions.view(RunningSite.parse(site))
 
 
 def operation_refusals(site: dict[str, Any], verb: str, node: str = "") -> list[str]:
-    """Return why a thing must not be done now, each with what to do first."""
+    """Return why an operation must not begin now, each with what to do first."""
     try:
-        return operations.refusals(operations.RunningSite(site), verb, node)
+        return decisions.refusals(RunningSite.parse(site), verb, node)
     except ValueError as error:
         raise AnsibleFilterError(f"operation_refusals: {error}") from error
 
 
 def operation_heir(site: dict[str, Any], what: str, leaving: list[str] | None = None, named: str = "") -> str:
-    """Return who takes over: whom an operator named, else the fittest that is not leaving, else nothing."""
-    return named or operations.heir(operations.RunningSite(site), what, leaving or [])
+    """Return the node that takes over: the one that an operator named, else the best one that stays, else empty."""
+    return named or decisions.heir(RunningSite.parse(site), what, leaving or [])
 
 
 def operation_order(site: dict[str, Any]) -> list[str]:
     """Return the nodes in the order in which they are touched."""
-    return operations.order(operations.RunningSite(site))
+    return decisions.order(RunningSite.parse(site))
 
 
 def operation_units(results: list[dict[str, Any]]) -> list[str]:

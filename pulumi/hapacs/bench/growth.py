@@ -11,7 +11,7 @@ import httpx
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
-from hapacs.bench import ingest, leavings
+from hapacs.bench import footprint, ingest
 from hapacs.bench.database import Database
 from hapacs.bench.ingest import OnStep
 from hapacs.bench.rows import INSTANCES_PER_STUDY, STUDIES_PER_BLOCK, Rows
@@ -92,7 +92,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
     """
     if not site.deployment.settings.target.expendable:
         raise RefusedError("Rows that stand for no image are made in a lab only.", "`hapacs bench growth lab`")
-    leavings.require_room(site, options.image_bytes)
+    footprint.require_room(site, options.image_bytes)
     rows = Rows(Database.of(site))
     _remove_rows(rows, on_step)
     stored: list[Study] = []
@@ -107,7 +107,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
         many = _measure(site, rows, options, stored=stored, failures=failures, on_step=on_step)
     finally:
         on_step("removing what was stored")
-        leavings.remove(site, stored)
+        footprint.remove(site, stored)
         _remove_rows(rows, on_step)
     ratios = {kind: ratio(many.series(kind), few.series(kind)) for kind in few.per_s}
     return {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from hapacs.bench import bare, cpu, leavings
+from hapacs.bench import bare, cpu, footprint
 from hapacs.bench.statistics import Series, latency, ratio
 from hapacs.dicom import Peer
 from hapacs.errors import HapacsError
@@ -110,7 +110,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
         When there is no room, the site isn't healthy, or nothing could be stored.
     """
     on_step("looking for room")
-    leavings.require_room(site, 2 * options.image_bytes)
+    footprint.require_room(site, 2 * options.image_bytes)
     sides: dict[Side, Rounds] = {"bare": Rounds(), "site": Rounds()}
     failures: list[str] = []
     sent: list[Study] = []
@@ -129,10 +129,10 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
                 if number:
                     sides[side].add(outcome, used)
         on_step("looking whether all of it is there")
-        lost = sum(len(study.images) for study in sent) - leavings.found(site, sent)
+        lost = sum(len(study.images) for study in sent) - footprint.found(site, sent)
     finally:
         on_step("removing what was stored")
-        leavings.remove(site, sent)
+        footprint.remove(site, sent)
     return {
         "ratio": ratio(sides["site"].per_s, sides["bare"].per_s),
         "site_per_s": round(sides["site"].per_s.median, 2),

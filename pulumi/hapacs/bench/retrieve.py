@@ -12,7 +12,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
-from hapacs.bench import bare, cpu, leavings
+from hapacs.bench import bare, cpu, footprint
 from hapacs.bench.bare import Bare
 from hapacs.bench.fetch import Fetched, Web, by_get
 from hapacs.bench.ingest import OnStep, Side, order
@@ -102,7 +102,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
         When there is no room, the site isn't healthy, or a study can't be stored or retrieved.
     """
     on_step("looking for room")
-    leavings.require_room(site, 2 * options.image_bytes)
+    footprint.require_room(site, 2 * options.image_bytes)
     stored: list[Study] = []
     results: dict[tuple[Temperature, str, Side], Result] = {}
     wrong = 0
@@ -114,7 +114,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
                 stored.append(_store(site, reference, options))
             *cold, warm = [stored[start : start + len(METHODS)] for start in range(0, options.studies, len(METHODS))]
             on_step("emptying the DAS of all nodes")
-            leavings.empty_das(site, leavings.objects(site, list(chain.from_iterable(cold))))
+            footprint.empty_das(site, footprint.objects(site, list(chain.from_iterable(cold))))
             for temperature in TEMPERATURES:
                 if temperature == "warm":
                     _warm_up(site, doors, warm, on_step)
@@ -123,13 +123,13 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
                     for method, study in zip(METHODS, studies, strict=True):
                         on_step(f"{temperature}, {method}, {side}, round {number + 1} of {options.rounds}")
                         if temperature == "cold":
-                            leavings.forget_pages(site)
+                            footprint.drop_page_cache(site)
                         fetched, used = cpu.measured(site, partial(doors[side][method], study))
                         results.setdefault((temperature, method, side), Result()).add(study, fetched, used)
                         wrong += fetched.wrong
     finally:
         on_step("removing what was stored")
-        leavings.remove(site, stored)
+        footprint.remove(site, stored)
     return _document(options, results, wrong)
 
 

@@ -6,11 +6,15 @@ import secrets
 from collections.abc import Sequence
 from email.message import Message
 
-from hapacs.verify.report import CheckFailedError
+from hapacs.errors import HapacsError
 
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """The Accept of a request for DICOM files, each in the transfer syntax in which it is stored (PS3.18 8.7.3)."""
 _END_OF_HEADERS = b"\r\n\r\n"
+
+
+class MultipartError(HapacsError):
+    """A body is not multipart/related."""
 
 
 def encode(parts: Sequence[bytes], content_type: str) -> tuple[str, bytes]:
@@ -26,14 +30,14 @@ def decode(content_type: str, body: bytes) -> list[bytes]:
 
     Raises
     ------
-    CheckFailedError
-        When it is no such body.
+    MultipartError
+        When the content type is another one.
     """
     header = Message()
     header["Content-Type"] = content_type
     boundary = header.get_param("boundary")
     if header.get_content_type() != "multipart/related" or not isinstance(boundary, str):
-        raise CheckFailedError(f"the answer is {content_type} instead of multipart/related")
+        raise MultipartError(f"the answer is {content_type} instead of multipart/related")
     # The first boundary has no line before it.
     pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode())
     return [piece.partition(_END_OF_HEADERS)[2] for piece in pieces[1:-1]]

@@ -1,4 +1,4 @@
-"""The site under verification: its nodes, and a client for each of its doors."""
+"""Access to a site that is up: its nodes, and a client for each of its services."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from pyorthanc import Orthanc  # type: ignore[import-untyped]
 from hapacs import pki, secrets, ssh
 from hapacs.deployment import Deployment
 from hapacs.dicom import Caller, Peer
-from hapacs.errors import RefusedError
-from hapacs.verify.report import CheckFailedError
+from hapacs.errors import HapacsError, RefusedError
 
 Service = Literal["store", "query"]
 HTTPS_PORTS: Mapping[Service, int] = {"store": 8042, "query": 8043}
@@ -30,6 +29,20 @@ STATISTICS_PORT = 8404
 BUCKET = "archive"
 _LIFETIME, _RENEW_BEFORE = timedelta(days=30), timedelta(days=7)
 _SCRIPT_TIMEOUT_S = 60
+
+
+class NodeError(HapacsError):
+    """A node does not answer by SSH, or a command failed on it.
+
+    Attributes
+    ----------
+    reason
+        The message without the node's name.
+    """
+
+    def __init__(self, node: str, reason: str) -> None:
+        super().__init__(f"{node} by SSH: {reason}.", "Check that it is on and reachable: `hapacs status`.")
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -86,9 +99,9 @@ class Site:
         """Return the certificate of an authority."""
         return self.deployment.pki_directory / authority / "ca.crt"
 
-    @cache  # noqa: B019 - a site lives as long as the verification
+    @cache  # noqa: B019 - a site lives as long as the command
     def tls(self, authority: str, *, client: bool) -> ssl.SSLContext:
-        """Return how to talk to servers of an authority, as a client that has a certificate of it or has none."""
+        """Return the TLS context for servers of an authority; with `client` it holds a client certificate."""
         context = ssl.create_default_context(cafile=str(self.authority_file(authority)))
         if client:
             path = self.deployment.pki_directory / f"controller-{authority}"
@@ -100,12 +113,12 @@ class Site:
 
     @cache  # noqa: B019
     def orthanc(self, node: str, service: Service) -> Any:
-        """Return a client of one Orthanc on one node, which the balancer has no part in."""
+        """Return a client of one Orthanc on one node, past the balancer."""
         url = f"https://{self.nodes[node].address}:{HTTPS_PORTS[service]}"
         return Orthanc(url, return_raw_response=True, verify=self.tls("pacs", client=True), timeout=30)
 
     def hapacs(self, node: str, service: Service, path: str) -> tuple[int, Any]:
-        """Ask the storage plugin of a node, and return status and document."""
+        """Ask the storage plugin of a node; return the HTTP status and the document."""
         client = self.orthanc(node, service)
         answer = client.get(f"{client.url}/hapacs/{path}")
         try:
@@ -115,7 +128,7 @@ class Site:
 
     @cached_property
     def web(self) -> httpx.Client:
-        """DICOMweb at the virtual address, logged in."""
+        """An HTTP client for DICOMweb at the virtual address, with the login of `verify`."""
         users = self.secrets["hapacs_secret_dicomweb_users"]
         return httpx.Client(
             base_url=f"https://{self.vip}:{self.contract['https_port']}/dicom-web/",
@@ -144,7 +157,7 @@ class Site:
 
         Raises
         ------
-        CheckFailedError
+        NodeError
             When the node doesn't answer, or the script fails.
         """
         words = [*(["sudo"] if root else []), "python3", "-", f"'{json.dumps(arguments)}'"]
@@ -155,7 +168,7 @@ class Site:
 
         Raises
         ------
-        CheckFailedError
+        NodeError
             When the node doesn't answer, or the command fails.
         """
         deployment = self.deployment
@@ -170,10 +183,10 @@ class Site:
                 start_new_session=True,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            raise CheckFailedError(f"{node.name} did not answer by SSH within {timeout_s:.0f} s") from None
+            raise NodeError(node.name, f"no answer within {timeout_s:.0f} s") from None
         if done.returncode:
             said = done.stderr.strip().splitlines()
-            raise CheckFailedError(f"{node.name} by SSH: {said[-1] if said else f'exit code {done.returncode}'}")
+            raise NodeError(node.name, said[-1] if said else f"exit code {done.returncode}")
         return done.stdout
 
 

@@ -1,34 +1,31 @@
-"""Asks the nodes of a site what they report about themselves."""
+"""Asks all nodes of a site for their facts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hapacs import interruption
 from hapacs.services import nodes as services
-from hapacs.services.model import GROUPS
 from hapacs.site import node_facts
-from hapacs.site.access import Node, Site
-from hapacs.verify.report import CheckFailedError
-
-Facts = Mapping[str, Mapping[str, Any]]
+from hapacs.site.access import Node, NodeError, Site
+from hapacs.site.running import Member, RunningSite
 
 
-def collect(site: Site) -> dict[str, dict[str, Any]]:
-    """Ask every node at once what it says of itself; a node that doesn't answer has only an ``error``."""
+def collect(site: Site) -> RunningSite:
+    """Ask all nodes at the same time, and return what they answer."""
+    nodes = {node: Member(node, values["address"], values["zone"]) for node, values in site.contract["nodes"].items()}
+    members = {group: [nodes[name] for name in names] for group, names in site.contract["members"].items()}
+    by_group = {group: [node.name for node in found] for group, found in members.items()}
 
     def ask(node: Node) -> dict[str, Any]:
-        members: dict[str, list[str]] = {group: [member.name for member in site.members(group)] for group in GROUPS}
-        sizing = site.deployment.settings.target.sizing
-        arguments = services.question(node.name, node.address, members, sizing)
+        arguments = services.question(node.name, node.address, by_group, site.deployment.settings.target.sizing)
         try:
             answer: dict[str, Any] = site.run_script(node, Path(node_facts.__file__), arguments, root=True)
-        except CheckFailedError as error:
-            return {"error": error.message}
+        except NodeError as error:
+            return {"error": error.reason}
         return answer
 
-    nodes = list(site.nodes.values())
     with interruption.Workers(max_workers=8) as pool:
-        return {node.name: answer for node, answer in zip(nodes, pool.map(ask, nodes), strict=True)}
+        answers = dict(zip(site.nodes, pool.map(ask, site.nodes.values()), strict=True))
+    return RunningSite(site.vip, members, answers)

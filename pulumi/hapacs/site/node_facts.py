@@ -217,11 +217,6 @@ def room() -> dict[str, int]:
     return {"das_bytes": das.total, "das_free_bytes": das.free, "cas_used_bytes": used}
 
 
-def of(prefix: str, health: dict[str, str]) -> dict[str, str]:
-    """Return the answers of some services, without what their names have in common."""
-    return {unit.removeprefix(prefix): answer for unit, answer in health.items() if unit.startswith(prefix)}
-
-
 def main() -> None:
     """Collect everything, what takes long at the same time."""
     asked = json.loads(sys.argv[1])
@@ -231,7 +226,6 @@ def main() -> None:
         etcd_answer = pool.submit(etcd, asked["address"], **asked["etcd"]) if "etcd" in asked else None
         patroni_answer = pool.submit(patroni, asked["address"], **asked["patroni"]) if "patroni" in asked else None
         leader = pool.submit(leads) if "patroni" in asked else None
-        health = {unit: answer.result() for unit, answer in checks.items()}
         facts = {
             "units": units(asked["units"]),
             "failed": failed_units(),
@@ -246,14 +240,13 @@ def main() -> None:
             "firewall": run("nft", "list", "table", "inet", "hapacs")[0] == 0,
             "balancer": balancer() if "load_balancer" in groups else None,
             "archive_leads": archive_leads(asked["master_metrics_port"]) if "master_metrics_port" in asked else None,
-            "orthanc": of("orthanc-", health),
+            "health": {unit: answer.result() for unit, answer in checks.items()},
             "associations": associations(asked["dicom_ports"]),
             "drained": DRAINED.exists(),
             "certificate": first_to_end(asked["certificates"]),
             "etcd": etcd_answer.result() if etcd_answer else None,
             "patroni": patroni_answer.result() if patroni_answer else None,
             "leads": leader.result() if leader else None,
-            "seaweedfs": of("seaweedfs-", health),
         }
     json.dump(facts, sys.stdout)
 

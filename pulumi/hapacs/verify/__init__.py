@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hapacs import interruption
 from hapacs.errors import HapacsError
@@ -16,6 +16,7 @@ from hapacs.verify.report import Check, CheckFailedError, OnCheck, Report
 if TYPE_CHECKING:
     from hapacs.deployment import Deployment
     from hapacs.site.access import Site
+    from hapacs.site.running import RunningSite
     from hapacs.verify.passage import Passage
 
 __all__ = ["Check", "Report", "names", "run"]
@@ -35,9 +36,9 @@ class Evidence:
         self._failed: HapacsError | None = None
 
     @cached_property
-    def facts(self) -> dict[str, dict[str, Any]]:
-        """What each node says of itself."""
-        from hapacs.site.collect import collect  # noqa: PLC0415 - what is slow to import waits until it is needed
+    def running(self) -> RunningSite:
+        """The running site, as its nodes describe it."""
+        from hapacs.site.collect import collect  # noqa: PLC0415 - imported when needed because it is slow to import
 
         return collect(self.site)
 
@@ -58,8 +59,8 @@ class Evidence:
 
         return passage.run(self.site)
 
-    def facts_after_storing(self) -> dict[str, dict[str, Any]]:
-        """Return what the nodes say once something was stored: only then a balancer has to have chosen a writer."""
+    def running_after_storing(self) -> RunningSite:
+        """Return the running site after files were stored: only then a balancer has to have chosen a writer."""
         _ = self.passage
         from hapacs.site.collect import collect  # noqa: PLC0415
 
@@ -91,16 +92,16 @@ def _entries() -> tuple[Entry, ...]:
     cas = "`journalctl -u seaweedfs-s3` and `/opt/hapacs/venv/bin/hapacs-node` on the nodes"
     doors = "ansible/playbooks/group_vars/all/firewall.yml, and the role that configures that port"
     return (
-        Entry("services", "the units named, and `hapacs status`", lambda e: services.check_services(e.site, e.facts)),
-        Entry("etcd-quorum", "`journalctl -u etcd` on the nodes", lambda e: services.check_etcd(e.site, e.facts)),
-        Entry("database", "`patronictl list` on a node", lambda e: services.check_database(e.site, e.facts)),
-        Entry("virtual-address", "keepalived's log", lambda e: services.check_virtual_address(e.site, e.facts)),
+        Entry("services", "the units named, and `hapacs status`", lambda e: services.check_services(e.site, e.running)),
+        Entry("etcd-quorum", "`journalctl -u etcd` on the nodes", lambda e: services.check_etcd(e.running)),
+        Entry("database", "`patronictl list` on a node", lambda e: services.check_database(e.running)),
+        Entry("virtual-address", "keepalived's log", lambda e: services.check_virtual_address(e.running)),
         Entry("c-echo", orthanc, lambda e: storing.check_echo(e.site)),
         Entry("c-store", orthanc, lambda e: storing.check_store(e.passage)),
         Entry(
             "one-writer",
             "`show table store_dicom` at /run/haproxy/admin.sock of each node",
-            lambda e: services.check_writer(e.site, e.facts_after_storing()),
+            lambda e: services.check_writer(e.running_after_storing()),
         ),
         Entry("same-through-each-node", orthanc, lambda e: storing.check_nodes(e.site, e.passage)),
         Entry("pixel-data", orthanc, lambda e: storing.check_pixels(e.passage)),
@@ -125,8 +126,10 @@ def _entries() -> tuple[Entry, ...]:
             lambda e: web_viewer.check_viewer(e.site),
         ),
         Entry("dicom-tls", web, lambda e: closed.check_dicom_tls(e.site)),
-        Entry("inner-ports-shut", doors, lambda e: closed.check_doors(e.site, e.facts)),
-        Entry("no-restarts", "the units named", lambda e: services.check_restarts(e.facts, e.facts_after_storing())),
+        Entry("inner-ports-shut", doors, lambda e: closed.check_doors(e.site, e.running)),
+        Entry(
+            "no-restarts", "the units named", lambda e: services.check_restarts(e.running, e.running_after_storing())
+        ),
     )
 
 
@@ -189,7 +192,7 @@ def _run(entry: Entry, name: str, evidence: Evidence) -> Check:
     try:
         detail, ok = entry.function(evidence), True
     except HapacsError as error:
-        detail, ok = f"{error.message} Look at {entry.look}.", False
+        detail, ok = f"{error.message.rstrip('.')}. Look at {entry.look}.", False
     # Whatever went wrong with one check, the others tell more about it; none is left out of the report.
     except Exception as error:  # noqa: BLE001
         detail, ok = f"{type(error).__name__}: {error}. Look at {entry.look}.", False

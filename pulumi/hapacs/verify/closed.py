@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from hapacs.site.access import STATISTICS_PORT, Node, Site
+from hapacs.site.running import RunningSite
 from hapacs.verify import doors
 from hapacs.verify.report import CheckFailedError, require
 
@@ -33,7 +34,7 @@ KINDS: Mapping[str, Mapping[int, str]] = {
 }
 
 
-def expected_doors(site: Site, node: Node, listening: Mapping[str, str]) -> list[dict[str, Any]]:
+def expected_doors(site: Site, node: Node, listening: Mapping[int, str]) -> list[dict[str, Any]]:
     """Return the doors of a node: those of its groups, and everything else that listens there.
 
     Parameters
@@ -46,7 +47,7 @@ def expected_doors(site: Site, node: Node, listening: Mapping[str, str]) -> list
     }
     dicom = site.contract["dicom"]
     at_virtual_address = {dicom["port"], dicom["tls_port"], site.contract["https_port"]}
-    for port in map(int, listening):
+    for port in listening:
         if port not in {SSH_PORT, node.ssh_port, *at_virtual_address}:
             kinds.setdefault(port, "closed")
     # Only the statistics page listens where the node is managed.
@@ -57,12 +58,12 @@ def expected_doors(site: Site, node: Node, listening: Mapping[str, str]) -> list
     ]
 
 
-def check_doors(site: Site, facts: Mapping[str, Mapping[str, Any]]) -> str:
+def check_doors(site: Site, running: RunningSite) -> str:
     """Nothing inside serves a stranger, neither one at the controller nor one on a neighbouring node."""
-    silent = [answer["error"] for answer in facts.values() if "error" in answer]
-    if silent:
-        raise CheckFailedError(f"what listens there is not known: {'; '.join(silent)}")
-    every = {name: expected_doors(site, node, facts[name]["listeners"]) for name, node in site.nodes.items()}
+    if running.silent:
+        silent = "; ".join(f"{node} does not answer by SSH ({why})" for node, why in running.silent.items())
+        raise CheckFailedError(f"the ports that listen are not known: {silent}")
+    every = {name: expected_doors(site, node, running.nodes[name].listeners) for name, node in site.nodes.items()}
     nodes = list(site.nodes.values())
     problems: list[str] = []
     with ThreadPoolExecutor(max_workers=len(nodes) + 1) as pool:

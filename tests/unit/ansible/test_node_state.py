@@ -1,4 +1,4 @@
-"""What becomes of a node that does not answer, or can't tell its state."""
+"""Facts of a node in a playbook, also of a node that does not answer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ask(answer: Any) -> tuple[dict[str, Any], list[str]]:
         return action.run(), sent
 
 
-def test_the_node_is_asked_about_what_it_has() -> None:
+def test_node_is_asked_about_its_own_services() -> None:
     result, sent = ask({"rc": 0, "stdout": '{"leads": true}', "stderr": ""})
     assert result == {"changed": False, "state": {"leads": True}}
     asked = json.loads(shlex.split(sent[0])[-1])
@@ -51,13 +51,12 @@ def test_the_node_is_asked_about_what_it_has() -> None:
     assert "patroni" not in asked
 
 
-def test_a_node_that_does_not_answer_has_no_state() -> None:
+def test_node_that_does_not_answer_has_an_error() -> None:
     result, _ = ask(AnsibleConnectionFailure("no route to host"))
-    assert result["state"] == {}
-    assert "b does not answer: no route to host" in result["msg"]
+    assert result == {"changed": False, "state": {"error": "no route to host"}}
 
 
-def test_a_node_that_can_not_tell_says_why() -> None:
+def test_failed_script_fails_the_task_with_its_reason() -> None:
     result, _ = ask({"rc": 1, "stdout": "", "stderr": "sudo: a password is required\n"})
     assert result["failed"]
     assert "a password is required" in result["msg"]

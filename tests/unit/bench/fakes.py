@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hapacs.bench import bare, cpu, leavings
+from hapacs.bench import bare, cpu, footprint
 from hapacs.bench.bare import Bare
 from hapacs.dicom import Caller, Peer
 from hapacs.settings import LabTarget
@@ -40,12 +40,12 @@ class World:
         self.busy = 0.0
         monkeypatch.setattr(bare, "running", self._running)
         monkeypatch.setattr(cpu, "take", self._take)
-        monkeypatch.setattr(leavings, "require_room", lambda _, wanted: self.events.append(("room", wanted)))
-        monkeypatch.setattr(leavings, "found", lambda _, studies: sum(len(study.images) for study in studies))
-        monkeypatch.setattr(leavings, "objects", lambda _, studies: [(study.uid, "n1") for study in studies])
-        monkeypatch.setattr(leavings, "empty_das", lambda _, stored: self.events.append(("emptied", len(stored))))
-        monkeypatch.setattr(leavings, "forget_pages", lambda _: None)
-        monkeypatch.setattr(leavings, "remove", lambda _, studies: self.events.append(("removed", len(studies))))
+        monkeypatch.setattr(footprint, "require_room", lambda _, wanted: self.events.append(("room", wanted)))
+        monkeypatch.setattr(footprint, "found", lambda _, studies: sum(len(study.images) for study in studies))
+        monkeypatch.setattr(footprint, "objects", lambda _, studies: [(study.uid, "n1") for study in studies])
+        monkeypatch.setattr(footprint, "empty_das", lambda _, stored: self.events.append(("emptied", len(stored))))
+        monkeypatch.setattr(footprint, "drop_page_cache", lambda _: None)
+        monkeypatch.setattr(footprint, "remove", lambda _, studies: self.events.append(("removed", len(studies))))
 
     @contextmanager
     def _running(self, *_: Any) -> Iterator[Bare]:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from hapacs.bench import ingest, leavings
+from hapacs.bench import footprint, ingest
 from hapacs.bench.ingest import Options
 from hapacs.dicom import Peer
 from hapacs.errors import HapacsError
@@ -53,7 +53,7 @@ def test_the_sides_take_turns_and_get_the_same_images(world: fakes.World, monkey
 @pytest.mark.usefixtures("world")
 def test_an_image_that_was_acknowledged_and_is_not_there_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, {"BARE": 0.1, "STORE": 0.2})
-    monkeypatch.setattr(leavings, "found", lambda _, studies: sum(len(study.images) for study in studies) - 2)
+    monkeypatch.setattr(footprint, "found", lambda _, studies: sum(len(study.images) for study in studies) - 2)
     assert ingest.run(fakes.site(), OPTIONS)["failed"] == 2
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from hapacs.dicom import multipart
-from hapacs.verify.report import CheckFailedError
 
 
 def test_what_was_put_in_comes_out() -> None:
@@ -21,5 +20,5 @@ def test_a_preamble_is_no_part() -> None:
 
 
 def test_another_kind_of_answer_is_refused() -> None:
-    with pytest.raises(CheckFailedError, match="application/json instead of multipart/related"):
+    with pytest.raises(multipart.MultipartError, match="application/json instead of multipart/related"):
         multipart.decode("application/json", b"{}")

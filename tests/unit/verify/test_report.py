@@ -60,7 +60,7 @@ def test_a_check_that_can_not_run_is_reported_and_the_others_run_all_the_same(en
     assert entries == ["good"]
     assert [(check.name, check.ok, check.detail) for check in report.checks] == [
         ("good", True, "seen"),
-        ("bad", False, "two leaders Look at the log of bad."),
+        ("bad", False, "two leaders. Look at the log of bad."),
         ("broken", False, "ZeroDivisionError: oops. Look at the log of broken."),
     ]
     assert seen == list(report.checks)

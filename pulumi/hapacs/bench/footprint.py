@@ -1,4 +1,4 @@
-"""What a benchmark stored at a site: found there, emptied from the DAS, and removed."""
+"""Room that a benchmark needs at a site, the images that it stored there, and their removal."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from hapacs import dicom
 from hapacs.bench.database import Database, literal
 from hapacs.errors import HapacsError
 from hapacs.load.images import PATIENT_PREFIX, Study
-from hapacs.site.access import Site
+from hapacs.site.access import NodeError, Site
 from hapacs.site.collect import collect
 
-# What SQLite, the catalog and the derived attachments need beside the images.
+# Database, catalog and derived attachments need room beside the images.
 _SURCHARGE = 1.1
 
 
 def require_room(site: Site, image_bytes: int) -> None:
-    """Refuse to begin when the images don't fit on the DAS of every node.
+    """Require that the images fit on the DAS of every node.
 
     Raises
     ------
     HapacsError
+        When they don't fit, or a node does not answer.
     """
     reserve = int(site.contract["policy"]["das_minimum_free_bytes"])
     wanted = int(image_bytes * _SURCHARGE) + reserve
-    for node, facts in collect(site).items():
-        if "error" in facts:
-            raise HapacsError(f"{node}: {facts['error']}", "A benchmark needs a healthy site: `hapacs status`.")
-        room = facts["room"]
-        if room is not None and (free := room["das_free_bytes"]) < wanted:
+    running = collect(site)
+    for node, why in running.silent.items():
+        raise NodeError(node, why)
+    for node, facts in running.nodes.items():
+        if facts.room is not None and (free := facts.room.das_free_bytes) < wanted:
             raise HapacsError(
                 f"The DAS of {node} has {free / 1e9:.1f} GB free; this run needs {wanted / 1e9:.1f} GB.",
                 "Fewer rounds or instances need less; in a lab, larger disks (sites.*.disks.das.size_bytes).",
@@ -79,8 +80,8 @@ def empty_das(site: Site, stored: Sequence[tuple[str, str]]) -> None:
         site.run(node, ("sudo", "xargs", "--no-run-if-empty", "rm", "--force", "--"), "\n".join(names))
 
 
-def forget_pages(site: Site) -> None:
-    """Let the kernel of every node forget what it keeps of files in memory, as it has of a study from last year."""
+def drop_page_cache(site: Site) -> None:
+    """Drop the page cache of every node: a study from last year is not in memory either."""
     for node in site.nodes.values():
         site.run(node, ("sudo", "sh", "-c", "'sync; echo 1 > /proc/sys/vm/drop_caches'"), "")
 
@@ -91,11 +92,11 @@ def remove(site: Site, studies: Sequence[Study]) -> None:
     Raises
     ------
     HapacsError
-        When Orthanc doesn't remove one.
+        When Orthanc does not remove a study.
     """
     if not (stored := objects(site, studies)):
         return
-    # The node that stored them also has what was derived from them.
+    # The node that stored them also has their derived attachments.
     client = site.orthanc(Counter(node for _, node in stored).most_common(1)[0][0], "store")
     for study in studies:
         answer = client.delete(f"{client.url}/patients/{_orthanc_id(study.patient)}", timeout=120)

@@ -1,0 +1,236 @@
+"""Facts of one node, as `hapacs.site.node_facts` collects them there, with types and names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+_STREAMING = {"running", "streaming"}
+_SYNCHRONOUS = {"sync_standby", "quorum_standby"}
+STORE_BACKEND = "store_dicom"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """State of a systemd unit; `restarts` counts the starts that systemd did by itself."""
+
+    active: bool
+    state: str
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of a balancer's backend; `paused` means that an operator or the configuration keeps it out."""
+
+    status: str
+    sessions: int
+    paused: bool
+
+    @property
+    def up(self) -> bool:
+        """Whether the balancer's health check finds it up."""
+        return self.status.startswith("UP")
+
+
+@dataclass(frozen=True)
+class Balancer:
+    """HAProxy of one node.
+
+    Attributes
+    ----------
+    writers
+        The storing Orthanc that it has chosen; none until something was stored.
+    servers
+        By backend and name.
+    error
+        Why it does not answer, or empty.
+    """
+
+    writers: tuple[str, ...] = ()
+    servers: Mapping[str, Mapping[str, Server]] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class EtcdMember:
+    """A member of etcd; `leader` is the number of the member that it follows."""
+
+    endpoint: str
+    number: int
+    leader: int
+
+
+@dataclass(frozen=True)
+class Etcd:
+    """The etcd cluster as one node sees it: members that answer, and endpoints that commit."""
+
+    members: tuple[EtcdMember, ...] = ()
+    healthy: frozenset[str] = frozenset()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class DatabaseMember:
+    """A member of the database cluster as Patroni lists it."""
+
+    name: str
+    role: str
+    state: str
+    lag: int = 0
+    no_failover: bool = False
+
+    @property
+    def streams(self) -> bool:
+        """Whether it runs as leader or follows the leader."""
+        return self.state in _STREAMING
+
+    @property
+    def may_lead(self) -> bool:
+        """Whether it holds every acknowledged transaction and is allowed to take over."""
+        return self.role in _SYNCHRONOUS and self.streams and not self.no_failover
+
+
+@dataclass(frozen=True)
+class Patroni:
+    """The database cluster as one node's Patroni sees it."""
+
+    members: tuple[DatabaseMember, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate of the node; `ends` is as openssl prints it."""
+
+    path: str
+    ends: str
+
+    @property
+    def ends_at(self) -> datetime:
+        """When it ends; an unreadable certificate counts as ended."""
+        try:
+            return datetime.fromisoformat(self.ends)
+        except ValueError:
+            return datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Size of the DAS, its free part, and the size of the archive's files on the node."""
+
+    das_bytes: int
+    das_free_bytes: int
+    cas_used_bytes: int
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """Facts of one node that answers.
+
+    Attributes
+    ----------
+    units
+        The units that have to run there, by name.
+    failed_units
+        All units that failed, whether hapacs needs them or not.
+    health
+        For each service that can be asked: why it does not work, or empty.
+    das
+        File system at the mount point of the DAS, empty when nothing is mounted; None for a node without a DAS.
+    leads_database, leads_archive
+        Whether the node's PostgreSQL takes writes, and whether its SeaweedFS master leads; None when it did not answer.
+    certificate
+        Of the node's certificates the one that ends first.
+    listeners
+        Ports on which something listens for the network, with the address.
+    """
+
+    units: Mapping[str, Unit] = field(default_factory=dict)
+    failed_units: tuple[str, ...] = ()
+    health: Mapping[str, str] = field(default_factory=dict)
+    firewall: bool = True
+    das: str | None = None
+    room: Room | None = None
+    addresses: frozenset[str] = frozenset()
+    leads_database: bool | None = None
+    leads_archive: bool | None = None
+    drained: bool = False
+    certificate: Certificate | None = None
+    balancer: Balancer | None = None
+    etcd: Etcd | None = None
+    patroni: Patroni | None = None
+    listeners: Mapping[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> NodeFacts:
+        """Read the JSON document that `hapacs.site.node_facts` printed.
+
+        Raises
+        ------
+        KeyError
+            When it lacks something: then the script and this class do not belong together.
+        """
+        room, certificate = document["room"], document["certificate"]
+        return cls(
+            units={name: Unit(**unit) for name, unit in document["units"].items()},
+            failed_units=tuple(document["failed"]),
+            health=document["health"],
+            firewall=document["firewall"],
+            das=document["das"],
+            room=Room(**room) if room else None,
+            addresses=frozenset(document["addresses"]),
+            leads_database=document["leads"],
+            leads_archive=document["archive_leads"],
+            drained=document["drained"],
+            certificate=Certificate(**certificate) if certificate else None,
+            balancer=_balancer(document["balancer"]),
+            etcd=_etcd(document["etcd"]),
+            patroni=_patroni(document["patroni"]),
+            listeners={int(port): address for port, address in document["listeners"].items()},
+        )
+
+
+def _balancer(document: Mapping[str, Any] | None) -> Balancer | None:
+    if document is None:
+        return None
+    if "error" in document:
+        return Balancer(error=document["error"])
+    servers = {
+        backend: {name: Server(**server) for name, server in found.items()}
+        for backend, found in document["servers"].items()
+    }
+    return Balancer(tuple(document["writers"]), servers)
+
+
+def _etcd(document: Mapping[str, Any] | None) -> Etcd | None:
+    if document is None:
+        return None
+    members = tuple(
+        EtcdMember(entry["Endpoint"], entry["Status"]["header"]["member_id"], entry["Status"]["leader"])
+        for entry in document["status"]
+    )
+    healthy = frozenset(entry["endpoint"] for entry in document["health"] if entry.get("health"))
+    return Etcd(members, healthy, document.get("error", ""))
+
+
+def _patroni(document: Mapping[str, Any] | None) -> Patroni | None:
+    if document is None:
+        return None
+    if "error" in document:
+        return Patroni(error=document["error"])
+    return Patroni(
+        tuple(
+            DatabaseMember(
+                name=member["name"],
+                role=member["role"],
+                state=member["state"],
+                # The lag of a member that has just come back can be a word.
+                lag=member["lag"] if isinstance(member.get("lag"), int) else 0,
+                no_failover=bool(member.get("tags", {}).get("nofailover")),
+            )
+            for member in document["members"]
+        )
+    )

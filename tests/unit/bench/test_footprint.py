@@ -1,0 +1,35 @@
+"""Room for a benchmark's images."""
+
+from __future__ import annotations
+
+import pytest
+
+from hapacs.bench import footprint
+from hapacs.errors import HapacsError
+from hapacs.site.access import NodeError
+from hapacs.site.running import RunningSite
+from tests.unit.bench import fakes
+from tests.unit.site.documents import NAMES, plain
+
+
+def with_room(monkeypatch: pytest.MonkeyPatch, **free: int | None) -> None:
+    site = plain(*NAMES)
+    for name, number in free.items():
+        room = None if number is None else {"das_bytes": 10_000, "das_free_bytes": number, "cas_used_bytes": 1}
+        site["states"][name].update(room=room)
+    monkeypatch.setattr(footprint, "collect", lambda _: RunningSite.parse(site))
+
+
+def test_fullest_node_and_its_reserve_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_room(monkeypatch, a=9000, b=2100, c=None)
+    footprint.require_room(fakes.site(), 1000)
+    with pytest.raises(HapacsError, match=r"DAS of b has .* free"):
+        footprint.require_room(fakes.site(), 1001)
+
+
+def test_silent_node_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = plain(*NAMES)
+    site["states"]["c"] = {"error": "no route to host"}
+    monkeypatch.setattr(footprint, "collect", lambda _: RunningSite.parse(site))
+    with pytest.raises(NodeError, match="c by SSH: no route to host"):
+        footprint.require_room(fakes.site(), 1)

@@ -1,0 +1,86 @@
+"""The script that collects a node's facts, and the class that reads its document."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from hapacs.site import node_facts
+from hapacs.site.facts import NodeFacts
+from tests.unit.site.documents import document
+
+QUESTION = {
+    "units": [], "address": "127.0.0.1", "groups": [], "certificates": [], "dicom_ports": {},
+    "health": {"orthanc-store": {"command": ["/nonexistent"]}},
+}  # fmt: skip
+
+
+def test_document_of_the_script_is_read_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["-", json.dumps(QUESTION)])
+    monkeypatch.setattr(node_facts, "run", lambda *_: (1, "", "there is no such program"))
+    node_facts.main()
+    printed = json.loads(capsys.readouterr().out)
+    assert printed.keys() == document("a").keys(), "the documents of the other tests look like this one"
+    assert not NodeFacts.parse(printed).firewall
+
+
+def test_units_are_read_from_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {
+        "etcd": "ActiveState=active\nSubState=running\nNRestarts=3\n",
+        "patroni": "ActiveState=failed\nSubState=failed\nNRestarts=\n",
+        "gone": "",
+    }
+    monkeypatch.setattr(node_facts, "run", lambda *command: (0, said[command[-1]], ""))
+    assert node_facts.units(["etcd", "patroni", "gone"]) == {
+        "etcd": {"active": True, "state": "active (running)", "restarts": 3},
+        "patroni": {"active": False, "state": "failed (failed)", "restarts": 0},
+        "gone": {"active": False, "state": "unknown (-)", "restarts": 0},
+    }
+
+
+def test_loopback_listeners_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "\n".join(
+        [
+            "LISTEN 0 4096 10.0.0.11:2379 0.0.0.0:*",
+            "LISTEN 0 4096 127.0.0.1:9324 0.0.0.0:*",
+            "LISTEN 0 4096 127.0.0.53%lo:53 0.0.0.0:*",
+            "LISTEN 0 4096 [::1]:18042 [::]:*",
+            "LISTEN 0 4096 [::]:22 [::]:*",
+        ]
+    )
+    monkeypatch.setattr(node_facts, "run", lambda *_: (0, said, ""))
+    assert node_facts.listeners() == {2379: "10.0.0.11", 22: "::"}
+
+
+def test_size_of_the_archive_is_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume" / "1.dat").write_bytes(b"x" * 8192)
+    monkeypatch.setattr(node_facts, "Path", lambda _path: tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 4, 6))
+    assert node_facts.room()["das_free_bytes"] == 6
+    assert node_facts.room()["cas_used_bytes"] >= 8192
+
+
+def test_balancers_table_is_read_by_name_or_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ["# pxname,svname,scur,status,sid", "store_dicom,n1,3,UP,1", "store_dicom,n2,0,MAINT,2"]
+    said = {
+        "show stat": "\n".join([*rows, "store_dicom,BACKEND,3,UP,0"]),
+        "show servers state": "1\n# be_id be_name srv_id srv_name srv_op_state srv_admin_state\n"
+        "3 store_dicom 1 n1 2 0\n3 store_dicom 2 n2 0 4\n4 query_dicom 1 n1 2 0\n",
+        "show table store_dicom": "# table\n0x1: key=1 use=0 exp=0 server_id=1 server_key=-\n",
+    }
+    monkeypatch.setattr(node_facts, "balancer_says", said.__getitem__)
+    found = node_facts.balancer()
+    assert found["writers"] == ["n1"]
+    assert found["servers"]["store_dicom"] == {
+        "n1": {"status": "UP", "sessions": 3, "paused": False},
+        "n2": {"status": "MAINT", "sessions": 0, "paused": True},
+    }
+    said["show table store_dicom"] = "# table\n0x1: key=1 use=0 exp=0 server_id=1 server_key=n2\n"
+    assert node_facts.balancer()["writers"] == ["n2"]
