@@ -28,7 +28,7 @@ lab: setup ## Bring up a complete three-node site on this machine and verify it
 
 .PHONY: down
 down: ## Remove the lab and all that it made
-	@$(bin)/hapacs down lab
+	@$(bin)/hapacs down lab --yes
 
 .PHONY: test
 test: setup static ## What CI checks: static checks, and all tests but those marked `long` (under an hour)
