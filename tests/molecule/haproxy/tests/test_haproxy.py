@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from pynetdicom import AE, evt
@@ -20,6 +21,7 @@ from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hapacs.load.waiting import eventually
+from tests.molecule.tls import certified
 
 testinfra_hosts = ["ansible://hapacs-molecule-haproxy"]
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -73,7 +75,7 @@ def test_its_files_are_for_root_only(host: Any) -> None:
 
 
 def test_it_listens_where_it_was_told_to(listening: set[str], address: str) -> None:
-    ports = {2762, 443, 7780, 8404, 11112}
+    ports = {2762, 443, 7780, 7781, 8404, 11112}
     assert listening == {"0.0.0.0:22", "[::]:22", *(f"{address}:{port}" for port in ports)}
 
 
@@ -103,6 +105,74 @@ def test_a_refused_caller_is_told_why_and_logged(
     assert refusal(address, calling, called) == answer
     line = f'calling="{calling}" called="{called}" refused={reason}'
     assert line in host.check_output("journalctl --unit haproxy --no-pager --output cat --lines 20")
+
+
+def association(address: str, calling: str, *, open_s: float = 1) -> None:
+    """Ask for an association that is admitted, and give up: nobody is behind the balancer."""
+    entity = AE(ae_title=calling)
+    entity.acse_timeout = entity.connection_timeout = open_s
+    entity.add_requested_context(Verification)
+    entity.associate(address, 11112, ae_title="HAPACS")
+
+
+def caller(address: str, authorities: Path, title: str) -> str:
+    """Ask as a node does which address calls with a title."""
+    context = certified(authorities, "pacs")
+    connection = http.client.HTTPSConnection(address, 7781, context=context, timeout=10)
+    connection.request("GET", f"/caller?title={quote(title)}")
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("Content-Type")) == (200, "text/plain")
+    return answer.read().decode()
+
+
+def test_a_title_of_one_address_is_answered_with_that_address(address: str, authorities: Path) -> None:
+    assert caller(address, authorities, "CT 1") == "unknown"
+    association(address, "CT 1")
+    own = f"{address.rpartition('.')[0]}.1"
+    assert caller(address, authorities, "CT 1") == own
+    assert caller(address, authorities, "CT") == "unknown"
+
+
+def test_a_title_of_two_addresses_is_answered_with_several(host: Any, address: str, authorities: Path) -> None:
+    association(address, "MR1")
+    assert caller(address, authorities, "MR1") != "several"
+    titles = b"HAPACS".ljust(16) + b"MR1".ljust(16)
+    request = (b"\x01\x00" + (68).to_bytes(4, "big") + b"\x00\x01\x00\x00" + titles + bytes(32)).hex()
+    script = "import socket,sys; s=socket.create_connection((sys.argv[1],11112),source_address=(sys.argv[1],0)); "
+    script += "s.sendall(bytes.fromhex(sys.argv[2])); s.settimeout(1); s.recv(1)"
+    host.run("python3 -c %s %s %s", script, address, request)
+    assert caller(address, authorities, "MR1") == "several"
+
+
+def test_a_refused_caller_is_not_recorded(address: str, authorities: Path) -> None:
+    for calling in ("NOBODY", "ELSEWHERE"):
+        refusal(address, calling, "HAPACS")
+        assert caller(address, authorities, calling) == "unknown"
+
+
+def test_a_recorded_caller_survives_a_reload(host: Any, address: str, authorities: Path) -> None:
+    association(address, "US1")
+    before = caller(address, authorities, "US1")
+    assert before == f"{address.rpartition('.')[0]}.1"
+    host.check_output("systemctl reload haproxy")
+    eventually("it is recorded again", lambda: caller(address, authorities, "US1") == before, 10, 0.2)
+
+
+@pytest.mark.parametrize("path", ["/", "/callers", "/caller", "/caller?name=CT1", "/metrics"])
+def test_nodes_can_ask_for_nothing_else(address: str, authorities: Path, path: str) -> None:
+    context = certified(authorities, "pacs")
+    connection = http.client.HTTPSConnection(address, 7781, context=context, timeout=10)
+    connection.request("GET", path)
+    assert connection.getresponse().status in {400, 404}
+
+
+def test_callers_are_answered_to_nodes_only(address: str, authorities: Path) -> None:
+    strangers = [ssl.create_default_context(cafile=str(authorities / "pacs" / "ca.crt")), certified(authorities, "edge")]
+    for context in strangers:
+        connection = http.client.HTTPSConnection(address, 7781, context=context, timeout=10)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            connection.request("GET", "/caller?title=MODALITY")
+            connection.getresponse()
 
 
 def test_what_is_not_dicom_is_dropped(address: str) -> None:
