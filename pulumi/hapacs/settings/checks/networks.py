@@ -10,7 +10,7 @@ from hapacs.settings.problem import Problem, each
 INNER_PORTS = frozenset(
     {
         *(22, 2379, 2380, 5432, 8008),  # the system, the database
-        *(4242, 4243, 7780, 8042, 8043, 8044, 8045, 8404),  # the PACS, the balancers
+        *(4242, 4243, 7780, 7781, 8042, 8043, 8044, 8045, 8404),  # the PACS, the balancers
         *(8080, 8333, 8888, 9333, 18080, 18333, 18888, 19333),  # the archive
     }
 )
