@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from hapacs.services.model import Group, Sizing
 from hapacs.settings.fields import Address, DeploymentName, DiskSerial, GroupWord, Network, Networks, NodeName, Port
-from hapacs.settings.models import Caller, Dicom, Group, Model, OrthancUpstream, Settings, Site, Sizing, VirtualAddress
+from hapacs.settings.models import Caller, Dicom, Model, OrthancUpstream, Settings, Site, VirtualAddress
 
 SCHEMA_VERSION = 1
 

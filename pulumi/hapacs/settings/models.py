@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field
 
+from hapacs.services.model import Group, Sizing
 from hapacs.settings.fields import (
     Address,
     AeTitle,
@@ -25,9 +26,6 @@ from hapacs.settings.fields import (
     UserName,
 )
 
-Group = Literal["etcd", "postgres", "cas", "pacs", "load_balancer", "monitoring"]
-GROUPS: tuple[Group, ...] = get_args(Group)
-
 Operation = Literal["echo", "store", "find", "get", "move"]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
@@ -36,10 +34,6 @@ class Model(BaseModel):
     """Base of all parts: frozen, and an unknown key is an error instead of a setting that does nothing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-Sizing = Literal["dedicated", "shared"]
-"""How much memory services take: ``shared`` where all nodes stand on one machine, which also sets their clock."""
 
 
 class TargetSettings(Model):

@@ -14,6 +14,7 @@ from tests.unit.ansible.loading import ANSIBLE
 # Path of a default, and the service and port that it is.
 PORTS = {
     "hapacs_node_database_port": ("patroni", "database"),
+    "haproxy_callers_port": ("haproxy", "callers"),
     "haproxy_peers_port": ("haproxy", "peers"),
     "haproxy_query_ports.dicom": ("orthanc-query", "dicom"),
     "haproxy_query_ports.https": ("orthanc-query", "https"),

@@ -8,9 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from hapacs.services import network, nodes, operations, table
 from hapacs.services.model import GROUPS, Health, Memory, Metrics, Port, Restart, Secret, Service
+from hapacs.settings import SettingsError, parse
+from tests.unit.ansible.loading import PROJECT
 from tests.unit.ansible.loading import load as plugin
 from tests.unit.static import test_judge as static
 
@@ -50,7 +53,10 @@ def test_firewall_opens_its_port_to_its_sources() -> None:
 
 
 def test_settings_refuse_its_port_at_the_virtual_address() -> None:
-    assert {PORT, METRICS} <= network.inner_ports()
+    settings = yaml.safe_load((PROJECT / "inventories/lab/settings.yaml").read_text(encoding="utf-8"))
+    settings["sites"]["primary"]["https_port"] = PORT
+    with pytest.raises(SettingsError, match="own services"):
+        parse(settings)
 
 
 def test_machine_needs_its_memory() -> None:
