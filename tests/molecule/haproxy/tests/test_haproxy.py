@@ -96,6 +96,7 @@ def test_a_configuration_that_haproxy_refuses_never_takes_the_place_of_a_good_on
     [
         (("NOBODY", "HAPACS"), (1, 1, 3), "caller-unknown"),
         (("ELSEWHERE", "HAPACS"), (1, 1, 3), "caller-outside-its-networks"),
+        (("-f #1/A'B\"$x }", "HAPACS"), (1, 1, 3), "caller-outside-its-networks"),
         (("MODALITY", "WRONG"), (1, 1, 7), "called-title-unknown"),
         (("HAPROXY", "HAPACS"), (1, 1, 3), "caller-unknown"),
     ],
