@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,15 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="mount namespaces need root"),
     pytest.mark.skipif(plain_cgroup2(), reason="this host has plain cgroup2: nothing is made"),
 ]
+
+# Enters the namespace of a directory and prints which one it is.
+ENTER = """
+import sys, subprocess
+from pathlib import Path
+from hapacs.targets.lab.namespace import Namespace
+with Namespace(Path(sys.argv[1])).enter() as prefix:
+    subprocess.run([*prefix, "readlink", "/proc/self/ns/mnt"], check=True)
+"""
 
 
 @pytest.fixture
@@ -74,13 +84,45 @@ def test_a_half_made_namespace_is_made_again(namespace: Namespace) -> None:
         assert filesystem_of_cgroups(prefix) == "cgroup2fs"
 
 
+@pytest.fixture
+def inhabitant(namespace: Namespace) -> Iterator[str]:
+    """Return the namespace that a long-running process lives in, as podman's monitor of a container does."""
+    with namespace.enter() as prefix:
+        process = subprocess.Popen([*prefix, "sleep", "120"])
+    try:
+        deadline = time.monotonic() + 10
+        while (link := str(Path(f"/proc/{process.pid}/ns/mnt").readlink())) == str(
+            Path("/proc/self/ns/mnt").readlink()
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield link
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_inhabited_namespace_survives_a_command_from_another_mount_namespace(
+    namespace: Namespace, inhabitant: str
+) -> None:
+    before = mounts()
+    # The kernel hides the file's mount from a new mount namespace, so there it looks as if it was stale.
+    command = ["unshare", "--mount", sys.executable, "-c", ENTER, str(namespace.directory)]
+    seen = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+    assert seen == inhabitant
+    assert mounts() == before
+    assert str(namespace.file) in before
+
+
+def test_inhabited_namespace_is_found_again_after_its_file_was_lost(namespace: Namespace, inhabitant: str) -> None:
+    subprocess.run(["umount", namespace.file], check=True)
+    with namespace.enter() as prefix:
+        seen = subprocess.run([*prefix, "readlink", "/proc/self/ns/mnt"], check=True, capture_output=True, text=True)
+    assert seen.stdout.strip() == inhabitant
+
+
 def test_many_at_once_make_one(namespace: Namespace) -> None:
-    program = (
-        "import sys, subprocess; from pathlib import Path; from hapacs.targets.lab.namespace import Namespace\n"
-        "with Namespace(Path(sys.argv[1])).enter() as prefix:\n"
-        "    subprocess.run([*prefix, 'readlink', '/proc/self/ns/mnt'], check=True)\n"
-    )
-    command = [sys.executable, "-c", program, str(namespace.directory)]
+    command = [sys.executable, "-c", ENTER, str(namespace.directory)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     answers = {process.communicate(timeout=60)[0] for process in running}
     assert len(answers) == 1

@@ -6,6 +6,10 @@ nothing of this is made and commands run as they are.
 
 The namespace is made on demand and removed when no container is left in it. Both are guarded by one lock file:
 commands hold it shared for as long as they run, making and removing take it alone.
+
+The kernel hides the mount of the file that holds the namespace from mount namespaces made later (``unshare --mount``, a
+systemd unit with a private ``/tmp``). So a file that seems not to be mounted proves nothing: as long as a process lives
+in the namespace it is entered through that process, and never made again.
 """
 
 from __future__ import annotations
@@ -22,9 +26,9 @@ from hapacs.errors import HapacsError
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def _mounts() -> dict[str, str]:
-    """Return the file system type of each mount point; the topmost mount wins."""
-    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+def _mounts(process: str = "self") -> dict[str, str]:
+    """Return the file system type of each mount point that a process sees; the topmost mount wins."""
+    lines = Path(f"/proc/{process}/mountinfo").read_text(encoding="utf-8").splitlines()
     return {fields[4]: fields[fields.index("-") + 1] for fields in (line.split(" ") for line in lines)}
 
 
@@ -58,11 +62,11 @@ class Namespace:
             return
         while True:
             with self._lock(fcntl.LOCK_SH):
-                if self._is_ready():
-                    yield ["nsenter", f"--mount={self.file}"]
+                if path := self._path():
+                    yield ["nsenter", f"--mount={path}"]
                     return
             with self._lock(fcntl.LOCK_EX):
-                if not self._is_ready():
+                if self._path() is None:
                     self._dismantle()
                     self._make()
 
@@ -88,7 +92,7 @@ class Namespace:
 
     def command(self, *words: str) -> list[str]:
         """Return a command line that enters an existing namespace, for callers that already hold it."""
-        return [*([] if plain_cgroup2() else ["nsenter", f"--mount={self.file}"]), *words]
+        return [*([] if plain_cgroup2() else ["nsenter", f"--mount={self._path() or self.file}"]), *words]
 
     @contextmanager
     def _lock(self, operation: int) -> Iterator[None]:
@@ -107,12 +111,30 @@ class Namespace:
             finally:
                 os.close(descriptor)
 
+    def _path(self) -> Path | None:
+        """Return the file by which the namespace is entered; None when it has to be made."""
+        return self.file if self._is_ready() else self._inhabitant()
+
+    def _inhabitant(self) -> Path | None:
+        """Return the namespace of a process that lives in it: podman keeps one there for each running container."""
+        for process in sorted(int(path.name) for path in Path("/proc").glob("[0-9]*")):
+            try:
+                mounts = _mounts(str(process))
+            except OSError:  # it ended while we looked
+                continue
+            if mounts.get(str(_CGROUP)) == "cgroup2" and str(self.directory) in mounts:
+                return Path(f"/proc/{process}/ns/mnt")
+        return None
+
     def _is_ready(self) -> bool:
         if _mounts().get(str(self.file)) != "nsfs":
             return False
         # An interrupted start leaves a namespace whose cgroup mount was not changed yet.
         done = subprocess.run(
-            self.command("stat", "-fc", "%T", str(_CGROUP)), capture_output=True, text=True, check=False
+            ["nsenter", f"--mount={self.file}", "stat", "-fc", "%T", str(_CGROUP)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return done.stdout.strip() == "cgroup2fs"
 
