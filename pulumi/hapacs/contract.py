@@ -10,13 +10,15 @@ A change that a reader of the old form could not follow raises `SCHEMA_VERSION`.
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from hapacs.services.model import Group, Sizing
+from hapacs.changes import NOT_MADE_YET
+from hapacs.services.model import Sizing
 from hapacs.settings.fields import Address, DeploymentName, DiskSerial, GroupWord, Network, Networks, NodeName, Port
-from hapacs.settings.models import Caller, Dicom, Model, OrthancUpstream, Settings, Site, VirtualAddress
+from hapacs.settings.models import Caller, Dicom, Group, Model, OrthancUpstream, Settings, Site, VirtualAddress
 
 SCHEMA_VERSION = 1
 
@@ -126,6 +128,33 @@ class Contract(Model):
     def plain(self) -> dict[str, Any]:
         """Return the contract as plain JSON values; what is not set is left out."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+def planned(contract: dict[str, Any], last: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the contract of a preview; devices that are not made yet are those of the last `hapacs up`."""
+    known = {name: node for site in (last or {}).get("sites", {}).values() for name, node in site["nodes"].items()}
+    for site in contract["sites"].values():
+        for name, node in site["nodes"].items():
+            if NOT_MADE_YET in node["das_devices"] and name in known:
+                node["das_devices"] = known[name]["das_devices"]
+    return contract
+
+
+def read(file: FilePath) -> dict[str, Any] | None:
+    """Return the contract in a file, or None before the first `hapacs up`."""
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def write(file: FilePath, contract: Mapping[str, Any]) -> None:
+    """Write a contract at once or not at all."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(to_text(contract), encoding="utf-8")
+    new.replace(file)
 
 
 def callers(settings: Settings, site: Site) -> tuple[Caller, ...]:

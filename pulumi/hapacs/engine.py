@@ -7,14 +7,17 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from hapacs import program, secrets, targets
+from pulumi.runtime.rpc import UNKNOWN
+
+from hapacs import contract, program, secrets, targets
+from hapacs.changes import Change, Changes, compare
 from hapacs.deployment import PULUMI_VERSION
 from hapacs.errors import HapacsError, RefusedError
 from pulumi import automation
@@ -27,28 +30,29 @@ _LAUNCHER = "pulumi-resource-pulumi-python"
 _QUIET = {"same", "read", "refresh"}
 
 
-@dataclass(frozen=True)
-class Change:
-    """One thing that the engine would do or did.
-
-    Parameters
-    ----------
-    operation
-        ``create``, ``update``, ``delete``, ``replace``...
-    kind, name
-        Type and name of the resource.
-    properties
-        Which properties differ, where the engine says so.
-    """
-
-    operation: str
-    kind: str
-    name: str
-    properties: tuple[str, ...]
-
-
 class EngineError(HapacsError):
     """Pulumi failed."""
+
+
+@dataclass
+class _Found:
+    """What a run of the engine says: its changes and the contract."""
+
+    machines: list[Change] = field(default_factory=list)
+    drift: dict[str, dict[str, tuple[Any, Any]]] = field(default_factory=dict)
+    contract: dict[str, Any] = field(default_factory=dict)
+
+    def take(self, exported: dict[str, Any]) -> None:
+        """Keep the contract that the program exports."""
+        self.contract = exported
+
+    def look(self, metadata: automation.StepEventMetadata) -> None:
+        """Keep what a refresh found to be otherwise than the last run left it."""
+        if _operation(metadata) == "refresh" and metadata.old is not None and metadata.new is not None:
+            left, has = metadata.old.outputs or {}, metadata.new.outputs or {}
+            self.drift[metadata.urn] = {
+                key: (has[key], value) for key, value in left.items() if key in has and has[key] != value
+            }
 
 
 class Engine:
@@ -70,59 +74,64 @@ class Engine:
     def _target(self) -> targets.Target:
         return targets.create(self._deployment.settings, self._deployment.state)
 
-    def preview(self) -> list[Change]:
-        """Return what `up` would do, compared with what is really there; nothing is changed."""
-        changes: list[Change] = []
+    def preview(self) -> Changes:
+        """Compare the settings with what is there and with the last `up`, and write the contract that they give."""
+        deployment, last, found = self._deployment, contract.read(self._deployment.contract_file), _Found()
         self._target.ready()
-        with self._stack("plan") as (stack, log):
-            stack.preview(refresh=True, color="never", on_output=log, on_event=self._watch(changes))
-        return changes
+        with self._stack("plan", found) as (stack, log):
+            stack.preview(refresh=True, color="never", on_output=log, on_event=self._watch(found))
+        new = contract.planned(found.contract, last)
+        contract.write(deployment.planned_contract_file, new)
+        return self._changes(found.machines, last, new)
 
-    def up(self) -> list[Change]:
+    def up(self) -> Changes:
         """Make everything as the settings say, and write the inventory contract."""
-        changes: list[Change] = []
+        deployment, last, found = self._deployment, contract.read(self._deployment.contract_file), _Found()
         self._target.ready()
-        with self._stack("up") as (stack, log):
+        with self._stack("up", found) as (stack, log):
             if self._resources(stack):
                 # What an interrupted run began is adopted when it is made again, so its note can go.
-                stack.refresh(clear_pending_creates=True, color="never", on_output=log)
-            done = stack.up(color="never", on_output=log, on_event=self._watch(changes))
-            self._write_contract(done.outputs[program.OUTPUT].value)
-        return changes
+                stack.refresh(clear_pending_creates=True, color="never", on_output=log, on_event=self._watch(found))
+            stack.up(color="never", on_output=log, on_event=self._watch(found))
+        contract.write(deployment.contract_file, found.contract)
+        return self._changes(found.machines, last, found.contract)
+
+    def _changes(self, machines: list[Change], last: dict[str, Any] | None, new: dict[str, Any]) -> Changes:
+        settings = [] if last is None else compare(last, new)
+        return Changes(new, machines, settings, self._target.consequences(machines, last))
 
     def down(self) -> list[Change]:
         """Remove everything that the stack made, and the stack."""
-        changes: list[Change] = []
-        with self._stack("down") as (stack, log):
+        found = _Found()
+        with self._stack("down", found) as (stack, log):
             if self._resources(stack):
                 stack.refresh(clear_pending_creates=True, color="never", on_output=log)
-                stack.destroy(color="never", on_output=log, on_event=self._watch(changes))
+                stack.destroy(color="never", on_output=log, on_event=self._watch(found))
             stack.workspace.remove_stack(self._deployment.name)
         self._deployment.contract_file.unlink(missing_ok=True)
-        return changes
+        return found.machines
 
-    def _watch(self, changes: list[Change]) -> Callable[[automation.EngineEvent], None]:
+    def _watch(self, found: _Found) -> Callable[[automation.EngineEvent], None]:
         def event(happened: automation.EngineEvent) -> None:
+            if happened.res_outputs_event is not None:
+                found.look(happened.res_outputs_event.metadata)
             if happened.resource_pre_event is None:
                 return
             metadata = happened.resource_pre_event.metadata
-            operation = metadata.op.value if hasattr(metadata.op, "value") else str(metadata.op)
+            operation = _operation(metadata)
             # Components and the engine's own entries are no things that somebody could touch.
             if operation in _QUIET or metadata.type.startswith((f"{PROJECT_NAME}:", "pulumi:")):
                 return
-            change = Change(
-                operation,
-                metadata.type.rsplit(":", 1)[-1],
-                metadata.urn.rsplit("::", 1)[-1],
-                tuple(metadata.diffs or ()),
-            )
-            changes.append(change)
+            values = found.drift.get(metadata.urn, {}) | _values(metadata)
+            name = metadata.urn.rsplit("::", 1)[-1]
+            change = Change(operation, metadata.type.rsplit(":", 1)[-1], name, tuple(values), values)
+            found.machines.append(change)
             self._on_change(change)
 
         return event
 
     @contextmanager
-    def _stack(self, verb: str) -> Iterator[tuple[automation.Stack, Callable[[str], None]]]:
+    def _stack(self, verb: str, found: _Found) -> Iterator[tuple[automation.Stack, Callable[[str], None]]]:
         """Open the stack with a log; turn the engine's failures into what an operator can act on."""
         deployment = self._deployment
         deployment.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -134,7 +143,7 @@ class Engine:
                 log.write(f"{line}\n")
 
             try:
-                yield self._open(workspace), write
+                yield self._open(workspace, found), write
             except automation.CommandError as error:
                 log.write(str(error))
                 raise EngineError(
@@ -142,7 +151,7 @@ class Engine:
                     f"The whole log: {log_file}\nMend the cause, then run the same command again: it continues.",
                 ) from error
 
-    def _open(self, workspace: str) -> automation.Stack:
+    def _open(self, workspace: str, found: _Found) -> automation.Stack:
         deployment = self._deployment
         self._install_launcher()
         variables = deployment.variables()
@@ -156,7 +165,7 @@ class Engine:
             return automation.create_or_select_stack(
                 deployment.name,
                 PROJECT_NAME,
-                lambda: program.program(deployment.settings, self._target),
+                lambda: program.program(deployment.settings, self._target, found.take),
                 opts=automation.LocalWorkspaceOptions(
                     work_dir=workspace,
                     env_vars=variables | {"PULUMI_CONFIG_PASSPHRASE": passphrase},
@@ -190,15 +199,25 @@ class Engine:
             launcher.write_text(content, encoding="utf-8")
             launcher.chmod(0o755)
 
-    def _write_contract(self, contract: Any) -> None:
-        file = self._deployment.contract_file
-        new = file.with_name(f".{file.name}.new")
-        new.write_text(json.dumps(contract, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        new.replace(file)
-
     @staticmethod
     def _resources(stack: automation.Stack) -> bool:
         return bool((stack.export_stack().deployment or {}).get("resources"))
+
+
+def _operation(metadata: automation.StepEventMetadata) -> str:
+    return metadata.op.value if hasattr(metadata.op, "value") else str(metadata.op)
+
+
+def _values(metadata: automation.StepEventMetadata) -> dict[str, tuple[Any, Any]]:
+    """Return what an existing resource has and what the program asks for, where these differ."""
+    if metadata.old is None or metadata.new is None:
+        return {}
+    has, asked = metadata.old.outputs or {}, metadata.new.inputs or {}
+    return {
+        key: (has[key], None if UNKNOWN in str(value) else value)
+        for key, value in asked.items()
+        if not key.startswith("__") and key in has and has[key] != value
+    }
 
 
 def _reason(message: str) -> str:

@@ -1,5 +1,6 @@
 """The Pulumi program: from settings to the inventory contract."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pulumi
@@ -12,7 +13,7 @@ OUTPUT = "inventory"
 """Name of the stack output that holds the contract."""
 
 
-def program(settings: Settings, target: Target) -> None:
+def program(settings: Settings, target: Target, on_contract: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
     """Make every site of a deployment and export the contract.
 
     Parameters
@@ -21,6 +22,8 @@ def program(settings: Settings, target: Target) -> None:
         The deployment.
     target
         Where its machines come from, see `hapacs.targets.create`.
+    on_contract
+        Gets the contract, in a preview too.
     """
     target.ready()
     sites = {
@@ -36,6 +39,8 @@ def program(settings: Settings, target: Target) -> None:
             "sizing": settings.target.sizing,
             "sites": contracts,
         }
-        return contract.Contract.model_validate(whole).plain()
+        plain = contract.Contract.model_validate(whole).plain()
+        on_contract(plain)
+        return plain
 
     pulumi.export(OUTPUT, pulumi.Output.all(**{name: site.contract for name, site in sites.items()}).apply(finish))

@@ -67,15 +67,31 @@ def ensure(deployment: Deployment) -> list[str]:
         The names of the secrets that were made.
     """
     file = deployment.secrets_file
-    if file.exists():
-        _require_key(deployment)
+    if file.exists() and not deployment.age_key.exists():
+        raise HapacsError(
+            f"{file} exists, but not the key that opens it ({deployment.age_key}).",
+            "Copy the key there, or name it in HAPACS_AGE_KEY_FILE. If it is lost, so are the secrets"
+            + (f"; `hapacs down {deployment.name}` removes them." if deployment.settings.target.expendable else "."),
+        )
     recipient = _ensure_key(deployment.age_key)
     present = read(deployment) if file.exists() else {}
-    missing = [name for name in SECRETS if name not in present]
-    if missing:
+    made = [name for name in SECRETS if name not in present]
+    if made:
         # JSON is YAML, and sops re-writes it as YAML.
-        _write(file, recipient, deployment, present | {name: SECRETS[name]() for name in missing})
-    return missing
+        _write(file, recipient, deployment, present | {name: SECRETS[name]() for name in made})
+    return made
+
+
+def missing(deployment: Deployment) -> list[str]:
+    """Return the names of the secrets that `ensure` would make.
+
+    Raises
+    ------
+    HapacsError
+        If the deployment has none yet, or the key does not open them.
+    """
+    present = read(deployment)
+    return [name for name in SECRETS if name not in present]
 
 
 def replace(deployment: Deployment, change: Callable[[dict[str, Any]], Mapping[str, object]]) -> None:
@@ -103,21 +119,12 @@ def read(deployment: Deployment) -> dict[str, Any]:
     file = deployment.secrets_file
     if not file.exists():
         raise RefusedError(
-            f"The deployment {deployment.name!r} has no secrets yet.", f"Run `hapacs init {deployment.name}` first."
+            f"The deployment {deployment.name!r} has no secrets yet.",
+            f"Run `hapacs init {deployment.name}` first: it makes them, and the key that opens them.",
         )
-    _require_key(deployment)
     command = ["--decrypt", "--input-type", "yaml", "--output-type", "json", str(file)]
     plain: dict[str, Any] = json.loads(_sops(deployment, command))
     return plain
-
-
-def _require_key(deployment: Deployment) -> None:
-    if not deployment.age_key.exists():
-        raise RefusedError(
-            f"The age key of {deployment.name!r} is missing: {deployment.age_key} does not exist, and without it "
-            f"{deployment.secrets_file} cannot be decrypted.",
-            "Copy the key there from its off-line copy, or name the file that holds it in HAPACS_AGE_KEY_FILE.",
-        )
 
 
 def _ensure_key(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Running the Pulumi program without an engine: what it registers, below what, and what it exports."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from pulumi.runtime.settings import SETTINGS, set_root_resource
 from pulumi.runtime.stack import run_in_stack, wait_for_rpcs
 
 import pulumi
+from hapacs.changes import Change
 from hapacs.deployment import Deployment
 from hapacs.program import OUTPUT, program
 from hapacs.settings import Settings
@@ -98,6 +99,10 @@ class MockTarget:
 
     def prepare(self, on_step: Callable[[str], None]) -> None:
         """Nothing is needed."""
+
+    def consequences(self, machines: Sequence[Change], before: Mapping[str, Any] | None) -> list[str]:  # noqa: ARG002 - the Protocol's
+        """Nothing is known."""
+        return []
 
     def sweep(self, deployment: Deployment) -> None:
         """Nothing is left."""

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from hapacs import image, secrets, ssh
+from hapacs.changes import Change
 from hapacs.deployment import PROJECT, Deployment, cache_directory
-from hapacs.engine import Change, Engine
+from hapacs.engine import Engine
 from hapacs.settings import Settings
 from hapacs.targets.lab import base_image, loops, power, teardown
 from hapacs.targets.lab.podman import LABEL, inspect, podman
@@ -92,9 +93,9 @@ def before(deployment: Deployment) -> dict[str, set[str]]:
 
 
 @pytest.fixture(scope="module")
-def up(deployment: Deployment, before: dict[str, set[str]]) -> list[Change]:
+def up(deployment: Deployment, before: dict[str, set[str]]) -> Sequence[Change]:
     assert f"{NAME}-primary" not in before["networks"]
-    return Engine(deployment).up()
+    return Engine(deployment).up().machines
 
 
 def on_node(deployment: Deployment, *words: str) -> str:
@@ -107,7 +108,7 @@ def disks(deployment: Deployment) -> list[Path]:
     return [deployment.state / "lab" / "disks" / f"one-{index}.img" for index in range(2)]
 
 
-def kinds(changes: list[Change]) -> list[tuple[str, str]]:
+def kinds(changes: Sequence[Change]) -> list[tuple[str, str]]:
     return sorted((change.operation, change.kind) for change in changes)
 
 
@@ -123,8 +124,8 @@ class TestUp:
         assert (deployment.state / "lab" / "data" / "one" / "kept").exists()
 
     def test_second_up_and_plan_report_no_change(self, deployment: Deployment) -> None:
-        assert Engine(deployment).up() == []
-        assert Engine(deployment).preview() == []
+        assert Engine(deployment).up().machines == []
+        assert Engine(deployment).preview().machines == []
 
     def test_stopped_node_restarts_with_its_state(self, deployment: Deployment) -> None:
         boot = on_node(deployment, "cat", "/etc/machine-id")
@@ -155,20 +156,20 @@ class TestUp:
         on_node(deployment, "sudo", "touch", "/srv/data/kept")
         podman(*damage, NODE)
 
-        assert kinds(Engine(deployment).preview()) == repair
-        assert kinds(Engine(deployment).up()) == repair
+        assert kinds(Engine(deployment).preview().machines) == repair
+        assert kinds(Engine(deployment).up().machines) == repair
 
         # The same host key answers, and the data is there.
         assert on_node(deployment, "ls", "/srv/data") == "kept"
-        assert Engine(deployment).preview() == []
+        assert Engine(deployment).preview().machines == []
 
     def test_a_detached_disk_is_attached_again_as_the_same_device(self, deployment: Deployment) -> None:
         path = deployment.state / "lab" / "disks" / "one-1.img"
         device = loops.attached(path)
         loops.detach(path)
         # Before the disk has its device a plan cannot know that the node need not change.
-        assert ("update", "LabDisk") in kinds(Engine(deployment).preview())
-        assert kinds(Engine(deployment).up()) == [("update", "LabDisk")]
+        assert ("update", "LabDisk") in kinds(Engine(deployment).preview().machines)
+        assert kinds(Engine(deployment).up().machines) == [("update", "LabDisk")]
         assert loops.attached(path) == device
 
     def test_removed_network_is_recreated_with_its_node(self, deployment: Deployment) -> None:
@@ -177,11 +178,11 @@ class TestUp:
         podman("network", "rm", "--force", "--time", "0", f"{NAME}-primary")
         repair = [("create", "LabNetwork"), ("create", "LabNode")]
 
-        assert kinds(Engine(deployment).preview()) == repair
-        assert kinds(Engine(deployment).up()) == repair
+        assert kinds(Engine(deployment).preview().machines) == repair
+        assert kinds(Engine(deployment).up().machines) == repair
 
         assert on_node(deployment, "ls", "/srv/data") == "kept"
-        assert Engine(deployment).preview() == []
+        assert Engine(deployment).preview().machines == []
 
     def test_disks_survive_the_node(self, deployment: Deployment) -> None:
         devices = [str(loops.attached(path)) for path in disks(deployment)]
@@ -189,7 +190,7 @@ class TestUp:
             on_node(deployment, f"echo {MARK} {device} | sudo dd of={device} conv=notrunc,fsync status=none")
         podman("rm", "--force", "--time", "0", NODE)
 
-        assert kinds(Engine(deployment).up()) == [("create", "LabNode")]
+        assert kinds(Engine(deployment).up().machines) == [("create", "LabNode")]
 
         for device in devices:
             length = len(f"{MARK} {device}")
@@ -202,27 +203,27 @@ class TestUp:
         loops.detach(dead)
         dead.unlink()
 
-        assert ("create", "LabDisk") in kinds(Engine(deployment).preview())
-        assert ("create", "LabDisk") in kinds(Engine(deployment).up())
+        assert ("create", "LabDisk") in kinds(Engine(deployment).preview().machines)
+        assert ("create", "LabDisk") in kinds(Engine(deployment).up().machines)
 
         assert on_node(deployment, "sudo", "blockdev", "--getsize64", str(loops.attached(dead))) == str(1 << 30)
         assert (
             on_node(deployment, "sudo", "blkid", "--probe", str(loops.attached(dead)), "||", "echo", "blank") == "blank"
         )
         assert on_node(deployment, "sudo", "head", "-c", str(len(MARK)), device) == MARK
-        assert Engine(deployment).preview() == []
+        assert Engine(deployment).preview().machines == []
 
     def test_disk_with_removed_file_is_replaced(self, deployment: Deployment) -> None:
         dead = disks(deployment)[0]
         on_node(deployment, f"echo {MARK} | sudo dd of={loops.attached(dead)} conv=notrunc,fsync status=none")
         dead.unlink()
-        assert ("create", "LabDisk") in kinds(Engine(deployment).up())
+        assert ("create", "LabDisk") in kinds(Engine(deployment).up().machines)
         # The node sees the new file, and nothing holds the old one.
         device = str(loops.attached(dead))
         assert on_node(deployment, "sudo", "blkid", "--probe", device, "||", "echo", "blank") == "blank"
         assert MARK not in on_node(deployment, "sudo", "head", "-c", "64", device, "|", "tr", "-d", r"'\\000'")
         assert not [name for name in on_this_machine()["disks"] if name == f"{dead} (deleted)"]
-        assert Engine(deployment).preview() == []
+        assert Engine(deployment).preview().machines == []
 
     def test_another_deployment_changes_nothing_of_this_one(self, deployment: Deployment, root: Path) -> None:
         mine = podman("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", NODE)
@@ -230,11 +231,11 @@ class TestUp:
         other = described(root, f"{NAME}-2", "10.89.91")
         try:
             secrets.ensure(other)
-            assert ("create", "LabNode") in kinds(Engine(other).up())
+            assert ("create", "LabNode") in kinds(Engine(other).up().machines)
             assert not {loops.attached(path) for path in disks(other)} & set(attached)
-            assert Engine(deployment).preview() == []
-            assert Engine(deployment).up() == []
-            assert Engine(other).preview() == []
+            assert Engine(deployment).preview().machines == []
+            assert Engine(deployment).up().machines == []
+            assert Engine(other).preview().machines == []
         finally:
             Engine(other).down()
             teardown.sweep(other)
@@ -250,7 +251,7 @@ class TestUp:
         for path in files:
             loops.detach(path)
 
-        changes = Engine(deployment).up()
+        changes = Engine(deployment).up().machines
 
         assert kinds(changes) == [("update", "LabDisk"), ("update", "LabDisk"), ("update", "LabNode")]
         assert [loops.attached(path) for path in files] == devices
@@ -262,7 +263,7 @@ class TestUp:
         ended = subprocess.Popen(["true"])
         ended.wait()
         (locks / "killed.json").write_text(f'{{"pid": {ended.pid}, "username": "x", "hostname": "y"}}')
-        assert Engine(deployment).up() == []
+        assert Engine(deployment).up().machines == []
         assert not (locks / "killed.json").exists()
 
     def test_state_and_logs_contain_no_secret(self, deployment: Deployment) -> None:

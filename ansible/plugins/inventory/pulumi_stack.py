@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from ansible.errors import AnsibleParserError
 
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
-from hapacs.services.model import GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +52,13 @@ options:
     type: path
     env:
       - name: HAPACS_STATE_DIR
+  contract:
+    description:
+      - File that holds the contract, when I(source=file). By default C(inventory.json) in the deployment's state.
+      - C(hapacs plan --configuration) gives the one of the changed settings.
+    type: path
+    env:
+      - name: HAPACS_CONTRACT
   pulumi_executable:
     description: The C(pulumi) executable for I(source=cli).
     type: str
@@ -92,6 +98,7 @@ deployment: lab
 """
 
 SCHEMA_VERSION = 1
+GROUPS = ("etcd", "postgres", "cas", "pacs", "load_balancer", "monitoring")
 CLI_TIMEOUT_S = 120
 
 
@@ -276,9 +283,8 @@ def state_directory(given: str | None) -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "hapacs"
 
 
-def read_file(state: Path) -> object:
-    """Read the contract that `hapacs up` wrote."""
-    path = state / "inventory.json"
+def read_file(path: Path) -> object:
+    """Read the contract that `hapacs up` or `hapacs plan` wrote."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -342,7 +348,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             backend_url = self.get_option("backend_url") or f"file://{state / 'pulumi'}"
             contract = read_cli(self.get_option("pulumi_executable"), deployment, backend_url)
         else:
-            contract = read_file(state)
+            contract = read_file(Path(self.get_option("contract") or state / "inventory.json"))
         if cached:
             self._cache[key] = contract
         return contract

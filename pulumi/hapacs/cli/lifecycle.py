@@ -1,21 +1,21 @@
-"""``hapacs init | up``."""
+"""``hapacs init | up | down``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hapacs import secrets, ssh
+from hapacs.cli.changes import machines_document, print_changes, settings_document
 from hapacs.cli.output import Step, Steps, console, duration, print_json, print_warning
 from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
-from hapacs.errors import ExitCode
+from hapacs.errors import ExitCode, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from hapacs.engine import Change
+    from hapacs.changes import Changes
     from hapacs.playbook import Outcome
     from hapacs.verify import Report
 
@@ -51,8 +51,10 @@ def up(name: Name = "lab", json: Json = False) -> None:
     print_warnings(deployment)
     steps = Steps(quiet=json)
     with deployment.alone():
-        changes, outcome = _bring_up(deployment, steps)
+        first = not deployment.contract_file.exists()
+        found, outcome = _bring_up(deployment, steps)
         if not json:
+            print_changes(found, first=first)
             _print_recap(outcome)
         with steps.step("Verification") as step:
             from hapacs import verify  # noqa: PLC0415
@@ -63,7 +65,8 @@ def up(name: Name = "lab", json: Json = False) -> None:
             {
                 "deployment": name,
                 "seconds": steps.seconds,
-                "machines": [change.__dict__ for change in changes],
+                "machines": machines_document(found),
+                "settings": settings_document(found),
                 "changed": outcome.changed,
                 "recap": outcome.recap,
                 **report.document(),
@@ -75,7 +78,7 @@ def up(name: Name = "lab", json: Json = False) -> None:
         raise typer.Exit(ExitCode.UNHEALTHY)
 
 
-def _bring_up(deployment: Deployment, steps: Steps) -> tuple[list[Change], Outcome]:
+def _bring_up(deployment: Deployment, steps: Steps) -> tuple[Changes, Outcome]:
     """Make machines and configuration what the settings say."""
     from hapacs import targets, viewer, wheelhouse  # noqa: PLC0415 - pulumi and yaml are slow to import
     from hapacs.engine import Engine  # noqa: PLC0415
@@ -90,14 +93,14 @@ def _bring_up(deployment: Deployment, steps: Steps) -> tuple[list[Change], Outco
         with steps.step("Golden image") as step:
             targets.create(deployment.settings, deployment.state).prepare(step.now)
     with steps.step("Machines") as step:
-        changes = Engine(deployment, on_change=follow(step)).up()
+        found = Engine(deployment, on_change=_follow(step)).up()
     with steps.step("Configuration") as step:
         outcome = configure(deployment, step)
-    return changes, outcome
+    return found, outcome
 
 
-def configure(deployment: Deployment, step: Step, *options: str) -> Outcome:
-    """Run the roles on the nodes."""
+def configure(deployment: Deployment, step: Step, *options: str, contract: Path | None = None) -> Outcome:
+    """Run the roles on the nodes, of another contract than that of the last `up` if one is given."""
     from hapacs import image, playbook  # noqa: PLC0415 - yaml is slow to import
 
     return playbook.run(
@@ -105,10 +108,44 @@ def configure(deployment: Deployment, step: Step, *options: str) -> Outcome:
         inventory=deployment.directory,
         logs=deployment.logs,
         variables={"hapacs_image_id": image.identifier(), **image.package_variables()},
-        environment=deployment.environment(),
+        environment=deployment.environment() | ({} if contract is None else {"HAPACS_CONTRACT": str(contract)}),
         on_task=step.now,
         options=options,
     )
+
+
+def down(
+    name: Name = "lab",
+    confirm: Annotated[str, typer.Option(help="The deployment's name, instead of typing it when asked.")] = "",
+) -> None:
+    """Remove what `up` made. The lab goes altogether; of any other deployment machines and data are left alone."""
+    from hapacs.engine import Engine  # noqa: PLC0415
+
+    deployment = opened(name)
+    if deployment.settings.target.makes_machines:
+        from hapacs import targets  # noqa: PLC0415 - pulumi is slow to import
+
+        steps = Steps()
+        with deployment.alone():
+            with steps.step("Machines") as step:
+                # Without its secrets the stack cannot be opened; what it made is then found by its labels.
+                if deployment.secrets_file.exists() and deployment.age_key.exists():
+                    Engine(deployment, on_change=_follow(step)).down()
+            with steps.step("Files"):
+                targets.create(deployment.settings, deployment.state).sweep(deployment)
+        console.print(f"The lab {name!r} is gone. The cache in {deployment.cache} makes the next one quick.")
+        return
+    if not confirm:
+        console.print(
+            f"This forgets the machines of [bold]{name}[/] in Pulumi's state. "
+            "It touches no machine and no data: services go on."
+        )
+        confirm = typer.prompt("Type the deployment's name to go on", default="", show_default=False)
+    if confirm != name:
+        raise RefusedError(f"{confirm!r} is not {name!r}: nothing was done.", f"`hapacs down {name} --confirm {name}`")
+    with deployment.alone():
+        Engine(deployment).down()
+    console.print(f"Pulumi forgot {name}. Its machines, data, keys and secrets are as they were.")
 
 
 def opened(name: str) -> Deployment:
@@ -134,8 +171,7 @@ def initialise(deployment: Deployment) -> list[str]:
     return secrets.ensure(deployment)
 
 
-def follow(step: Step) -> Callable[[Change], None]:
-    """Return a function that shows each change of a machine as what is done now."""
+def _follow(step: Step) -> Any:
     return lambda change: step.now(f"{change.operation} {change.kind} {change.name}")
 
 

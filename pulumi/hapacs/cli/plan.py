@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from hapacs.cli.lifecycle import configure, initialise, opened, print_tasks, print_warnings
+from hapacs import secrets
+from hapacs.cli.changes import machines_document, print_changes, print_rows, settings_document
+from hapacs.cli.lifecycle import configure, opened, print_tasks, print_warnings
 from hapacs.cli.output import Steps, console, errors, print_json
 from hapacs.cli.parameters import Json, Name
-from hapacs.errors import RefusedError
 
 if TYPE_CHECKING:
-    from hapacs.engine import Change
+    from hapacs.changes import Changes
+    from hapacs.deployment import Deployment
     from hapacs.playbook import Outcome
 
 
@@ -21,56 +23,72 @@ def plan(
     name: Name = "lab",
     json: Json = False,
     configuration: Annotated[
-        bool, typer.Option("--configuration", help="Also ask each node what the roles would change there (minutes).")
+        bool, typer.Option("--configuration", help="Also check on each node what the roles would change (minutes).")
     ] = False,
 ) -> None:
-    """Show what `up` would make, change or remove, compared with what is really there. Nothing is changed."""
+    """Show what `up` would change: machines and settings. Nothing is changed."""
     from hapacs.engine import Engine  # noqa: PLC0415 - pulumi is slow to import
 
     deployment = opened(name)
     print_warnings(deployment)
-    steps = Steps(quiet=True)
     outcome: Outcome | None = None
     with deployment.alone():
         with errors.status("Comparing with what is there"):
-            initialise(deployment)
-            changes = Engine(deployment).preview()
+            new_secrets = secrets.missing(deployment)
+            found = Engine(deployment).preview()
         if configuration:
-            if not deployment.contract_file.exists():
-                raise RefusedError(
-                    f"{name} has no machines yet that could be asked.", f"`hapacs plan {name}` shows the machines."
-                )
-            from hapacs import wheelhouse  # noqa: PLC0415
-
-            with steps.step("Configuration, as a check") as step:
-                wheelhouse.ensure()
-                outcome = configure(deployment, step, "--check")
+            outcome = _check(deployment, found)
     if json:
-        document: dict[str, object] = {"deployment": name, "changes": [change.__dict__ for change in changes]}
-        if outcome is not None:
-            tasks = {task: sorted(hosts) for task, hosts in outcome.tasks.items()}
-            document["configuration"] = {"changed": outcome.changed, "tasks": tasks}
-        print_json(document)
+        print_json(_document(name, found, new_secrets, outcome))
         return
-    if changes:
-        console.print(_table(changes))
+    print_changes(found, first=not deployment.contract_file.exists())
+    if new_secrets:
+        print_rows("Secrets that are made", [(secret,) for secret in new_secrets])
+    if configuration:
+        _print_configuration(found, outcome)
     else:
-        console.print("[green]✓[/] Every machine is as the settings say.")
-    if outcome is None:
         console.print(f"What the roles would change on the nodes: `hapacs plan {name} --configuration`.")
-    elif outcome.changed:
-        print_tasks(outcome, "would change")
-        console.print(f"The whole check: {outcome.log}", soft_wrap=True, markup=False)
-    else:
-        console.print("[green]✓[/] Every node is configured as the roles say.")
-    if changes or (outcome is not None and outcome.changed):
+    if found.machines or found.settings or new_secrets or (outcome is not None and outcome.changed):
         console.print(f"Next: `hapacs up {name}`.")
 
 
-def _table(changes: list[Change]) -> Table:
-    table = Table("what", "kind", "name", "differs in", box=None, header_style="bold")
-    colours = {"create": "green", "delete": "red"}
-    for change in changes:
-        colour = colours.get(change.operation, "yellow")
-        table.add_row(f"[{colour}]{change.operation}[/]", change.kind, change.name, ", ".join(change.properties))
-    return table
+def _check(deployment: Deployment, found: Changes) -> Outcome | None:
+    """Run the roles as a check, with the settings as they are now, on the nodes that are there."""
+    from hapacs import wheelhouse  # noqa: PLC0415 - only when it is asked for
+
+    waiting = found.unreachable
+    if len(waiting) == sum(len(site["nodes"]) for site in found.contract["sites"].values()):
+        return None
+    with Steps(quiet=True).step("Configuration, as a check") as step:
+        wheelhouse.ensure()
+        limit = ("--limit", ",".join(["all", *(f"!{node}" for node in waiting)])) if waiting else ()
+        return configure(deployment, step, "--check", *limit, contract=deployment.planned_contract_file)
+
+
+def _document(name: str, found: Changes, new_secrets: Sequence[str], outcome: Outcome | None) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "deployment": name,
+        "changes": machines_document(found),
+        "settings": settings_document(found),
+        "secrets": list(new_secrets),
+        "data": list(found.consequences),
+    }
+    if outcome is not None:
+        tasks = {task: sorted(hosts) for task, hosts in outcome.tasks.items()}
+        document["configuration"] = {"changed": outcome.changed, "tasks": tasks, "not_asked": found.unreachable}
+    return document
+
+
+def _print_configuration(found: Changes, outcome: Outcome | None) -> None:
+    if found.unreachable:
+        console.print(
+            f"Not asked, because `hapacs up` makes or changes the machine first: {', '.join(found.unreachable)}.",
+            soft_wrap=True,
+        )
+    if outcome is None:
+        return
+    if outcome.changed:
+        print_tasks(outcome, "would change")
+    else:
+        console.print("[green]✓[/] Every node that was asked is configured as the roles say.")
+    console.print(f"Log of the check: {outcome.log}", soft_wrap=True, markup=False)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
+from hapacs.changes import NOT_MADE_YET
 from hapacs.components.das_volume import DasVolume, DasVolumeArgs
 from hapacs.settings import Node
 from hapacs.settings.models import DasDisks
-from hapacs.targets import NodeArgs, Target
+from hapacs.targets import NodeArgs, Target, expected
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,17 @@ class PacsNode(pulumi.ComponentResource):
             volume = DasVolumeArgs(args.target, args.site, name, args.das)
             disks = DasVolume(f"{name}-das", volume, pulumi.ResourceOptions(parent=self)).disks
         outputs = args.target.node(NodeArgs(args.site, name, args.node, args.network, disks), parent=self)
+        address = str(args.node.address)
+        # A preview knows only a part: the settings say the rest, and `contract.planned` what devices there are.
         self.contract = pulumi.Output.all(
             zone=args.node.zone,
-            address=outputs.address,
-            management_address=outputs.management_address,
-            ssh_user=outputs.ssh_user,
+            address=expected(outputs.address, address),
+            management_address=expected(outputs.management_address, str(args.node.management_address or address)),
+            ssh_user=expected(outputs.ssh_user, NOT_MADE_YET),
             # Numbers of a dynamic resource come back from the engine as floats.
-            ssh_port=outputs.ssh_port.apply(int),
-            das_devices=outputs.das_devices,
+            ssh_port=expected(outputs.ssh_port, 22).apply(int),
+            das_devices=expected(outputs.das_devices, [NOT_MADE_YET] * len(disks)),
             das_wipe_serials=list(args.node.wipe_serials),
-            data_directory=outputs.data_directory,
+            data_directory=expected(outputs.data_directory, NOT_MADE_YET),
         )
         self.register_outputs({"contract": self.contract})

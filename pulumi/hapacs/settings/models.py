@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field
 
-from hapacs.services.model import Group, Sizing
+from hapacs.services.model import Sizing
 from hapacs.settings.fields import (
     Address,
     AeTitle,
@@ -26,6 +26,9 @@ from hapacs.settings.fields import (
     UserName,
 )
 
+Group = Literal["etcd", "postgres", "cas", "pacs", "load_balancer", "monitoring"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+
 Operation = Literal["echo", "store", "find", "get", "move"]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
@@ -45,6 +48,8 @@ class TargetSettings(Model):
         Whether `hapacs up` makes machines, disks and networks, and `hapacs down` removes them with all data.
     expendable
         Whether no patient depends on the machines: they may be switched off and get rows that stand for no image.
+    sizing
+        How much memory the services of a node take, and whether it sets its own clock.
     """
 
     makes_machines: ClassVar[bool]

@@ -6,17 +6,20 @@ a subclass of `hapacs.settings.models.TargetSettings`, which also says what hold
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from pulumi.output import contains_unknowns
 
 import pulumi
 from hapacs.settings import Node, Settings
 
 if TYPE_CHECKING:
+    from hapacs.changes import Change
     from hapacs.deployment import Deployment
 
 
@@ -78,6 +81,11 @@ class NodeOutputs:
     data_directory: pulumi.Output[str]
 
 
+def expected[T](output: pulumi.Output[T], value: T) -> pulumi.Output[T]:
+    """Return an output that is `value` where a preview doesn't know it."""
+    return output.apply(lambda known: value if contains_unknowns(known) else known, run_with_unknowns=True)
+
+
 class Target(Protocol):
     """Makes the machines of a deployment, or passes on machines that exist.
 
@@ -91,6 +99,18 @@ class Target(Protocol):
 
     def prepare(self, on_step: Callable[[str], None]) -> None:
         """Make what machines are made from, such as an image; `on_step` gets what is done now."""
+        ...
+
+    def consequences(self, machines: Sequence[Change], before: Mapping[str, Any] | None) -> list[str]:
+        """Return what happens to data, in sentences; called after `ready`.
+
+        Parameters
+        ----------
+        machines
+            What the engine changes of this target's resources.
+        before
+            The contract of the last `hapacs up`, if there was one.
+        """
         ...
 
     def sweep(self, deployment: Deployment) -> None:

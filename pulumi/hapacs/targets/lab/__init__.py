@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +10,14 @@ from pulumi.dynamic import Resource
 
 import pulumi
 from hapacs import ssh
+from hapacs.errors import RefusedError
 from hapacs.settings import Settings
-from hapacs.targets import DiskArgs, NetworkArgs, NodeArgs, NodeOutputs
-from hapacs.targets.lab import teardown
+from hapacs.targets import DiskArgs, NetworkArgs, NodeArgs, NodeOutputs, expected
+from hapacs.targets.lab import data, loops, teardown
 from hapacs.targets.lab.providers import DiskProvider, NetworkProvider, NodeProvider
 
 if TYPE_CHECKING:
+    from hapacs.changes import Change
     from hapacs.deployment import Deployment
 
 
@@ -54,16 +56,17 @@ class LabTarget:
 
     Parameters
     ----------
-    deployment
-        Its name; containers are called ``<deployment>-<node>``.
+    settings
+        The deployment; containers are called ``<deployment>-<node>``.
     state
         Its state directory.
     image
         The image that new nodes start from.
     """
 
-    def __init__(self, deployment: str, state: Path, image: str) -> None:
-        self._deployment = deployment
+    def __init__(self, settings: Settings, state: Path, image: str) -> None:
+        self._settings = settings
+        self._deployment = settings.deployment
         self._state = state
         self._image = image
 
@@ -77,8 +80,18 @@ class LabTarget:
         """Remove containers, networks, disks, files and secrets."""
         teardown.sweep(deployment)
 
+    def consequences(self, machines: Sequence[Change], before: Mapping[str, Any] | None) -> list[str]:
+        """Say what happens to disks and to what nodes keep."""
+        return data.consequences(machines, before)
+
     def ready(self) -> None:
-        """Do nothing: what the lab needs is made."""
+        """Refuse disks that would become smaller; everything else that the lab needs is made."""
+        sizes = {file.stem: file.stat().st_size for file in self._disks.glob("*.img")}
+        if found := data.shrunk(self._settings, sizes):
+            raise RefusedError(
+                "\n".join(["A disk can't become smaller: data would be cut off.", *(f"  {line}" for line in found)]),
+                "Nothing was touched. Give the size that it has, or more.",
+            )
 
     def network(self, args: NetworkArgs, parent: pulumi.Resource) -> pulumi.Output[str]:
         """Make the bridge of a site."""
@@ -92,9 +105,12 @@ class LabTarget:
 
     def disk(self, args: DiskArgs, parent: pulumi.Resource) -> pulumi.Output[str]:
         """Make a disk and return its device."""
-        path = self._state / "lab" / "disks" / f"{args.node}-{args.index}.img"
+        path = self._disks / f"{args.node}-{args.index}.img"
         properties = {"path": str(path), "size_bytes": args.size_bytes}
-        return LabDisk(f"{args.node}-disk{args.index}", properties, parent).device
+        device = LabDisk(f"{args.node}-disk{args.index}", properties, parent).device
+        # A disk that is attached keeps its device when it changes.
+        present = loops.attached(path)
+        return device if present is None else expected(device, present)
 
     def node(self, args: NodeArgs, parent: pulumi.Resource) -> NodeOutputs:
         """Make a node."""
@@ -120,10 +136,14 @@ class LabTarget:
             data_directory=pulumi.Output.from_input("/srv/data"),
         )
 
+    @property
+    def _disks(self) -> Path:
+        return self._state / "lab" / "disks"
+
 
 def create(settings: Settings, state: Path) -> LabTarget:
     """Return the lab of a deployment."""
     # Imported here because computing the image's name reads the roles, which only a real run needs.
     from hapacs import image  # noqa: PLC0415
 
-    return LabTarget(settings.deployment, state, image.tag())
+    return LabTarget(settings, state, image.tag())

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 from hapacs.errors import RefusedError
-from hapacs.services.model import GROUPS
-from hapacs.settings import Settings, StaticTarget
+from hapacs.settings import GROUPS, Settings, StaticTarget
 from hapacs.targets import DiskArgs, NetworkArgs, NodeArgs, NodeOutputs
+from hapacs.targets.static import data
 from hapacs.targets.static.asking import Access, ask_all
-from hapacs.targets.static.judge import Wanted, problems
+from hapacs.targets.static.judge import Answer, Wanted, problems
 
 if TYPE_CHECKING:
+    from hapacs.changes import Change
     from hapacs.deployment import Deployment
 
 DATA_DIRECTORY = "/srv/data"
@@ -34,26 +35,31 @@ class Static:
     def __init__(self, settings: Settings, access: Access) -> None:
         self._settings = settings
         self._access = access
-        self._looked = False
+        self._answers: Mapping[Wanted, Answer] = {}
 
     def prepare(self, on_step: Callable[[str], None]) -> None:
         """Do nothing: the machines exist."""
+
+    def consequences(self, machines: Sequence[Change], before: Mapping[str, Any] | None) -> list[str]:  # noqa: ARG002 - the Protocol's
+        """Say what happens to disks and to machines that are no longer named."""
+        return data.consequences(self._answers, before)
 
     def sweep(self, deployment: Deployment) -> None:
         """Do nothing: machines and data stay."""
 
     def ready(self) -> None:
         """Ask every machine what it is, once, and refuse to go on with one that won't do."""
-        if self._looked:
+        if self._answers:
             return
         machines = wanted(self._settings)
-        if found := problems(ask_all(machines, self._access)):
+        answers = ask_all(machines, self._access)
+        if found := problems(answers):
             count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
             raise RefusedError(
                 "\n".join([f"The {len(machines)} machines are not ready: {count}.", *(f"  {line}" for line in found)]),
                 "Nothing was touched. Mend this and run again.",
             )
-        self._looked = True
+        self._answers = answers
 
     def network(self, args: NetworkArgs, parent: pulumi.Resource) -> pulumi.Output[str]:  # noqa: ARG002 - the Protocol's
         """Return the network's address."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
+from hapacs.changes import size
 from hapacs.services import nodes
 from hapacs.services.model import Group
 from hapacs.settings.models import Model
@@ -141,7 +142,7 @@ def _system(wanted: Wanted, machine: Machine) -> Iterator[str]:
     needed = nodes.memory_mb(wanted.groups, "dedicated") << 20
     if machine.memory_bytes < needed * _MEMORY_TOLERANCE:
         yield (
-            f"has {_size(machine.memory_bytes)} of memory; {', '.join(wanted.groups)} need {_size(needed)}: add "
+            f"has {size(machine.memory_bytes)} of memory; {', '.join(wanted.groups)} need {size(needed)}: add "
             "memory, or give it fewer groups (pools)"
         )
 
@@ -186,7 +187,7 @@ def _disk(wanted: Wanted, device: str, disk: Disk, ours: Mapping[str, Disk]) -> 
         yield f"{name} is read-only; let it be written"
     if disk.size_bytes < wanted.size_bytes:
         yield (
-            f"{name} has {_size(disk.size_bytes)}, the settings want {_size(wanted.size_bytes)}; give a larger disk, "
+            f"{name} has {size(disk.size_bytes)}, the settings want {size(wanted.size_bytes)}; give a larger disk, "
             "or lower disks.das.size_bytes"
         )
     if disk.is_das:
@@ -219,12 +220,3 @@ def _twice(machines: Mapping[Wanted, Machine]) -> Iterator[str]:
                 f"{one} and {other} have the same machine id: they are one machine with two addresses, or clones; give "
                 "each node a machine of its own (of clones: empty /etc/machine-id and start it again)"
             )
-
-
-def _size(count: int) -> str:
-    """Write a number of bytes as people read it."""
-    units: Sequence[str] = ("B", "KiB", "MiB", "GiB", "TiB")
-    value, unit = float(count), 0
-    while value >= 1024 and unit < len(units) - 1:  # noqa: PLR2004
-        value, unit = value / 1024, unit + 1
-    return f"{value:.1f} {units[unit]}" if value % 1 else f"{value:.0f} {units[unit]}"
