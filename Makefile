@@ -18,23 +18,27 @@ help: ## List the targets
 setup: ## Make this machine able to run everything; .venv/bin/hapacs is there afterwards
 	@sh pulumi/setup/setup.sh
 
+.PHONY: dev
+dev: ## Make .venv for linters and tests without nodes: no root, no containers, no engine, no Debian packages
+	@sh pulumi/setup/environment.sh
+
 .PHONY: lab
 lab: setup ## Bring up a complete three-node site on this machine and verify it
 	@$(bin)/hapacs up lab
 
 .PHONY: down
 down: ## Remove the lab and all that it made
-	@$(bin)/hapacs down lab
+	@$(bin)/hapacs down lab --yes
 
 .PHONY: test
 test: setup static ## What CI checks: static checks, and all tests but those marked `long` (under an hour)
 	@$(pytest) -m "not long" $(unit_tests) $(cluster_tests) $(molecule_tests)
 
 .PHONY: lint
-lint: setup static ## Static checks: style, types, playbooks, shell, locks (minutes)
+lint: dev static ## Static checks: style, types, playbooks, shell, locks (minutes)
 
 .PHONY: unit
-unit: setup ## Tests without nodes: settings, contract, components, plugins, storage (minutes)
+unit: dev ## Tests without nodes: settings, contract, components, plugins, storage (minutes)
 	@$(pytest) $(unit_tests)
 
 .PHONY: molecule
@@ -51,7 +55,7 @@ browser: setup ## The viewer in a real browser, against the lab that is up (Debi
 	@$(pytest) tests/browser
 
 .PHONY: lock
-lock: setup ## Lock the newest fitting versions of requirements/*.in again, with their hashes
+lock: dev ## Lock the newest fitting versions of requirements/*.in again, with their hashes
 	@sh pulumi/setup/lock.sh
 
 .PHONY: static

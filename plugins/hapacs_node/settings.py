@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, model_validator
 
 from hapacs_node.errors import ConfigurationError
+from hapacs_node.watermarks import Watermarks
 
 DEFAULT_PATH = Path("/etc/hapacs/node.json")
 
@@ -71,12 +72,6 @@ class Eviction(_Section):
     minimum_age_s: Annotated[int, Field(ge=0)] = 86400
     """What was stored or read within so long stays, whatever happens."""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.until_free_bytes <= self.below_free_bytes:
-            raise ValueError("until_free_bytes must be more than below_free_bytes, or eviction would never rest")
-        return self
-
 
 class Das(_Section):
     """The node's own disks."""
@@ -93,10 +88,10 @@ class Das(_Section):
     def _consistent(self) -> Self:
         if not self.root.is_absolute():
             raise ValueError("root must be an absolute path")
-        if self.evict is not None and self.evict.below_free_bytes <= self.minimum_free_bytes:
-            raise ValueError(
-                "evict.below_free_bytes must be more than minimum_free_bytes, or stores are refused before room is made"
-            )
+        if self.evict is not None:
+            marks = Watermarks(self.minimum_free_bytes, self.evict.below_free_bytes, self.evict.until_free_bytes)
+            if misfits := marks.misfits():
+                raise ValueError(f"evict: {'; '.join(misfits)}")
         return self
 
 

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from hapacs.changes import NOT_MADE_YET
-from hapacs.services.model import Sizing
+from hapacs.services.model import Group, Sizing
 from hapacs.settings.fields import Address, DeploymentName, DiskSerial, GroupWord, Network, Networks, NodeName, Port
-from hapacs.settings.models import Caller, Dicom, Group, Model, OrthancUpstream, Settings, Site, VirtualAddress
+from hapacs.settings.models import Caller, Dicom, Model, OrthancUpstream, Settings, Site, VirtualAddress
 
 SCHEMA_VERSION = 1
 

@@ -7,6 +7,7 @@ contract, keys, logs, lab disks) is outside of it. Two variables move the made t
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import os
 import re
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 PULUMI_VERSION = "3.259.0"
 PROJECT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_NAME_RULE = "A name has 1 to 31 lower-case letters, digits and hyphens, and begins with a letter."
 
 
 def _directory(variable: str, xdg: str, fallback: str) -> Path:
@@ -48,6 +50,18 @@ def state_directory() -> Path:
 def names() -> list[str]:
     """Return the names of the deployments that have settings in the tree."""
     return sorted(path.parent.name for path in (PROJECT / "inventories").glob("*/settings.yaml"))
+
+
+def _known() -> str:
+    return ", ".join(names()) or "none"
+
+
+def _suggestion(name: str) -> str:
+    """Return a hint with a name that was probably meant, or one that is possible; empty when there is none."""
+    possible = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:31].strip("-")
+    if near := difflib.get_close_matches(possible, names(), n=1):
+        return f"Did you mean {near[0]!r}?"
+    return f"A possible name: {possible!r}." if possible != name and _NAME.fullmatch(possible) else ""
 
 
 @dataclass(frozen=True)
@@ -78,13 +92,17 @@ class Deployment:
         Raises
         ------
         RefusedError
-            If no settings of that name are in the tree.
+            If the name is not possible, or no settings of that name are in the tree.
         """
-        directory = PROJECT / "inventories" / name
-        if not _NAME.fullmatch(name) or not (directory / "settings.yaml").is_file():
+        if not _NAME.fullmatch(name):
             raise RefusedError(
-                f"There is no deployment {name!r} (known: {', '.join(names()) or 'none'}).",
-                f"Write inventories/{name}/settings.yaml first; inventories/lab is one to start from.",
+                f"{name!r} cannot be the name of a deployment. {_NAME_RULE}", _suggestion(name) or f"Known: {_known()}."
+            )
+        directory = PROJECT / "inventories" / name
+        if not (directory / "settings.yaml").is_file():
+            raise RefusedError(
+                f"There is no deployment {name!r} in {PROJECT} (known: {_known()}).",
+                f"{_suggestion(name)} To make it, write inventories/{name}/settings.yaml first.".lstrip(),
             )
         return cls(name, directory, state_directory() / name, cache_directory())
 
@@ -111,6 +129,21 @@ class Deployment:
     def contract_file(self) -> Path:
         """The inventory contract that the last `up` wrote."""
         return self.state / "inventory.json"
+
+    def require_up(self) -> None:
+        """Refuse to go on when no `up` wrote an inventory here.
+
+        Raises
+        ------
+        RefusedError
+            With the places that were looked at: another user's state directory is a different one.
+        """
+        if not self.contract_file.exists():
+            raise RefusedError(
+                f"{self.name!r} is not up: {self.state} holds no inventory.json. The tree is {PROJECT}.",
+                "If another user or another HAPACS_STATE_DIR brought it up, run the command as that user or with that "
+                f"variable.\nElse run `hapacs up {self.name}` first.",
+            )
 
     @property
     def planned_contract_file(self) -> Path:

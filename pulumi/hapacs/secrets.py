@@ -67,12 +67,8 @@ def ensure(deployment: Deployment) -> list[str]:
         The names of the secrets that were made.
     """
     file = deployment.secrets_file
-    if file.exists() and not deployment.age_key.exists():
-        raise HapacsError(
-            f"{file} exists, but not the key that opens it ({deployment.age_key}).",
-            "Copy the key there, or name it in HAPACS_AGE_KEY_FILE. If it is lost, so are the secrets"
-            + (f"; `hapacs down {deployment.name}` removes them." if deployment.settings.target.expendable else "."),
-        )
+    if file.exists():
+        _require_key(deployment)
     recipient = _ensure_key(deployment.age_key)
     present = read(deployment) if file.exists() else {}
     made = [name for name in SECRETS if name not in present]
@@ -122,9 +118,19 @@ def read(deployment: Deployment) -> dict[str, Any]:
             f"The deployment {deployment.name!r} has no secrets yet.",
             f"Run `hapacs init {deployment.name}` first: it makes them, and the key that opens them.",
         )
+    _require_key(deployment)
     command = ["--decrypt", "--input-type", "yaml", "--output-type", "json", str(file)]
     plain: dict[str, Any] = json.loads(_sops(deployment, command))
     return plain
+
+
+def _require_key(deployment: Deployment) -> None:
+    if not deployment.age_key.exists():
+        raise RefusedError(
+            f"The age key of {deployment.name!r} is missing: {deployment.age_key} does not exist, and without it "
+            f"{deployment.secrets_file} cannot be decrypted.",
+            "Copy the key there from its off-line copy, or name the file that holds it in HAPACS_AGE_KEY_FILE.",
+        )
 
 
 def _ensure_key(path: Path) -> str:

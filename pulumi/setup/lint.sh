@@ -1,5 +1,5 @@
 #!/bin/sh
-# All static checks. Each runs, so that one run tells everything; the end says which failed.
+# All static checks. Each runs even when another failed; the last line names those that failed.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 PATH=$PWD/.venv/bin:$PATH
@@ -37,6 +37,11 @@ every_lock_has_hashes() {
     done
 }
 
+# Only files of text that people wrote.
+spelling() {
+    git ls-files | grep -vE '^LICENSE$|\.(json|svg|sops\.yaml)$|^requirements/.*\.txt$' | xargs codespell
+}
+
 playbook_syntax() {
     ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_INVENTORY_ENABLED=host_list \
         ansible-playbook -i localhost, --syntax-check ansible/playbooks/*.yml
@@ -45,6 +50,7 @@ playbook_syntax() {
 check ruff ruff check --quiet --output-format concise
 check format ruff format --check --quiet
 check mypy mypy
+check codespell spelling
 check yamllint yamllint --strict .
 # shellcheck disable=SC2046  # names without spaces
 check shellcheck shellcheck --external-sources --shell=sh $(shell_scripts)

@@ -83,7 +83,7 @@ def test_down_removes_everything(lab: Lab) -> None:
     there = leftovers.of(lab.deployment)
     assert there["containers"], "the lab has no container, so it can't be seen that `down` removes them"
     assert there["loop devices"], "the lab has no loop device, so it can't be seen that `down` removes them"
-    done = lab.hapacs("down", lab.deployment.name)
+    done = lab.hapacs("down", lab.deployment.name, "--yes")
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     assert {kind: found for kind, found in leftovers.of(lab.deployment).items() if found} == {}
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleFilterError
 
+from hapacs import ae_titles
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -49,8 +51,8 @@ def associate_rq(called: str, calling: str) -> str:
     )
 
     for title in (called, calling):
-        if not re.fullmatch(r"[ -\[\]-~]{1,16}", title) or not title.strip():
-            raise AnsibleFilterError(f"{title!r} is no AE title: 1 to 16 printable characters, no backslash")
+        if problem := ae_titles.problem(title):
+            raise AnsibleFilterError(f"{title!r}: {problem}")
     length = MaximumLengthNotification()
     length.maximum_length_received = 16384
     implementation = ImplementationClassUIDNotification()
@@ -86,15 +88,16 @@ def orthanc_modalities(callers: Sequence[Mapping[str, Any]], service: str, healt
     Returns
     -------
     dict
-        By a symbolic name, which Orthanc wants without blanks and the like.
+        By a symbolic name of letters, digits, _ and -, which are all that Orthanc takes there.
     """
     if service not in OFFERS:
         raise AnsibleFilterError(f"service: {service!r} has to be one of {', '.join(OFFERS)}")
     modalities: dict[str, dict[str, Any]] = {}
     for caller in [*callers, {"ae_title": health_ae, "may": ["echo"]}]:
         name = re.sub(r"[^A-Za-z0-9_-]", "_", caller["ae_title"])
-        if name in modalities:
-            raise AnsibleFilterError(f"callers: {caller['ae_title']!r} and another AE title both become {name!r}")
+        # Two titles, such as "CT 1" and "CT#1", may come to the same name.
+        while name in modalities:
+            name += "_"
         granted = {PERMISSIONS[what] for what in PERMISSIONS if what in caller["may"] and what in OFFERS[service]}
         modalities[name] = {
             "AET": caller["ae_title"],
@@ -107,9 +110,42 @@ def orthanc_modalities(callers: Sequence[Mapping[str, Any]], service: str, healt
     return modalities
 
 
+def quoted_for_haproxy(text: str) -> str:
+    """Quote a text so that HAProxy's configuration has it as one word, whatever its characters.
+
+    Between single quotes nothing has a meaning but the single quote itself (HAProxy's manual, section 2.2).
+    """
+    quoted = text.replace("'", "'\\''")
+    return f"'{quoted}'"
+
+
+def ae_title_problems(
+    callers: Sequence[Mapping[str, Any]], own: Mapping[str, str], health_ae: str = ae_titles.HEALTH_CHECK
+) -> list[str]:
+    """Return what is wrong with the titles of a site and its callers, by the rule that the settings have as well.
+
+    Parameters
+    ----------
+    callers
+        ``{ae_title, ...}``.
+    own
+        The site's own titles, by the variable that holds them.
+    health_ae
+        The calling title of the balancer's health check.
+    """
+    uses = [*own.items(), *((f"caller {number}", caller["ae_title"]) for number, caller in enumerate(callers, 1))]
+    unsound = [f"{where}: {problem}" for where, title in uses if (problem := ae_titles.problem(title))]
+    return [*unsound, *(f"{where}: {message}" for where, message in ae_titles.clashes(uses, health_ae))]
+
+
 class FilterModule:
     """What Ansible loads."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"associate_rq": associate_rq, "orthanc_modalities": orthanc_modalities}
+        return {
+            "associate_rq": associate_rq,
+            "orthanc_modalities": orthanc_modalities,
+            "quoted_for_haproxy": quoted_for_haproxy,
+            "ae_title_problems": ae_title_problems,
+        }

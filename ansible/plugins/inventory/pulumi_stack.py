@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.errors import AnsibleParserError
 
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from hapacs.services.model import GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +99,6 @@ deployment: lab
 """
 
 SCHEMA_VERSION = 1
-GROUPS = ("etcd", "postgres", "cas", "pacs", "load_balancer", "monitoring")
 CLI_TIMEOUT_S = 120
 
 

@@ -12,8 +12,9 @@ from pydicom import Dataset
 
 from hapacs import dicom
 from hapacs.bench.database import Database, literal
+from hapacs.dicom import marks
 from hapacs.errors import HapacsError
-from hapacs.load.images import PATIENT_PREFIX, Study
+from hapacs.load.images import Study
 from hapacs.site.access import NodeError, Site
 from hapacs.site.collect import collect
 
@@ -103,7 +104,7 @@ def remove(site: Site, studies: Sequence[Study]) -> None:
         if answer.status_code not in {httpx.codes.OK, httpx.codes.NOT_FOUND}:
             raise HapacsError(
                 f"{study.patient} was not removed: status {answer.status_code}.",
-                f"`hapacs status`; patients of benchmarks have names that begin with {PATIENT_PREFIX}.",
+                f"`hapacs status`; patients of benchmarks have names that begin with {marks.BENCH}.",
             )
     empty_das(site, stored)
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hapacs.bench.database import Database, literal
-from hapacs.load.images import PATIENT_PREFIX, Study
+from hapacs.dicom import marks
+from hapacs.load.images import Study
 
 INSTANCES_PER_STUDY = 200
 STUDIES_PER_BLOCK = 50
@@ -167,7 +168,7 @@ class Rows:
         )
         self.database.rows(
             _BLOCK.format(
-                prefix=literal(f"{PATIENT_PREFIX}ROW-"),
+                prefix=literal(f"{marks.BENCH}ROW-"),
                 root=literal(root),
                 first=first,
                 last=first + studies - 1,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hapacs.cli import bench, environment, interrupted, lifecycle, operations, plan, status, verify
+from hapacs.cli import bench, down, environment, interrupted, lifecycle, operations, plan, status, verify
 from hapacs.deployment import PROJECT
 
 EPILOG = """
@@ -48,7 +48,7 @@ def _begin(
 app.command("init", rich_help_panel=LIFECYCLE)(lifecycle.init)
 app.command("plan", rich_help_panel=LIFECYCLE)(plan.plan)
 app.command("up", rich_help_panel=LIFECYCLE)(lifecycle.up)
-app.command("down", rich_help_panel=LIFECYCLE)(lifecycle.down)
+app.command("down", rich_help_panel=LIFECYCLE)(down.down)
 app.command("status", rich_help_panel=LOOK)(status.status)
 app.command("verify", rich_help_panel=LOOK)(verify.verify)
 app.command("env", rich_help_panel=LOOK)(environment.env)

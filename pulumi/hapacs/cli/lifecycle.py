@@ -1,9 +1,9 @@
-"""``hapacs init | up | down``."""
+"""``hapacs init | up``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,10 +12,12 @@ from hapacs.cli.changes import machines_document, print_changes, settings_docume
 from hapacs.cli.output import Step, Steps, console, duration, print_json, print_warning
 from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
-from hapacs.errors import ExitCode, RefusedError
+from hapacs.errors import ExitCode
 
 if TYPE_CHECKING:
-    from hapacs.changes import Changes
+    from collections.abc import Callable
+
+    from hapacs.changes import Change, Changes
     from hapacs.playbook import Outcome
     from hapacs.verify import Report
 
@@ -93,7 +95,7 @@ def _bring_up(deployment: Deployment, steps: Steps) -> tuple[Changes, Outcome]:
         with steps.step("Golden image") as step:
             targets.create(deployment.settings, deployment.state).prepare(step.now)
     with steps.step("Machines") as step:
-        found = Engine(deployment, on_change=_follow(step)).up()
+        found = Engine(deployment, on_change=follow(step)).up()
     with steps.step("Configuration") as step:
         outcome = configure(deployment, step)
     return found, outcome
@@ -112,40 +114,6 @@ def configure(deployment: Deployment, step: Step, *options: str, contract: Path 
         on_task=step.now,
         options=options,
     )
-
-
-def down(
-    name: Name = "lab",
-    confirm: Annotated[str, typer.Option(help="The deployment's name, instead of typing it when asked.")] = "",
-) -> None:
-    """Remove what `up` made. The lab goes altogether; of any other deployment machines and data are left alone."""
-    from hapacs.engine import Engine  # noqa: PLC0415
-
-    deployment = opened(name)
-    if deployment.settings.target.makes_machines:
-        from hapacs import targets  # noqa: PLC0415 - pulumi is slow to import
-
-        steps = Steps()
-        with deployment.alone():
-            with steps.step("Machines") as step:
-                # Without its secrets the stack cannot be opened; what it made is then found by its labels.
-                if deployment.secrets_file.exists() and deployment.age_key.exists():
-                    Engine(deployment, on_change=_follow(step)).down()
-            with steps.step("Files"):
-                targets.create(deployment.settings, deployment.state).sweep(deployment)
-        console.print(f"The lab {name!r} is gone. The cache in {deployment.cache} makes the next one quick.")
-        return
-    if not confirm:
-        console.print(
-            f"This forgets the machines of [bold]{name}[/] in Pulumi's state. "
-            "It touches no machine and no data: services go on."
-        )
-        confirm = typer.prompt("Type the deployment's name to go on", default="", show_default=False)
-    if confirm != name:
-        raise RefusedError(f"{confirm!r} is not {name!r}: nothing was done.", f"`hapacs down {name} --confirm {name}`")
-    with deployment.alone():
-        Engine(deployment).down()
-    console.print(f"Pulumi forgot {name}. Its machines, data, keys and secrets are as they were.")
 
 
 def opened(name: str) -> Deployment:
@@ -171,7 +139,8 @@ def initialise(deployment: Deployment) -> list[str]:
     return secrets.ensure(deployment)
 
 
-def _follow(step: Step) -> Any:
+def follow(step: Step) -> Callable[[Change], None]:
+    """Return a function that shows each change of a machine as what is done now."""
     return lambda change: step.now(f"{change.operation} {change.kind} {change.name}")
 
 

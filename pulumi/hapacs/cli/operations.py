@@ -91,8 +91,7 @@ def _run(verb: str, name: str, variables: dict[str, object], *, json: bool) -> N
     from hapacs import playbook  # noqa: PLC0415 - yaml is slow to import
 
     deployment = Deployment.load(name)
-    if not deployment.contract_file.exists():
-        raise RefusedError(f"{name!r} is not up.", f"Run `hapacs up {name}` first.")
+    deployment.require_up()
     given = {key: value for key, value in variables.items() if value not in {None, ""}}
     steps = Steps(quiet=json)
     with deployment.alone(), steps.step(" ".join([verb, *map(str, given.values())])) as step:

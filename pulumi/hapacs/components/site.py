@@ -8,6 +8,7 @@ from hapacs import settings
 from hapacs.components.cas_store import CasStore, CasStoreArgs
 from hapacs.components.load_balancer import LoadBalancer, LoadBalancerArgs
 from hapacs.components.pacs_node import PacsNode, PacsNodeArgs
+from hapacs.services.model import GROUPS
 from hapacs.targets import NetworkArgs, Target
 
 
@@ -48,7 +49,7 @@ class Site(pulumi.ComponentResource):
             cluster_network=str(networks.cluster),
             management_networks=[str(network) for network in networks.management],
             client_networks=[str(network) for network in networks.clients],
-            members={group: list(site.members(group)) for group in settings.GROUPS},
+            members={group: list(site.members(group)) for group in GROUPS},
             nodes={node: component.contract for node, component in nodes.items()},
             **cas.contract,
             **entry.contract,

@@ -24,6 +24,8 @@ from pydicom.uid import UID
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.presentation import AllStoragePresentationContexts
 
+from hapacs.dicom import marks
+
 _STORAGE_CLASSES = {context.abstract_syntax for context in AllStoragePresentationContexts}
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _EXPLICIT_VR = re.compile(rb"[A-Z]{2}")
@@ -131,6 +133,14 @@ def split(content: bytes) -> bytes:
     stream = BytesIO(content)
     read_partial(stream, stop_when=lambda tag, vr, length: True)  # noqa: ARG005 - its signature is pydicom's
     return content[stream.tell() :]
+
+
+def write_marked(sample: Sample, prefix: str, path: Path) -> Path:
+    """Write a copy whose patient carries a mark (`marks`), and return the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = sample.content[: sample.offset]
+    path.write_bytes(head + marks.mark(sample.dataset_bytes, sample.transfer_syntax, prefix))
+    return path
 
 
 def read_sample(path: Path) -> Sample | NotSendable:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from pydicom.uid import generate_uid
 
+from hapacs.dicom import marks
 from hapacs.load.made import encoded, made_ct
-
-PATIENT_PREFIX = "HAPACS-BENCH-"
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,12 @@ class Study:
 
 def made_study(count: int, rows: int) -> Study:
     """Make a study of `count` CT images with `rows` rows and columns of 16 bits."""
-    study, series, patient = generate_uid(), generate_uid(), f"{PATIENT_PREFIX}{secrets.token_hex(6).upper()}"
+    study, series, patient = generate_uid(), generate_uid(), f"{marks.BENCH}{secrets.token_hex(6).upper()}"
     return Study(study, series, patient, tuple(_images(study, series, patient, count, rows)))
 
 
 def _images(study: str, series: str, patient: str, count: int, rows: int) -> Iterator[Image]:
     for number in range(1, count + 1):
         dataset = made_ct(study, series, number, rows, seed=secrets.randbits(64))
-        dataset.PatientID = patient
+        dataset.PatientName = dataset.PatientID = patient
         yield Image(str(dataset.SOPInstanceUID), study, encoded(dataset))

@@ -8,6 +8,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom.dsutils import encode
 
+from hapacs.dicom import marks
+
 
 def made_ct(study: str, series: str, number: int, rows: int = 256, seed: int = 0) -> Dataset:
     """Make a CT image of noise, which no compression makes smaller.
@@ -28,7 +30,7 @@ def made_ct(study: str, series: str, number: int, rows: int = 256, seed: int = 0
     dataset.AccessionNumber = ""
     dataset.Modality = "CT"
     dataset.ReferringPhysicianName = ""
-    dataset.PatientName, dataset.PatientID = "Made^Up", f"MADE-{study[-8:]}"
+    dataset.PatientName, dataset.PatientID = f"{marks.LOAD}MADE^UP", f"{marks.LOAD}{study[-8:]}"
     dataset.PatientBirthDate, dataset.PatientSex = "", "O"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
     dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = "1", 1, number

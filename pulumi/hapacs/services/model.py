@@ -15,7 +15,8 @@ Source = Group | Literal["management", "clients"]
 """Who may reach a port: all nodes of a group, or a network of the site's settings."""
 
 Sizing = Literal["dedicated", "shared"]
-"""``dedicated``: each node is a machine of its own. ``shared``: the nodes are containers of one machine (the lab)."""
+"""``dedicated``: each node is a machine of its own. ``shared``: all nodes stand on one machine, which also sets their
+clock."""
 
 Guard = Literal["tls", "web", "postgres", "ssh", "closed"]
 """What a stranger finds at a port, see `hapacs.verify.doors`; ``ssh`` is the way in and not tried."""

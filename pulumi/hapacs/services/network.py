@@ -55,6 +55,11 @@ class Target:
     login: str
 
 
+def virtual_settings() -> list[str]:
+    """Return the settings of a site that choose ports of its virtual address."""
+    return [virtual.setting for service in table.SERVICES for virtual in service.virtual_ports]
+
+
 def virtual_ports(site: Mapping[str, Any]) -> dict[str, int]:
     """Return the ports of the virtual address by their setting.
 
@@ -63,7 +68,7 @@ def virtual_ports(site: Mapping[str, Any]) -> dict[str, int]:
     site
         The settings, as the inventory contract has them for a site: ``{"dicom": {"port": 11112, ...}, ...}``.
     """
-    return {one.setting: _at(site, one.setting) for service in table.SERVICES for one in service.virtual_ports}
+    return {setting: _at(site, setting) for setting in virtual_settings()}
 
 
 def _at(site: Mapping[str, Any], setting: str) -> int:

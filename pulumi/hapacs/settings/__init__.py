@@ -3,10 +3,8 @@
 from hapacs.settings.checks import warnings
 from hapacs.settings.load import SettingsError, load, parse
 from hapacs.settings.models import (
-    GROUPS,
     OPERATIONS,
     Caller,
-    Group,
     LabTarget,
     Node,
     Operation,
@@ -18,10 +16,8 @@ from hapacs.settings.models import (
 from hapacs.settings.problem import Problem
 
 __all__ = [
-    "GROUPS",
     "OPERATIONS",
     "Caller",
-    "Group",
     "LabTarget",
     "Node",
     "Operation",

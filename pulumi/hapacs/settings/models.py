@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field
 
-from hapacs.services.model import Sizing
+from hapacs.services.model import Group, Sizing
 from hapacs.settings.fields import (
     Address,
     AeTitle,
@@ -25,9 +25,6 @@ from hapacs.settings.fields import (
     UpstreamPath,
     UserName,
 )
-
-Group = Literal["etcd", "postgres", "cas", "pacs", "load_balancer", "monitoring"]
-GROUPS: tuple[Group, ...] = get_args(Group)
 
 Operation = Literal["echo", "store", "find", "get", "move"]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)

@@ -20,7 +20,7 @@ from pyorthanc import Orthanc  # type: ignore[import-untyped]
 from hapacs import pki, secrets, ssh
 from hapacs.deployment import Deployment
 from hapacs.dicom import Caller, Peer
-from hapacs.errors import HapacsError, RefusedError
+from hapacs.errors import HapacsError
 
 Service = Literal["store", "query"]
 HTTPS_PORTS: Mapping[Service, int] = {"store": 8042, "query": 8043}
@@ -198,8 +198,7 @@ def sites(deployment: Deployment) -> list[Site]:
     RefusedError
         When it is not up.
     """
-    if not deployment.contract_file.exists():
-        raise RefusedError(f"{deployment.name!r} is not up.", f"Run `hapacs up {deployment.name}` first.")
+    deployment.require_up()
     contract = json.loads(deployment.contract_file.read_text(encoding="utf-8"))
     found = [Site(deployment, name, values) for name, values in contract["sites"].items()]
     return sorted(found, key=lambda site: site.contract["role"] != "primary")

@@ -5,9 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+from httpx import HTTPError
 
 from hapacs import interruption
 from hapacs.errors import HapacsError
@@ -34,6 +39,7 @@ class Evidence:
     def __init__(self, site: Site) -> None:
         self.site = site
         self._failed: HapacsError | None = None
+        self._files: TemporaryDirectory[str] | None = None
 
     @cached_property
     def running(self) -> RunningSite:
@@ -55,9 +61,21 @@ class Evidence:
 
     @cached_property
     def _passage(self) -> Passage:
-        from hapacs.verify import passage  # noqa: PLC0415
+        from hapacs.verify import marked, passage  # noqa: PLC0415
 
-        return passage.run(self.site)
+        marked.remove_leftovers(self.site)
+        self._files = TemporaryDirectory(prefix="hapacs-verify-")
+        return passage.run(self.site, Path(self._files.name))
+
+    def close(self) -> None:
+        """Remove the files that were sent, here and at the site."""
+        from hapacs.verify import marked  # noqa: PLC0415
+
+        if self._files is not None:
+            self._files.cleanup()
+            # What can't be removed now is removed by the next run, which begins with it.
+            with suppress(HapacsError, HTTPError):
+                marked.remove(self.site)
 
     def running_after_storing(self) -> RunningSite:
         """Return the running site after files were stored: only then a balancer has to have chosen a writer."""
@@ -83,7 +101,7 @@ class Entry:
 
 
 def _entries() -> tuple[Entry, ...]:
-    from hapacs.verify import archive, closed, retrieving, services, storing, web_viewer  # noqa: PLC0415
+    from hapacs.verify import archive, closed, marked, retrieving, services, storing, web_viewer  # noqa: PLC0415
 
     orthanc = (
         "`journalctl -u orthanc-store` and `-u orthanc-query` on the nodes, HAProxy's log on the node with the address"
@@ -127,6 +145,7 @@ def _entries() -> tuple[Entry, ...]:
         ),
         Entry("dicom-tls", web, lambda e: closed.check_dicom_tls(e.site)),
         Entry("inner-ports-shut", doors, lambda e: closed.check_doors(e.site, e.running)),
+        Entry("images-removed", orthanc, lambda e: marked.check_removed(e.site)),
         Entry(
             "no-restarts", "the units named", lambda e: services.check_restarts(e.running, e.running_after_storing())
         ),
@@ -169,17 +188,18 @@ def run(deployment: Deployment, on_check: OnCheck = lambda _: None, only: Sequen
     lock = threading.Lock()
 
     def verified(site: Site) -> list[Check]:
-        checks, evidence = [], Evidence(site)
-        for entry in wanted:
-            if interruption.requested():
-                break
-            name = entry.name if len(found) == 1 else f"{site.name}: {entry.name}"
-            check = _run(entry, name, evidence)
-            # What fails because the command is being ended says nothing about the site.
-            if not interruption.requested():
-                checks.append(check)
-                with lock:
-                    on_check(check)
+        checks = []
+        with closing(Evidence(site)) as evidence:
+            for entry in wanted:
+                if interruption.requested():
+                    break
+                name = entry.name if len(found) == 1 else f"{site.name}: {entry.name}"
+                check = _run(entry, name, evidence)
+                # What fails because the command is being ended says nothing about the site.
+                if not interruption.requested():
+                    checks.append(check)
+                    with lock:
+                        on_check(check)
         return checks
 
     # Sites have nothing in common, and each check waits for its site most of the time.

@@ -30,7 +30,7 @@ KINDS: Mapping[str, Mapping[int, str]] = {
         18333: "tls",
     },
     "pacs": {4242: "tls", 4243: "tls", 8042: "tls", 8043: "tls", 8045: "tls"},
-    "load_balancer": {7780: "tls", 8044: "tls", STATISTICS_PORT: "web"},
+    "load_balancer": {7780: "tls", 7781: "tls", 8044: "tls", STATISTICS_PORT: "web"},
 }
 
 

@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from hapacs import dicom
-from hapacs.dicom import NotSendable, Sample, StoreOutcome, compare, files
+from hapacs.dicom import NotSendable, Sample, StoreOutcome, compare, files, marks
 from hapacs.site.access import Site
 
 # An association is sequential; with two of them neither this machine nor the writer waits for the other.
@@ -93,16 +94,41 @@ def rounds(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
         left = later
 
 
-def load() -> tuple[list[Sample], list[NotSendable]]:
-    """Read the files that pydicom ships; those that are expected to be refused come last."""
+def originals() -> tuple[list[Sample], list[NotSendable]]:
+    """Read the files that pydicom ships."""
     read = [dicom.read_sample(path) for path in files.shipped_with_pydicom()]
-    samples = sorted((item for item in read if isinstance(item, Sample)), key=lambda sample: bool(sample.refusal))
+    samples = [item for item in read if isinstance(item, Sample)]
     return samples, [item for item in read if isinstance(item, NotSendable)]
 
 
-def run(site: Site) -> Passage:
-    """Send all files, and read each back through each node."""
-    samples, skipped = load()
+def load(directory: Path) -> tuple[list[Sample], list[NotSendable]]:
+    """Copy the files that pydicom ships, with marked patients; those that are expected to be refused come last.
+
+    Parameters
+    ----------
+    directory
+        Where the copies are written. They are read when they are needed.
+    """
+    found, skipped = originals()
+    # Two files of the same name lie in different folders.
+    copies = [
+        dicom.read_sample(files.write_marked(sample, marks.VERIFY, directory / str(number) / sample.name))
+        for number, sample in enumerate(found)
+    ]
+    samples = [copy for copy in copies if isinstance(copy, Sample)]
+    skipped += [copy for copy in copies if isinstance(copy, NotSendable)]
+    return sorted(samples, key=lambda sample: bool(sample.refusal)), skipped
+
+
+def run(site: Site, directory: Path) -> Passage:
+    """Send all files, and read each back through each node.
+
+    Parameters
+    ----------
+    directory
+        Where the files are written as they are sent; it is needed as long as the result is.
+    """
+    samples, skipped = load(directory)
     passage = Passage(skipped)
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         for part in rounds(samples):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 import pytest
 from ansible.errors import AnsibleFilterError
+from hypothesis import given
+from hypothesis import strategies as st
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 
 from tests.unit.ansible.loading import load
@@ -49,9 +54,17 @@ def test_each_service_grants_its_own_half_only() -> None:
     )
 
 
-def test_two_titles_that_become_one_name_are_refused() -> None:
-    with pytest.raises(AnsibleFilterError, match="READING_ROOM"):
-        dicom.orthanc_modalities([WORKSTATION, {"ae_title": "READING_ROOM", "may": ["echo"]}], "query", "HAPROXY")
+def test_titles_that_come_to_one_name_get_different_ones() -> None:
+    titles = ["READING ROOM", "READING_ROOM", "READING#ROOM", "READING ROOM_"]
+    modalities = dicom.orthanc_modalities([WORKSTATION | {"ae_title": title} for title in titles], "query", "HAPROXY")
+    assert [modality["AET"] for modality in modalities.values()] == [*titles, "HAPROXY"]
+    assert all(re.fullmatch("[A-Za-z0-9_-]+", name) for name in modalities)
+
+
+@given(st.text("\"'$\\{}#%`~- abc", min_size=1, max_size=16))
+def test_any_text_is_one_word_of_haproxy(text: str) -> None:
+    """HAProxy splits words as a shell does, as far as quotes and backslashes go."""
+    assert shlex.split(f"acl name -- {dicom.quoted_for_haproxy(text)} end") == ["acl", "name", "--", text, "end"]
 
 
 def test_a_service_that_there_is_not_is_refused() -> None:

@@ -114,7 +114,11 @@ WRONG = [
     Wrong(
         "hapacs_node", "another wheel", {"hapacs_node_wheel": "/wheels/other-1.0-py3-none-any.whl"}, "path of the wheel"
     ),
-    Wrong("orthanc", "one title for both", {"orthanc_query_ae": "HAPACS"}, "must differ"),
+    Wrong("orthanc", "one title for both", {"orthanc_query_ae": "HAPACS"}, "already used by orthanc_store_ae"),
+    Wrong("orthanc", "the title of the check", {"orthanc_query_ae": "HAPROXY"}, "balancer's health check"),
+    Wrong("haproxy", "one title for both", {"haproxy_query_ae": "HAPACS"}, "already used by haproxy_store_ae"),
+    Wrong("hapacs_node", "late eviction", {"hapacs_node_das_evict_below_bytes": 1}, "starts only after"),
+    Wrong("hapacs_node", "endless eviction", {"hapacs_node_das_evict_until_bytes": 1}, "never end"),
     Wrong("orthanc", "a third service", {"orthanc_services": {"store": {}, "query": {}, "other": {}}}, "two keys"),
     Wrong("orthanc", "another method", {"orthanc_install_method": "source"}, "must be one of: debian, upstream"),
     Wrong("orthanc", "upstream of nothing", {"orthanc_install_method": "upstream"}, "policy.orthanc_upstream"),
@@ -145,13 +149,13 @@ WRONG = [
         "haproxy",
         "a caller twice",
         {"haproxy_callers": [{"ae_title": "CT", "networks": ["192.0.2.0/24"]}] * 2},
-        "AE titles are different",
+        "caller 2: AE title CT is already used by caller 1",
     ),
     Wrong(
         "haproxy",
-        "a title that is code",
-        {"haproxy_callers": [{"ae_title": 'CT" }', "networks": ["192.0.2.0/24"]}]},
-        "AE titles",
+        "a title with a line break",
+        {"haproxy_callers": [{"ae_title": "CT\nacl", "networks": ["192.0.2.0/24"]}]},
+        "caller 1: an AE title holds",
     ),
     Wrong("haproxy", "a short password", {"haproxy_dicomweb_users": {"reader": "short"}}, "at least 12 characters"),
     Wrong("haproxy", "not a member", {"haproxy_node": "n3"}, "must list this node"),
@@ -194,7 +198,7 @@ def read(role: str, path: str) -> Any:
 
 def of_each_preflight() -> dict[str, set[str]]:
     """Return which modules each role's preflight uses."""
-    words = {"name", "when", "run_once", "tags", "loop", "loop_control"}
+    words = {"name", "vars", "when", "run_once", "tags", "loop", "loop_control"}
     return {role: {word for task in read(role, "tasks/preflight.yml") for word in task} - words for role in ROLES}
 
 

@@ -1,6 +1,8 @@
 """The command line, with its machinery played."""
 
+import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,8 @@ from typer.testing import CliRunner, Result
 
 from hapacs import cli, engine, image, playbook, secrets, verify, viewer, wheelhouse
 from hapacs.changes import Change, Changes
-from hapacs.deployment import Deployment
+from hapacs.cli import down as cli_down
+from hapacs.deployment import PROJECT, Deployment
 from hapacs.errors import ExitCode
 from hapacs.targets.lab import teardown
 from hapacs.verify import Check, Report
@@ -29,6 +32,9 @@ def played(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     class PlayedEngine:
         def __init__(self, _deployment: Deployment, on_change: Callable[[Change], object] = lambda _: None) -> None:
             self._on_change = on_change
+
+        def preview(self) -> Changes:
+            return Changes({"sites": {}}, played.changes)
 
         def up(self) -> Changes:
             told.append("machines")
@@ -153,9 +159,36 @@ def test_settings_that_are_wrong_touch_nothing(
     assert not deployment.secrets_file.exists()
 
 
-def test_an_unknown_deployment_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call_main(monkeypatch, "plan", "nowhere") == ExitCode.REFUSED
-    assert "inventories/nowhere/settings.yaml" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("st john", "A possible name: 'st-john'."),
+        ("Lab", "Did you mean 'lab'?"),
+        ("lap", "Did you mean 'lab'?"),
+        ("9", "begins with a letter"),
+        ("../lab", "lower-case letters, digits and hyphens"),
+        ("nowhere", "write inventories/nowhere/settings.yaml"),
+    ],
+)
+def test_an_unknown_deployment_is_refused_with_a_name_that_is_possible(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    assert call_main(monkeypatch, "plan", name) == ExitCode.REFUSED
+    assert said in (printed := capsys.readouterr().err)
+    if not re.fullmatch("[a-z]+", name):
+        assert f"inventories/{name}" not in printed
+
+
+@pytest.mark.parametrize("words", ["status lab", "verify lab", "drain lab --node pacs1"])
+def test_a_deployment_that_is_not_up_here_names_the_places_looked_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, words: str
+) -> None:
+    monkeypatch.setenv("HAPACS_STATE_DIR", str(tmp_path))
+    assert call_main(monkeypatch, *words.split()) == ExitCode.REFUSED
+    said = capsys.readouterr().err
+    assert str(tmp_path / "lab") in said
+    assert str(PROJECT) in said
+    assert "another user or another HAPACS_STATE_DIR" in said
 
 
 @pytest.mark.usefixtures("played")
@@ -166,15 +199,63 @@ def test_init_makes_keys_and_secrets_once(deployment: Deployment) -> None:
     assert json.loads(call("init", "lab", "--json").stdout)["secrets_made"] == []
 
 
-def test_down_of_the_lab_asks_nothing_and_clears_up(played: SimpleNamespace) -> None:
+def test_down_of_a_lab_that_never_held_an_image_asks_nothing(played: SimpleNamespace) -> None:
     call("init", "lab")
     assert call("down", "lab").exit_code == ExitCode.OK
     assert played.told == ["forget", "sweep"]
 
 
-def test_down_of_a_lab_whose_secrets_are_lost_clears_up_all_the_same(played: SimpleNamespace) -> None:
+def test_down_of_a_lab_whose_secrets_are_lost_removes_it(played: SimpleNamespace) -> None:
     assert call("down", "lab").exit_code == ExitCode.OK
     assert played.told == ["sweep"]
+
+
+@pytest.fixture
+def lab_with_images(played: SimpleNamespace, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    assert played.told == []
+    call("init", "lab")
+    deployment.contract_file.write_text('{"sites": {}}')
+    monkeypatch.setattr(cli_down, "_count_images", lambda _: 1234)
+    return deployment
+
+
+@pytest.mark.usefixtures("lab_with_images")
+def test_down_of_a_lab_without_a_terminal_is_refused_and_says_what_would_be_lost(
+    played: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("lab\n"))
+    assert call_main(monkeypatch, "down", "lab") == ExitCode.REFUSED
+    said = capsys.readouterr().err
+    assert "1,234 images" in said
+    assert "`hapacs down lab --yes`" in said
+    assert played.told == []
+
+
+@pytest.mark.parametrize("words", [("--yes",), ("--confirm", "lab"), ("--yes", "--json")])
+@pytest.mark.usefixtures("lab_with_images")
+def test_down_of_a_confirmed_lab_removes_it(played: SimpleNamespace, words: tuple[str, ...]) -> None:
+    done = call("down", "lab", *words)
+    assert done.exit_code == ExitCode.OK
+    assert played.told == ["forget", "sweep"]
+    if "--json" in words:
+        assert json.loads(done.stdout)["machines_removed"] is True
+
+
+@pytest.mark.parametrize(("typed", "code"), [("lab", ExitCode.OK), ("lap", ExitCode.REFUSED), ("", ExitCode.REFUSED)])
+@pytest.mark.usefixtures("lab_with_images")
+def test_down_of_a_lab_at_a_terminal_wants_its_name(
+    played: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, typed: str, code: ExitCode
+) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: typed)
+    assert call_main(monkeypatch, "down", "lab") == code
+    assert bool(played.told) == (code == ExitCode.OK)
+
+
+def test_the_size_of_sparse_files_is_what_they_use(tmp_path: Path) -> None:
+    with (tmp_path / "disk.img").open("wb") as disk:
+        disk.truncate(2**30)
+    assert cli_down._allocated_bytes(tmp_path) < 2**20
 
 
 @pytest.fixture
@@ -195,14 +276,14 @@ def hospital(played: SimpleNamespace, deployment: Deployment) -> Deployment:
 def test_down_of_any_other_deployment_wants_its_name(
     played: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], typed: str
 ) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr("typer.prompt", lambda *_, **__: typed.strip())
     assert call_main(monkeypatch, "down", "lab", *words) == ExitCode.REFUSED
     assert played.told == []
 
 
 def test_down_with_the_name_forgets_and_touches_nothing(played: SimpleNamespace, hospital: Deployment) -> None:
-    done = call("down", "lab", typed="lab\n")
-    assert done.exit_code == ExitCode.OK
+    assert call("down", "lab", "--confirm", "lab").exit_code == ExitCode.OK
     assert played.told == ["forget"]
     assert hospital.secrets_file.exists()
     assert hospital.ssh_key.exists()

@@ -1,6 +1,7 @@
 import json
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import yaml
 
 from hapacs import secrets
 from hapacs.deployment import Deployment
-from hapacs.errors import HapacsError
+from hapacs.errors import HapacsError, RefusedError
 
 
 def values(plain: dict[str, Any]) -> list[str]:
@@ -79,12 +80,18 @@ def test_nothing_is_in_the_clear_on_disk_in_arguments_or_in_the_environment(
     assert not [value for value in plain for path in files if value.encode() in path.read_bytes()]
 
 
-def test_a_lost_key_is_said_and_nothing_is_overwritten(deployment: Deployment) -> None:
+@pytest.mark.parametrize("use", [secrets.ensure, secrets.read])
+def test_a_missing_key_is_refused_with_its_place_and_nothing_is_overwritten(
+    deployment: Deployment, use: Callable[[Deployment], object]
+) -> None:
     secrets.ensure(deployment)
     before = deployment.secrets_file.read_bytes()
     deployment.age_key.unlink()
-    with pytest.raises(HapacsError, match="not the key that opens it"):
-        secrets.ensure(deployment)
+    with pytest.raises(RefusedError) as refused:
+        use(deployment)
+    assert f"{deployment.age_key} does not exist" in refused.value.message
+    assert "off-line copy" in refused.value.hint
+    assert "down" not in str(refused.value)
     assert deployment.secrets_file.read_bytes() == before
     assert not deployment.age_key.exists()
 

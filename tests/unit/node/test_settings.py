@@ -69,9 +69,9 @@ def test_all_problems_are_told_at_once(tmp_path: Path, document: dict[str, Any])
     ("marks", "message"),
     [
         ((1000, 2000, 3000), None),
-        ((1000, 1000, 3000), "before room is made"),
-        ((1000, 2000, 2000), "never rest"),
-        ((1000, 3000, 2000), "never rest"),
+        ((1000, 1000, 3000), "starts only after images are already refused"),
+        ((1000, 2000, 2000), "never end"),
+        ((1000, 3000, 2000), "never end"),
     ],
 )
 def test_the_marks_of_the_das_have_an_order(

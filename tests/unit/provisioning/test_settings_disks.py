@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hapacs.settings import GROUPS
+from hapacs.services.model import GROUPS
 from tests.unit.provisioning.conftest import Data, Problems
 
 P = "sites.main"

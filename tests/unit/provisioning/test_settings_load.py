@@ -10,7 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from hapacs import contract
 from hapacs.errors import HapacsError
-from hapacs.settings import GROUPS, SettingsError, load, parse
+from hapacs.services.model import GROUPS
+from hapacs.settings import SettingsError, load, parse
 from hapacs.settings.fields import AeTitle
 from hapacs.settings.load import MAXIMUM_BYTES
 from tests.unit.provisioning.conftest import LAB, Data, Problems

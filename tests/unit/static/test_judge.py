@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hapacs.settings import GROUPS
+from hapacs.services.model import GROUPS
 from hapacs.targets.static.judge import DAS_LABEL, Answer, Disk, Machine, Wanted, problems
 from tests.unit.ansible.loading import ANSIBLE
 

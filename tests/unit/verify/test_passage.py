@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,8 +18,9 @@ NAMES = ("CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm", "SC_rgb_rle.dcm", "test
 
 
 @pytest.fixture(scope="module")
-def samples() -> list[Sample]:
-    chosen = [sample for sample in passage.load()[0] if sample.name in NAMES]
+def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    loaded, _ = passage.load(tmp_path_factory.mktemp("marked"))
+    chosen = [sample for sample in loaded if sample.name in NAMES]
     assert len(chosen) == len(NAMES)
     return chosen
 
@@ -35,9 +37,9 @@ def site(pacs: FakePacs) -> Iterator[Site]:
 
 
 @pytest.fixture
-def run(site: Site, samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Passage]:
-    monkeypatch.setattr(passage, "load", lambda: (samples, []))
-    return lambda: passage.run(site)
+def run(site: Site, samples: list[Sample], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], Passage]:
+    monkeypatch.setattr(passage, "load", lambda _: (samples, []))
+    return lambda: passage.run(site, tmp_path)
 
 
 def uid(samples: list[Sample], name: str) -> str:
@@ -132,8 +134,8 @@ def test_nothing_stored_is_never_a_success(site: Site) -> None:
         storing.check_nodes(site, empty)
 
 
-def test_rounds_never_hold_an_instance_twice_and_keep_the_order() -> None:
-    every = passage.load()[0]
+def test_rounds_never_hold_an_instance_twice_and_keep_the_order(tmp_path: Path) -> None:
+    every = passage.load(tmp_path)[0]
     parts = list(passage.rounds(every))
     assert len(parts) > 1, "some of the real files share an instance"
     assert all(len({sample.key for sample in part}) == len(part) for part in parts)

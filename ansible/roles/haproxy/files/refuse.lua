@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: AGPL-3.0-or-later
--- Answers a refused A-ASSOCIATE-RQ as DICOM has it (A-ASSOCIATE-RJ, PS3.8 9.3.4), so that the caller's own log says why.
+-- Answers a refused A-ASSOCIATE-RQ with an A-ASSOCIATE-RJ (PS3.8 9.3.4), so that the caller's own log shows the reason.
 
--- Result (1 for good, 2 for now), source (1 service user, 3 presentation layer), reason.
+-- Result (1 permanent, 2 transient), source (1 service user, 3 presentation layer), reason.
 local answers = {
   ["called-title-unknown"] = "\1\1\7",
   ["caller-unknown"] = "\1\1\3",

@@ -6,13 +6,12 @@ watermarks), `callers` (AE titles and other names, who may call), `warnings` (al
 
 from hapacs.settings.checks import callers, groups, networks, storage
 from hapacs.settings.checks.groups import can_hold
-from hapacs.settings.checks.networks import INNER_PORTS
 from hapacs.settings.checks.warnings import warnings
 from hapacs.settings.models import Settings
 from hapacs.settings.partial import UnsoundError
 from hapacs.settings.problem import Problem
 
-__all__ = ["INNER_PORTS", "can_hold", "check", "warnings"]
+__all__ = ["can_hold", "check", "warnings"]
 
 
 def check(settings: Settings) -> list[Problem]:

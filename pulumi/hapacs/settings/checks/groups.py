@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from hapacs.settings.models import GROUPS, Group, Settings, Site
+from hapacs.services.model import GROUPS, Group
+from hapacs.settings.models import Settings, Site
 from hapacs.settings.problem import Problem, each
 
 PRIMARY_MINIMUM: dict[Group, int] = {

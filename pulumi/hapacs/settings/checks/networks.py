@@ -3,18 +3,11 @@
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from itertools import combinations
+from operator import attrgetter
 
+from hapacs.services.network import inner_ports, virtual_settings
 from hapacs.settings.models import Settings, Site
 from hapacs.settings.problem import Problem, each
-
-INNER_PORTS = frozenset(
-    {
-        *(22, 2379, 2380, 5432, 8008),  # the system, the database
-        *(4242, 4243, 7780, 8042, 8043, 8044, 8045, 8404),  # the PACS, the balancers
-        *(8080, 8333, 8888, 9333, 18080, 18333, 18888, 19333),  # the archive
-    }
-)
-"""Ports of the services on the nodes; a port of the virtual address must be another one."""
 
 
 def of_site(path: str, site: Site) -> Iterator[Problem]:
@@ -124,11 +117,7 @@ def _vip_of_node(field: str, site: Site, name: str) -> Iterator[Problem]:
 
 @each
 def _ports(path: str, site: Site) -> Iterator[Problem]:
-    fields = {
-        "dicom.port": site.dicom.port,
-        "dicom.tls_port": site.dicom.tls_port,
-        "https_port": site.https_port,
-    }
+    fields = {setting: attrgetter(setting)(site) for setting in virtual_settings()}
     for field, port in fields.items():
         yield from _inner_port(f"{path}.{field}", port)
     for (one, port), (other, same) in combinations(fields.items(), 2):
@@ -137,7 +126,7 @@ def _ports(path: str, site: Site) -> Iterator[Problem]:
 
 @each
 def _inner_port(field: str, port: int) -> Iterator[Problem]:
-    if port in INNER_PORTS:
+    if port in inner_ports():
         yield Problem(field, f"{port} is a port of the nodes' own services; give another one")
 
 

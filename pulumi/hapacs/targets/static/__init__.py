@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pulumi
 from hapacs.errors import RefusedError
-from hapacs.settings import GROUPS, Settings, StaticTarget
+from hapacs.services.model import GROUPS
+from hapacs.settings import Settings, StaticTarget
 from hapacs.targets import DiskArgs, NetworkArgs, NodeArgs, NodeOutputs
 from hapacs.targets.static import data
 from hapacs.targets.static.asking import Access, ask_all

@@ -11,15 +11,19 @@ import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from pynetdicom import AE, evt
 from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from hapacs import pki
 from hapacs.load.waiting import eventually
+from tests.molecule.tls import certified
 
 testinfra_hosts = ["ansible://hapacs-molecule-haproxy"]
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -73,7 +77,7 @@ def test_its_files_are_for_root_only(host: Any) -> None:
 
 
 def test_it_listens_where_it_was_told_to(listening: set[str], address: str) -> None:
-    ports = {2762, 443, 7780, 8404, 11112}
+    ports = {2762, 443, 7780, 7781, 8404, 11112}
     assert listening == {"0.0.0.0:22", "[::]:22", *(f"{address}:{port}" for port in ports)}
 
 
@@ -92,6 +96,7 @@ def test_a_configuration_that_haproxy_refuses_never_takes_the_place_of_a_good_on
     [
         (("NOBODY", "HAPACS"), (1, 1, 3), "caller-unknown"),
         (("ELSEWHERE", "HAPACS"), (1, 1, 3), "caller-outside-its-networks"),
+        (("-f #1/A'B\"$x }", "HAPACS"), (1, 1, 3), "caller-outside-its-networks"),
         (("MODALITY", "WRONG"), (1, 1, 7), "called-title-unknown"),
         (("HAPROXY", "HAPACS"), (1, 1, 3), "caller-unknown"),
     ],
@@ -103,6 +108,89 @@ def test_a_refused_caller_is_told_why_and_logged(
     assert refusal(address, calling, called) == answer
     line = f'calling="{calling}" called="{called}" refused={reason}'
     assert line in host.check_output("journalctl --unit haproxy --no-pager --output cat --lines 20")
+
+
+def association(address: str, calling: str, *, open_s: float = 1) -> None:
+    """Ask for an association that is admitted, and give up: nobody is behind the balancer."""
+    entity = AE(ae_title=calling)
+    entity.acse_timeout = entity.connection_timeout = open_s
+    entity.add_requested_context(Verification)
+    entity.associate(address, 11112, ae_title="HAPACS")
+
+
+def look_up(address: str, path: str, context: ssl.SSLContext) -> tuple[int, str]:
+    """Send a request to the port at which nodes look up callers; return status and body."""
+    connection = http.client.HTTPSConnection(address, 7781, context=context, timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+@pytest.fixture(scope="module")
+def node(authorities: Path) -> ssl.SSLContext:
+    """Return the TLS of a node."""
+    return client_of(authorities, "pacs")
+
+
+def client_of(authorities: Path, authority: str) -> ssl.SSLContext:
+    """Return the TLS of a client with a certificate of an authority; servers must have one of `pacs`."""
+    signer = pki.Authority(authorities, authority, "passphrase-of-the-test")
+    subject = pki.Subject("controller", usages=("client",))
+    signer.issue(authorities / f"controller-{authority}", subject, timedelta(days=1), timedelta(hours=1))
+    return certified(authorities, authority)
+
+
+def caller(address: str, node: ssl.SSLContext, title: str) -> str:
+    """Ask as a node does which address calls with a title."""
+    status, found = look_up(address, f"/caller?title={quote(title)}", node)
+    assert status == 200
+    return found
+
+
+def test_a_title_of_one_address_is_answered_with_that_address(address: str, node: ssl.SSLContext) -> None:
+    assert caller(address, node, "CT 1") == "unknown"
+    association(address, "CT 1")
+    own = f"{address.rpartition('.')[0]}.1"
+    assert caller(address, node, "CT 1") == own
+    assert caller(address, node, "CT") == "unknown"
+
+
+def test_a_title_of_two_addresses_is_answered_with_several(host: Any, address: str, node: ssl.SSLContext) -> None:
+    association(address, "MR1")
+    assert caller(address, node, "MR1") != "several"
+    titles = b"HAPACS".ljust(16) + b"MR1".ljust(16)
+    request = (b"\x01\x00" + (68).to_bytes(4, "big") + b"\x00\x01\x00\x00" + titles + bytes(32)).hex()
+    script = "import socket,sys; s=socket.create_connection((sys.argv[1],11112),source_address=(sys.argv[1],0)); "
+    script += "s.sendall(bytes.fromhex(sys.argv[2])); s.settimeout(1); s.recv(1)"
+    host.run("python3 -c %s %s %s", script, address, request)
+    assert caller(address, node, "MR1") == "several"
+
+
+def test_a_refused_caller_is_not_recorded(address: str, node: ssl.SSLContext) -> None:
+    for calling in ("NOBODY", "ELSEWHERE"):
+        refusal(address, calling, "HAPACS")
+        assert caller(address, node, calling) == "unknown"
+
+
+def test_a_recorded_caller_survives_a_reload(host: Any, address: str, node: ssl.SSLContext) -> None:
+    association(address, "US1")
+    before = caller(address, node, "US1")
+    assert before == f"{address.rpartition('.')[0]}.1"
+    host.check_output("systemctl reload haproxy")
+    eventually("it is recorded again", lambda: caller(address, node, "US1") == before, 10, 0.2)
+
+
+@pytest.mark.parametrize("path", ["/", "/callers", "/caller", "/caller?name=CT1", "/metrics"])
+def test_nodes_can_ask_for_nothing_else(address: str, node: ssl.SSLContext, path: str) -> None:
+    assert look_up(address, path, node)[0] in {400, 404}
+
+
+@pytest.mark.parametrize("authority", [None, "edge"])
+def test_callers_are_answered_to_nodes_only(address: str, authorities: Path, authority: str | None) -> None:
+    anonymous = ssl.create_default_context(cafile=str(authorities / "pacs" / "ca.crt"))
+    context = client_of(authorities, authority) if authority else anonymous
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        look_up(address, "/caller?title=MODALITY", context)
 
 
 def test_what_is_not_dicom_is_dropped(address: str) -> None:

@@ -56,7 +56,7 @@ def test_only_ports_of_the_roles_listen(listening: set[str], address: str) -> No
         "[::]:22",
         *(f"0.0.0.0:{port}" for port in everywhere),
         *(f"{address}:{port}" for port in own),
-        *(f"{VIP}:{port}" for port in (443, 2762, 11112)),
+        *(f"{VIP}:{port}" for port in (443, 2762, 7781, 11112)),
     }
 
 
