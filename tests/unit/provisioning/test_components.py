@@ -3,14 +3,19 @@
 import json
 import re
 import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal
 
+import jsonschema
 import pytest
 
 from hapacs import contract, targets
 from hapacs.settings import Settings, load, parse
+from hapacs.settings.checks import check
+from hapacs.settings.models import TargetSettings
 from hapacs.targets import NodeOutputs
 from hapacs.targets.static import Static
 from tests.contract.pulumi_mocks import STACK_TYPE, MockTarget, Run, run, run_in
@@ -194,6 +199,29 @@ def test_existing_machines_are_only_passed_on(data: dict[str, Any], tmp_path: Pa
 
 def test_target_is_found_by_its_kind(data: dict[str, Any], tmp_path: Path) -> None:
     assert isinstance(targets.create(static(data), tmp_path), Static)
+
+
+class Imagined(TargetSettings):
+    """Settings of a target that nothing else knows."""
+
+    makes_machines = True
+    expendable = False
+    sizing = "dedicated"
+
+    kind: Literal["imagined"]
+
+
+def test_new_target_is_a_module_and_its_settings(
+    data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("hapacs.targets.imagined")
+    vars(module)["create"] = lambda _settings, _state: MockTarget()
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    settings = parse(data).model_copy(update={"target": Imagined(kind="imagined")})
+    exported = run(settings, targets.create(settings, tmp_path)).inventory
+    assert (exported["target"], exported["sizing"]) == ("imagined", "dedicated")
+    jsonschema.validate(exported, contract.json_schema())
+    assert check(settings) == []
 
 
 @pytest.mark.usefixtures("ready")

@@ -36,21 +36,21 @@ class Static:
     def __init__(self, settings: Settings, access: Access) -> None:
         self._settings = settings
         self._access = access
-        self._answers: Mapping[Wanted, Answer] = {}
+        self._answers: Mapping[Wanted, Answer] | None = None
 
     def prepare(self, on_step: Callable[[str], None]) -> None:
         """Do nothing: the machines exist."""
 
     def consequences(self, machines: Sequence[Change], before: Mapping[str, Any] | None) -> list[str]:  # noqa: ARG002 - the Protocol's
         """Say what happens to disks and to machines that are no longer named."""
-        return data.consequences(self._answers, before)
+        return data.consequences(self._answers or {}, before)
 
     def sweep(self, deployment: Deployment) -> None:
         """Do nothing: machines and data stay."""
 
     def ready(self) -> None:
         """Ask every machine what it is, once, and refuse to go on with one that won't do."""
-        if self._answers:
+        if self._answers is not None:
             return
         machines = wanted(self._settings)
         answers = ask_all(machines, self._access)
