@@ -11,12 +11,12 @@ import httpx
 from pydicom import Dataset
 
 from hapacs import dicom
-from hapacs.bench.database import Database, literal
 from hapacs.dicom import marks
 from hapacs.errors import HapacsError
 from hapacs.load.images import Study
 from hapacs.site.access import NodeError, Site
 from hapacs.site.collect import collect
+from hapacs.site.database import Database, literal
 
 # Database, catalog and derived attachments need room beside the images.
 _SURCHARGE = 1.1

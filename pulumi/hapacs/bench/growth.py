@@ -12,7 +12,6 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 
 from hapacs.bench import footprint, ingest
-from hapacs.bench.database import Database
 from hapacs.bench.ingest import OnStep
 from hapacs.bench.rows import INSTANCES_PER_STUDY, STUDIES_PER_BLOCK, Rows
 from hapacs.bench.statistics import Series, latency, ratio
@@ -22,6 +21,7 @@ from hapacs.load import burst as sender
 from hapacs.load.images import Study, made_study
 from hapacs.load.wire import Association
 from hapacs.site.access import Site
+from hapacs.site.database import Database
 
 INGEST = "ingest"
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hapacs.bench.database import Database, literal
 from hapacs.dicom import marks
 from hapacs.load.images import Study
+from hapacs.site.database import Database, literal
 
 INSTANCES_PER_STUDY = 200
 STUDIES_PER_BLOCK = 50

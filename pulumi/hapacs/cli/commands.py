@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hapacs.cli import bench, down, environment, interrupted, lifecycle, operations, plan, status, verify
+from hapacs.cli import bench, down, environment, find, interrupted, lifecycle, operations, plan, status, verify
 from hapacs.deployment import PROJECT
 
 EPILOG = """
@@ -51,6 +51,7 @@ app.command("up", rich_help_panel=LIFECYCLE)(lifecycle.up)
 app.command("down", rich_help_panel=LIFECYCLE)(down.down)
 app.command("status", rich_help_panel=LOOK)(status.status)
 app.command("verify", rich_help_panel=LOOK)(verify.verify)
+app.command("find", rich_help_panel=LOOK)(find.find)
 app.command("env", rich_help_panel=LOOK)(environment.env)
 app.command("drain", rich_help_panel=OPERATE)(operations.drain)
 app.command("undrain", rich_help_panel=OPERATE)(operations.undrain)

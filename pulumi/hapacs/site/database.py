@@ -1,11 +1,12 @@
-"""SQL on the leader of a site's database, as its superuser, over SSH."""
+"""Runs SQL on the leader of a site's database, as its superuser, over SSH."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from hapacs.errors import HapacsError
-from hapacs.site.access import Node, Site
+from hapacs.site.access import Node, NodeError, Site
 
 _PSQL = (
     "sudo", "--user=postgres", "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align",
@@ -31,8 +32,10 @@ class Database:
         """
         for node in site.members("postgres"):
             database = cls(site, node)
-            if database.rows("select not pg_is_in_recovery()") == ["t"]:
-                return database
+            # A node that does not answer does not lead.
+            with suppress(NodeError):
+                if database.rows("select not pg_is_in_recovery()") == ["t"]:
+                    return database
         raise HapacsError(f"No node of {site.name} leads the database.", "`hapacs status` says more.")
 
     def rows(self, sql: str, timeout_s: float = 60) -> list[str]:
