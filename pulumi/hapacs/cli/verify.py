@@ -21,7 +21,7 @@ Only = Annotated[list[str] | None, typer.Option("--only", metavar="CHECK", help=
 
 
 def verify(name: Name = "lab", json: Json = False, only: Only = None) -> None:
-    """Check that everything is healthy, send real DICOM files, read them back by every way, knock at shut doors."""
+    """Check that everything is healthy, send real DICOM files, read them back by every way, try inner ports."""
     deployment = Deployment.load(name)
     if json:
         with errors.status("Verifying") as status:

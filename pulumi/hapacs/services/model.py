@@ -19,7 +19,7 @@ Sizing = Literal["dedicated", "shared"]
 clock."""
 
 Guard = Literal["tls", "web", "postgres", "ssh", "closed"]
-"""What a stranger finds at a port, see `hapacs.verify.doors`; ``ssh`` is the way in and not tried."""
+"""What a stranger finds at a port, see `hapacs.verify.port_probe`; ``ssh`` is the way in and not tried."""
 
 Listens = Literal["node", "management", "loopback", "everywhere"]
 """Where a service listens: the node's cluster address, its management address, 127.0.0.1, or all addresses."""

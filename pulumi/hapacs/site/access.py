@@ -21,11 +21,13 @@ from hapacs import pki, secrets, ssh
 from hapacs.deployment import Deployment
 from hapacs.dicom import Caller, Peer
 from hapacs.errors import HapacsError
+from hapacs.services import nodes as services
 
 Service = Literal["store", "query"]
-HTTPS_PORTS: Mapping[Service, int] = {"store": 8042, "query": 8043}
-S3_PORT = 8333
-STATISTICS_PORT = 8404
+HTTPS_PORTS: Mapping[Service, int] = {
+    "store": services.port("orthanc-store", "https"),
+    "query": services.port("orthanc-query", "https"),
+}
 BUCKET = "archive"
 _LIFETIME, _RENEW_BEFORE = timedelta(days=30), timedelta(days=7)
 _SCRIPT_TIMEOUT_S = 60
@@ -142,7 +144,7 @@ class Site:
         """Return an S3 client of one node's gateway."""
         return boto3.session.Session().client(
             "s3",
-            endpoint_url=f"https://{self.nodes[node].address}:{S3_PORT}",
+            endpoint_url=f"https://{self.nodes[node].address}:{services.port('seaweedfs-s3', 's3')}",
             aws_access_key_id=self.secrets[f"hapacs_secret_cas_{identity}_access_key"],
             aws_secret_access_key=self.secrets[f"hapacs_secret_cas_{identity}_secret_key"],
             region_name="us-east-1",

@@ -1,4 +1,4 @@
-"""Proves that a deployment works: everything healthy, real files in and out by every door, and shut doors shut."""
+"""Proves that a deployment works: all services healthy, real files in and out, no access for strangers."""
 
 from __future__ import annotations
 
@@ -101,14 +101,14 @@ class Entry:
 
 
 def _entries() -> tuple[Entry, ...]:
-    from hapacs.verify import archive, closed, marked, retrieving, services, storing, web_viewer  # noqa: PLC0415
+    from hapacs.verify import archive, marked, retrieving, services, storing, unauthorized, web_viewer  # noqa: PLC0415
 
     orthanc = (
         "`journalctl -u orthanc-store` and `-u orthanc-query` on the nodes, HAProxy's log on the node with the address"
     )
     web = "`journalctl -u haproxy` on the node with the address, `journalctl -u orthanc-query` on the nodes"
     cas = "`journalctl -u seaweedfs-s3` and `/opt/hapacs/venv/bin/hapacs-node` on the nodes"
-    doors = "ansible/playbooks/group_vars/all/firewall.yml, and the role that configures that port"
+    ports = "pulumi/hapacs/services/table.py, and the role that configures that port"
     return (
         Entry("services", "the units named, and `hapacs status`", lambda e: services.check_services(e.site, e.running)),
         Entry("etcd-quorum", "`journalctl -u etcd` on the nodes", lambda e: services.check_etcd(e.running)),
@@ -137,14 +137,14 @@ def _entries() -> tuple[Entry, ...]:
         Entry("wado-rs-frames", web, lambda e: retrieving.check_frames(e.site, e.passage)),
         Entry("wado-rs-rendered", web, lambda e: retrieving.check_rendered(e.site, e.passage)),
         Entry("callers-refused", web, lambda e: storing.check_callers(e.site)),
-        Entry("dicomweb-login", web, lambda e: closed.check_web_login(e.site)),
+        Entry("dicomweb-login", web, lambda e: unauthorized.check_web_login(e.site)),
         Entry(
             "viewer",
             "`journalctl -u viewer` on the nodes, `journalctl -u haproxy` on the node with the address",
             lambda e: web_viewer.check_viewer(e.site),
         ),
-        Entry("dicom-tls", web, lambda e: closed.check_dicom_tls(e.site)),
-        Entry("inner-ports-shut", doors, lambda e: closed.check_doors(e.site, e.running)),
+        Entry("dicom-tls", web, lambda e: unauthorized.check_dicom_tls(e.site)),
+        Entry("inner-ports-shut", ports, lambda e: unauthorized.check_inner_ports(e.site, e.running)),
         Entry("images-removed", orthanc, lambda e: marked.check_removed(e.site)),
         Entry(
             "no-restarts", "the units named", lambda e: services.check_restarts(e.running, e.running_after_storing())

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
+from hapacs.deployment import Deployment
 from hapacs.services import network, nodes, operations, table
 from hapacs.services.model import GROUPS, Health, Memory, Metrics, Port, Restart, Secret, Service
 from hapacs.settings import SettingsError, parse
+from hapacs.site.access import sites
+from hapacs.verify import unauthorized
 from tests.unit.ansible.loading import PROJECT
 from tests.unit.ansible.loading import load as plugin
 from tests.unit.static import test_judge as static
@@ -112,6 +116,15 @@ def test_status_asks_for_it() -> None:
     assert "transcriber" in asked["units"]
     assert asked["health"]["transcriber"] == {"port": METRICS, "path": "/health"}
     assert "/etc/transcriber/tls" in asked["certificates"]
+
+
+def test_verify_probes_its_ports(tmp_path: Path) -> None:
+    deployment = Deployment("lab", PROJECT / "inventories/lab", tmp_path, tmp_path)
+    deployment.contract_file.write_text((PROJECT / "tests/contract/lab.json").read_text(encoding="utf-8"))
+    site = sites(deployment)[0]
+    found = unauthorized.ports_to_probe(site, site.nodes[NODE], {})
+    kinds = {one["port"]: one["kind"] for one in found}
+    assert (kinds[PORT], kinds[METRICS]) == ("tls", "closed")
 
 
 def test_prometheus_scrapes_it() -> None:

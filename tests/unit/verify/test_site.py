@@ -9,7 +9,7 @@ import pytest
 
 from hapacs.deployment import PROJECT, Deployment
 from hapacs.site.access import Site, sites
-from hapacs.verify import closed
+from hapacs.verify import unauthorized
 
 
 def deployed(name: str, state: Path) -> list[Site]:
@@ -29,8 +29,31 @@ def test_each_site_sends_to_the_controller_where_it_sees_it(tmp_path: Path) -> N
     assert [site.destination[1] for site in deployed("lab", tmp_path)] == ["10.89.77.1", "10.89.76.1"]
 
 
-@pytest.mark.parametrize(("port", "address"), [(8404, "198.51.100.12"), (5432, "192.0.2.12"), (4242, "192.0.2.12")])
-def test_doors_are_knocked_at_where_they_are(tmp_path: Path, port: int, address: str) -> None:
+def probed(tmp_path: Path, listening: dict[int, str]) -> dict[int, tuple[str, str]]:
     main, _ = deployed("example-hospital", tmp_path)
-    (door,) = [door for door in closed.expected_doors(main, main.nodes["pacs2"], {}) if door["port"] == port]
-    assert door["address"] == address
+    found = unauthorized.ports_to_probe(main, main.nodes["pacs2"], listening)
+    return {one["port"]: (one["address"], one["kind"]) for one in found}
+
+
+@pytest.mark.parametrize(
+    ("port", "expected"),
+    [
+        (8404, ("198.51.100.12", "web")),
+        (5432, ("192.0.2.12", "postgres")),
+        (4242, ("192.0.2.12", "tls")),
+        (9333, ("192.0.2.12", "closed")),
+    ],
+)
+def test_ports_are_probed_at_the_address_where_they_listen(
+    tmp_path: Path, port: int, expected: tuple[str, str]
+) -> None:
+    assert probed(tmp_path, {})[port] == expected
+
+
+def test_port_of_no_declared_service_must_be_closed(tmp_path: Path) -> None:
+    assert probed(tmp_path, {10000: "192.0.2.12"})[10000] == ("192.0.2.12", "closed")
+
+
+def test_ports_of_the_virtual_address_and_of_ssh_are_not_probed(tmp_path: Path) -> None:
+    public = (22, 443, 2762, 11112)
+    assert not set(public) & set(probed(tmp_path, dict.fromkeys(public, "192.0.2.12")))

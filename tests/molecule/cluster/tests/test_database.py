@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hapacs.load.waiting import eventually
-from hapacs.verify import doors
+from hapacs.verify import port_probe
 
 NODES = [f"hapacs-molecule-cluster{number}" for number in (1, 2, 3)]
 ETCDCTL = (
@@ -40,16 +40,17 @@ def test_each_port_requires_a_certificate_or_a_password(
     # From the next node: the firewall lets nobody else come near.
     name = host.backend.get_hostname()
     neighbour = other_host(NODES[(NODES.index(name) + 1) % len(NODES)])
-    knocks = [
+    targets = [
         {"address": address, "port": port, "kind": kind}
         for port, kind in ((2379, "tls"), (2380, "tls"), (8008, "tls"), (5432, "postgres"))
     ]
-    program = Path(doors.__file__).read_text(encoding="utf-8")
-    neighbour.check_output(f"cat >/tmp/doors.py <<'END'\n{program}\nEND")
-    said = json.loads(neighbour.check_output("runuser --user nobody -- python3 /tmp/doors.py %s", json.dumps(knocks)))
-    assert [(it["port"], it["reached"], it["problem"]) for it in said] == [(it["port"], True, "") for it in knocks]
-    for knock in knocks:
-        assert not doors.knock(knock)["reached"], "the firewall let a stranger near"
+    program = Path(port_probe.__file__).read_text(encoding="utf-8")
+    neighbour.check_output(f"cat >/tmp/port_probe.py <<'END'\n{program}\nEND")
+    command = "runuser --user nobody -- python3 /tmp/port_probe.py %s"
+    said = json.loads(neighbour.check_output(command, json.dumps(targets)))
+    assert [(it["port"], it["reached"], it["problem"]) for it in said] == [(it["port"], True, "") for it in targets]
+    for target in targets:
+        assert not port_probe.probe(target)["reached"], "the firewall let a stranger through"
 
 
 def test_secrets_are_readable_by_their_service_only(host: Any) -> None:

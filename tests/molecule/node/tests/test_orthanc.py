@@ -20,7 +20,7 @@ from hapacs.dicom import Caller, DicomError, Peer, Sample, echo, find, get, mult
 from hapacs.dicom.client import associate
 from hapacs.dicom.compare import differences
 from hapacs.dicom.files import decode, shipped_with_pydicom, with_meta
-from hapacs.verify import doors
+from hapacs.verify import port_probe
 from tests.molecule.tls import certified
 
 SERVICES = ("store", "query")
@@ -144,7 +144,7 @@ def test_index_and_storage_plugins_are_loaded(address: str, web: httpx.Client, s
 @pytest.mark.parametrize("port", [*DICOM_PORTS.values(), *HTTPS_PORTS.values(), RETRIEVE_PORT])
 def test_client_without_certificate_is_refused(address: str, port: int) -> None:
     # In the clear and by TLS, HTTP, HTTP/2 and DICOM.
-    assert doors.knock({"address": address, "port": port, "kind": "tls"}) == {"reached": True, "problem": ""}
+    assert port_probe.probe({"address": address, "port": port, "kind": "tls"}) == {"reached": True, "problem": ""}
 
 
 @each_service

@@ -1,18 +1,18 @@
-"""Knocks at ports without what opens them; runs on the controller, and is sent to nodes to run there.
+"""Tries ports as a stranger does; runs on the controller, and is sent to nodes to run there.
 
-Takes a JSON list of doors, each ``{"address", "port", "kind"}``, and prints a JSON list with a ``problem`` for each,
-empty when the door stays shut. It imports only the standard library and needs no root, since it has to be a stranger.
+Takes a JSON list of ports, each ``{"address", "port", "kind"}``, and prints a JSON list with a ``problem`` for each,
+empty when the port refuses strangers. It imports the standard library only and needs no root: a stranger has neither.
 
 Kinds
 -----
 tls
-    Wants a certificate of the client: nothing is served in the clear, and nothing by TLS without one.
+    Requires a client certificate: nothing is served in the clear, and nothing by TLS without a certificate.
 web
-    HTTPS that wants a login or a signature: nothing in the clear, and 401 or 403 by TLS.
+    HTTPS that requires a login or a signature: nothing in the clear, and 401 or 403 by TLS.
 postgres
     No session in the clear, and a password exchange (SCRAM) by TLS.
 closed
-    Must not be reached at all.
+    Must not be reachable.
 """
 
 import json
@@ -23,7 +23,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-Door = dict[str, Any]
+Target = dict[str, Any]
 TIMEOUT_S = 2
 # HTTP/2 without asking: the preface and an empty SETTINGS frame. A gRPC server that serves answers with its own.
 HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
@@ -49,25 +49,25 @@ def associate_rq() -> bytes:
     return struct.pack("!BBI", 1, 0, len(body)) + body
 
 
-def connect(door: Door) -> socket.socket:
+def connect(target: Target) -> socket.socket:
     """Return a connection; raises OSError when the port can't be reached."""
-    connection = socket.create_connection((door["address"], door["port"]), timeout=TIMEOUT_S)
+    connection = socket.create_connection((target["address"], target["port"]), timeout=TIMEOUT_S)
     connection.settimeout(TIMEOUT_S)
     return connection
 
 
 def secure(connection: socket.socket) -> ssl.SSLSocket:
-    """Speak TLS as a client without a certificate, to whoever it is."""
+    """Begin TLS as a client without a certificate, with any server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context.wrap_socket(connection)
 
 
-def exchange(door: Door, sent: bytes, *, tls: bool) -> bytes:
+def exchange(target: Target, sent: bytes, *, tls: bool) -> bytes:
     """Send something, and return what comes back; nothing when the peer ends or refuses the connection."""
     try:
-        with connect(door) as plain:
+        with connect(target) as plain:
             connection = secure(plain) if tls else plain
             connection.sendall(sent)
             return connection.recv(4096)
@@ -83,52 +83,52 @@ def status(answer: bytes) -> int | None:
 
 def get(path: str) -> bytes:
     """Encode a request."""
-    return f"GET {path} HTTP/1.1\r\nHost: door\r\nConnection: close\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n".encode()
 
 
-def served(door: Door, *, tls: bool, refusals: set[int]) -> str:
+def served(target: Target, *, tls: bool, refusals: set[int]) -> str:
     """Return what a port serves to a stranger, or nothing."""
     how = "by TLS without a certificate" if tls else "in the clear"
     for path in PATHS:
-        code = status(exchange(door, get(path), tls=tls))
+        code = status(exchange(target, get(path), tls=tls))
         if code is None:
             break
         if code not in refusals:
             return f"answers {code} to HTTP {how} ({path})"
-    if exchange(door, associate_rq(), tls=tls)[:1] == bytes([ASSOCIATE_AC]):
+    if exchange(target, associate_rq(), tls=tls)[:1] == bytes([ASSOCIATE_AC]):
         return f"accepts a DICOM association {how}"
-    if exchange(door, HTTP2, tls=tls)[3:4] == HTTP2_SETTINGS:
+    if exchange(target, HTTP2, tls=tls)[3:4] == HTTP2_SETTINGS:
         return f"serves HTTP/2 {how}"
     return ""
 
 
-def tls_only(door: Door) -> str:
-    """Knock at a port that wants a client certificate."""
+def tls_only(target: Target) -> str:
+    """Try a port that requires a client certificate."""
     # A 400 in the clear is how many servers say that they want TLS; by TLS no answer at all may come.
-    return served(door, tls=False, refusals=REFUSED) or served(door, tls=True, refusals=set())
+    return served(target, tls=False, refusals=REFUSED) or served(target, tls=True, refusals=set())
 
 
-def web(door: Door) -> str:
-    """Knock at a port that wants a login or a signature."""
-    problem = served(door, tls=False, refusals=REFUSED)
+def web(target: Target) -> str:
+    """Try a port that requires a login or a signature."""
+    problem = served(target, tls=False, refusals=REFUSED)
     if problem:
         return problem
-    codes = {path: status(exchange(door, get(path), tls=True)) for path in ("/", *OPEN_IF_ANYTHING_IS)}
+    codes = {path: status(exchange(target, get(path), tls=True)) for path in ("/", *OPEN_IF_ANYTHING_IS)}
     # A path that means nothing there may be answered 404; the root has to be refused.
     found = [path for path, code in codes.items() if code not in ({401, 403} if path == "/" else {401, 403, 404})]
     return f"answers {codes[found[0]]} without a login ({found[0]})" if found else ""
 
 
-def postgres(door: Door) -> str:
-    """Knock at a database: in the clear, and by TLS without a password."""
+def postgres(target: Target) -> str:
+    """Try a database: in the clear, and by TLS without a password."""
     for user, database in (("postgres", "postgres"), ("pacs", "pacs"), ("cas", "cas")):
         fields = b"".join(word.encode() + b"\0" for word in ("user", user, "database", database)) + b"\0"
         startup = struct.pack("!ii", len(fields) + 8, 196608) + fields
-        answer = exchange(door, startup, tls=False)
+        answer = exchange(target, startup, tls=False)
         if answer[:1] not in {b"", b"E"}:
             return f"takes a session of {user} in the clear"
         try:
-            with connect(door) as plain:
+            with connect(target) as plain:
                 plain.sendall(SSL_REQUEST)
                 if plain.recv(1) != b"S":
                     return "offers no TLS"
@@ -144,23 +144,23 @@ def postgres(door: Door) -> str:
     return ""
 
 
-def knock(door: Door) -> dict[str, Any]:
-    """Try one door."""
+def probe(target: Target) -> dict[str, Any]:
+    """Try one port; say whether it was reached, and what it serves that it should not."""
     try:
-        connect(door).close()
+        connect(target).close()
     except OSError:
         return {"reached": False, "problem": ""}
-    if door["kind"] == "closed":
+    if target["kind"] == "closed":
         return {"reached": True, "problem": "can be reached"}
-    problem = {"tls": tls_only, "web": web, "postgres": postgres}[door["kind"]](door)
+    problem = {"tls": tls_only, "web": web, "postgres": postgres}[target["kind"]](target)
     return {"reached": True, "problem": problem}
 
 
-def knock_at(doors: list[Door]) -> list[dict[str, Any]]:
-    """Try all doors at the same time."""
+def probe_all(targets: list[Target]) -> list[dict[str, Any]]:
+    """Try all ports at the same time."""
     with ThreadPoolExecutor(max_workers=32) as pool:
-        return [{**door, **result} for door, result in zip(doors, pool.map(knock, doors), strict=True)]
+        return [{**target, **result} for target, result in zip(targets, pool.map(probe, targets), strict=True)]
 
 
 if __name__ == "__main__":
-    json.dump(knock_at(json.loads(sys.argv[1])), sys.stdout)
+    json.dump(probe_all(json.loads(sys.argv[1])), sys.stdout)

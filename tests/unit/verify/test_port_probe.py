@@ -1,4 +1,4 @@
-"""Doors that serve strangers, and doors that don't: real sockets on loopback."""
+"""Ports that serve strangers, and ports that refuse them: real sockets on loopback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hapacs import pki
-from hapacs.verify import doors
+from hapacs.verify import port_probe
 
 Handler = Callable[[socket.socket], None]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -72,57 +72,59 @@ def answer(content: bytes) -> Handler:
     return handler
 
 
-def door(port: int, kind: str) -> dict[str, object]:
+def target(port: int, kind: str) -> dict[str, object]:
     return {"address": "127.0.0.1", "port": port, "kind": kind}
 
 
-def test_a_port_that_serves_http_in_the_clear_is_found() -> None:
+def test_http_in_the_clear_is_a_problem() -> None:
     with listening(answer(OK)) as port:
-        assert doors.knock(door(port, "tls"))["problem"] == "answers 200 to HTTP in the clear (/)"
+        assert port_probe.probe(target(port, "tls"))["problem"] == "answers 200 to HTTP in the clear (/)"
 
 
-def test_a_port_that_serves_tls_without_a_certificate_is_found(context: Callable[[bool], ssl.SSLContext]) -> None:
+def test_http_by_tls_without_a_certificate_is_a_problem(context: Callable[[bool], ssl.SSLContext]) -> None:
     with listening(answer(OK), context(False)) as port:
-        assert doors.knock(door(port, "tls"))["problem"] == "answers 200 to HTTP by TLS without a certificate (/)"
+        assert (
+            port_probe.probe(target(port, "tls"))["problem"] == "answers 200 to HTTP by TLS without a certificate (/)"
+        )
 
 
-def test_even_a_refusal_by_tls_without_a_certificate_is_a_service(context: Callable[[bool], ssl.SSLContext]) -> None:
+def test_error_status_by_tls_without_a_certificate_is_a_problem(context: Callable[[bool], ssl.SSLContext]) -> None:
     with listening(answer(b"HTTP/1.1 404 Not Found\r\n\r\n"), context(False)) as port:
-        assert "answers 404" in doors.knock(door(port, "tls"))["problem"]
+        assert "answers 404" in port_probe.probe(target(port, "tls"))["problem"]
 
 
-def test_a_port_that_wants_a_certificate_stays_shut(context: Callable[[bool], ssl.SSLContext]) -> None:
+def test_port_that_requires_a_certificate_is_no_problem(context: Callable[[bool], ssl.SSLContext]) -> None:
     with listening(answer(OK), context(True)) as port:
-        assert doors.knock(door(port, "tls")) == {"reached": True, "problem": ""}
+        assert port_probe.probe(target(port, "tls")) == {"reached": True, "problem": ""}
 
 
-def test_a_dicom_port_in_the_clear_is_found() -> None:
+def test_dicom_association_in_the_clear_is_a_problem() -> None:
     def accept(connection: socket.socket) -> None:
         if connection.recv(4096)[:1] == b"\x01":
             connection.sendall(b"\x02" + bytes(9))
 
     with listening(accept) as port:
-        assert doors.knock(door(port, "tls"))["problem"] == "accepts a DICOM association in the clear"
+        assert port_probe.probe(target(port, "tls"))["problem"] == "accepts a DICOM association in the clear"
 
 
-def test_a_grpc_port_in_the_clear_is_found() -> None:
+def test_http2_in_the_clear_is_a_problem() -> None:
     def accept(connection: socket.socket) -> None:
         if connection.recv(4096).startswith(b"PRI"):
             connection.sendall(bytes.fromhex("000000040000000000"))
 
     with listening(accept) as port:
-        assert doors.knock(door(port, "tls"))["problem"] == "serves HTTP/2 in the clear"
+        assert port_probe.probe(target(port, "tls"))["problem"] == "serves HTTP/2 in the clear"
 
 
 @pytest.mark.parametrize(("status", "problem"), [(200, "answers 200 without a login (/)"), (401, ""), (403, "")])
-def test_a_port_that_wants_a_login(context: Callable[[bool], ssl.SSLContext], status: int, problem: str) -> None:
+def test_web_port_requires_a_login(context: Callable[[bool], ssl.SSLContext], status: int, problem: str) -> None:
     with listening(answer(f"HTTP/1.1 {status} X\r\n\r\n".encode()), context(False)) as port:
-        assert doors.knock(door(port, "web"))["problem"] == problem
+        assert port_probe.probe(target(port, "web"))["problem"] == problem
 
 
 def postgres(context: ssl.SSLContext, method: int) -> Handler:
     def handler(connection: socket.socket) -> None:
-        if connection.recv(8)[4:] == doors.SSL_REQUEST[4:]:
+        if connection.recv(8)[4:] == port_probe.SSL_REQUEST[4:]:
             connection.sendall(b"S")
             with context.wrap_socket(connection, server_side=True) as secure:
                 secure.recv(4096)
@@ -136,31 +138,31 @@ def postgres(context: ssl.SSLContext, method: int) -> Handler:
 @pytest.mark.parametrize(
     ("method", "problem"), [(0, "lets postgres in without SCRAM"), (3, "lets postgres in without SCRAM"), (10, "")]
 )
-def test_a_database_wants_scram(context: Callable[[bool], ssl.SSLContext], method: int, problem: str) -> None:
+def test_database_requires_scram(context: Callable[[bool], ssl.SSLContext], method: int, problem: str) -> None:
     with listening(postgres(context(False), method)) as port:
-        assert doors.knock(door(port, "postgres"))["problem"] == problem
+        assert port_probe.probe(target(port, "postgres"))["problem"] == problem
 
 
-def test_a_database_that_takes_sessions_in_the_clear_is_found() -> None:
+def test_database_session_in_the_clear_is_a_problem() -> None:
     with listening(answer(b"R" + struct.pack("!ii", 8, 0))) as port:
-        assert doors.knock(door(port, "postgres"))["problem"] == "takes a session of postgres in the clear"
+        assert port_probe.probe(target(port, "postgres"))["problem"] == "takes a session of postgres in the clear"
 
 
-def test_a_port_that_must_not_be_reached_is_found() -> None:
+def test_reachable_closed_port_is_a_problem() -> None:
     with listening(answer(b"")) as port:
-        assert doors.knock(door(port, "closed"))["problem"] == "can be reached"
+        assert port_probe.probe(target(port, "closed"))["problem"] == "can be reached"
 
 
-def test_a_port_that_nobody_listens_on_is_not_reached() -> None:
+def test_port_without_a_listener_is_not_reached() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    assert doors.knock(door(port, "tls")) == {"reached": False, "problem": ""}
+    assert port_probe.probe(target(port, "tls")) == {"reached": False, "problem": ""}
 
 
-def test_the_association_request_is_one_that_a_dicom_parser_takes() -> None:
+def test_association_request_is_valid_dicom() -> None:
     from pynetdicom.pdu import A_ASSOCIATE_RQ  # noqa: PLC0415
 
     pdu = A_ASSOCIATE_RQ()
-    pdu.decode(doors.associate_rq())
+    pdu.decode(port_probe.associate_rq())
     assert pdu.calling_ae_title == "HAPACS_NOBODY"
     assert [context.abstract_syntax for context in pdu.presentation_context] == ["1.2.840.10008.1.1"]
