@@ -77,14 +77,14 @@ class Changes:
     machines
         What the engine makes, changes or removes.
     settings
-        Differences between `contract` and that of the last `hapacs up`; empty before the first one.
+        Differences between `contract` and that of the last `hapacs up` that ended well; None before the first one.
     consequences
         What happens to data, in sentences.
     """
 
     contract: Mapping[str, Any]
     machines: Sequence[Change] = ()
-    settings: Sequence[SettingChange] = ()
+    settings: Sequence[SettingChange] | None = ()
     consequences: Sequence[str] = ()
 
     @property

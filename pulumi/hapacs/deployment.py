@@ -146,6 +146,11 @@ class Deployment:
             )
 
     @property
+    def unfinished_file(self) -> Path:
+        """While `up` works, and after one that failed: the contract that the nodes were configured by, or ``{}``."""
+        return self.state / "unfinished.json"
+
+    @property
     def planned_contract_file(self) -> Path:
         """The inventory contract of the settings as the last `plan` found them."""
         return self.state / "plan" / "inventory.json"

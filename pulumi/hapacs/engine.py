@@ -76,28 +76,35 @@ class Engine:
 
     def preview(self) -> Changes:
         """Compare the settings with what is there and with the last `up`, and write the contract that they give."""
-        deployment, last, found = self._deployment, contract.read(self._deployment.contract_file), _Found()
+        deployment, found = self._deployment, _Found()
         self._target.ready()
         with self._stack("plan", found) as (stack, log):
             stack.preview(refresh=True, color="never", on_output=log, on_event=self._watch(found))
-        new = contract.planned(found.contract, last)
+        new = contract.planned(found.contract, contract.read(deployment.contract_file))
         contract.write(deployment.planned_contract_file, new)
-        return self._changes(found.machines, last, new)
+        return self._changes(found.machines, new)
 
     def up(self) -> Changes:
         """Make everything as the settings say, and write the inventory contract."""
-        deployment, last, found = self._deployment, contract.read(self._deployment.contract_file), _Found()
+        deployment, found = self._deployment, _Found()
         self._target.ready()
+        contract.write(deployment.unfinished_file, self._configured() or {})
         with self._stack("up", found) as (stack, log):
             if self._resources(stack):
                 # What an interrupted run began is adopted when it is made again, so its note can go.
                 stack.refresh(clear_pending_creates=True, color="never", on_output=log, on_event=self._watch(found))
             stack.up(color="never", on_output=log, on_event=self._watch(found))
         contract.write(deployment.contract_file, found.contract)
-        return self._changes(found.machines, last, found.contract)
+        return self._changes(found.machines, found.contract)
 
-    def _changes(self, machines: list[Change], last: dict[str, Any] | None, new: dict[str, Any]) -> Changes:
-        settings = [] if last is None else compare(last, new)
+    def _configured(self) -> dict[str, Any] | None:
+        """Return the contract that the nodes were configured by, or None where none ever was."""
+        unfinished = contract.read(self._deployment.unfinished_file)
+        return contract.read(self._deployment.contract_file) if unfinished is None else unfinished or None
+
+    def _changes(self, machines: list[Change], new: dict[str, Any]) -> Changes:
+        last = self._configured()
+        settings = None if last is None else compare(last, new)
         return Changes(new, machines, settings, self._target.consequences(machines, last))
 
     def down(self) -> list[Change]:
@@ -108,7 +115,8 @@ class Engine:
                 stack.refresh(clear_pending_creates=True, color="never", on_output=log)
                 stack.destroy(color="never", on_output=log, on_event=self._watch(found))
             stack.workspace.remove_stack(self._deployment.name)
-        self._deployment.contract_file.unlink(missing_ok=True)
+        for file in (self._deployment.contract_file, self._deployment.unfinished_file):
+            file.unlink(missing_ok=True)
         return found.machines
 
     def _watch(self, found: _Found) -> Callable[[automation.EngineEvent], None]:

@@ -13,26 +13,14 @@ _COLOURS = {"create": "green", "delete": "red"}
 _MACHINES = "Machines"
 
 
-def print_changes(found: Changes, *, first: bool) -> None:
-    """Print changes of machines and of settings, and what happens to data.
-
-    Parameters
-    ----------
-    first
-        Whether there was no `hapacs up` before, with which settings could be compared.
-    """
-    by_name = sorted(found.machines, key=lambda change: change.name)
-    machines = [(change.operation, change.kind, change.name, change.difference) for change in by_name]
-    if machines:
-        print_rows(_MACHINES, machines)
-    else:
-        console.print("[green]✓[/] Every machine is as the settings say.")
+def print_changes(found: Changes) -> None:
+    """Print changes of machines and of settings, and what happens to data; nothing where nothing changes."""
+    if found.machines:
+        by_name = sorted(found.machines, key=lambda change: change.name)
+        rows = [(change.operation, change.kind, change.name, change.difference) for change in by_name]
+        print_rows(_MACHINES, rows)
     if found.settings:
         print_rows("Settings, compared with the last `hapacs up`", changes.rows(found.settings))
-    elif first:
-        console.print("Nothing was configured yet: `hapacs up` configures every node.")
-    else:
-        console.print("[green]✓[/] The settings are those of the last `hapacs up`.")
     if found.consequences:
         print_rows("Data", [(sentence,) for sentence in found.consequences])
 
@@ -45,7 +33,8 @@ def machines_document(found: Changes) -> list[dict[str, Any]]:
 def settings_document(found: Changes) -> list[dict[str, Any]]:
     """Return the changes of settings as JSON has them."""
     return [
-        {"path": ".".join(change.path), "before": change.before, "after": change.after} for change in found.settings
+        {"path": ".".join(change.path), "before": change.before, "after": change.after}
+        for change in found.settings or ()
     ]
 
 

@@ -53,10 +53,9 @@ def up(name: Name = "lab", json: Json = False) -> None:
     print_warnings(deployment)
     steps = Steps(quiet=json)
     with deployment.alone():
-        first = not deployment.contract_file.exists()
         found, outcome = _bring_up(deployment, steps)
         if not json:
-            print_changes(found, first=first)
+            print_changes(found)
             _print_recap(outcome)
         with steps.step("Verification") as step:
             from hapacs import verify  # noqa: PLC0415
@@ -98,6 +97,7 @@ def _bring_up(deployment: Deployment, steps: Steps) -> tuple[Changes, Outcome]:
         found = Engine(deployment, on_change=follow(step)).up()
     with steps.step("Configuration") as step:
         outcome = configure(deployment, step)
+    deployment.unfinished_file.unlink(missing_ok=True)
     return found, outcome
 
 

@@ -41,7 +41,7 @@ def plan(
     if json:
         print_json(_document(name, found, new_secrets, outcome))
         return
-    print_changes(found, first=not deployment.contract_file.exists())
+    _print_found(found, unfinished=deployment.unfinished_file.exists())
     if new_secrets:
         print_rows("Secrets that are made", [(secret,) for secret in new_secrets])
     if configuration:
@@ -50,6 +50,18 @@ def plan(
         console.print(f"What the roles would change on the nodes: `hapacs plan {name} --configuration`.")
     if found.machines or found.settings or new_secrets or (outcome is not None and outcome.changed):
         console.print(f"Next: `hapacs up {name}`.")
+
+
+def _print_found(found: Changes, *, unfinished: bool) -> None:
+    print_changes(found)
+    if not found.machines:
+        console.print("[green]✓[/] Every machine is as the settings say.")
+    if found.settings is None:
+        console.print("No node is configured yet: `hapacs up` configures all of them.")
+    elif unfinished:
+        console.print("The last `hapacs up` did not end well: nodes may have only a part of its settings.")
+    elif not found.settings:
+        console.print("[green]✓[/] The settings are those of the last `hapacs up`.")
 
 
 def _check(deployment: Deployment, found: Changes) -> Outcome | None:

@@ -86,6 +86,7 @@ def test_changed_settings_are_planned_and_the_check_gets_their_contract(
 ) -> None:
     secrets.ensure(hospital)
     Engine(hospital).up()
+    hospital.unfinished_file.unlink()
     before = hospital.contract_file.read_text()
     assert "The settings are those of the last `hapacs up`." in call(monkeypatch, hospital).stdout
     unchanged = json.loads(call(monkeypatch, hospital, "--configuration", "--json").stdout)
@@ -116,13 +117,29 @@ def test_first_plan_of_a_lab_knows_its_nodes_and_asks_none(
     secrets.ensure(lab)
     said = call(monkeypatch, lab, "--configuration").stdout
     assert "create  LabNode     pacs1" in said
-    assert "Nothing was configured yet" in said
+    assert "No node is configured yet" in said
     assert "Not asked, because `hapacs up` makes or changes the machine first: pacs1, pacs2, pacs3, dr1." in said
     planned = contract.read(lab.planned_contract_file)
     assert planned is not None
     node = planned["sites"]["primary"]["nodes"]["pacs1"]
     assert (node["address"], node["das_devices"]) == ("10.89.77.11", ["/not-made-yet", "/not-made-yet"])
     assert not lab.contract_file.exists()
+
+
+@needs_engine
+def test_settings_of_an_up_that_failed_are_still_planned(hospital: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets.ensure(hospital)
+    Engine(hospital).up()
+    hospital.unfinished_file.unlink()
+    changed = edit(hospital, new_policy_and_caller)
+    for _ in range(2):
+        # The roles did not run through.
+        assert len(Engine(replace(changed)).up().settings or ()) == 2
+    said = call(monkeypatch, changed).stdout
+    assert "policy.retention_days  1 -> 4000" in said
+    assert "did not end well" in said
+    changed.unfinished_file.unlink()
+    assert "The settings are those of the last `hapacs up`." in call(monkeypatch, changed).stdout
 
 
 @needs_engine
