@@ -15,7 +15,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: ## Make this machine able to run everything; .venv/bin/hapacs is there afterwards
+setup: ## Install what this machine lacks for a lab; .venv/bin/hapacs is there afterwards
 	@sh pulumi/setup/setup.sh
 
 .PHONY: dev
@@ -27,7 +27,7 @@ lab: setup ## Bring up a complete three-node site on this machine and verify it
 	@$(bin)/hapacs up lab
 
 .PHONY: down
-down: ## Remove the lab and all that it made
+down: ## Remove the lab and everything it made
 	@$(bin)/hapacs down lab --yes
 
 .PHONY: test
@@ -42,7 +42,7 @@ unit: dev ## Tests without nodes: settings, contract, components, plugins, stora
 	@$(pytest) $(unit_tests)
 
 .PHONY: molecule
-molecule: setup ## Single roles on a node of their own
+molecule: setup ## Each role on a node of its own
 	@$(pytest) $(molecule_tests)
 
 .PHONY: cluster
@@ -50,12 +50,12 @@ cluster: setup ## Labs of their own, end to end: up, verify, bad input, faults, 
 	@$(pytest) $(cluster_tests)
 
 .PHONY: browser
-browser: setup ## The viewer in a real browser, against the lab that is up (Debian: needs its Chromium)
+browser: setup ## The viewer in a real browser, against the lab that is up (installs Chromium)
 	@sh pulumi/setup/packages.sh chromium libnss3-tools
 	@$(pytest) tests/browser
 
 .PHONY: lock
-lock: dev ## Lock the newest fitting versions of requirements/*.in again, with their hashes
+lock: dev ## Lock the newest versions that requirements/*.in permits, with hashes
 	@sh pulumi/setup/lock.sh
 
 .PHONY: static
@@ -63,6 +63,6 @@ static:
 	@sh pulumi/setup/lint.sh
 
 .PHONY: clean
-clean: ## Remove what was made inside the tree (deployments and caches outside of it stay)
+clean: ## Remove generated files inside the tree (deployments and caches outside of it stay)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible build pulumi/hapacs.egg-info plugins/*.egg-info plugins/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

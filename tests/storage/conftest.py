@@ -11,7 +11,7 @@ from hapacs_node import settings
 from hapacs_node.catalog import schema
 from hapacs_node.node import Node
 from hapacs_node.settings import Settings
-from tests.storage.servers import ACCESS_KEY, BUCKET, PASSWORD, SECRET_KEY, Postgres, SeaweedFS
+from tests.storage.servers import ACCESS_KEY, BUCKET, PASSWORD, SECRET_KEY, Postgres, SeaweedFS, postgres_programs
 
 # Orthanc's own tables, as far as they are read (orthanc-postgresql 5.0); the real ones are used in the lab.
 INDEX = """
@@ -41,6 +41,8 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def _postgres(directory: Path) -> Iterator[Postgres]:
+    if postgres_programs() is None:
+        pytest.skip("PostgreSQL's programs are not installed: `apt-get install postgresql`")
     server = Postgres(directory)
     try:
         server.start()

@@ -49,6 +49,15 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60) 
         time.sleep(0.1)
 
 
+def postgres_programs() -> Path | None:
+    """Return where PostgreSQL's programs are, or None where they are not installed."""
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
+    if debian:
+        return debian[-1]
+    found = shutil.which("initdb")
+    return Path(found).parent if found else None
+
+
 @dataclass
 class Process:
     """One server process in a session of its own, so that it can be killed with its children."""
@@ -99,8 +108,9 @@ class Postgres:
         self.port = port or free_ports(1)[0]
         self.data = directory / f"postgres-{address}"
         self.data.mkdir()
-        binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
-        self._binaries = binaries[-1] if binaries else Path(shutil.which("initdb") or "initdb").parent
+        binaries = postgres_programs()
+        assert binaries is not None
+        self._binaries = binaries
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user is not None:
             record = pwd.getpwnam(self._user)

@@ -1,7 +1,8 @@
-"""The set-up's shell scripts, each on a machine that is made of a few files and programs."""
+"""The shell scripts of set-up, each on a machine that consists of a few fake files and programs."""
 
 import hashlib
 import os
+import shutil
 import subprocess
 import tarfile
 import time
@@ -61,7 +62,7 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A machine on which everything fits."""
+    """A suitable machine."""
     made = Machine(tmp_path)
     made.file("etc/os-release", 'ID=debian\nVERSION_ID="13"\n')
     made.file("proc/meminfo", f"MemTotal: {ENOUGH_KIB} kB\nMemAvailable: {ENOUGH_KIB} kB\n")
@@ -82,12 +83,12 @@ def machine(tmp_path: Path) -> Machine:
     return made
 
 
-def test_a_fitting_machine_passes_in_silence(machine: Machine) -> None:
+def test_a_suitable_machine_passes_without_output(machine: Machine) -> None:
     done = machine.run("preflight.sh")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_all_reasons_are_told_at_once(machine: Machine) -> None:
+def test_all_problems_are_reported_together(machine: Machine) -> None:
     machine.program("id", "echo 1000")
     machine.program("uname", 'case "$1" in -s) echo Linux ;; *) echo aarch64 ;; esac')
     machine.program("stat", "echo overlayfs")
@@ -121,21 +122,21 @@ def test_releases_without_netavark_are_refused(machine: Machine, release: str, f
 
 
 @pytest.mark.parametrize(("program", "reason"), [("unshare", "may not mount"), ("nft", "no nftables")])
-def test_a_root_without_rights_is_told(machine: Machine, program: str, reason: str) -> None:
+def test_root_without_the_needed_rights_is_refused(machine: Machine, program: str, reason: str) -> None:
     machine.program(program, "exit 1")
     done = machine.run("preflight.sh")
     assert reason in done.stderr
     assert done.returncode == 1
 
 
-def test_memory_that_a_running_lab_holds_is_not_asked_for_again(machine: Machine) -> None:
+def test_a_running_lab_needs_no_further_memory(machine: Machine) -> None:
     machine.file("proc/meminfo", f"MemTotal: {ENOUGH_KIB} kB\nMemAvailable: 1048576 kB\n")
     assert machine.run("preflight.sh").returncode == 1
     machine.file("proc/77/comm", "conmon\n")
     assert machine.run("preflight.sh").returncode == 0
 
 
-def test_python_that_is_named_but_fails_is_passed_over(machine: Machine) -> None:
+def test_a_python_that_does_not_run_is_skipped(machine: Machine) -> None:
     machine.program("python3.13", "echo 'pyenv: python3.13: command not found' >&2; exit 127")
     fitting = machine.program("python3.12", "exit 0")
     done = machine.run("find-python.sh")
@@ -152,13 +153,73 @@ def test_python_of_a_version_manager_is_found(machine: Machine, tmp_path: Path) 
     assert (done.returncode, done.stdout.strip()) == (0, str(versions / "3.13.0" / "bin" / "python3"))
 
 
-def test_without_python_it_says_what_to_install(machine: Machine, tmp_path: Path) -> None:
+def test_without_python_the_message_says_what_to_install(machine: Machine, tmp_path: Path) -> None:
     for name in ("python3.13", "python3.12", "python3.14", "python3"):
         machine.program(name, "exit 1")
     done = machine.run("find-python.sh", PYENV_ROOT=str(tmp_path / "none"), XDG_DATA_HOME=str(tmp_path / "none"))
     assert done.returncode == 1
     assert done.stdout == ""
     assert "apt-get install python3" in done.stderr
+
+
+PIP = """mkdir -p "$4/bin"
+cat >"$4/bin/pip" <<'END'
+#!/bin/sh
+echo "$*" >>"$CALLS"
+[ ! -e "$FAIL" ]
+END
+chmod +x "$4/bin/pip"
+"""
+
+
+@pytest.fixture
+def environment(machine: Machine, tmp_path: Path) -> Callable[[], tuple[int, list[str]]]:
+    """Return a function that makes the environment of a small tree and returns the exit code and the calls of pip."""
+    tree, calls = tmp_path / "tree", tmp_path / "calls"
+    for name in ("requirements/dev.txt", "pyproject.toml", "plugins/pyproject.toml"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(name, encoding="utf-8")
+    shutil.copytree(SETUP, tree / "pulumi" / "setup")
+    machine.program("python3.13", f'case "$*" in "-m venv"*) {PIP};; *) echo "Python 3.13" ;; esac')
+    machine.program("id", "echo 1000")
+    machine.program("apt-get", "echo 'apt-get was called' >&2; exit 1")
+
+    def run() -> tuple[int, list[str]]:
+        calls.write_text("")
+        done = subprocess.run(
+            ["/bin/sh", str(tree / "pulumi" / "setup" / "environment.sh")],
+            env=machine.environment | {"CALLS": str(calls), "FAIL": str(tmp_path / "fail")},
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, calls.read_text().splitlines()
+
+    return run
+
+
+def test_environment_needs_no_root_and_is_made_once(environment: Callable[[], tuple[int, list[str]]]) -> None:
+    code, calls = environment()
+    assert code == 0
+    assert "--require-hashes" in calls[0]
+    assert "--no-build-isolation" in calls[1]
+    assert environment() == (0, [])
+
+
+def test_environment_follows_the_lock(environment: Callable[[], tuple[int, list[str]]], tmp_path: Path) -> None:
+    environment()
+    (tmp_path / "tree" / "requirements" / "dev.txt").write_text("another lock", encoding="utf-8")
+    assert len(environment()[1]) == 2
+
+
+def test_environment_that_failed_is_made_again(
+    environment: Callable[[], tuple[int, list[str]]], tmp_path: Path
+) -> None:
+    (tmp_path / "fail").touch()
+    assert environment()[0] != 0
+    (tmp_path / "fail").unlink()
+    code, calls = environment()
+    assert (code, len(calls)) == (0, 2)
 
 
 def says_version(version: str) -> str:
@@ -194,7 +255,7 @@ def test_engine_on_path_is_enough(machine: Machine, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["3.99.0", "v4.0.0"])
-def test_engine_that_does_not_fit_is_replaced(
+def test_engine_of_another_version_is_replaced(
     machine: Machine, publish: Callable[[str, bool], str], version: str
 ) -> None:
     machine.program("pulumi", says_version(version))
@@ -213,7 +274,7 @@ def test_archive_with_a_wrong_checksum_is_not_used(machine: Machine, publish: Ca
     assert left_overs(machine) == []
 
 
-def test_interrupted_build_leaves_no_half_engine(machine: Machine, tmp_path: Path) -> None:
+def test_interrupted_build_leaves_no_partial_engine(machine: Machine, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     # It writes half of the program and would then go on for long.
     machine.program("go", f'case "$1" in build) echo half >pulumi; touch {begun}; exec sleep 300 ;; esac')
