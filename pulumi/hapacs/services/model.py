@@ -21,8 +21,9 @@ clock."""
 Guard = Literal["tls", "web", "postgres", "ssh", "closed"]
 """What a stranger finds at a port, see `hapacs.verify.port_probe`; ``ssh`` is the way in and not tried."""
 
-Listens = Literal["node", "management", "loopback", "everywhere"]
-"""Where a service listens: the node's cluster address, its management address, 127.0.0.1, or all addresses."""
+Listens = Literal["node", "management", "virtual", "loopback", "everywhere"]
+"""Where a service listens: the node's cluster address, its management address, the virtual address of the site,
+127.0.0.1, or all addresses."""
 
 Lead = Literal["etcd", "database", "store", "query", "address"]
 """What a node hands over before a restart: ``store`` and ``query`` are its share of the balancers' choice."""

@@ -209,8 +209,8 @@ _ENTRY = (
         group="load_balancer",
         ports=(
             Port(7780, "peers", "tls", reached_by=("load_balancer",), authority="pacs"),
-            # On the virtual address: nodes ask which address calls with an AE title (ADR 22).
-            Port(7781, "callers", "tls", reached_by=("pacs",), authority="pacs"),
+            # Nodes ask which address calls with an AE title (ADR 22).
+            Port(7781, "callers", "tls", reached_by=("pacs",), authority="pacs", listens="virtual"),
             Port(8404, "statistics", "web", reached_by=("management",), authority="edge", listens="management"),
         ),
         virtual_ports=(VirtualPort("dicom.port"), VirtualPort("dicom.tls_port"), VirtualPort("https_port")),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from hapacs.services import nodes as services
 from hapacs.site.facts import STORE_BACKEND, NodeFacts
 from hapacs.site.running import RunningSite
 
@@ -153,7 +154,7 @@ def _etcd(site: RunningSite) -> Iterator[Problem]:
             continue
         leaders |= {member.leader for member in seen.members}
         for other in members:
-            if f"https://{site.address(other)}:2379" not in seen.healthy:
+            if f"https://{site.address(other)}:{services.port('etcd', 'client')}" not in seen.healthy:
                 yield Problem(other, Subject.ETCD, f"etcd on {other} is not healthy", log)
     if members and len(leaders) != 1:
         remedy = "`etcdctl endpoint status --cluster` on its nodes; a majority of them has to run"

@@ -28,15 +28,15 @@ def ports_to_probe(site: Site, node: Node, listening: Mapping[int, str]) -> list
     declared = network.ports([group for group in GROUPS if node in site.members(group)])
     skipped = {node.ssh_port, *network.virtual_ports(site.contract).values()}
     skipped |= {port.number for port in declared if port.guard == "ssh"}
-    found = {port.number: _probe(node, port) for port in declared if port.number not in skipped}
+    found = {port.number: _probe(site, node, port) for port in declared if port.number not in skipped}
     for number in listening:
         if number not in skipped:
-            found.setdefault(number, _probe(node, Port(number, "undeclared", "closed")))
+            found.setdefault(number, _probe(site, node, Port(number, "undeclared", "closed")))
     return [found[number] for number in sorted(found)]
 
 
-def _probe(node: Node, port: Port) -> dict[str, Any]:
-    address = node.management_address if port.listens == "management" else node.address
+def _probe(site: Site, node: Node, port: Port) -> dict[str, Any]:
+    address = {"management": node.management_address, "virtual": site.vip}.get(port.listens, node.address)
     return {"node": node.name, "address": address, "port": port.number, "kind": port.guard}
 
 

@@ -59,6 +59,7 @@ TEMPLATES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "viewer": ("viewer", "nginx.conf.j2", {}),
     "haproxy": ("haproxy", "haproxy.cfg.j2", {}),
 }
+CHOSEN = (443, 2762, 11112)
 AT = r"(\d+\.\d+\.\d+\.\d+):(\d+)"
 
 
@@ -82,7 +83,7 @@ def bound(unit: str, text: str) -> set[tuple[str, int]]:
 
 
 def declared(service: Service) -> set[tuple[str, int]]:
-    at = {"node": ADDRESS, "management": ADDRESS, "loopback": "127.0.0.1", "everywhere": ANY}
+    at = {"node": ADDRESS, "management": ADDRESS, "virtual": VIP, "loopback": "127.0.0.1", "everywhere": ANY}
     return {(at[port.listens], port.number) for port in service.ports}
 
 
@@ -121,7 +122,8 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[
     ends_tls_of = {port: unit for unit in ("orthanc-store", "orthanc-query") for port in [nodes.port(unit, "https")]}
     for address, port in found.pop("orthanc-tls"):
         found[ends_tls_of[port]].add((address, port))
-    found["haproxy"] = {(address, port) for address, port in found["haproxy"] if address != VIP}
+    # Ports that clients use are chosen by the settings.
+    found["haproxy"] -= {(VIP, port) for port in CHOSEN}
     return found
 
 

@@ -42,6 +42,7 @@ def probed(tmp_path: Path, listening: dict[int, str]) -> dict[int, tuple[str, st
         (5432, ("192.0.2.12", "postgres")),
         (4242, ("192.0.2.12", "tls")),
         (9333, ("192.0.2.12", "closed")),
+        (7781, ("192.0.2.10", "tls")),
     ],
 )
 def test_ports_are_probed_at_the_address_where_they_listen(
