@@ -1,45 +1,47 @@
-"""Running a playbook as a person would, with progress, a log, and failures that say what to do next."""
+"""Runs a playbook: follows its events, keeps its log, and raises failures that say what to do next."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from hapacs.deployment import PROJECT
-from hapacs.errors import HapacsError
+from hapacs.errors import HapacsError, RefusedError
 
 _PLAYBOOKS = PROJECT / "ansible" / "playbooks"
-_BANNER = re.compile(r"^(PLAY|TASK|RUNNING HANDLER) \[(.*?)\] \**$")
-_CHANGED = re.compile(r"^changed: \[([^\]\s]+)")
-_FAILED = re.compile(r"^(?:fatal|failed): \[([^\]]+)\]")
-_SAID = re.compile(r"^ok: \[[^\]]+\](?: => \(item=.*\))? => ?$")
-_SILENT = {"All assertions passed"}
-_RECAP = re.compile(r"^(\S+)\s+: (.*failed=\d+.*)$")
+_CALLBACK = "hapacs_events"
+_SHOWN_FAILURES = 3
 _SHOWN_LINES = 12
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that failed on a host, with what it said."""
+    """A task that failed on a host.
+
+    Attributes
+    ----------
+    message
+        Why, as the task says.
+    refused
+        Why the playbook refused to begin, when that was the failure; then nothing was changed.
+    """
 
     host: str
     task: str
     message: str
+    refused: tuple[str, ...] = ()
 
 
 @dataclass
 class Outcome:
-    """What a run of a playbook came to.
+    """Result of a playbook.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ class Outcome:
     tasks
         The tasks that changed something, each with its hosts.
     said
-        What tasks had to say to whoever runs the playbook.
+        Messages of the playbook for people.
     """
 
     log: Path
@@ -64,92 +66,36 @@ class Outcome:
         """Changes on all hosts together."""
         return sum(host.get("changed", 0) for host in self.recap.values())
 
+    @property
+    def refused(self) -> list[str]:
+        """Why the playbook refused to begin; empty when it did not."""
+        return list(dict.fromkeys(reason for failure in self.failures for reason in failure.refused))
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Take an event of the callback plugin (ansible/plugins/callback/hapacs_events.py)."""
+        match event:
+            case {"event": "changed", "host": host, "task": task}:
+                self.tasks.setdefault(task, set()).add(host)
+            case {"event": "message", "message": message}:
+                if message not in self.said:
+                    self.said.append(message)
+            case {"event": "failed", "host": host, "task": task, "message": message, "refused": refused}:
+                self.failures.append(Failure(host, task, message, tuple(refused)))
+            case {"event": "recap", "hosts": hosts}:
+                self.recap = dict(hosts)
+
 
 class PlaybookError(HapacsError):
     """A playbook did not finish."""
 
     def __init__(self, name: str, outcome: Outcome) -> None:
         lines = [f"The playbook {name} failed."]
-        for failure in outcome.failures[:3]:
+        for failure in outcome.failures[:_SHOWN_FAILURES]:
             lines += [f"  host {failure.host}, task [{failure.task}]:"]
             lines += [f"    {line}" for line in failure.message.splitlines()[:_SHOWN_LINES]]
-        hint = f"The whole log: {outcome.log}\nMend the cause, then run the same command again: it continues."
+        hint = f"The whole log: {outcome.log}\nRepair the cause, then run the same command again: it continues."
         super().__init__("\n".join(lines), hint)
         self.outcome = outcome
-
-
-class Reader:
-    """Follows what ansible-playbook prints.
-
-    Parameters
-    ----------
-    on_task
-        Called with each play and task that begins.
-    """
-
-    def __init__(self, outcome: Outcome, on_task: Callable[[str], None]) -> None:
-        self._outcome = outcome
-        self._on_task = on_task
-        self._task = ""
-        self._failing: tuple[str, list[str]] | None = None
-        self._saying: list[str] | None = None
-
-    def line(self, text: str) -> None:
-        """Take the next line."""
-        under_way = self._failing[1] if self._failing is not None else self._saying
-        if under_way is not None and text.startswith((" ", "\t")):
-            under_way.append(text)
-            return
-        self._finish_failure()
-        self._finish_saying()
-        self._begin(text)
-
-    def _begin(self, text: str) -> None:
-        if banner := _BANNER.match(text):
-            if banner[1] != "PLAY":
-                self._task = banner[2]
-            self._on_task(banner[2])
-        elif changed := _CHANGED.match(text):
-            self._outcome.tasks.setdefault(self._task, set()).add(changed[1])
-        elif _SAID.match(text):
-            self._saying = []
-        elif text == "...ignoring" and self._outcome.failures:
-            self._outcome.failures.pop()
-        elif failed := _FAILED.match(text):
-            rest = text.partition("=>")[2].strip()
-            self._failing = (failed[1], [rest] if rest else [])
-        elif recap := _RECAP.match(text):
-            counts = (pair.split("=") for pair in recap[2].split())
-            self._outcome.recap[recap[1]] = {name: int(count) for name, count in counts}
-
-    def _finish_failure(self) -> None:
-        if self._failing is not None:
-            host, lines = self._failing
-            self._outcome.failures.append(Failure(host, self._task, _message(lines)))
-            self._failing = None
-
-    def _finish_saying(self) -> None:
-        if (said := _message(self._saying or [])) and said not in {*_SILENT, *self._outcome.said}:
-            self._outcome.said.append(said)
-        self._saying = None
-
-    def end(self) -> None:
-        """Take the end of the output."""
-        self._finish_failure()
-        self._finish_saying()
-
-
-def _message(lines: list[str]) -> str:
-    """Return what a failed task's result says of why: its message and what the command printed."""
-    text = textwrap.dedent("\n".join(lines))
-    try:
-        result = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    if not isinstance(result, dict):
-        return text
-    parts = [str(result[key]).strip() for key in ("msg", "stderr", "stdout", "journal") if result.get(key)]
-    return "\n".join(part for number, part in enumerate(parts) if part not in parts[:number]) or text
 
 
 def run(
@@ -169,18 +115,20 @@ def run(
     inventory
         A deployment's directory below ``inventories/``, or an inventory file.
     logs
-        Where the log goes.
+        Directory of the log.
     variables
         Extra variables; no secrets, they are seen in the process list.
     environment
         By default this process's own, with the programs of this virtual environment first.
     on_task
-        Called with each play and task that begins.
+        Called with the name of each play and task that begins.
     options
         More words for ansible-playbook, such as ``--check``.
 
     Raises
     ------
+    RefusedError
+        If the playbook refused to begin: nothing was changed.
     PlaybookError
         If a task failed or a host was not reached.
     """
@@ -191,28 +139,49 @@ def run(
         str(programs / "ansible-playbook"), "--inventory", str(inventory),
         "--extra-vars", json.dumps(dict(variables or {})), *options, str(_PLAYBOOKS / f"{name}.yml"),
     ]  # fmt: skip
-    own = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
-    own["ANSIBLE_CONFIG"] = str(PROJECT / "ansible.cfg")
-    reader = Reader(outcome, on_task)
-    with outcome.log.open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            command, cwd=PROJECT, env={**own, **(environment or {}), "PYTHONUNBUFFERED": "1", "ANSIBLE_NOCOLOR": "1"},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        )  # fmt: skip
+    reading, writing = os.pipe()
+    with os.fdopen(reading, encoding="utf-8") as events, outcome.log.open("w", encoding="utf-8") as log:
         try:
-            for text in process.stdout or ():
-                log.write(text)
-                log.flush()
-                reader.line(text.rstrip("\n"))
+            process = subprocess.Popen(
+                command, cwd=PROJECT, env=_environment(programs, environment or {}, writing), pass_fds=(writing,),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        finally:
+            os.close(writing)
+        try:
+            for line in events:
+                event = json.loads(line)
+                if event["event"] in {"play", "task"}:
+                    on_task(event["name"])
+                outcome.take(event)
+        finally:
+            # On Ctrl-C hapacs.interruption passes the signal on, and kills what doesn't end soon.
             code = process.wait()
-        except KeyboardInterrupt:
-            # hapacs.interruption passes the signal on, and kills what doesn't end soon.
-            process.wait()
-            raise
-    reader.end()
-    if code:
-        if not outcome.failures:
-            tail = outcome.log.read_text(encoding="utf-8").strip().splitlines()[-_SHOWN_LINES:]
-            outcome.failures.append(Failure("controller", "start", "\n".join(tail)))
-        raise PlaybookError(name, outcome)
-    return outcome
+    if not code:
+        return outcome
+    if not outcome.failures:
+        tail = outcome.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_SHOWN_LINES:]
+        outcome.failures.append(Failure("controller", "start", "\n".join(tail)))
+    raise failed(name, outcome)
+
+
+def failed(name: str, outcome: Outcome) -> HapacsError:
+    """Return the error that a playbook with failures ends with."""
+    if not outcome.refused:
+        return PlaybookError(name, outcome)
+    reasons = "\n".join(f"- {reason}" for reason in outcome.refused)
+    return RefusedError(f"Refused, nothing was changed:\n{reasons}", f"The whole log: {outcome.log}")
+
+
+def _environment(programs: Path, given: Mapping[str, str], events: int) -> dict[str, str]:
+    own = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    return {
+        **own,
+        "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+        **given,
+        "PYTHONUNBUFFERED": "1",
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_CALLBACK_PLUGINS": str(PROJECT / "ansible" / "plugins" / "callback"),
+        "ANSIBLE_CALLBACKS_ENABLED": _CALLBACK,
+        "HAPACS_EVENTS_FD": str(events),
+    }

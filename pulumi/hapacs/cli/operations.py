@@ -10,9 +10,7 @@ import typer
 from hapacs.cli.output import Steps, console, print_json
 from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
-from hapacs.errors import RefusedError
 
-_REFUSED = "Refused, nothing was changed"
 Node = Annotated[str, typer.Option(metavar="NODE", help="Which node.")]
 Wait = Annotated[int | None, typer.Option("--wait", min=2, help="Seconds that associations get to end.")]
 
@@ -88,27 +86,21 @@ def rotate(
 
 def _run(verb: str, name: str, variables: dict[str, object], *, json: bool) -> None:
     """Run a playbook on a deployment that is up, with its progress, and say what it said at its end."""
-    from hapacs import playbook  # noqa: PLC0415 - yaml is slow to import
+    from hapacs import playbook  # noqa: PLC0415 - the command line loads fast without it
 
     deployment = Deployment.load(name)
     deployment.require_up()
     given = {key: value for key, value in variables.items() if value not in {None, ""}}
     steps = Steps(quiet=json)
     with deployment.alone(), steps.step(" ".join([verb, *map(str, given.values())])) as step:
-        try:
-            outcome = playbook.run(
-                verb,
-                inventory=deployment.directory,
-                logs=deployment.logs,
-                variables=given,
-                environment=deployment.environment(),
-                on_task=step.now,
-            )
-        except playbook.PlaybookError as error:
-            # The playbooks say so themselves, before their first change (ansible/playbooks/operation.yml).
-            if refused := [one.message for one in error.outcome.failures if one.message.startswith(_REFUSED)]:
-                raise RefusedError(refused[0], f"The whole log: {error.outcome.log}") from error
-            raise
+        outcome = playbook.run(
+            verb,
+            inventory=deployment.directory,
+            logs=deployment.logs,
+            variables=given,
+            environment=deployment.environment(),
+            on_task=step.now,
+        )
     said = "\n".join(outcome.said)
     if json:
         print_json(

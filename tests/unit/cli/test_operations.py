@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from hapacs import cli, playbook
 from hapacs.deployment import Deployment
-from hapacs.errors import ExitCode
+from hapacs.errors import ExitCode, HapacsError
 
 
 class Played:
@@ -20,7 +20,7 @@ class Played:
 
     def __init__(self, directory: Path) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
-        self.failure: playbook.PlaybookError | None = None
+        self.failure: HapacsError | None = None
         self._log = directory / "log"
 
     def run(self, name: str, **options: Any) -> playbook.Outcome:
@@ -29,9 +29,9 @@ class Played:
             raise self.failure
         return playbook.Outcome(self._log, {"pacs2": {"ok": 3, "changed": 1}}, said=["pacs2 is drained."])
 
-    def fail(self, message: str) -> None:
-        failures = [playbook.Failure("pacs3", "Ask", "UNREACHABLE"), playbook.Failure("pacs1", "Assert", message)]
-        self.failure = playbook.PlaybookError("drain", playbook.Outcome(self._log, failures=failures))
+    def fail(self, message: str, *refused: str) -> None:
+        failures = [playbook.Failure("pacs3", "Ask", "lost"), playbook.Failure("pacs1", "Assert", message, refused)]
+        self.failure = playbook.failed("drain", playbook.Outcome(self._log, failures=failures))
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_in_json_it_is_one_document(played: Played) -> None:
 def test_what_a_playbook_refuses_has_the_exit_code_of_a_refusal(
     played: Played, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    played.fail("Refused, nothing was changed:\n- pacs3 does not answer by SSH: switch it on")
+    played.fail("a text for people", "pacs3 does not answer by SSH: switch it on")
     assert call(monkeypatch, "drain", "lab", "--node", "pacs1") == ExitCode.REFUSED
     assert "pacs3 does not answer by SSH: switch it on" in capsys.readouterr().err
 
@@ -96,7 +96,7 @@ def test_what_a_playbook_refuses_has_the_exit_code_of_a_refusal(
 def test_a_failure_later_on_is_a_failure(
     played: Played, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    played.fail("3 associations still go on")
+    played.fail("Refused, nothing was changed: 3 associations still go on")
     assert call(monkeypatch, "drain", "lab", "--node", "pacs1") == ExitCode.FAILED
     assert "3 associations still go on" in capsys.readouterr().err
 
