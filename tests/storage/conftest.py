@@ -40,9 +40,13 @@ def directory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def _postgres(directory: Path) -> Iterator[Postgres]:
+def _programs() -> None:
     if postgres_programs() is None:
         pytest.skip("PostgreSQL's programs are not installed: `apt-get install postgresql`")
+
+
+@pytest.fixture(scope="session")
+def _postgres(directory: Path, _programs: None) -> Iterator[Postgres]:
     server = Postgres(directory)
     try:
         server.start()

@@ -359,7 +359,7 @@ class TestTwoServers:
     """A leader that moves between two machines that share the port, as the members of a cluster do."""
 
     @pytest.fixture
-    def pair(self, directory: Path) -> Iterator[tuple[Postgres, Postgres]]:
+    def pair(self, directory: Path, _programs: None) -> Iterator[tuple[Postgres, Postgres]]:
         port = free_ports(1)[0]
         servers = (Postgres(directory, "127.0.0.2", port), Postgres(directory, "127.0.0.3", port))
         try:

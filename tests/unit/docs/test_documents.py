@@ -1,5 +1,6 @@
 """Documents name only what exists: files, headings, commands, options, units, settings."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,3 +90,29 @@ def test_an_index_links_every_page_of_its_folder(folder: str) -> None:
 
 def _pages(folder: Path) -> Iterator[Path]:
     yield from folder.glob("*.md")
+
+
+def decisions_named(text: str) -> set[int]:
+    """Return the numbers of the decisions that a text refers to."""
+    found = re.findall(r"docs/adr/(\d{4})|\bADR (\d{1,4})\b", text)
+    return {int(path or number) for path, number in found}
+
+
+def test_every_decision_that_a_file_refers_to_exists() -> None:
+    there = {int(path.name[:4]) for path in (PROJECT / "docs/adr").glob("[0-9]*.md")}
+    named = {
+        f"{name}: ADR {number}"
+        for name in TREE.files
+        if name.endswith((".py", ".yml", ".yaml", ".j2", ".sh", ".md", ".cfg", "Makefile", ".lua"))
+        for number in decisions_named((PROJECT / name).read_text()) - there
+        if not name.startswith("tests/unit/docs/")
+    }
+    assert sorted(named) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("(docs/adr/0019)", {19}), ("as ADR 7 says, and ADR 0012", {7, 12}), ("an ADR per decision", set())],
+)
+def test_references_to_decisions_are_found(text: str, numbers: set[int]) -> None:
+    assert decisions_named(text) == numbers
