@@ -1,4 +1,4 @@
-"""Where the things of one deployment lie on the controller.
+"""Files and directories of one deployment on the controller.
 
 Settings and encrypted secrets are in the tree (``inventories/<name>/``); everything that is made (Pulumi state,
 contract, keys, logs, lab disks) is outside of it. Two variables move the made things, so that tests are isolated:

@@ -47,7 +47,7 @@ class _Found:
         self.contract = exported
 
     def look(self, metadata: automation.StepEventMetadata) -> None:
-        """Keep what a refresh found to be otherwise than the last run left it."""
+        """Keep the differences that a refresh found between the last run and now."""
         if _operation(metadata) == "refresh" and metadata.old is not None and metadata.new is not None:
             left, has = metadata.old.outputs or {}, metadata.new.outputs or {}
             self.drift[metadata.urn] = {
@@ -61,7 +61,7 @@ class Engine:
     Parameters
     ----------
     deployment
-        Whose stack.
+        The deployment that the stack belongs to.
     on_change
         Called for each thing that the engine starts to do.
     """
@@ -85,7 +85,7 @@ class Engine:
         return self._changes(found.machines, new)
 
     def up(self) -> Changes:
-        """Make everything as the settings say, and write the inventory contract."""
+        """Make the machines that the settings describe, and write the inventory contract."""
         deployment, found = self._deployment, _Found()
         self._target.ready()
         contract.write(deployment.unfinished_file, self._configured() or {})
@@ -98,7 +98,7 @@ class Engine:
         return self._changes(found.machines, found.contract)
 
     def _configured(self) -> dict[str, Any] | None:
-        """Return the contract that the nodes were configured by, or None where none ever was."""
+        """Return the contract that the nodes were configured by, or None before the first `up`."""
         unfinished = contract.read(self._deployment.unfinished_file)
         return contract.read(self._deployment.contract_file) if unfinished is None else unfinished or None
 
@@ -127,7 +127,7 @@ class Engine:
                 return
             metadata = happened.resource_pre_event.metadata
             operation = _operation(metadata)
-            # Components and the engine's own entries are no things that somebody could touch.
+            # Components and the engine's own entries are not machines.
             if operation in _QUIET or metadata.type.startswith((f"{PROJECT_NAME}:", "pulumi:")):
                 return
             values = found.drift.get(metadata.urn, {}) | _values(metadata)
@@ -156,7 +156,7 @@ class Engine:
                 log.write(str(error))
                 raise EngineError(
                     f"Pulumi failed ({verb}): {_reason(str(error))}",
-                    f"The whole log: {log_file}\nMend the cause, then run the same command again: it continues.",
+                    f"The whole log: {log_file}\nRemove the cause, then run the same command again: it continues.",
                 ) from error
 
     def _open(self, workspace: str, found: _Found) -> automation.Stack:
@@ -181,11 +181,11 @@ class Engine:
             )
         except FileNotFoundError as error:
             raise RefusedError(
-                f"The Pulumi engine {PULUMI_VERSION} is not here.", "Run `make setup`, which fetches or builds it."
+                f"The Pulumi engine {PULUMI_VERSION} is not installed.", "Run `make setup`, which fetches or builds it."
             ) from error
 
     def _clear_stale_locks(self, backend: Path) -> None:
-        """Remove the locks of engine runs that were killed; a living one is respected."""
+        """Remove the locks of engine runs that were killed; the lock of a running one stays."""
         for path in (backend / ".pulumi" / "locks").rglob("*.json"):
             try:
                 holder = json.loads(path.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
 """The golden image: the `install` half of every role, run once, so that bringing nodes up is configuration only.
 
-Its name is a hash of all that goes into it. It lies in podman's image store as a cache: `down` keeps it, and when it is
+Its name is a hash of all that goes into it. It is cached in podman's image store: `down` keeps it, and when it is
 lost the next `up` bakes it again.
 """
 
@@ -27,7 +27,7 @@ REPOSITORY = "localhost/hapacs/node"
 _BAKER = "hapacs-bake"
 _ANSIBLE = PROJECT / "ansible"
 _WORD = re.compile(r"\w+")
-# Whatever makes a container this one machine, or can be fetched again, has no place in an image.
+# An image holds neither the identity of one machine nor files that can be fetched again.
 _CLEAN = """
 set -e
 apt-get clean

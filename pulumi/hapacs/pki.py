@@ -24,7 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hapacs.errors import HapacsError
 
 AUTHORITIES = ("etcd", "postgres", "cas", "pacs", "edge")
-"""Who signs what: a certificate of one kind of traffic opens no door of another."""
+"""The authorities by kind of traffic: a certificate of one kind is refused by services of another."""
 
 CA_LIFETIME = timedelta(days=3650)
 CLOCK_SKEW = timedelta(minutes=5)
@@ -34,7 +34,7 @@ USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageO
 
 @dataclass(frozen=True)
 class Subject:
-    """Whom a certificate names.
+    """The subject of a certificate.
 
     Attributes
     ----------
@@ -134,7 +134,7 @@ class Authority:
         return x509.load_pem_x509_certificate(self.certificate_file.read_bytes())
 
     def check_lifetime(self, least: timedelta) -> None:
-        """Make sure that what is signed now can hold for as long as it is meant to.
+        """Check that the authority outlives the certificates that it signs now.
 
         Raises
         ------
@@ -144,7 +144,7 @@ class Authority:
         ends = self.certificate().not_valid_after_utc
         if ends < datetime.now(UTC) + least:
             raise HapacsError(
-                f"The authority {self.name} ends on {ends:%Y-%m-%d}, before what it would sign.",
+                f"The authority {self.name} ends on {ends:%Y-%m-%d}, before the certificates that it would sign.",
                 "Replace it in a maintenance window: see the README of the role pki.",
             )
 
@@ -190,7 +190,10 @@ class Authority:
         """
         request = x509.load_pem_x509_csr(request_pem)
         if not request.is_signature_valid:
-            raise HapacsError(f"The request of '{subject.common_name}' is not signed by its own key.", "Make it anew.")
+            raise HapacsError(
+                f"The request of '{subject.common_name}' is not signed by its own key.",
+                "Make a new request with the node's key.",
+            )
         issuer, now = self.certificate(), datetime.now(UTC)
         builder = (
             x509.CertificateBuilder()
@@ -293,7 +296,7 @@ def _issuer_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    """Write a file whole or not at all, on disk before its name is."""
+    """Write a file atomically, and flush it to disk before it gets its name."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

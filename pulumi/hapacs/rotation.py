@@ -1,4 +1,4 @@
-"""New values for secrets, kind by kind. What tells the services of them is ansible/playbooks/rotate.yml."""
+"""New values for secrets, by kind. The playbook ansible/playbooks/rotate.yml rolls them out to the services."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def names(kind: str) -> list[str]:
 
 
 def begin(deployment: Deployment, kind: str, user: str = "verify") -> list[str]:
-    """Make new values and keep them; return the names of the secrets that changed.
+    """Make and save new values; return the names of the secrets that changed.
 
     Keys of the archive's clients keep their former value beside the new one until `end`, since gateways take both
     meanwhile. When a rotation of them was cut off before its end, its values are used again.
@@ -68,7 +68,7 @@ def begin(deployment: Deployment, kind: str, user: str = "verify") -> list[str]:
 
 
 def end(deployment: Deployment, kind: str) -> None:
-    """Forget former values: nobody uses them any more."""
+    """Remove former values, which no service uses any more."""
     if kind == "archive-node":
         secrets.replace(deployment, lambda _: {FORMER_NODE_KEYS: None})
 
@@ -91,7 +91,7 @@ def _changes(kind: str, wanted: list[str], user: str) -> Callable[[dict[str, Any
 
 
 def _passphrase(deployment: Deployment) -> None:
-    """Encrypt the authorities' keys with another passphrase; cut off anywhere, the next run finishes it."""
+    """Encrypt the authorities' keys with another passphrase; if it is interrupted, the next run finishes it."""
     name = "hapacs_secret_pki_passphrase"
 
     def change(present: dict[str, Any]) -> Mapping[str, object]:

@@ -146,7 +146,7 @@ def _ensure_key(path: Path) -> str:
         made.replace(path)
     found = re.search(r"^# public key: (age1\w+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     if found is None:
-        raise HapacsError(f"{path} is no age key file.", "Make one with `age-keygen`, or name the right one.")
+        raise HapacsError(f"{path} is not an age key file.", "Make one with `age-keygen`, or name the right one.")
     return found[1]
 
 

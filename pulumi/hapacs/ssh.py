@@ -29,7 +29,7 @@ def make_key(path: Path, comment: str) -> str:
     public = path.with_name(f"{path.name}.pub")
     with _locked(path):
         if not (path.exists() and public.exists()):
-            # Made beside and renamed: an interrupted run leaves no half key pair that counts.
+            # Made beside and renamed: an interrupted run leaves no incomplete key pair.
             with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as temporary:
                 made = Path(temporary) / "key"
                 command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(made)]

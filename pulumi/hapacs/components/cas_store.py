@@ -10,15 +10,16 @@ from hapacs.settings import Site
 
 @dataclass(frozen=True)
 class CasStoreArgs:
-    """The site whose archive it is."""
+    """The site of the archive."""
 
     site: Site
 
 
 class CasStore(pulumi.ComponentResource):
-    """The archive: which nodes hold it, how many copies, how long they are locked.
+    """The archive: its nodes, its copies and its lock.
 
-    It has no resource of its own (its daemons run on the site's nodes), but a change of its policy shows in a plan.
+    It has no resource of its own, because its daemons run on the site's nodes. `pulumi preview` shows a change of its
+    inputs, `hapacs plan` a change of its part of the contract.
 
     Attributes
     ----------

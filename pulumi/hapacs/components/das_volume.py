@@ -10,7 +10,7 @@ from hapacs.targets import DiskArgs, Target
 
 @dataclass(frozen=True)
 class DasVolumeArgs:
-    """Whose disks, how many and how large."""
+    """The node, and the number and size of its disks."""
 
     target: Target
     site: str

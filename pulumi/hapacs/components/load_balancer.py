@@ -10,16 +10,17 @@ from hapacs.settings import Caller, Site
 
 @dataclass(frozen=True)
 class LoadBalancerArgs:
-    """The site whose entry it is, and who may call there."""
+    """The site of the entry, and its callers."""
 
     site: Site
     callers: tuple[Caller, ...]
 
 
 class LoadBalancer(pulumi.ComponentResource):
-    """The virtual address, what answers there and who may call.
+    """The virtual address, its AE titles and ports, and the callers.
 
-    It has no resource of its own (HAProxy and keepalived run on the site's nodes), but a change shows in a plan.
+    It has no resource of its own, because HAProxy and keepalived run on the site's nodes. `pulumi preview` shows a
+    change of its inputs, `hapacs plan` a change of its part of the contract.
 
     Attributes
     ----------

@@ -14,7 +14,7 @@ from hapacs.targets import NodeArgs, Target, expected
 
 @dataclass(frozen=True)
 class PacsNodeArgs:
-    """Which machine, in which network, with which disks; a node that keeps no images has none."""
+    """A machine, its network and its disks; a node that keeps no images has no disks."""
 
     target: Target
     site: str

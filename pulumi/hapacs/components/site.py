@@ -14,7 +14,7 @@ from hapacs.targets import NetworkArgs, Target
 
 @dataclass(frozen=True)
 class SiteArgs:
-    """The site, who may call there, and where its machines come from."""
+    """The site, its callers, and the target that its machines come from."""
 
     target: Target
     site: settings.Site

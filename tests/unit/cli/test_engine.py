@@ -60,7 +60,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> dict[str, automation.LocalWorkspac
     return opened
 
 
-def test_the_stack_of_a_deployment_lies_in_its_own_state(
+def test_stack_is_stored_in_the_state_of_its_deployment(
     engine: Engine, deployment: Deployment, stack: dict[str, automation.LocalWorkspaceOptions]
 ) -> None:
     with pytest.raises(EngineError):
@@ -72,7 +72,7 @@ def test_the_stack_of_a_deployment_lies_in_its_own_state(
 
 
 @pytest.mark.usefixtures("stack")
-def test_a_failure_says_the_cause_the_log_and_what_to_do(engine: Engine, deployment: Deployment) -> None:
+def test_failure_names_the_cause_the_log_and_the_remedy(engine: Engine, deployment: Deployment) -> None:
     with pytest.raises(EngineError) as caught:
         engine.preview()
     log = next(deployment.logs.glob("*-pulumi-plan.log"))
@@ -83,7 +83,7 @@ def test_a_failure_says_the_cause_the_log_and_what_to_do(engine: Engine, deploym
 
 
 @pytest.mark.usefixtures("stack")
-def test_the_lock_of_a_killed_run_goes(engine: Engine, deployment: Deployment) -> None:
+def test_lock_of_a_killed_run_is_removed(engine: Engine, deployment: Deployment) -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
     path = lock(deployment, ended.pid)
@@ -92,14 +92,14 @@ def test_the_lock_of_a_killed_run_goes(engine: Engine, deployment: Deployment) -
     assert not path.exists()
 
 
-def test_the_lock_of_a_living_run_is_respected(engine: Engine, deployment: Deployment) -> None:
+def test_lock_of_a_running_engine_is_respected(engine: Engine, deployment: Deployment) -> None:
     path = lock(deployment, os.getpid())
     with pytest.raises(EngineError, match="is working on this stack"):
         engine.preview()
     assert path.exists()
 
 
-def test_a_missing_engine_is_said(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_engine_is_refused(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object, **__: object) -> None:
         raise FileNotFoundError(2, "No such file", "pulumi")
 
@@ -109,7 +109,7 @@ def test_a_missing_engine_is_said(engine: Engine, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("stack")
-def test_providers_are_served_by_this_very_python(engine: Engine, deployment: Deployment) -> None:
+def test_providers_are_served_by_the_same_python(engine: Engine, deployment: Deployment) -> None:
     with pytest.raises(EngineError):
         engine.preview()
     launcher = deployment.state / "bin" / "pulumi-resource-pulumi-python"

@@ -40,7 +40,7 @@ def test_keys_of_the_nodes_are_kept_beside_the_new_ones_until_the_end(
     assert secrets.read(deployment).keys() == present.keys()
 
 
-def test_one_user_of_dicomweb_gets_another_password(deployment: Deployment, present: dict[str, object]) -> None:
+def test_one_dicomweb_user_gets_a_new_password(deployment: Deployment, present: dict[str, object]) -> None:
     name = "hapacs_secret_dicomweb_users"
     secrets.replace(deployment, lambda plain: {name: plain[name] | {"reader": "a password of ours"}})
     rotation.begin(deployment, "dicomweb", "reader")
@@ -69,12 +69,12 @@ def test_the_authorities_open_with_the_new_passphrase(deployment: Deployment, pr
         Authority(deployment.pki_directory, authority, passphrase).encrypt_anew("unused")
 
 
-def test_an_authority_without_its_key_stops_the_rotation(deployment: Deployment, present: dict[str, object]) -> None:
+def test_authority_without_its_key_stops_the_rotation(deployment: Deployment, present: dict[str, object]) -> None:
     assert present
     with pytest.raises(HapacsError, match="has no key"):
         rotation.begin(deployment, "pki")
 
 
-def test_a_kind_that_is_not_there(deployment: Deployment) -> None:
+def test_unknown_kind_is_refused(deployment: Deployment) -> None:
     with pytest.raises(RefusedError, match="'everything' are not rotated"):
         rotation.begin(deployment, "everything")

@@ -18,7 +18,7 @@ def values(plain: dict[str, Any]) -> list[str]:
     return [str(value) for value in flat]
 
 
-def test_all_are_made_once_and_strong(deployment: Deployment) -> None:
+def test_secrets_are_strong_and_made_once(deployment: Deployment) -> None:
     made = secrets.ensure(deployment)
     plain = secrets.read(deployment)
 
@@ -32,7 +32,7 @@ def test_all_are_made_once_and_strong(deployment: Deployment) -> None:
     assert secrets.read(deployment) == plain
 
 
-def test_a_missing_one_is_added_and_the_others_stay(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_secret_is_added_and_the_others_stay(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     fewer = {name: make for name, make in secrets.SECRETS.items() if name != "hapacs_secret_patroni_rest"}
     with monkeypatch.context() as earlier:
         earlier.setattr(secrets, "SECRETS", fewer)
@@ -46,12 +46,12 @@ def test_a_missing_one_is_added_and_the_others_stay(deployment: Deployment, monk
     assert len(after["hapacs_secret_patroni_rest"]) == 40
 
 
-def test_the_key_is_for_its_owner_alone(deployment: Deployment) -> None:
+def test_key_is_readable_by_its_owner_only(deployment: Deployment) -> None:
     secrets.ensure(deployment)
     assert stat.S_IMODE(deployment.age_key.stat().st_mode) == 0o600
 
 
-def test_the_file_is_yaml_that_ansible_can_find(deployment: Deployment) -> None:
+def test_encrypted_file_is_yaml_where_ansible_reads_it(deployment: Deployment) -> None:
     secrets.ensure(deployment)
     encrypted = yaml.safe_load(deployment.secrets_file.read_text())
     assert deployment.secrets_file == deployment.directory / "group_vars" / "all" / "secrets.sops.yaml"
@@ -59,7 +59,7 @@ def test_the_file_is_yaml_that_ansible_can_find(deployment: Deployment) -> None:
     assert "sops" in encrypted
 
 
-def test_nothing_is_in_the_clear_on_disk_in_arguments_or_in_the_environment(
+def test_no_secret_is_in_the_clear_on_disk_in_arguments_or_in_the_environment(
     deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
@@ -96,7 +96,7 @@ def test_a_missing_key_is_refused_with_its_place_and_nothing_is_overwritten(
     assert not deployment.age_key.exists()
 
 
-def test_a_wrong_key_is_said(deployment: Deployment) -> None:
+def test_wrong_key_is_refused(deployment: Deployment) -> None:
     secrets.ensure(deployment)
     deployment.age_key.unlink()
     subprocess.run(["age-keygen", "-o", deployment.age_key], check=True, capture_output=True)
@@ -104,6 +104,6 @@ def test_a_wrong_key_is_said(deployment: Deployment) -> None:
         secrets.read(deployment)
 
 
-def test_reading_before_init_says_what_to_do(deployment: Deployment) -> None:
+def test_reading_before_init_names_the_command(deployment: Deployment) -> None:
     with pytest.raises(HapacsError, match="hapacs init lab"):
         secrets.read(deployment)

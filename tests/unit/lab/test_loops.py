@@ -18,7 +18,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     loops.detach(path)
 
 
-def test_a_disk_is_sparse_attached_and_leaves_no_device_behind(disk: Path) -> None:
+def test_disk_is_sparse_and_detaching_removes_its_device(disk: Path) -> None:
     loops.make_file(disk, 64 << 20)
     device = loops.attach(disk)
 
@@ -33,7 +33,7 @@ def test_a_disk_is_sparse_attached_and_leaves_no_device_behind(disk: Path) -> No
     assert not Path(device).exists()
 
 
-def test_a_disk_that_exists_keeps_what_is_on_it_and_gets_its_device_again(disk: Path) -> None:
+def test_existing_disk_keeps_its_content_and_its_device(disk: Path) -> None:
     loops.make_file(disk, 1 << 20)
     first = loops.attach(disk)
     Path(first).write_bytes(b"kept")
@@ -48,12 +48,12 @@ def test_a_disk_that_exists_keeps_what_is_on_it_and_gets_its_device_again(disk: 
     assert Path(f"/sys/block/{Path(second).name}/size").read_text().strip() == str((2 << 20) // 512)
 
 
-def test_attaching_twice_is_attaching_once(disk: Path) -> None:
+def test_second_attach_returns_the_same_device(disk: Path) -> None:
     loops.make_file(disk, 1 << 20)
     assert loops.attach(disk) == loops.attach(disk)
 
 
-def test_a_growing_disk_grows_while_attached(disk: Path) -> None:
+def test_attached_disk_grows(disk: Path) -> None:
     loops.make_file(disk, 1 << 20)
     device = loops.attach(disk)
     loops.make_file(disk, 4 << 20)
@@ -61,14 +61,14 @@ def test_a_growing_disk_grows_while_attached(disk: Path) -> None:
     assert Path(f"/sys/block/{Path(device).name}/size").read_text().strip() == str((4 << 20) // 512)
 
 
-def test_shrinking_is_refused(disk: Path) -> None:
+def test_shrinking_a_disk_is_refused(disk: Path) -> None:
     loops.make_file(disk, 2 << 20)
     with pytest.raises(LabError, match="cut data off"):
         loops.make_file(disk, 1 << 20)
     assert disk.stat().st_size == 2 << 20
 
 
-def test_disks_that_come_and_go_at_the_same_time_do_not_get_in_each_others_way(tmp_path: Path) -> None:
+def test_disks_are_attached_and_detached_concurrently(tmp_path: Path) -> None:
     def come_and_go(number: int) -> set[str]:
         disk, devices = tmp_path / f"disk{number}.img", set()
         loops.make_file(disk, 1 << 20)

@@ -40,7 +40,7 @@ def filesystem_of_cgroups(prefix: list[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_commands_see_plain_cgroups_and_the_host_stays_as_it_was(namespace: Namespace) -> None:
+def test_commands_see_plain_cgroups_and_the_host_is_unchanged(namespace: Namespace) -> None:
     before = filesystem_of_cgroups([])
     with namespace.enter() as prefix:
         assert filesystem_of_cgroups(prefix) == "cgroup2fs"
@@ -66,14 +66,14 @@ def test_removal_leaves_nothing(namespace: Namespace) -> None:
     assert not list(namespace.directory.parent.glob(f"{namespace.directory.name}*"))
 
 
-def test_it_stays_while_somebody_works_in_it_or_still_needs_it(namespace: Namespace) -> None:
+def test_namespace_in_use_is_not_removed(namespace: Namespace) -> None:
     with namespace.enter():
         assert not namespace.remove_if(lambda: True)
     assert not namespace.remove_if(lambda: False)
     assert namespace.file.exists()
 
 
-def test_a_half_made_namespace_is_made_again(namespace: Namespace) -> None:
+def test_incomplete_namespace_is_made_again(namespace: Namespace) -> None:
     # What is left when the making is killed after the namespace was bound and before its cgroups were changed.
     namespace.directory.mkdir(parents=True)
     subprocess.run(["mount", "--bind", namespace.directory, namespace.directory], check=True)
@@ -121,7 +121,7 @@ def test_inhabited_namespace_is_found_again_after_its_file_was_lost(namespace: N
     assert seen.stdout.strip() == inhabitant
 
 
-def test_many_at_once_make_one(namespace: Namespace) -> None:
+def test_concurrent_commands_make_one_namespace(namespace: Namespace) -> None:
     command = [sys.executable, "-c", ENTER, str(namespace.directory)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     answers = {process.communicate(timeout=60)[0] for process in running}

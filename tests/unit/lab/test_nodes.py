@@ -32,9 +32,7 @@ class Podman:
 
 
 @pytest.mark.parametrize("succeeds_at", [1, 2, 3])
-def test_a_removal_that_a_dying_process_disturbed_is_asked_for_again(
-    succeeds_at: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_removal_of_a_container_is_retried(succeeds_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     podman = Podman(succeeds_at)
     podman.played(monkeypatch)
 
@@ -44,7 +42,7 @@ def test_a_removal_that_a_dying_process_disturbed_is_asked_for_again(
     assert podman.tries == succeeds_at
 
 
-def test_a_container_that_went_in_spite_of_the_failure_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_container_gone_after_a_failed_removal_is_not_removed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     podman = Podman(None)
     podman.played(monkeypatch)
     monkeypatch.setattr(nodes, "find", lambda name: podman.find(name) if not podman.tries else None)
@@ -54,7 +52,7 @@ def test_a_container_that_went_in_spite_of_the_failure_is_not_asked_for_again(mo
     assert podman.tries == 1
 
 
-def test_a_node_that_can_not_be_removed_is_said_with_what_podman_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_removal_reports_the_message_of_podman(monkeypatch: pytest.MonkeyPatch) -> None:
     podman = Podman(None)
     podman.played(monkeypatch)
 
@@ -64,7 +62,7 @@ def test_a_node_that_can_not_be_removed_is_said_with_what_podman_said(monkeypatc
     assert podman.there
 
 
-def test_another_deployments_node_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_node_of_another_deployment_is_not_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     podman = Podman(1, owner="y")
     podman.played(monkeypatch)
 

@@ -46,13 +46,13 @@ def refreshed(machine_provider: NodeProvider, outputs: dict[str, Any]) -> dict[s
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_node_that_runs_as_asked_needs_no_change() -> None:
+def test_running_node_needs_no_change() -> None:
     provider = NodeProvider()
     outputs = outs(provider.create(NODE))
     assert not provider.diff("x-n1", refreshed(provider, outputs), NODE).changes
 
 
-def test_a_node_that_stopped_is_put_right_in_place(machine: dict[str, Any]) -> None:
+def test_stopped_node_is_updated_in_place(machine: dict[str, Any]) -> None:
     provider = NodeProvider()
     outputs = outs(provider.create(NODE))
     machine["x-n1"] = nodes.Found("x", machine["x-n1"].fingerprint, "exited")
@@ -64,7 +64,7 @@ def test_a_node_that_stopped_is_put_right_in_place(machine: dict[str, Any]) -> N
     assert outs(provider.update("x-n1", outputs, NODE))["state"] == "running"
 
 
-def test_a_node_that_somebody_made_differently_is_noticed(machine: dict[str, Any]) -> None:
+def test_node_made_with_other_properties_is_detected(machine: dict[str, Any]) -> None:
     provider = NodeProvider()
     outputs = outs(provider.create(NODE))
     machine["x-n1"] = nodes.Found("x", "something else", "running")
@@ -72,7 +72,9 @@ def test_a_node_that_somebody_made_differently_is_noticed(machine: dict[str, Any
 
 
 @pytest.mark.parametrize("left", [{}, {"x-n1": nodes.Found("somebody", "f", "running")}])
-def test_a_node_that_is_gone_or_another_ones_is_gone(machine: dict[str, Any], left: dict[str, nodes.Found]) -> None:
+def test_missing_node_and_node_of_another_deployment_count_as_gone(
+    machine: dict[str, Any], left: dict[str, nodes.Found]
+) -> None:
     provider = NodeProvider()
     outputs = outs(provider.create(NODE))
     machine.clear()
@@ -81,14 +83,14 @@ def test_a_node_that_is_gone_or_another_ones_is_gone(machine: dict[str, Any], le
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_newer_image_does_not_touch_a_node_that_is_there() -> None:
+def test_newer_image_does_not_change_an_existing_node() -> None:
     provider = NodeProvider()
     outputs = outs(provider.create(NODE))
     assert not provider.diff("x-n1", outputs, NODE | {"image": "image:2"}).changes
 
 
 @pytest.mark.usefixtures("machine")
-def test_another_name_is_another_node_and_the_old_one_goes_first() -> None:
+def test_renamed_node_is_replaced_and_the_old_one_is_deleted_first() -> None:
     provider = NodeProvider()
     outputs = outs(provider.create(NODE))
     difference = provider.diff("x-n1", outputs, NODE | {"container": "x-n9"})
@@ -97,13 +99,13 @@ def test_another_name_is_another_node_and_the_old_one_goes_first() -> None:
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_changed_address_is_seen() -> None:
+def test_changed_address_is_detected() -> None:
     provider = NodeProvider()
     outputs = outs(provider.create(NODE))
     assert provider.diff("x-n1", outputs, NODE | {"address": "10.0.0.3"}).changes
 
 
-def test_a_disk_that_lost_its_device_gets_it_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_detached_disk_is_attached_to_its_device_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[str] = []
 
     def attach(_path: Path, preferred: str) -> str:
@@ -134,7 +136,7 @@ def test_removing_a_disk_keeps_its_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert (tmp_path / "disk.img").stat().st_size == 1 << 20
 
 
-def test_a_network_with_another_subnet_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_with_another_subnet_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     properties = {"name": "x-site", "deployment": "x", "subnet": "10.0.0.0/24", "gateway": "10.0.0.1"}
     found = networks.Network("x-site", "x", "10.9.0.0/24", "10.9.0.1")
     monkeypatch.setattr(networks, "find", lambda _name: found)
@@ -142,7 +144,7 @@ def test_a_network_with_another_subnet_is_seen(monkeypatch: pytest.MonkeyPatch) 
     assert provider.diff("x-site", outs(provider.read("x-site", properties)), properties).changes
 
 
-def test_a_leftover_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resource_of_another_deployment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     foreign = {"name": "x-site", "labels": {}, "subnets": [{"subnet": "10.0.0.0/24", "gateway": "10.0.0.1"}]}
     monkeypatch.setattr(networks, "inspect", lambda _kind, _name: foreign)
     with pytest.raises(LabError, match="does not belong to the deployment 'x'"):
@@ -150,7 +152,7 @@ def test_a_leftover_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("provider", [NetworkProvider(), DiskProvider(), NodeProvider()])
-def test_what_is_pickled_into_the_state_is_a_name_and_nothing_else(provider: object) -> None:
+def test_pickled_provider_contains_only_its_name(provider: object) -> None:
     pickled = dill.dumps(provider)
     assert len(pickled) < 200
     # Our own bytes of a line before.

@@ -96,7 +96,7 @@ def test_contract_holds_no_secret(lab: Run) -> None:
     assert not re.search(r'"[a-z_]*(secret|password|passphrase|token|key)[a-z_]*": \{', schema)
 
 
-def test_contract_says_what_the_target_says(with_dr: dict[str, Any]) -> None:
+def test_contract_has_the_outputs_of_the_target(with_dr: dict[str, Any]) -> None:
     class Elsewhere(MockTarget):
         def node(self, args: Any, parent: Any) -> NodeOutputs:
             outputs = super().node(args, parent)

@@ -44,14 +44,14 @@ WANTED = Wanted("pacs1", "sites.main.nodes.pacs1", "198.51.100.11", "192.0.2.11"
         (1, "sudo: a password is required", "operator ALL=(ALL) NOPASSWD: ALL"),
         (127, "bash: line 1: sudo: command not found", "install sudo"),
         (1, "sudo: python3: command not found", "`apt install python3`"),
-        (1, "Traceback\nPermissionError: [Errno 13]", "can't say what it is: PermissionError"),
+        (1, "Traceback\nPermissionError: [Errno 13]", "can't report its facts: PermissionError"),
     ],
 )
-def test_why_a_machine_cannot_be_asked(code: int, said: str, told: str) -> None:
+def test_refusal_names_the_cause_and_the_remedy(code: int, said: str, told: str) -> None:
     assert told in why(code, said, WANTED, ACCESS)
 
 
-def test_another_port_is_part_of_the_name_of_a_host_key() -> None:
+def test_name_of_a_host_key_contains_a_port_other_than_22() -> None:
     access = Access("operator", 2222, ACCESS.key, ACCESS.known_hosts)
     assert "-R [198.51.100.11]:2222" in why(255, "REMOTE HOST IDENTIFICATION HAS CHANGED", WANTED, access)
 
@@ -62,7 +62,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, *command: str) -> Answer:
     return ask(WANTED, ACCESS)
 
 
-def test_a_machine_is_asked_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_reports_its_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     # This machine, asked as a node is: by the script on standard input and with no package of ours.
     command = [sys.executable, "-I", "-", json.dumps(["/dev/none", "/dev/null"])]
     before = time.time()
@@ -79,12 +79,12 @@ def test_a_machine_is_asked_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_nonsense_for_an_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "can't be read" in answer(monkeypatch, "echo", "hello").refusal
     assert "can't be read" in answer(monkeypatch, "echo", '{"system": "debian"}').refusal
 
 
-def test_a_machine_that_never_answers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_that_never_answers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "_TIMEOUT_S", 0.1)
     assert "does not answer within" in answer(monkeypatch, "sleep", "5").refusal
 
@@ -113,23 +113,21 @@ BARE = {"name": "sda", "type": "disk", "size": 1024, "ro": False, "serial": None
         ((8, ""), "unknown"),
     ],
 )
-def test_what_is_on_a_disk(
+def test_content_of_a_disk_is_found(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, blkid: tuple[int, str], content: str
 ) -> None:
     found = lsblk(monkeypatch, tmp_path, BARE, blkid)
     assert found["content"] == content
 
 
-def test_what_is_made_of_a_disk_and_mounted_is_found_at_any_depth(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_partitions_and_mounts_are_found_at_any_depth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     volume = BARE | {"name": "root", "type": "lvm", "mountpoints": ["/"]}
     part = BARE | {"name": "sda1", "type": "part", "children": [volume]}
     found = lsblk(monkeypatch, tmp_path, BARE | {"serial": " S1 ", "children": [part]}, (0, "PTTYPE=dos\n"))
     assert (found["parts"], found["mounts"], found["serial"]) == (["sda1", "root"], ["/"], "S1")
 
 
-def test_the_target_asks_once_and_refuses_all_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_target_asks_once_and_reports_all_problems(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = load(LAB.parents[1] / "example-hospital/settings.yaml")
     asked = []
 
@@ -149,7 +147,7 @@ def test_the_target_asks_once_and_refuses_all_at_once(monkeypatch: pytest.Monkey
     target.ready()
 
 
-def test_a_machine_is_wanted_as_the_settings_say() -> None:
+def test_wanted_machine_has_the_values_of_the_settings() -> None:
     settings = load(LAB.parents[1] / "example-hospital/settings.yaml")
     first = static.wanted(settings)[0]
     assert (first.reached_at, first.address) == ("198.51.100.11", "192.0.2.11")

@@ -42,7 +42,7 @@ def test_disk_that_may_be_wiped_is_named_with_what_it_holds() -> None:
 
 
 @pytest.mark.parametrize("last", [None, before(*OLD)])
-def test_unchanged_store_needs_no_word(last: dict[str, Any] | None) -> None:
+def test_unchanged_store_has_no_consequences(last: dict[str, Any] | None) -> None:
     assert consequences(asked(OLD, OURS, OURS), last) == []
 
 

@@ -49,11 +49,11 @@ def found(answer: Machine, wanted: Wanted = WANTED) -> list[str]:
     return problems({wanted: Answer(answer, asked_at=NOW - 0.5, answered_at=NOW + 0.5)})
 
 
-def test_a_sound_machine_has_no_problem() -> None:
+def test_fitting_machine_has_no_problem() -> None:
     assert found(machine()) == []
 
 
-def test_the_label_is_the_one_that_the_role_gives() -> None:
+def test_label_of_the_store_is_that_of_the_role_das() -> None:
     assert yaml.safe_load((ANSIBLE / "roles/das/vars/main.yml").read_text())["__das_label"] == DAS_LABEL
 
 
@@ -64,24 +64,24 @@ def test_the_label_is_the_one_that_the_role_gives() -> None:
         ({"version": "12"}, "runs debian 12; install Debian 13"),
         ({"version": ""}, "runs debian ; install Debian 13"),
         ({"architecture": "aarch64"}, "is a aarch64"),
-        ({"addresses": ["198.51.100.11"]}, "has not the address 192.0.2.11 (it has 198.51.100.11)"),
+        ({"addresses": ["198.51.100.11"]}, "does not have the address 192.0.2.11 (it has 198.51.100.11)"),
         ({"memory_bytes": 8 * GIB}, "has 8 GiB of memory"),
         ({"time": NOW - 60}, "its clock is 60 s behind this machine's"),
         ({"time": NOW + 60}, "its clock is 60 s ahead of this machine's"),
     ],
 )
-def test_a_machine_that_will_not_do(changes: dict[str, Any], said: str) -> None:
+def test_unfit_machine_is_refused(changes: dict[str, Any], said: str) -> None:
     (problem,) = found(machine(**changes))
     assert problem.startswith("pacs1 (198.51.100.11): ")
     assert said in problem
 
 
 @pytest.mark.parametrize("offset_s", [-5.4, 0, 5.4])
-def test_a_clock_is_not_blamed_for_the_time_that_the_answer_took(offset_s: float) -> None:
+def test_duration_of_the_answer_is_no_clock_offset(offset_s: float) -> None:
     assert found(machine(time=NOW + offset_s)) == []
 
 
-def test_memory_is_asked_for_what_the_machine_does() -> None:
+def test_needed_memory_depends_on_the_groups() -> None:
     small = machine(memory_bytes=2 * GIB)
     assert found(small, replace(WANTED, groups=("etcd",))) == []
     assert "postgres need" in found(small, replace(WANTED, groups=("postgres",)))[0]
@@ -109,7 +109,7 @@ def test_memory_is_asked_for_what_the_machine_does() -> None:
         ({"content": "swap", "mounts": ["[SWAP]"]}, "is in use"),
     ],
 )
-def test_a_disk_that_will_not_do(changes: dict[str, Any], said: str) -> None:
+def test_unfit_disk_is_refused(changes: dict[str, Any], said: str) -> None:
     (problem,) = found(machine({"/dev/disk/by-id/a": disk("a", **changes)}))
     assert problem.startswith("pacs1 (198.51.100.11): ")
     assert said in problem
@@ -125,12 +125,12 @@ def test_a_disk_that_will_not_do(changes: dict[str, Any], said: str) -> None:
         ({"content": "ext4", "mounts": ["/home"]}, False),
     ],
 )
-def test_only_its_serial_number_permits_to_empty_a_disk(changes: dict[str, Any], permitted: bool) -> None:
+def test_disk_with_data_is_emptied_only_by_its_serial_number(changes: dict[str, Any], permitted: bool) -> None:
     wanted = replace(WANTED, wipe_serials=("S-a",))
     assert (found(machine({"/dev/disk/by-id/a": disk("a", **changes)}), wanted) == []) is permitted
 
 
-def test_the_disks_of_a_store_of_ours_are_as_they_should_be() -> None:
+def test_disks_of_an_existing_store_are_accepted() -> None:
     both = {"/dev/disk/by-id/a": disk("a", **DAS, mounts=["/srv/das"]), "/dev/disk/by-id/b": disk("b", **DAS)}
     assert found(machine(both)) == []
 
@@ -142,7 +142,7 @@ def test_the_disks_of_a_store_of_ours_are_as_they_should_be() -> None:
         ({"content": "ext4"}, "is not of the store (ext4), while /dev/disk/by-id/a holds online copies"),
     ],
 )
-def test_beside_online_copies_no_serial_number_permits_anything(other: dict[str, Any], said: str) -> None:
+def test_serial_number_permits_nothing_beside_online_copies(other: dict[str, Any], said: str) -> None:
     disks = {"/dev/disk/by-id/a": disk("a", **DAS), "/dev/disk/by-id/b": disk("b", **other)}
     (problem,) = found(machine(disks), replace(WANTED, wipe_serials=("S-a", "S-b")))
     assert said in problem
@@ -155,19 +155,19 @@ def test_disks_of_two_stores_are_refused() -> None:
     assert "belong to different online stores" in problem
 
 
-def test_one_disk_by_two_names_is_refused() -> None:
+def test_disk_with_two_names_is_refused() -> None:
     (problem,) = found(machine({"/dev/disk/by-id/b": disk("a")}))
     assert "are the same disk (/dev/sda)" in problem
 
 
-def test_one_machine_with_two_addresses_is_refused() -> None:
+def test_machine_with_two_addresses_is_refused() -> None:
     other = replace(WANTED, name="pacs2", reached_at="198.51.100.12")
     answer = Answer(machine(), asked_at=NOW, answered_at=NOW)
     (problem,) = problems({WANTED: answer, other: answer})
     assert "pacs1 (198.51.100.11) and pacs2 (198.51.100.12) have the same machine id" in problem
 
 
-def test_all_problems_of_all_machines_are_told_at_once() -> None:
+def test_all_problems_of_all_machines_are_reported_together() -> None:
     other = replace(WANTED, name="pacs2", reached_at="198.51.100.12")
     bad = machine({"/dev/disk/by-id/b": disk("b", content="xfs")}, version="12", memory_bytes=GIB)
     told = problems({WANTED: Answer(refusal="can't be reached"), other: Answer(bad, asked_at=NOW, answered_at=NOW)})

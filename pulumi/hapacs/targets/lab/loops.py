@@ -1,6 +1,6 @@
 """Disks of the lab: sparse files attached as loop devices.
 
-A file that exists is never formatted, shrunk or made anew: it is the disk, and what is on it belongs to the node.
+A file that exists is never formatted, shrunk or replaced: it is the disk, and its content belongs to the node.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def make_file(path: Path, size_bytes: int) -> None:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Be the only one of this machine that gives out or removes devices."""
+    """Hold the lock under which loop devices are given out and removed."""
     with _LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -95,7 +95,7 @@ def _attach(path: Path, preferred: str) -> str:
             return device
         if "busy" not in done.stderr:
             raise LabError(f"{path} cannot be attached: {done.stderr.strip()}", "The kernel must have the loop driver.")
-    raise LabError("No loop device is free.", "Detach some: `losetup --list` shows who uses them.")
+    raise LabError("No loop device is free.", "Detach some: `losetup --list` shows what uses them.")
 
 
 def detach(path: Path, timeout_s: float = 20) -> None:
@@ -109,7 +109,8 @@ def detach(path: Path, timeout_s: float = 20) -> None:
     while attached(path) == device:
         if time.monotonic() > deadline:
             raise LabError(
-                f"{device} ({path}) is still in use.", "See who holds it: `lsblk` and `findmnt`; then run it again."
+                f"{device} ({path}) is still in use.",
+                "See which process holds it: `lsblk` and `findmnt`; then run it again.",
             )
         time.sleep(0.1)
     number = int(device.removeprefix("/dev/loop"))
@@ -124,7 +125,7 @@ def _add(number: int) -> None:
         # Another process may have been first.
         with Path("/dev/loop-control").open("rb") as control, contextlib.suppress(FileExistsError):
             fcntl.ioctl(control, _CTL_ADD, number)
-    # Inside a container /dev is no devtmpfs and nobody makes the node.
+    # Inside a container /dev is no devtmpfs and no udev makes the device node.
     if not device.exists():
         os.mknod(device, stat.S_IFBLK | 0o600, os.makedev(_LOOP_MAJOR, number))
 
@@ -133,13 +134,13 @@ def _remove(number: int) -> None:
     with Path("/dev/loop-control").open("rb") as control:
         try:
             fcntl.ioctl(control, _CTL_REMOVE, number)
-        except OSError:  # somebody took it meanwhile, or it is gone
+        except OSError:  # in use again, or gone
             return
     Path(f"/dev/loop{number}").unlink(missing_ok=True)
 
 
 def _losetup(*words: str) -> None:
     done = subprocess.run(["losetup", *words], capture_output=True, text=True, check=False)
-    # A detach that another process did first is what we wanted.
+    # Another process detached it first, which is fine.
     if done.returncode and "No such device" not in done.stderr:
         raise LabError(f"`losetup {' '.join(words)}` failed: {done.stderr.strip()}", "See `losetup --list`.")

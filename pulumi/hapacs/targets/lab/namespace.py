@@ -71,12 +71,12 @@ class Namespace:
                     self._make()
 
     def remove_if(self, unused: Callable[[], bool]) -> bool:
-        """Remove the namespace when nobody works in it and ``unused`` agrees.
+        """Remove the namespace when no command runs in it and ``unused`` agrees.
 
         Returns
         -------
         bool
-            Whether nothing of it is left.
+            Whether it is gone.
         """
         if not self.directory.exists():
             return True
@@ -140,7 +140,7 @@ class Namespace:
 
     def _make(self) -> None:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The file that holds a namespace must lie on a private mount, else the kernel would copy it into itself.
+        # The file that holds a namespace must be on a private mount, else the kernel would copy it into itself.
         self._run("mount", "--bind", str(self.directory), str(self.directory))
         self._run("mount", "--make-private", str(self.directory))
         self.file.touch()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hapacs.targets.lab.podman import LABEL, check_owner, inspect, podman
 
-# Which container has which address; netavark makes it anew.
+# The addresses of containers; netavark makes this file again.
 _ADDRESSES = Path("/run/containers/networks/ipam.db")
 
 
@@ -65,8 +65,8 @@ def remove(name: str, deployment: str) -> None:
 
 def _withdraw(name: str) -> None:
     interface = (inspect("network", name) or {}).get("network_interface", "")
-    # Nodes on it go with it: those that are wanted are made anew with their new addresses, and what an interrupted `up`
-    # left is in nobody's way.
+    # Nodes on it go with it: those that are wanted are made again with their new addresses, and leftovers of an
+    # interrupted `up` block nothing.
     podman("network", "rm", "--force", "--time", "0", name)
     # podman takes the bridge away and frees the addresses with the last container. One that it lost sight of (somebody
     # called podman outside the lab's namespace, say) leaves both, and no network can have these addresses again.

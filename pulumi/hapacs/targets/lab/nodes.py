@@ -1,4 +1,4 @@
-"""Nodes of the lab: containers that boot systemd as a machine does."""
+"""Nodes of the lab: containers that boot systemd like a machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hapacs import ssh
 from hapacs.targets.lab.podman import LABEL, LabError, check_owner, inspect, podman
 
 SPEC_LABEL = "org.hapacs.spec"
-# States from which a container goes on; one that podman failed to make or to remove is made anew.
+# States from which a container goes on; one that podman failed to make or to remove is made again.
 _KEPT = {"created", "configured", "initialized", "running", "paused", "exited", "stopped"}
 _USER_ID = 1000  # of the user `hapacs` in the base image
 
@@ -51,7 +51,7 @@ class Node:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the container must be made anew."""
+        """A hash that changes when the container must be made again."""
         parts = {name: value for name, value in asdict(self).items() if name not in {"image", "keys"}}
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

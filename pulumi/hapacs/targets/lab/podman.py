@@ -15,7 +15,7 @@ LABEL = "org.hapacs.deployment"
 
 
 class LabError(HapacsError):
-    """The lab's machinery refused something."""
+    """A command of the lab's machinery failed."""
 
 
 def podman(*words: str, stdin: bytes | None = None, timeout_s: float = 600) -> str:
@@ -42,7 +42,7 @@ def _remedy(message: str) -> str:
     if "IPAM error" in message:
         return (
             "podman lost sight of the node's network, as happens when it is called outside the lab's namespace "
-            "(docs/operations/cli.md). `hapacs down` and then `hapacs up` make the lab anew."
+            "(docs/operations/cli.md). `hapacs down` and then `hapacs up` make the lab again."
         )
     return "The same command again continues where it stopped."
 
@@ -65,7 +65,7 @@ def containers(deployment: str | None = None) -> list[str]:
 
 
 def leave() -> bool:
-    """Remove the namespace when no container is left in it, ours or another's; tell whether it is gone."""
+    """Remove the namespace when no container at all is left in it; return whether it is gone."""
 
     def unused() -> bool:
         # The lock is held: a call through `podman()` would wait for itself.

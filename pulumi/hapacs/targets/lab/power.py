@@ -1,4 +1,4 @@
-"""What can happen to a machine, done to a node of the lab: power lost, network cut, frozen; and each undone."""
+"""Faults of a node of the lab, each with its repair: power lost, network cut, all processes frozen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hapacs.targets.lab.podman import LabError, inspect, podman
 
 
 def power_off(container: str) -> None:
-    """Switch the node off at once: every process of it is killed and nothing gets to say goodbye."""
+    """Switch the node off at once: every process is killed without a chance to shut down."""
     podman("kill", "--signal", "KILL", container)
 
 
@@ -30,7 +30,7 @@ def power_on(container: str, keys: Path, timeout_s: float = 90) -> None:
 
 
 def is_on(container: str) -> bool:
-    """Tell whether the node runs."""
+    """Return whether the node runs."""
     return bool(_inspect(container)["State"]["Running"])
 
 

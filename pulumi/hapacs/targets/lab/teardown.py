@@ -1,4 +1,4 @@
-"""Removing a lab so that nothing of it is left on the machine, whatever state it is in."""
+"""Removal of a lab, complete in whatever state it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hapacs.targets.lab.podman import LABEL, containers, leave, podman
 
 
 def sweep(deployment: Deployment) -> None:
-    """Remove containers, networks, loop devices, files and secrets, and the namespace if nobody else uses it.
+    """Remove containers, networks, loop devices, files and secrets, and the namespace if no other lab uses it.
 
     Everything is found by the deployment's label or below its own state directory, so this also clears up after a run
     whose Pulumi state is lost. The cache stays.
@@ -31,7 +31,7 @@ def sweep(deployment: Deployment) -> None:
         shutil.rmtree(deployment.state)
     deployment.secrets_file.unlink(missing_ok=True)
     for directory in (deployment.state.parent, deployment.secrets_file.parent, deployment.secrets_file.parent.parent):
-        with contextlib.suppress(OSError):  # not empty: somebody else's things are in it
+        with contextlib.suppress(OSError):  # not empty: something else is in it
             directory.rmdir()
     leave()
 

@@ -23,7 +23,7 @@ DATA_DIRECTORY = "/srv/data"
 
 
 class Static:
-    """Looks whether the machines will do, and passes on what the settings say of them.
+    """Checks the machines, and passes on their description in the settings.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Static:
         """Do nothing: machines and data stay."""
 
     def ready(self) -> None:
-        """Ask every machine what it is, once, and refuse to go on with one that won't do."""
+        """Ask every machine for its facts, once, and refuse machines that do not fit."""
         if self._answers is not None:
             return
         machines = wanted(self._settings)
@@ -58,7 +58,7 @@ class Static:
             count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
             raise RefusedError(
                 "\n".join([f"The {len(machines)} machines are not ready: {count}.", *(f"  {line}" for line in found)]),
-                "Nothing was touched. Mend this and run again.",
+                "Nothing was touched. Correct this and run again.",
             )
         self._answers = answers
 

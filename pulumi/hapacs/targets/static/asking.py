@@ -1,4 +1,4 @@
-"""Asking machines by SSH what they are, all at the same time."""
+"""Asks machines for their facts by SSH, all at the same time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SSH_FAILED = 255
 
 @dataclass(frozen=True)
 class Access:
-    """How machines are reached: the deployment's user, port, key and pinned host keys."""
+    """Access to machines: the deployment's user, port, key and pinned host keys."""
 
     user: str
     port: int
@@ -78,7 +78,7 @@ def why(code: int, said: str, wanted: Wanted, access: Access) -> str:
     if "REMOTE HOST IDENTIFICATION HAS CHANGED" in said:
         return (
             f"its host key is another than the one in {access.known_hosts}: another machine answers, or it was "
-            f"installed anew. Compare the fingerprint at its console, then `ssh-keygen -f {access.known_hosts} "
+            f"installed again. Compare the fingerprint at its console, then `ssh-keygen -f {access.known_hosts} "
             f"-R {access.known_as(address)}` and add the new key"
         )
     if "host key is known" in said or "Host key verification failed" in said:
@@ -95,7 +95,7 @@ def why(code: int, said: str, wanted: Wanted, access: Access) -> str:
             f"{access.user} may not become root without a password ({last}); install sudo and write "
             f"`{access.user} ALL=(ALL) NOPASSWD: ALL` into /etc/sudoers.d/hapacs"
         )
-    return f"can't say what it is: {last}"
+    return f"can't report its facts: {last}"
 
 
 def _no_connection(said: str, last: str, wanted: Wanted, access: Access) -> str:

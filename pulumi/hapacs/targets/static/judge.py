@@ -1,4 +1,4 @@
-"""Whether a machine will do, judged by what it says of itself: functions without side effects."""
+"""Judges by a machine's facts whether it can be a node: functions without side effects."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of asking a machine.
+    """The answer of a machine.
 
     Attributes
     ----------
@@ -136,8 +136,8 @@ def _system(wanted: Wanted, machine: Machine) -> Iterator[str]:
         yield f"is a {machine.architecture}; the packages for nodes are for x86_64"
     if wanted.address not in machine.addresses:
         yield (
-            f"has not the address {wanted.address} (it has {', '.join(machine.addresses) or 'none'}); give it that "
-            f"address, or mend {wanted.path}.address"
+            f"does not have the address {wanted.address} (it has {', '.join(machine.addresses) or 'none'}); give it "
+            f"that address, or correct {wanted.path}.address"
         )
     needed = nodes.memory_mb(wanted.groups, "dedicated") << 20
     if machine.memory_bytes < needed * _MEMORY_TOLERANCE:
@@ -164,14 +164,14 @@ def _disks(wanted: Wanted, machine: Machine) -> Iterator[str]:
     for device in wanted.devices:
         disk = disks[device]
         if not disk.there:
-            yield f"there is no {device}; look at `ls -l /dev/disk/by-id` there and mend {field_}"
+            yield f"there is no {device}; look at `ls -l /dev/disk/by-id` there and correct {field_}"
         elif not disk.block:
-            yield f"{device} is no disk; mend {field_}"
+            yield f"{device} is no disk; correct {field_}"
         else:
             yield from _disk(wanted, device, disk, ours)
     for (one, first), (other, second) in combinations(disks.items(), 2):
         if first.path and first.path == second.path:
-            yield f"{one} and {other} are the same disk ({first.path}); mend {field_}"
+            yield f"{one} and {other} are the same disk ({first.path}); correct {field_}"
     if len({disk.uuid for disk in ours.values()}) > 1:
         yield (
             f"{', '.join(ours)} belong to different online stores; put each store's disks together again, or empty "
@@ -193,7 +193,7 @@ def _disk(wanted: Wanted, device: str, disk: Disk, ours: Mapping[str, Disk]) -> 
     if disk.is_das:
         return
     if ours:
-        # Whatever is on it: the role would not join it to the mirror, and nothing here destroys a store.
+        # The role joins no foreign disk to the mirror, and nothing here destroys a store.
         yield (
             f"{name} is {'blank' if not disk.held else f'not of the store ({disk.held})'}, while {', '.join(ours)} "
             "holds online copies; a new disk takes a lost one's place by `btrfs replace` (docs/operations/das.md)"

@@ -1,4 +1,4 @@
-"""What a machine says of itself; sent there and run as root by Debian's own Python, so it imports only that.
+"""Reports the facts of a machine; sent there and run as root by Debian's own Python, so it imports only that.
 
 Takes a JSON list of the devices to look at, and prints one JSON object. It changes nothing.
 """
