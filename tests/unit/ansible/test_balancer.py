@@ -1,4 +1,4 @@
-"""The module that speaks to HAProxy's socket, against a socket that answers as HAProxy does."""
+"""The module `balancer`, against a socket that answers as HAProxy does."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STATES = """1
 
 
 class Haproxy:
-    """Enough of HAProxy: two servers, and the table of who stores."""
+    """The socket of a HAProxy with two servers and the table that names the writer."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -92,7 +92,7 @@ def haproxy(tmp_path: Path) -> Generator[Haproxy]:
     made.close()
 
 
-def test_who_stores_is_read_by_name_or_number(haproxy: Haproxy) -> None:
+def test_the_writer_is_read_by_name_or_number(haproxy: Haproxy) -> None:
     side = balancer.Balancer(haproxy.path)
     assert side.writer() == "pacs1"
     haproxy.entry = {"server_id": "2", "server_key": "-"}
@@ -101,7 +101,7 @@ def test_who_stores_is_read_by_name_or_number(haproxy: Haproxy) -> None:
     assert side.writer() == ""
 
 
-def test_the_writer_moves_although_the_table_prefers_names(haproxy: Haproxy) -> None:
+def test_the_writer_moves_although_the_table_keeps_the_former_name(haproxy: Haproxy) -> None:
     side = balancer.Balancer(haproxy.path)
     balancer.move(side, "pacs2", 5)
     assert side.writer() == "pacs2"
@@ -115,7 +115,7 @@ def test_a_server_that_is_down_does_not_become_the_writer(haproxy: Haproxy) -> N
     assert haproxy.heard == []
 
 
-def test_only_what_differs_is_switched(haproxy: Haproxy) -> None:
+def test_only_servers_in_another_state_are_switched(haproxy: Haproxy) -> None:
     side = balancer.Balancer(haproxy.path)
     assert balancer.switch(side, "store_dicom", ["pacs2"], "drain") == ["store_dicom/pacs2 drain"]
     haproxy.admin["pacs2"] = 8
@@ -138,12 +138,12 @@ def test_a_server_that_the_configuration_disables_counts_as_paused(haproxy: Hapr
     assert balancer.switch(side, "store_dicom", ["pacs2"], "ready") == []
 
 
-def test_a_server_that_is_not_there_is_named(haproxy: Haproxy) -> None:
+def test_an_unknown_server_is_named(haproxy: Haproxy) -> None:
     with pytest.raises(balancer.BalancerError, match="no server pacs9; it has pacs1, pacs2"):
         balancer.switch(balancer.Balancer(haproxy.path), "store_dicom", ["pacs9"], "drain")
 
 
-def test_requests_of_the_web_are_under_way_too(haproxy: Haproxy) -> None:
+def test_web_requests_count_as_sessions(haproxy: Haproxy) -> None:
     side = balancer.Balancer(haproxy.path)
     assert balancer.states(side, "query") == {
         "pacs1": {"status": "UP", "sessions": 4},

@@ -1,4 +1,4 @@
-"""A balancer that knows nobody lets nobody in, and listens elsewhere."""
+"""A balancer without callers and users refuses everybody; its ports differ from the defaults."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ testinfra_hosts = ["ansible://hapacs-molecule-haproxy-closed"]
 AUTHORITY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki" / "edge" / "ca.crt"
 
 
-def test_it_runs_and_listens_where_it_was_told_to(host: Any, listening: set[str], address: str) -> None:
+def test_haproxy_listens_at_other_ports(host: Any, listening: set[str], address: str) -> None:
     assert host.service("haproxy").is_running
     ports = {104, 2763, 8443, 9404, 7780, 7781}
     assert listening == {"0.0.0.0:22", "[::]:22", *(f"{address}:{port}" for port in ports)}
 
 
 @pytest.mark.parametrize("calling", ["MODALITY", "HAPROXY", "HAPACS"])
-def test_nobody_may_call(address: str, calling: str) -> None:
+def test_every_caller_is_refused(address: str, calling: str) -> None:
     with pytest.raises(AssociationRefusedError):
         dicom.echo(Caller(calling), Peer(address, 104, "HAPACS"))
 
 
 @pytest.mark.parametrize("login", [None, "Basic cmVhZGVyOnJlYWRlcg=="])
-def test_nobody_may_log_in(address: str, login: str | None) -> None:
+def test_every_login_is_refused(address: str, login: str | None) -> None:
     connection = http.client.HTTPSConnection(
         address, 8443, context=ssl.create_default_context(cafile=str(AUTHORITY)), timeout=20
     )

@@ -1,4 +1,4 @@
-"""The balancer by itself, as a caller sees it: who is refused and how, what is answered, and what the log says."""
+"""The balancer alone, as callers and nodes see it: refusals, answers, and its log."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ def ask(
     return answer
 
 
-def test_it_runs(host: Any) -> None:
+def test_haproxy_runs_and_starts_at_boot(host: Any) -> None:
     assert host.service("haproxy").is_running
     assert host.service("haproxy").is_enabled
 
 
-def test_its_files_are_for_root_only(host: Any) -> None:
+def test_configuration_and_socket_are_readable_by_root_only(host: Any) -> None:
     assert host.file("/etc/haproxy/haproxy.cfg").mode == 0o600
     assert "reader-password-of-the-test" not in host.file("/etc/haproxy/haproxy.cfg").content_string
     assert host.file("/run/haproxy/admin.sock").mode == 0o600
 
 
-def test_it_listens_where_it_was_told_to(listening: set[str], address: str) -> None:
+def test_only_the_configured_ports_listen(listening: set[str], address: str) -> None:
     ports = {2762, 443, 7780, 7781, 8404, 11112}
     assert listening == {"0.0.0.0:22", "[::]:22", *(f"{address}:{port}" for port in ports)}
 
@@ -101,13 +101,15 @@ def test_a_configuration_that_haproxy_refuses_never_takes_the_place_of_a_good_on
         (("HAPROXY", "HAPACS"), (1, 1, 3), "caller-unknown"),
     ],
 )
-def test_a_refused_caller_is_told_why_and_logged(
+def test_a_refused_caller_gets_the_reason_and_the_log_names_it(
     host: Any, address: str, titles: tuple[str, str], answer: tuple[int, int, int], reason: str
 ) -> None:
     calling, called = titles
     assert refusal(address, calling, called) == answer
-    line = f'calling="{calling}" called="{called}" refused={reason}'
-    assert line in host.check_output("journalctl --unit haproxy --no-pager --output cat --lines 20")
+    client = f"association from {address.rpartition('.')[0]}.1:"
+    titles_and_reason = f' to port 11112 calling="{calling}" called="{called}" refused={reason} '
+    log = host.check_output("journalctl --unit haproxy --no-pager --output cat --lines 20")
+    assert any(line.startswith(client) and titles_and_reason in line for line in log.splitlines())
 
 
 def association(address: str, calling: str, *, open_s: float = 1) -> None:
@@ -193,13 +195,13 @@ def test_callers_are_answered_to_nodes_only(address: str, authorities: Path, aut
         look_up(address, "/caller?title=MODALITY", context)
 
 
-def test_what_is_not_dicom_is_dropped(address: str) -> None:
+def test_bytes_that_are_no_dicom_are_dropped(address: str) -> None:
     with socket.create_connection((address, 11112), timeout=10) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert connection.recv(100) == b""
 
 
-def test_who_is_slow_is_let_go(address: str) -> None:
+def test_a_slow_client_is_disconnected(address: str) -> None:
     began = time.monotonic()
     with socket.create_connection((address, 11112), timeout=20) as connection:
         connection.sendall(b"\x01\x00")
@@ -207,29 +209,29 @@ def test_who_is_slow_is_let_go(address: str) -> None:
     assert 3 < time.monotonic() - began < 15
 
 
-def test_who_is_being_connected_to_a_machine_that_goes_is_let_go(host: Any, address: str) -> None:
-    told(host, "set server store_dicom/absent health up")
+def test_a_caller_that_waits_for_a_lost_machine_is_disconnected(host: Any, address: str) -> None:
+    command(host, "set server store_dicom/absent health up")
     entity = AE(ae_title="MODALITY")
     entity.acse_timeout = entity.connection_timeout = 40
     entity.add_requested_context(Verification)
     began = time.monotonic()
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(entity.associate, address, 11112, ae_title="HAPACS")
-        eventually("it is being connected", lambda: "store_dicom" in told(host, "show sess"), 5, 0.1)
-        told(host, "set server store_dicom/absent health down")
+        eventually("it is being connected", lambda: "store_dicom" in command(host, "show sess"), 5, 0.1)
+        command(host, "set server store_dicom/absent health down")
         assert not asked.result(60).is_established
     assert time.monotonic() - began < 20
 
 
-def told(host: Any, command: str) -> str:
-    """Tell HAProxy something, and return what it answers."""
+def command(host: Any, text: str) -> str:
+    """Send a command to HAProxy's socket, and return the answer."""
     script = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock'); "
     script += "s.sendall(sys.argv[1].encode() + b'\\n'); print(s.makefile().read())"
-    answer: str = host.check_output("python3 -c %s %s", script, command)
+    answer: str = host.check_output("python3 -c %s %s", script, text)
     return answer
 
 
-def test_dicom_tls_wants_a_certificate(address: str) -> None:
+def test_dicom_tls_requires_a_client_certificate(address: str) -> None:
     context = ssl.create_default_context(cafile=str(AUTHORITY))
     with socket.create_connection((address, 2762), timeout=10) as plain:
         connection = context.wrap_socket(plain, server_hostname=address)
@@ -254,18 +256,18 @@ def test_dicom_tls_wants_a_certificate(address: str) -> None:
         ("POST", "/dicom-web/instances", 405),
     ],
 )
-def test_only_dicomweb_is_passed_on(address: str, method: str, path: str, status: int) -> None:
+def test_paths_outside_dicomweb_are_refused(address: str, method: str, path: str, status: int) -> None:
     assert ask(address, path, method=method, headers={"Authorization": f"Basic {LOGIN}"}).status == status
 
 
-def test_dicomweb_wants_a_login(address: str) -> None:
+def test_dicomweb_requires_a_login(address: str) -> None:
     assert ask(address, "/dicom-web/studies").status == 401
     assert ask(address, "/dicom-web/studies", headers={"Authorization": "Basic cmVhZGVyOng="}).status == 401
     # Nobody behind it: that it says so shows that the login was taken.
     assert ask(address, "/dicom-web/studies", headers={"Authorization": f"Basic {LOGIN}"}).status == 503
 
 
-def test_a_body_is_capped(address: str) -> None:
+def test_a_body_of_unknown_or_excessive_length_is_refused(address: str) -> None:
     login = {"Authorization": f"Basic {LOGIN}"}
     too_much = login | {"Content-Length": str(3 << 30)}
     assert ask(address, "/dicom-web/studies", method="POST", headers=too_much).status == 413
@@ -273,7 +275,7 @@ def test_a_body_is_capped(address: str) -> None:
     assert ask(address, "/dicom-web/studies", method="POST", headers=chunked).status == 411
 
 
-def test_a_body_is_parts_and_not_packed(address: str) -> None:
+def test_a_body_that_is_compressed_or_not_multipart_is_refused(address: str) -> None:
     login = {"Authorization": f"Basic {LOGIN}", "Content-Length": "0"}
     parts = login | {"Content-Type": "multipart/related; boundary=x"}
     assert ask(address, "/dicom-web/studies", method="POST", headers=login).status == 415
@@ -283,7 +285,7 @@ def test_a_body_is_parts_and_not_packed(address: str) -> None:
     assert ask(address, "/dicom-web/studies", method="POST", headers=parts).status == 503
 
 
-def test_every_answer_protects_the_browser(address: str) -> None:
+def test_every_answer_has_the_security_headers(address: str) -> None:
     answer = ask(address, "/dicom-web/studies")
     assert answer.getheader("Strict-Transport-Security") == "max-age=31536000"
     assert answer.getheader("X-Content-Type-Options") == "nosniff"
@@ -315,7 +317,7 @@ def test_no_query_string_is_logged(host: Any, address: str) -> None:
         ("/dicom-web/studies/1.2", 'multipart/related; type="application/dicom"', "query_web"),
     ],
 )
-def test_whole_studies_are_asked_of_the_plugin_and_all_else_of_orthanc(
+def test_whole_studies_go_to_the_plugin_and_other_requests_to_orthanc(
     host: Any, address: str, path: str, accept: str, backend: str
 ) -> None:
     begun = host.check_output("date +%s.%N")
@@ -325,6 +327,6 @@ def test_whole_studies_are_asked_of_the_plugin_and_all_else_of_orthanc(
     assert f"GET {path.partition('?')[0]} status=503 server={backend}/" in log
 
 
-def test_statistics_want_a_login(address: str) -> None:
+def test_statistics_require_a_login(address: str) -> None:
     assert ask(address, "/metrics", port=8404).status == 401
     assert ask(address, "/metrics", port=8404, headers={"Authorization": f"Basic {STATISTICS}"}).status == 200
