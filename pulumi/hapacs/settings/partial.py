@@ -45,13 +45,13 @@ def similar(name: object, known: Sequence[str]) -> str:
 
 def _build(wanted: Any, data: object) -> Any:
     try:
-        return TypeAdapter(wanted).validate_python(data)
+        return wanted.model_validate(data) if _is_model(wanted) else TypeAdapter(wanted).validate_python(data)
     except ValidationError as error:
         whole = any(not item["loc"] for item in error.errors(include_url=False, include_context=False))
     kind, inner = _plain(wanted)
     if kind is Union:
         return _build(_member(inner, data), data) if _member(inner, data) else UNSOUND
-    if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(data, Mapping):
+    if _is_model(kind) and isinstance(data, Mapping):
         return _model(kind, data)
     # Of a collection that is wrong as a whole, such as an empty one, nothing follows.
     if kind is Mapping and isinstance(data, Mapping) and not whole:
@@ -60,6 +60,10 @@ def _build(wanted: Any, data: object) -> Any:
     if kind is tuple and isinstance(data, Sequence) and not whole:
         return tuple(_build(inner[0], value) for value in data)
     return UNSOUND
+
+
+def _is_model(wanted: Any) -> bool:
+    return isinstance(wanted, type) and issubclass(wanted, BaseModel)
 
 
 def _plain(wanted: Any) -> tuple[Any, tuple[Any, ...]]:

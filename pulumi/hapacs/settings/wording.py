@@ -16,6 +16,7 @@ _LONGEST_SHOWN = 60
 _KEYS = "write keys with values here, one a line, such as `role: primary`"
 _NUMBER = "{value} is no number; write one, without quotes"
 _WHOLE_NUMBER = "{value} is no whole number; write one, without quotes"
+_SIZE = "{value} is no size; write a number and a unit and nothing else, such as 16TiB"
 _TEXT = "YAML doesn't read {value} as text; write it in quotes"
 
 WORDS: Mapping[str, str] = {
@@ -47,6 +48,8 @@ WORDS: Mapping[str, str] = {
     "invalid_key": "the key {value} is no text; write it in quotes",
     "ip_v4_address": "{value} is no IPv4 address; write one, such as 192.0.2.10",
     "ip_v4_network": "{value} is no IPv4 network; write one with its mask, such as 192.0.2.0/24",
+    "byte_size": _SIZE,
+    "byte_size_unit": _SIZE,
     "value_error": "{error}",
 }
 """Messages by pydantic's type of error; `test_settings_wording` looks at every type that the settings can raise."""
@@ -68,7 +71,12 @@ def plain(item: ErrorDetails) -> Problem:
     if location[0] == "target" and len(location) > 1:
         del location[1]
     message = _unknown(location) if item["type"] == "extra_forbidden" else _message(item)
-    return Problem(".".join(map(str, location)), message)
+    return Problem(".".join(map(_key, location)), message)
+
+
+def _key(part: str | int) -> str:
+    """Return a key as people see it, also an empty one and one that would break the line."""
+    return text if (text := str(part)) and text.isprintable() and text.strip() else repr(part)
 
 
 def _message(item: ErrorDetails) -> str:

@@ -28,8 +28,10 @@ def test_each_node_names_as_many_disks_as_its_das_has(
 
 
 def test_disk_named_twice_at_a_node(hospital: Data, main: Data, problems: Problems) -> None:
-    main["nodes"]["pacs2"]["das_devices"] = ["/dev/disk/by-id/disk-1"] * 2
-    assert "1 different devices" in problems(hospital)[f"{P}.nodes.pacs2.das_devices"]
+    main["nodes"]["pacs2"]["das_devices"].append("/dev/disk/by-id/ata-DISK-0003")
+    assert problems(hospital) == {
+        f"{P}.nodes.pacs2.das_devices": "/dev/disk/by-id/ata-DISK-0003 is named 2 times; name it once"
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Checks of disks and of the watermarks of a DAS."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from hapacs.settings.models import Node, Settings, Site, TargetSettings
@@ -77,11 +77,15 @@ def _made_node(path: str, node: Node) -> Iterator[Problem]:
 
 @each
 def _devices(path: str, site: Site, name: str) -> Iterator[Problem]:
-    field, devices = f"{path}.nodes.{name}.das_devices", set(site.nodes[name].das_devices)
+    field, devices = f"{path}.nodes.{name}.das_devices", Counter(site.nodes[name].das_devices)
     if name not in site.members("pacs"):
         if devices:
             yield Problem(field, f"the node is not in {path}.pools.pacs, so it has no DAS; remove the devices")
-    elif len(devices) != site.disks.das.count:
+        return
+    for device, count in devices.items():
+        if count > 1:
+            yield Problem(field, f"{device} is named {count} times; name it once")
+    if len(devices) != site.disks.das.count:
         yield Problem(
             field,
             f"{len(devices)} different devices, but {path}.disks.das.count is {site.disks.das.count}; "
