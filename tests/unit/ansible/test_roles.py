@@ -26,10 +26,12 @@ OF_PLAYBOOKS = {
 }
 # What roles get through group_vars only, so that they can be used without our inventory.
 OF_THE_INVENTORY = re.compile(
-    r"group_names|groups\[|hostvars\[|\bhapacs_(?:members|vip|dicom|policy|callers|address|management_address|das_devices|"
+    r"group_names|groups\[|\bhapacs_(?:members|vip|dicom|policy|callers|address|management_address|das_devices|"
     r"data_directory|cluster_network|management_networks|client_networks|https_port|deployment|target|site|zone|"
     r"pki_directory|secret_\w+)\b"
 )
+# Of another host a role may ask only for what it has set there itself: an internal variable of its own.
+HOSTVARS = re.compile(r"\bhostvars\b(?:, '(\w+)'\))?")
 TYPES: dict[object, Any] = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict, "float": (int, float)}
 
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda path: path.name)
@@ -94,8 +96,23 @@ def test_a_role_names_no_group_and_reads_no_inventory_variable(role: Path) -> No
     paths = [path for part in ("tasks", "templates", "vars", "defaults") for path in role.glob(f"{part}/*")]
     assert paths
     for path in paths:
-        found = OF_THE_INVENTORY.findall(path.read_text(encoding="utf-8"))
-        assert not found, path
+        text = path.read_text(encoding="utf-8")
+        assert not OF_THE_INVENTORY.findall(text), path
+        foreign = [name for name in HOSTVARS.findall(text) if not name.startswith(f"__{role.name}_")]
+        assert not foreign, f"{path} takes more of another host than variables of its own role: {foreign}"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("{{ hosts | map('extract', hostvars, '__etcd_made') }}", ["__etcd_made"]),
+        ("{{ hosts | map('extract', hostvars) | map(attribute='x') }}", [""]),
+        ("{{ hostvars['n1'].hapacs_drained }}", [""]),
+        ("{{ vars.hostvars.n1 }}", [""]),
+    ],
+)
+def test_every_use_of_hostvars_is_found(text: str, names: list[str]) -> None:
+    assert HOSTVARS.findall(text) == names
 
 
 @pytest.mark.parametrize("path", MAPPINGS, ids=lambda path: path.stem)
