@@ -14,7 +14,7 @@ import pytest
 
 from hapacs.bench import footprint
 from hapacs.dicom import multipart
-from hapacs.load import burst as sender
+from hapacs.load import burst
 from hapacs.load.images import Study, made_study
 from hapacs.site.access import Site
 from tests.cluster.conftest import Lab
@@ -33,7 +33,7 @@ def stored(site: Site) -> Generator[Study]:
     """Store a study, and remove it afterwards."""
     study = made_study(_IMAGES, _ROWS)
     try:
-        assert sender.send(site.caller, site.store_peer, [study]).failures == []
+        assert burst.send(site.caller, site.store_peer, [study]).failures == []
         yield study
     finally:
         footprint.remove(site, [study])

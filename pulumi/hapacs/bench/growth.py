@@ -17,7 +17,7 @@ from hapacs.bench.rows import INSTANCES_PER_STUDY, STUDIES_PER_BLOCK, Rows
 from hapacs.bench.statistics import Series, latency, ratio
 from hapacs.dicom.client import SUCCESS
 from hapacs.errors import HapacsError, RefusedError
-from hapacs.load import burst as sender
+from hapacs.load import burst
 from hapacs.load.images import Study, made_study
 from hapacs.load.wire import Association
 from hapacs.site.access import Site
@@ -125,7 +125,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
 
 def _pattern(site: Site, options: Options) -> Study:
     study = made_study(1, options.rows)
-    outcome = sender.send(site.caller, site.store_peer, [study])
+    outcome = burst.send(site.caller, site.store_peer, [study])
     if outcome.failures:
         raise HapacsError(f"The site stored nothing: {outcome.failures[0]}.", "`hapacs verify --only c-store`")
     return study
@@ -164,7 +164,7 @@ def _measure(
         on_step(f"storing beside {measured.rows:,} rows, round {number} of {options.rounds}")
         studies = ingest.studies(round_of)
         stored += studies
-        outcome = sender.send(site.caller, site.store_peer, studies)
+        outcome = burst.send(site.caller, site.store_peer, studies)
         failures += outcome.failures
         found: dict[str, list[float]] = {INGEST: outcome.responses}
         rates = {INGEST: outcome.per_s if outcome.responses else 0.0}

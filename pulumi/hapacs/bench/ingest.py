@@ -11,7 +11,7 @@ from hapacs.bench import bare, cpu, footprint
 from hapacs.bench.statistics import Series, latency, ratio
 from hapacs.dicom import Peer
 from hapacs.errors import HapacsError
-from hapacs.load import burst as sender
+from hapacs.load import burst
 from hapacs.load.burst import Outcome
 from hapacs.load.images import Study, made_study
 from hapacs.site.access import Site
@@ -123,7 +123,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
                     made = studies(options)
                     sent += made
                 on_step(f"{side}, round {number} of {options.rounds}")
-                outcome, used = cpu.measured(site, partial(sender.send, site.caller, peers[side], made))
+                outcome, used = cpu.measured(site, partial(burst.send, site.caller, peers[side], made))
                 failures += outcome.failures
                 _require_answers(outcome, side)
                 if number:

@@ -18,7 +18,7 @@ from hapacs.bench.fetch import Fetched, Web, by_get
 from hapacs.bench.ingest import OnStep, Side, order
 from hapacs.bench.statistics import Series, ratio
 from hapacs.errors import HapacsError
-from hapacs.load import burst as sender
+from hapacs.load import burst
 from hapacs.load.images import Study, made_study
 from hapacs.site.access import HTTPS_PORTS, Site
 
@@ -158,7 +158,7 @@ def _store(site: Site, reference: Bare, options: Options) -> Study:
         for start in range(_ASSOCIATIONS)
     ]
     for peer in (reference.peer, site.store_peer):
-        outcome = sender.send(site.caller, peer, shares)
+        outcome = burst.send(site.caller, peer, shares)
         if outcome.failures:
             raise HapacsError(
                 f"{peer.ae_title} did not store a study: {outcome.failures[0]}.",

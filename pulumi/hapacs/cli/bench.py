@@ -104,13 +104,13 @@ def _run(
     show: Callable[[Mapping[str, Any]], None],
 ) -> None:
     """Measure the deployment's first site, keep the result, and print it."""
-    from hapacs.site import access as site  # noqa: PLC0415
+    from hapacs.site.access import sites  # noqa: PLC0415
 
     deployment = Deployment.load(name)
     steps = Steps(quiet=quiet)
     document: dict[str, Any] = {"benchmark": kind, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     with deployment.alone(), steps.step(f"Benchmark {kind}") as step:
-        document |= measure(site.sites(deployment)[0], step.now)
+        document |= measure(sites(deployment)[0], step.now)
     document["seconds"] = sum(steps.seconds.values())
     file = deployment.state / "bench" / f"{kind}.json"
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from hapacs.dicom import DicomError, files
 from hapacs.load.ledger import Entry
 from hapacs.site.access import Site
 
-# What a hospital would still call slow and not lost.
+# Longer than any fault may last: a slower answer counts as a lost image.
 _PATIENCE_S = 120
 
 
@@ -33,7 +33,7 @@ class SiteArchive:
         self._clients = itertools.cycle([site.orthanc(node, "query") for node in nodes])
 
     def instances(self, study: str, series: str) -> list[str]:
-        """Search for the instances of a series, again while a fault is being got over."""
+        """Search for the instances of a series; repeat it while the site recovers from a fault."""
         query = Dataset()
         query.QueryRetrieveLevel = "IMAGE"
         query.StudyInstanceUID, query.SeriesInstanceUID, query.SOPInstanceUID = study, series, ""
@@ -49,7 +49,7 @@ class SiteArchive:
                 return [str(found.SOPInstanceUID) for found in answers]
 
     def dataset_bytes(self, entry: Entry) -> bytes | None:
-        """Read an instance through the next node, and the one after it while a fault is being got over."""
+        """Read an instance through the next node; try the others while the site recovers from a fault."""
         identifier = "|".join((entry.patient_id, entry.study, entry.series, entry.sop_instance))
         digest = hashlib.sha1(identifier.encode(), usedforsecurity=False).hexdigest()
         name = "-".join(digest[start : start + 8] for start in range(0, 40, 8))

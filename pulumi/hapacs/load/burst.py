@@ -1,4 +1,7 @@
-"""Stores studies by several associations at once, and notes when each C-STORE was answered."""
+"""Stores a given number of studies as fast as possible and times every C-STORE: load for a benchmark.
+
+Nothing is repeated. For load that goes on through a fault, as modalities make it, see `hapacs.load.modality`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _READY_S = 120
 
 @dataclass
 class Outcome:
-    """What came of sending.
+    """Result of a burst.
 
     Attributes
     ----------
@@ -27,9 +30,9 @@ class Outcome:
     responses
         Seconds from each request that was answered with success to its answer.
     failures
-        What happened to the others, one entry each.
+        Why each of the other requests failed.
     cpu_s
-        What the sender itself took.
+        Processor time of the sender itself.
     """
 
     seconds: float = 0

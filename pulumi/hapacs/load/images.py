@@ -1,4 +1,4 @@
-"""Made-up studies to send: every instance has a name and bytes of its own, so that nothing can be kept once for two."""
+"""Made-up studies to store: each instance has its own UID and bytes, so that no two can share a stored object."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Study:
     Attributes
     ----------
     patient
-        Patient ID: who finds such a patient knows what it is.
+        Patient ID; its prefix marks the patient as made up.
     """
 
     uid: str

@@ -1,7 +1,6 @@
-"""A load sender that behaves like modalities, a ledger of what was acknowledged, and the check that all of it is there.
+"""A ledger of acknowledged stores, and the check that all of them are in the archive.
 
-A modality keeps an image until its C-STORE was answered with success, and sends it again until then. So does the
-sender: what is in the ledger is exactly what a hospital may rely on.
+A hospital relies on exactly these: a modality keeps an image until its C-STORE is answered with success.
 """
 
 from __future__ import annotations
@@ -50,12 +49,12 @@ class Entry:
 
 
 class Ledger:
-    """What was acknowledged, on disk before anybody relies on it.
+    """Acknowledged stores, on disk before anybody relies on them.
 
     Parameters
     ----------
     path
-        An SQLite file; what it holds already is kept.
+        An SQLite file; entries that it holds already are kept.
     """
 
     def __init__(self, path: Path) -> None:
@@ -106,7 +105,7 @@ class Archive(Protocol):
 
 
 def missing(entries: Sequence[Entry], archive: Archive, readers: int = 6) -> list[str]:
-    """Return what is wrong with acknowledged instances: not found once, not readable, or other bytes.
+    """Return the problems of acknowledged instances: not found exactly once, not readable, or with other bytes.
 
     Raises
     ------

@@ -1,4 +1,7 @@
-"""A sender that behaves as modalities do: it keeps an image until its C-STORE succeeded, and repeats it until then."""
+"""Stores images without end as modalities do, each again until its C-STORE succeeds: load for drills.
+
+What it stored is in a ledger. For a fixed number of images and their times see `hapacs.load.burst`.
+"""
 
 from __future__ import annotations
 

@@ -7,13 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 
+class DeadlineError(AssertionError):
+    """A condition did not come true before its deadline: a failed test where it is raised in one."""
+
+
 def eventually[T](what: str, look: Callable[[], T], deadline_s: float, every_s: float = 1) -> T:
-    """Return what `look` returns as soon as it is true.
+    """Call `look` until it returns something true, and return that.
 
     Raises
     ------
-    AssertionError
-        When it is not within the deadline, with what was seen last.
+    DeadlineError
+        When the deadline passes first; it names the last result or error.
     """
     begun = time.monotonic()
     seen: Any = None
@@ -24,4 +28,4 @@ def eventually[T](what: str, look: Callable[[], T], deadline_s: float, every_s: 
         except (OSError, RuntimeError) as error:
             seen = error
         time.sleep(every_s)
-    raise AssertionError(f"{what}: not within {deadline_s:.0f} s; last seen: {seen!r}")
+    raise DeadlineError(f"{what}: not within {deadline_s:.0f} s; last seen: {seen!r}")

@@ -6,7 +6,7 @@ from hapacs.bench import footprint, ingest
 from hapacs.bench.ingest import Options
 from hapacs.dicom import Peer
 from hapacs.errors import HapacsError
-from hapacs.load import burst as sender
+from hapacs.load import burst
 from hapacs.load.burst import Outcome
 from hapacs.load.images import Study
 from tests.unit.bench import fakes
@@ -29,7 +29,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, seconds: dict[str, float], **changed
         plain: dict[str, Any] = {"seconds": seconds[peer.ae_title], "responses": [0.1] * count, "cpu_s": 0.2}
         return Outcome(**plain | changed)
 
-    monkeypatch.setattr(sender, "send", send)
+    monkeypatch.setattr(burst, "send", send)
     return sent
 
 

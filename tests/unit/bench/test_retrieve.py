@@ -7,7 +7,7 @@ from hapacs.bench import retrieve
 from hapacs.bench.fetch import Fetched
 from hapacs.bench.retrieve import Options
 from hapacs.errors import HapacsError
-from hapacs.load import burst as sender
+from hapacs.load import burst
 from hapacs.load.burst import Outcome
 from hapacs.load.images import Study
 from tests.unit.bench import fakes
@@ -18,7 +18,7 @@ OPTIONS = Options(instances=5, rows=16, rounds=2)
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> fakes.World:
     world = fakes.World(monkeypatch)
-    monkeypatch.setattr(sender, "send", lambda *_: Outcome(1, [0.1]))
+    monkeypatch.setattr(burst, "send", lambda *_: Outcome(1, [0.1]))
     return world
 
 
@@ -86,7 +86,7 @@ def test_a_study_that_is_not_stored_ends_it_and_nothing_is_left(
     world: fakes.World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     doors(monkeypatch, world, SECONDS)
-    monkeypatch.setattr(sender, "send", lambda *_: Outcome(1, [], ["status 0xA700"]))
+    monkeypatch.setattr(burst, "send", lambda *_: Outcome(1, [], ["status 0xA700"]))
     with pytest.raises(HapacsError, match="BARE did not store a study: status 0xA700"):
         retrieve.run(fakes.site(), OPTIONS)
     assert world.events[-1] == ("removed", 0)

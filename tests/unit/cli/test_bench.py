@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from hapacs.bench import growth, ingest, retrieve
 from hapacs.cli import app
 from hapacs.deployment import Deployment
-from hapacs.site import access as sites
+from hapacs.site import access
 from tests.unit.bench import fakes
 
 RESULTS = {"ingest": (ingest, fakes.ingest), "retrieve": (retrieve, fakes.retrieve), "growth": (growth, fakes.growth)}
@@ -27,7 +27,7 @@ def asked(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return run
 
     monkeypatch.setattr(Deployment, "load", lambda _: deployment)
-    monkeypatch.setattr(sites, "sites", lambda _: [fakes.site()])
+    monkeypatch.setattr(access, "sites", lambda _: [fakes.site()])
     for module, document in RESULTS.values():
         monkeypatch.setattr(module, "run", measure(document()))
     return options
@@ -63,7 +63,7 @@ def test_options_reach_the_benchmark(asked: list[Any]) -> None:
 
 def test_a_failed_image_is_an_exit_code(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Deployment, "load", lambda _: deployment)
-    monkeypatch.setattr(sites, "sites", lambda _: [fakes.site()])
+    monkeypatch.setattr(access, "sites", lambda _: [fakes.site()])
     monkeypatch.setattr(ingest, "run", lambda *_: fakes.ingest(failed=2, failures=["status 0xA700"]))
     done = CliRunner().invoke(app, ["bench", "ingest"])
     assert done.exit_code == 4

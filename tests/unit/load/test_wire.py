@@ -16,7 +16,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from hapacs.dicom import Caller, DicomError, Peer
-from hapacs.load import burst as sender
+from hapacs.load import burst
 from hapacs.load.images import made_study
 from hapacs.load.wire import Association
 
@@ -54,7 +54,7 @@ def test_every_instance_comes_as_it_was_made(serve: Serve) -> None:
         return SUCCESS
 
     studies = [made_study(3, 64) for _ in range(4)]
-    outcome = sender.send(CALLER, serve({evt.EVT_C_STORE: keep}), studies)
+    outcome = burst.send(CALLER, serve({evt.EVT_C_STORE: keep}), studies)
     assert outcome.failures == []
     assert len(outcome.responses) == 12
     assert outcome.seconds >= max(outcome.responses)
@@ -64,7 +64,7 @@ def test_every_instance_comes_as_it_was_made(serve: Serve) -> None:
 
 def test_what_the_peer_refuses_is_a_failure_and_the_others_are_not(serve: Serve) -> None:
     count = iter(range(100))
-    outcome = sender.send(
+    outcome = burst.send(
         CALLER, serve({evt.EVT_C_STORE: lambda _: REFUSED if next(count) == 1 else SUCCESS}), [made_study(3, 16)]
     )
     assert outcome.failures == ["status 0xA700"]
@@ -79,7 +79,7 @@ def test_an_association_that_is_lost_fails_what_was_not_answered(serve: Serve) -
             event.assoc.abort()
         return SUCCESS
 
-    outcome = sender.send(CALLER, serve({evt.EVT_C_STORE: abort}), [made_study(3, 16)])
+    outcome = burst.send(CALLER, serve({evt.EVT_C_STORE: abort}), [made_study(3, 16)])
     assert len(outcome.responses) == 1
     assert len(outcome.failures) == 2
     assert "ended the" in outcome.failures[0]
@@ -93,14 +93,14 @@ def test_a_peer_that_refuses_one_association_stops_all_before_the_first_image(se
         return SUCCESS
 
     peer = serve({evt.EVT_C_STORE: note}, maximum_associations=1)
-    outcome = sender.send(CALLER, peer, [made_study(2, 16), made_study(2, 16)])
+    outcome = burst.send(CALLER, peer, [made_study(2, 16), made_study(2, 16)])
     assert outcome.responses == []
     assert len(outcome.failures) == 4
     assert stored == []
 
 
 def test_nobody_there() -> None:
-    outcome = sender.send(CALLER, Peer("127.0.0.1", 1, "NOBODY", 1), [made_study(2, 16)])
+    outcome = burst.send(CALLER, Peer("127.0.0.1", 1, "NOBODY", 1), [made_study(2, 16)])
     assert (outcome.responses, len(outcome.failures)) == ([], 2)
 
 

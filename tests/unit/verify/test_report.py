@@ -9,7 +9,7 @@ import pytest
 from hapacs import verify
 from hapacs.deployment import Deployment
 from hapacs.errors import HapacsError
-from hapacs.site import access as site
+from hapacs.site import access
 from hapacs.verify import Check, Evidence, Report
 from hapacs.verify.report import CheckFailedError, listed
 
@@ -50,7 +50,7 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     functions = {"good": good, "bad": bad, "broken": broken}
     found = tuple(verify.Entry(name, f"the log of {name}", function) for name, function in functions.items())
     monkeypatch.setattr(verify, "_entries", lambda: found)
-    monkeypatch.setattr(site, "sites", lambda _: [object()])
+    monkeypatch.setattr(access, "sites", lambda _: [object()])
     return called
 
 
@@ -91,7 +91,7 @@ def test_a_failed_passage_fails_each_check_that_needs_it_and_is_tried_once(monke
 
     monkeypatch.setattr(marked, "remove_leftovers", lambda _: None)
     monkeypatch.setattr(passage, "run", fail)
-    evidence = Evidence(cast(site.Site, object()))
+    evidence = Evidence(cast(access.Site, object()))
     for _ in range(3):
         with pytest.raises(HapacsError, match="no route to the virtual address"):
             _ = evidence.passage
