@@ -48,7 +48,7 @@ def _run() -> int:
         return ExitCode.FAILED
     except SystemExit as leaving:
         if leaving.code == ExitCode.INTERRUPTED:
-            errors.print(interrupted.sentence(), markup=False, soft_wrap=True)
+            errors.print(interrupted.sentence(), markup=False)
         return leaving.code if isinstance(leaving.code, int) else ExitCode.OK
     return ExitCode.OK
 

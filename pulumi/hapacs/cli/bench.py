@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from hapacs.cli.output import Steps, console, print_json
+from hapacs.cli.output import Steps, console, print_item, print_json, print_table
 from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import PROJECT, Deployment
 from hapacs.errors import ExitCode
@@ -93,7 +91,7 @@ def report(
 
     written = drawing.write(Deployment.load(name).state / "bench", directory)
     for path in written:
-        console.print(f"[green]✓[/] {path}", soft_wrap=True)
+        console.print(f"[green]✓[/] {path}")
 
 
 def _run(
@@ -120,38 +118,41 @@ def _run(
     else:
         show(document)
         for failure in document.get("failures", ()):
-            console.print(f"  [red]✗[/] {escape(failure)}", soft_wrap=True)
-        console.print(f"All of it: {file}. Next: `hapacs bench report {name}`.", soft_wrap=True)
+            print_item("  [red]✗[/]", failure)
+        console.print(f"All of it: {file}. Next: `hapacs bench report {name}`.")
     if document["failed"]:
         console.print(f"[red]{document['failed']} failed.[/]") if not quiet else None
         raise typer.Exit(ExitCode.UNHEALTHY)
 
 
 def _print_ingest(document: Mapping[str, Any]) -> None:
-    table = Table("", "images/s", "±", "p50 ms", "p95 ms", "p99 ms", "CPU ms/image", box=None)
+    heads = ("", "images/s", "±", "p50 ms", "p95 ms", "p99 ms", "CPU ms/image")
+    rows = []
     for side in ("bare", "site"):
         one = document[side]
         times = (f"{value:.0f}" for value in one["response_ms"].values())
-        table.add_row(side, *_rate(one["per_s"]), *times, f"{sum(one['cpu_ms_per_instance'].values()):.1f}")
-    console.print(table)
+        rows.append((side, *_rate(one["per_s"]), *times, f"{sum(one['cpu_ms_per_instance'].values()):.1f}"))
+    print_table("", heads, rows)
     console.print(f"ratio {document['ratio']:.2f}, {document['failed']} failed")
 
 
 def _print_retrieve(document: Mapping[str, Any]) -> None:
-    table = Table("", "by", "site images/s", "±", "bare images/s", "±", "ratio", box=None)
+    heads = ("", "by", "site images/s", "±", "bare images/s", "±", "ratio")
+    rows = []
     for temperature in ("cold", "warm"):
         for method, one in document[temperature].items():
             ours, theirs = _rate(one["site"]["per_s"]), _rate(one["bare"]["per_s"])
-            table.add_row(temperature, method, *ours, *theirs, f"{one['ratio']:.2f}")
-    console.print(table)
+            rows.append((temperature, method, *ours, *theirs, f"{one['ratio']:.2f}"))
+    print_table("", heads, rows)
 
 
 def _print_growth(document: Mapping[str, Any]) -> None:
     few, many = document["few"], document["many"]
-    table = Table("", f"/s beside {few['rows']:,} rows", "±", f"beside {many['rows']:,}", "±", "ratio", box=None)
+    heads = ("", f"/s beside {few['rows']:,} rows", "±", f"beside {many['rows']:,}", "±", "ratio")
+    rows = []
     for kind, ratio in document["ratios"].items():
-        table.add_row(kind, *_rate(few[kind]["per_s"]), *_rate(many[kind]["per_s"]), f"{ratio:.2f}")
-    console.print(table)
+        rows.append((kind, *_rate(few[kind]["per_s"]), *_rate(many[kind]["per_s"]), f"{ratio:.2f}"))
+    print_table("", heads, rows)
 
 
 def _rate(series: Mapping[str, Any]) -> tuple[str, str]:

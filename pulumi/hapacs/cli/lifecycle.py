@@ -148,23 +148,23 @@ def _print_recap(outcome: Outcome) -> None:
     width = max((len(host) for host in outcome.recap), default=0)
     for host, counts in outcome.recap.items():
         counted = " ".join(f"{key}={count}" for key, count in counts.items())
-        console.print(f"    {host:{width}} : {counted}", soft_wrap=True)
+        console.print(f"    {host:{width}} : {counted}")
     # A first run changes everything; of a later one each change is worth a line.
     if len(outcome.tasks) <= _TASKS_SHOWN:
         print_tasks(outcome, "changed")
-    console.print(f"    changed={outcome.changed} in all; the whole log: {outcome.log}", soft_wrap=True)
+    console.print(f"    changed={outcome.changed} in all; the whole log: {outcome.log}")
 
 
 def print_tasks(outcome: Outcome, verb: str) -> None:
     """Print each changed task with its hosts."""
     for task, hosts in outcome.tasks.items():
-        console.print(f"    {verb}: {task} ({', '.join(sorted(hosts))})", soft_wrap=True, markup=False)
+        console.print(f"    {verb}: {task} ({', '.join(sorted(hosts))})", markup=False)
 
 
 def _print_summary(deployment: Deployment, report: Report, seconds: float) -> None:
     failed = [check for check in report.checks if not check.ok]
     for check in failed:
-        console.print(f"  [red]✗[/] {check.name}: {check.detail}", soft_wrap=True)
+        console.print(f"  [red]✗[/] {check.name}: {check.detail}")
     passed = len(report.checks) - len(failed)
     if failed:
         console.print(
@@ -177,6 +177,5 @@ def _print_summary(deployment: Deployment, report: Report, seconds: float) -> No
         console.print(
             f"  {name}: DICOM {dicom.store_ae} (store) and {dicom.query_ae} (query) at {address}:{dicom.port}, "
             f"TLS {dicom.tls_port}; DICOMweb https://{address}:{site.https_port}/dicom-web",
-            soft_wrap=True,
         )
     console.print(f"Next: `hapacs status {deployment.name}`, `hapacs verify {deployment.name}`.")

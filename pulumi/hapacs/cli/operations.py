@@ -7,12 +7,20 @@ from typing import Annotated
 
 import typer
 
+from hapacs.cli import completion
 from hapacs.cli.output import Steps, console, print_json
 from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
 
-Node = Annotated[str, typer.Option(metavar="NODE", help="Which node.")]
-Wait = Annotated[int | None, typer.Option("--wait", min=2, help="Seconds that associations get to end.")]
+Node = Annotated[
+    str, typer.Option(metavar="NODE", autocompletion=completion.node_names, help="Name of a node, see `hapacs status`.")
+]
+Site = Annotated[
+    str, typer.Option(metavar="SITE", autocompletion=completion.site_names, help="Only this site. [default: all]")
+]
+Wait = Annotated[
+    int | None, typer.Option("--wait", min=2, metavar="SECONDS", help="How long open associations may take to end.")
+]
 
 
 class What(StrEnum):
@@ -27,57 +35,94 @@ def drain(
     *,
     node: Node,
     wait: Wait = None,
-    cut: Annotated[bool, typer.Option("--cut", help="Go on although associations have not ended.")] = False,
+    cut: Annotated[bool, typer.Option("--cut", help="Cut associations that are still open after the wait.")] = False,
     json: Json = False,
 ) -> None:
-    """Take a node out of service: stores, queries, virtual address and leads move to the others, and stay there."""
+    """Take a node out of service. Its stores, queries, virtual address and lead move to other nodes.
+
+    Example: hapacs drain lab --node pacs2
+    """
     _run("drain", name, {"node": node, "wait_s": wait, "cut": True if cut else None}, json=json)
 
 
 def undrain(name: Name = "lab", *, node: Node, json: Json = False) -> None:
-    """Take a drained node back into service."""
+    """Take a drained node back into service.
+
+    Example: hapacs undrain lab --node pacs2
+    """
     _run("undrain", name, {"node": node}, json=json)
 
 
 def switchover(
-    what: Annotated[What, typer.Option(help="The database's leader (and the archive's), or the node that stores.")],
+    what: Annotated[
+        What, typer.Option(help="database: another node leads database and archive. storing: another node stores.")
+    ],
     name: Name = "lab",
-    node: Node = "",
-    site: Annotated[str, typer.Option(help="Which site, where there are several and no node is named.")] = "",
+    node: Annotated[
+        str,
+        typer.Option(
+            metavar="NODE", autocompletion=completion.node_names, help="The new node. [default: the best candidate]"
+        ),
+    ] = "",
+    site: Annotated[
+        str,
+        typer.Option(
+            metavar="SITE", autocompletion=completion.site_names, help="The site, if there are several and no --node."
+        ),
+    ] = "",
     json: Json = False,
 ) -> None:
-    """Let another node lead the database, or store: the named one, else the fittest."""
+    """Move the lead of the database, or the storing of images, to another node.
+
+    Example: hapacs switchover lab --what database --node pacs3
+    """
     _run("switchover", name, {"what": what.value, "node": node, "site": site}, json=json)
 
 
 def restart(
     name: Name = "lab",
-    service: Annotated[str, typer.Option(help="One service, by its unit's name; else all of them.")] = "all",
-    site: Annotated[str, typer.Option(help="One site; else all of them.")] = "",
+    service: Annotated[
+        str,
+        typer.Option(
+            metavar="SERVICE", autocompletion=completion.service_names, help="systemd unit to restart, or `all`."
+        ),
+    ] = "all",
+    site: Site = "",
     wait: Wait = None,
     json: Json = False,
 ) -> None:
-    """Restart a service, or all, on one node after the other; who leads comes last and hands over first."""
+    """Restart one service, or all, node after node. The leader comes last and hands over first.
+
+    Example: hapacs restart lab --service patroni
+    """
     _run("restart", name, {"service": service, "site": site, "wait_s": wait}, json=json)
 
 
 def renew(
     name: Name = "lab",
-    days: Annotated[int, typer.Option(min=1, help="Renew what ends within so many days.")] = 30,
-    site: Annotated[str, typer.Option(help="One site; else all of them.")] = "",
+    days: Annotated[int, typer.Option(min=1, help="Renew certificates that end within this number of days.")] = 30,
+    site: Site = "",
     json: Json = False,
 ) -> None:
-    """Renew certificates that end soon, and let services take them up, one node after the other."""
+    """Renew certificates that end soon, and reload the services that use them, node after node."""
     _run("renew", name, {"days": days, "site": site}, json=json)
 
 
 def rotate(
-    kind: Annotated[str, typer.Option(help="Kind of secret; see docs/operations/rotate.md.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND", autocompletion=completion.secret_kinds, help="Kind of secret (docs/operations/rotate.md)."
+        ),
+    ],
     name: Name = "lab",
-    user: Annotated[str, typer.Option(help="Whose password changes, for the kind dicomweb.")] = "verify",
+    user: Annotated[str, typer.Option(help="With --kind dicomweb: the user who gets a new password.")] = "verify",
     json: Json = False,
 ) -> None:
-    """Make new secrets of a kind, and let everything take them up without stopping longer than for a restart."""
+    """Replace the secrets of a kind, and restart or reload the services that use them, node after node.
+
+    Example: hapacs rotate lab --kind database
+    """
     from hapacs import rotation  # noqa: PLC0415 - its clients are slow to import
 
     rotation.names(kind)
@@ -85,8 +130,8 @@ def rotate(
 
 
 def _run(verb: str, name: str, variables: dict[str, object], *, json: bool) -> None:
-    """Run a playbook on a deployment that is up, with its progress, and say what it said at its end."""
-    from hapacs import playbook  # noqa: PLC0415 - the command line loads fast without it
+    """Run a playbook on a deployment that is up, with its progress, and print its result."""
+    from hapacs import playbook  # noqa: PLC0415 - yaml is slow to import
 
     deployment = Deployment.load(name)
     deployment.require_up()
@@ -111,5 +156,5 @@ def _run(verb: str, name: str, variables: dict[str, object], *, json: bool) -> N
         )  # fmt: skip
         return
     if said:
-        console.print(said, markup=False, soft_wrap=True)
-    console.print(f"The whole log: {outcome.log}", soft_wrap=True)
+        console.print(said, markup=False)
+    console.print(f"The whole log: {outcome.log}")

@@ -1,27 +1,100 @@
-"""What the command line prints: steps with their time, errors with what to do next, JSON where a machine reads."""
+"""What the command line prints: steps with their time, errors with what to do next, JSON where a machine reads.
+
+At a terminal, lines are broken at blanks and a table that is too wide becomes a list. Elsewhere no line is broken. A
+path, name or number is never broken or shortened.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
 from hapacs.cli import interrupted
 
-# What people read goes to standard error where standard output is for a machine.
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
-
-
+_UNLIMITED = 100_000
+_NARROW = 70
+"""Columns below which a text gets lines of its own in place of a column."""
 _LOG_EVERY_S = 30
+
+
+class Lines(Console):
+    """A console that breaks lines only at blanks, and only where a terminal shows them."""
+
+    @property
+    def options(self) -> ConsoleOptions:
+        """The terminal's options; without a terminal, no line is too long."""
+        return super().options if self.is_terminal else super().options.update_width(_UNLIMITED)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, and leave a word whole that is longer than a line."""
+        defaults: dict[str, Any] = {"overflow": "ignore", "crop": False}
+        super().print(*objects, **(defaults | options))
+
+
+console = Lines(highlight=False)
+errors = Lines(stderr=True, highlight=False)
+"""What people read goes to standard error where standard output is for a machine."""
+
+
+def print_item(head: str, text: str) -> None:
+    """Print a short head and a text; at a terminal, further lines of the text stand below its first.
+
+    Parameters
+    ----------
+    head
+        With markup.
+    text
+        Without.
+    """
+    if not console.is_terminal:
+        console.print(f"{head} {escape(text)}".rstrip())
+        return
+    indent = cell_len(Text.from_markup(head).plain) + 1
+    if narrow := console.width < max(_NARROW, indent + _NARROW // 2):
+        indent = 4
+    lines = Text(text).wrap(console, max(console.width - indent, 1), overflow="ignore")
+    rest = [" " * indent + escape(line.plain.rstrip()) for line in lines if line.plain]
+    first = [head] if narrow or not rest else [f"{head} {rest.pop(0).lstrip()}"]
+    console.print("\n".join(first + rest))
+
+
+def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below their heads, or each row as a list when the terminal is too narrow for the table.
+
+    Parameters
+    ----------
+    title, rows
+        With markup.
+    """
+    if title:
+        console.print(f"[bold]{title}[/]")
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for head in heads:
+        table.add_column(head, no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    wide = console.options.update_width(_UNLIMITED)
+    if Measurement.get(console, wide, table).maximum <= console.options.max_width:
+        console.print(table)
+        return
+    for first, *others in rows:
+        console.print(f"[bold]{first}[/]")
+        for head, value in zip(heads[1:], others, strict=True):
+            if value:
+                console.print(f"  [dim]{head}[/] {value}")
 
 
 @dataclass
@@ -31,7 +104,7 @@ class Steps:
     Parameters
     ----------
     quiet
-        Say nothing on standard output; the times are kept for the JSON.
+        Print nothing on standard output; the times are kept for the JSON.
     """
 
     quiet: bool = False
@@ -52,7 +125,7 @@ class Steps:
             )
             with Progress(*columns, console=target, transient=True) as progress:
                 task = progress.add_task(name, total=None, now="")
-                yield Step(lambda what: progress.update(task, now=escape(what[:100])))
+                yield Step(lambda what: progress.update(task, now=escape(what)))
         else:
             # A log gets a line when the step begins, one when it ends, and signs of life between them.
             target.print(f"… {name}")
@@ -64,13 +137,13 @@ class Steps:
 
 def _seldom(target: Console) -> Callable[[str], None]:
     """Print what is being done, but not more than a line in half a minute."""
-    begun = told = time.monotonic()
+    begun = printed = time.monotonic()
 
     def now(what: str) -> None:
-        nonlocal told
-        if (at := time.monotonic()) - told >= _LOG_EVERY_S:
-            told = at
-            target.print(f"    {duration(at - begun)}: {escape(what[:100])}", soft_wrap=True)
+        nonlocal printed
+        if (at := time.monotonic()) - printed >= _LOG_EVERY_S:
+            printed = at
+            target.print(f"    {duration(at - begun)}: {escape(what)}")
 
     return now
 
@@ -82,7 +155,7 @@ class Step:
     Parameters
     ----------
     now
-        Says what is being done.
+        Shows what is being done.
     """
 
     now: Callable[[str], None]
@@ -102,11 +175,11 @@ def print_json(value: Any) -> None:
 
 def print_error(message: str, hint: str = "") -> None:
     """Print what is wrong, and what to do next."""
-    errors.print(f"[red]✗[/] {escape(message)}", soft_wrap=True)
+    errors.print(f"[red]✗[/] {escape(message)}")
     if hint:
-        errors.print(escape(hint), soft_wrap=True)
+        errors.print(escape(hint))
 
 
 def print_warning(message: str) -> None:
     """Print something to look at, where the command goes on."""
-    errors.print(f"[yellow]![/] {escape(message)}", soft_wrap=True)
+    errors.print(f"[yellow]![/] {escape(message)}")

@@ -7,10 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from hapacs.cli.output import console, errors, print_json
+from hapacs.cli.output import console, errors, print_item, print_json, print_table
 from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
 from hapacs.errors import ExitCode
@@ -31,12 +29,11 @@ def status(name: Name = "lab", json: Json = False) -> None:
         print_json({"deployment": name, "ok": ok, "sites": found})
     else:
         for site_name, one in found.items():
-            console.print(_table(site_name, one))
-            for part in (one, *one["nodes"].values()):
-                for problem in part["problems"]:
-                    console.print(f"[red]✗[/] {escape('{message}: {remedy}'.format_map(problem))}", soft_wrap=True)
+            _print(site_name, one)
         if not ok:
-            console.print("[red]Not everything is well.[/] `hapacs verify` says more; `hapacs up` repairs what it can.")
+            console.print(
+                f"[red]The deployment is unhealthy.[/] `hapacs verify {name}` tests more; `hapacs up {name}` repairs."
+            )
     if not ok:
         raise typer.Exit(ExitCode.UNHEALTHY)
 
@@ -50,13 +47,9 @@ def _coloured(certificate: Mapping[str, str]) -> str:
     return f"[{colour}]{shown}[/]"
 
 
-def _table(name: str, site: Mapping[str, Any]) -> Table:
-    """Return a site as a table that fits into 80 columns; what is longer goes on in the next line, whole."""
-    table = Table(
-        title=f"{name}, virtual address {site['virtual_address']}", title_justify="left", box=None, padding=(0, 2, 0, 0)
-    )
-    for head in ("node", "services", "role", "DAS free", "CAS used", "certificates until"):
-        table.add_column(head, overflow="fold")
+def _print(name: str, site: Mapping[str, Any]) -> None:
+    """Print a site: a row for each node, then its problems with what to do about them."""
+    rows = []
     for node, state in site["nodes"].items():
         problems = len(state["problems"])
         room, certificate = state["room"], state["certificate"]
@@ -66,12 +59,21 @@ def _table(name: str, site: Mapping[str, Any]) -> Table:
             "writer": node == site["writer"],
             state["database"]: state["database"],
         }
-        table.add_row(
-            node,
-            f"{running}, [red]{problems} problem{'s' * (problems > 1)}[/]" if problems else running,
-            ", ".join(what for what, there in roles.items() if there),
-            f"{room['das_free_bytes'] / 2**30:.1f} of {room['das_bytes'] / 2**30:.1f} GiB" if room else "",
-            f"{room['cas_used_bytes'] / 2**30:.1f} GiB" if room else "",
-            _coloured(certificate) if certificate else "",
+        rows.append(
+            (
+                node,
+                f"{running}, [red]{problems} problem{'s' * (problems > 1)}[/]" if problems else running,
+                ", ".join(what for what, there in roles.items() if there),
+                f"{room['das_free_bytes'] / 2**30:.1f}/{room['das_bytes'] / 2**30:.1f} GiB" if room else "",
+                f"{room['cas_used_bytes'] / 2**30:.1f} GiB" if room else "",
+                _coloured(certificate) if certificate else "",
+            )
         )
-    return table
+    print_table(
+        f"{name}, virtual address {site['virtual_address']}",
+        ("node", "services", "role", "DAS free", "CAS used", "certificates"),
+        rows,
+    )
+    for part in (site, *site["nodes"].values()):
+        for problem in part["problems"]:
+            print_item("[red]✗[/]", "{message}: {remedy}".format_map(problem))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from httpx import HTTPError
 
 from hapacs import interruption
-from hapacs.errors import HapacsError
+from hapacs.errors import HapacsError, UsageError
 from hapacs.verify.report import Check, CheckFailedError, OnCheck, Report
 
 if TYPE_CHECKING:
@@ -175,14 +175,16 @@ def run(deployment: Deployment, on_check: OnCheck = lambda _: None, only: Sequen
     Raises
     ------
     HapacsError
-        When the deployment is not up, or there is no check of that name.
+        When the deployment is not up.
+    UsageError
+        When there is no check of that name.
     """
     from hapacs.site.access import sites  # noqa: PLC0415
 
     entries = _entries()
     known = [entry.name for entry in entries]
     if unknown := [name for name in only if name not in known]:
-        raise HapacsError(f"There is no check {', '.join(unknown)}.", f"There are: {', '.join(known)}.")
+        raise UsageError(f"There is no check {', '.join(unknown)}.", f"Known checks: {', '.join(known)}.")
     wanted = [entry for entry in entries if not only or entry.name in only]
     found = sites(deployment)
     lock = threading.Lock()

@@ -1,5 +1,14 @@
 """What a long command prints into a log."""
 
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
 import time
 
 import pytest
@@ -33,3 +42,61 @@ def test_a_log_of_a_quiet_command_is_on_standard_error(capsys: pytest.CaptureFix
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.split() == ["…", "Benchmark"]
+
+
+LONG = "/srv/" + "a-long-directory/" * 8 + "file.log"
+SHOW = f"""
+from hapacs.cli import output
+output.console.print("The whole log of this command is in {LONG} and stays there.")
+output.print_error("{LONG} cannot be read.", "Copy it.")
+output.print_item("[green]✓[/] pixel-data   1.2 s ", "12 images with the same pixels: {LONG}")
+output.print_table("site", ("node", "path", "role"), [("pacs1", "{LONG}", "leader")])
+output.print_table("", ("node", "services", "role"), [("pacs1", "20 running", "leader"), ("pacs2", "19 running", "")])
+"""
+
+
+def at_terminal(columns: int) -> list[str]:
+    """Return the lines that a terminal of that width gets."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "NO_COLOR"}}
+    with subprocess.Popen(
+        [sys.executable, "-c", SHOW], stdout=theirs, stderr=theirs, stdin=theirs, env=environment | {"TERM": "dumb"}
+    ):
+        os.close(theirs)
+        shown = b""
+        # Reading fails when the process has ended.
+        with contextlib.suppress(OSError):
+            while part := os.read(ours, 4096):
+                shown += part
+    os.close(ours)
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).splitlines()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_a_terminal_of_any_width_gets_whole_paths_and_lines_broken_at_blanks(columns: int) -> None:
+    lines = at_terminal(columns)
+    assert sum(LONG in line for line in lines) == 4
+    # Only a word that is longer than the terminal makes a line longer than it.
+    assert [line for line in lines if len(line.rstrip()) > columns and LONG not in line] == []
+    words = " ".join(lines).split()
+    assert {"whole", "command", "stays", "cannot", "pixels:", "services", "running", "leader"} <= set(words)
+    assert not [line for line in lines if line.rstrip().endswith("…")]
+
+
+def test_a_table_too_wide_for_the_terminal_becomes_a_list() -> None:
+    assert "  path " + LONG in at_terminal(80)
+    assert "node   services    role" in [line.rstrip() for line in at_terminal(80)]
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_without_a_terminal_no_line_is_broken_and_every_line_ends(columns: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW], capture_output=True, text=True, env=os.environ | {"COLUMNS": columns}, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert done.stdout.endswith("\n")
+    assert f"The whole log of this command is in {LONG} and stays there." in lines
+    assert f"✓ pixel-data   1.2 s  12 images with the same pixels: {LONG}" in lines
+    assert [line.split() for line in lines[3:5]] == [["node", "path", "role"], ["pacs1", LONG, "leader"]]
+    assert done.stderr == f"✗ {LONG} cannot be read.\nCopy it.\n"
