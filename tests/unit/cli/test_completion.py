@@ -15,7 +15,7 @@ from hapacs.cli import completion
 from hapacs.deployment import PROJECT
 from hapacs.services import operations
 
-SLOW = ("pulumi", "httpx", "boto3", "pydicom", "numpy", "pydantic")
+SLOW = ("pulumi", "httpx", "boto3", "pydicom", "numpy")
 
 
 @pytest.fixture
