@@ -6,10 +6,15 @@ from typing import Annotated
 
 import typer
 
-from hapacs.cli import interrupted
+from hapacs.cli import completion, interrupted
 
 Name = Annotated[
     str,
-    typer.Argument(metavar="DEPLOYMENT", callback=interrupted.remember, help="Name of a directory below inventories/."),
+    typer.Argument(
+        metavar="DEPLOYMENT",
+        callback=interrupted.remember,
+        autocompletion=completion.deployment_names,
+        help="Directory below inventories/.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
