@@ -9,7 +9,7 @@ import pytest
 from tests.unit.ansible.loading import ANSIBLE
 
 TEMPLATE = (ANSIBLE / "roles" / "haproxy" / "templates" / "haproxy.cfg.j2").read_text(encoding="utf-8")
-WEB = TEMPLATE[TEMPLATE.index("frontend web") : TEMPLATE.index("backend store_web")]
+WEB = TEMPLATE[TEMPLATE.index("frontend web") : TEMPLATE.index("\nbackend store_web")]
 
 
 @pytest.mark.parametrize(
