@@ -59,7 +59,8 @@ def test_check_mode_reports_no_change(lab: Lab) -> None:
     done = lab.hapacs("plan", lab.deployment.name, "--configuration", "--json")
     assert done.returncode == 0, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     foretold = json.loads(done.stdout)
-    assert (foretold["changes"], foretold["configuration"]) == ([], {"changed": 0, "tasks": {}})
+    assert (foretold["changes"], foretold["settings"]) == ([], [])
+    assert foretold["configuration"] == {"changed": 0, "tasks": {}, "not_asked": []}
 
 
 def test_storing_continues_when_a_replica_node_loses_power(lab: Lab, tmp_path: Path) -> None:

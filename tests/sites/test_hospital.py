@@ -87,7 +87,10 @@ def deployment() -> Iterator[Deployment]:
         site = values["sites"]["main"]["networks"]
         for kind, subnet in (("cluster", site["cluster"]), ("management", site["management"][0])):
             networks.ensure(networks.Network(f"{NAME}-{kind}", NAME, subnet, CONTROLLER[kind]))
-        yield made.write(values, {"site_main": CONTAINERS})
+        written = made.write(values, {"site_main": CONTAINERS})
+        done = made.hapacs("init", NAME)
+        assert done.returncode == ExitCode.OK, made.output(done)
+        yield written
 
 
 @pytest.fixture(scope="module")
