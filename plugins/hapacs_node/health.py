@@ -83,6 +83,9 @@ class Health:
     _checks: dict[str, Check] = field(default_factory=dict, init=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
+    def __post_init__(self) -> None:
+        self._ok = self.metrics.gauge("hapacs_health_ok", "1 while the check is good", ["check"])
+
     def start(self) -> None:
         """Begin to probe, each probe on a thread of its own: one that hangs makes no other one old."""
         for name in self.probes:
@@ -99,7 +102,7 @@ class Health:
             # A leader that moves, here or in the archive, is no reason to send the modalities away: stores wait for it.
             check = try_once(self.probes[name])
         self._checks[name] = check
-        self.metrics.health.labels(name).set(check.ok)
+        self._ok.labels(name).set(check.ok)
         if before is None or before.ok != check.ok:
             write = _LOG.warning if check.ok else _LOG.error
             write(log.line("health_changed", check=name, ok=check.ok, detail=check.detail))

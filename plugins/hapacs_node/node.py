@@ -16,6 +16,8 @@ from hapacs_node.health import Health, Service
 from hapacs_node.lookup import Lookup
 from hapacs_node.memory import MemoryGuard
 from hapacs_node.metrics import Metrics
+from hapacs_node.record.addresses import Addresses, Balancer
+from hapacs_node.record.objects import Objects
 from hapacs_node.retrieve.budget import Budget, allowed_bytes
 from hapacs_node.retrieve.server import Retrieval
 from hapacs_node.settings import Settings
@@ -34,6 +36,8 @@ _EVICTORS = 8
 # The fewer there are, the more images share an object of the archive, or a transaction. One may hang at a gateway
 # while the other goes on.
 _PACKERS, _NOTERS = 2, 1
+# One may wait for a balancer that is gone while the other goes on.
+_ASKERS = 2
 _AGAIN_S = 5
 # How long an answer waits for memory.
 _ANSWER_S = 10
@@ -51,6 +55,7 @@ class Node:
     das: Das
     cas: Cas
     storage: StorageArea
+    objects: Objects
     retrieval: Retrieval
     health: Health
     lookup: Lookup
@@ -59,7 +64,7 @@ class Node:
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
     @classmethod
-    def build(cls, settings: Settings, service: Service) -> Self:
+    def build(cls, settings: Settings, service: Service, balancer: Balancer | None = None) -> Self:
         """Put the parts together. Nothing is connected or started yet.
 
         Parameters
@@ -68,6 +73,8 @@ class Node:
             The node's configuration.
         service : {'store', 'query', 'check'}
             Which Orthanc this is, or a person's command.
+        balancer : Balancer or None
+            Knows the addresses of callers.
         """
         metrics = Metrics()
         database = Database(settings.database, metrics, application=f"hapacs-{service}@{settings.node}")
@@ -81,6 +88,8 @@ class Node:
             fetchers=ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch"),
         )
         storage = StorageArea(settings.node, das, cas, catalog, settings.outbox, workers, metrics)
+        askers = ThreadPoolExecutor(_ASKERS, thread_name_prefix="caller")
+        objects = Objects(storage, Addresses(balancer, askers))
         retrieval = Retrieval(catalog, storage, Budget(allowed_bytes(), _ANSWER_S), metrics)
         probes: dict[str, Callable[[], str]] = {
             "database": partial(catalog.beat, settings.node, service),
@@ -96,7 +105,20 @@ class Node:
             confirmers = ThreadPoolExecutor(_EVICTORS, thread_name_prefix="confirm")
             confirmation = Confirmation(cas, catalog, confirmers)
             eviction = Eviction(Shelves(das), confirmation, settings.das.evict, metrics)
-        return cls(settings, metrics, database, das, cas, storage, retrieval, health, lookup, eviction, MemoryGuard())
+        return cls(
+            settings=settings,
+            metrics=metrics,
+            database=database,
+            das=das,
+            cas=cas,
+            storage=storage,
+            objects=objects,
+            retrieval=retrieval,
+            health=health,
+            lookup=lookup,
+            eviction=eviction,
+            memory=MemoryGuard(),
+        )
 
     def start(self) -> None:
         """Begin to probe, and prepare the DAS and the index meanwhile."""
@@ -114,6 +136,7 @@ class Node:
         self.health.stop()
         self.retrieval.stop()
         self.storage.workers.shutdown()
+        self.objects.addresses.workers.shutdown(wait=False)
         if self.eviction is not None:
             self.eviction.confirmation.workers.shutdown(wait=False, cancel_futures=True)
         self.database.close()

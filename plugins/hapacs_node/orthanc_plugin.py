@@ -8,8 +8,9 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
@@ -19,23 +20,13 @@ import orthanc  # type: ignore[import-not-found] # exists inside Orthanc only
 from hapacs_node import log, settings
 from hapacs_node.errors import NodeError
 from hapacs_node.health import Service
+from hapacs_node.journal import JournalHandler
 from hapacs_node.node import Node
+from hapacs_node.record.addresses import Balancer
 from hapacs_node.retrieve.server import Door
 
+_LOG = log.get("plugin")
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
-class _OrthancLog(logging.Handler):
-    """Passes our log lines on to Orthanc's log."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = f"{record.name} {record.getMessage()}"
-        if record.levelno >= logging.ERROR:
-            orthanc.LogError(text)
-        elif record.levelno >= logging.WARNING:
-            orthanc.LogWarning(text)
-        else:
-            orthanc.LogInfo(text)
 
 
 # CivetWeb gives the threads that answer HTTP a stack of 100 KB (Debian's build). One TLS handshake of the archive's
@@ -100,15 +91,44 @@ def _instance(output: Any, name: str) -> None:
 
 
 def _create(uuid: str, content_type: int, content: bytes) -> None:
-    _own_stack.submit(node.storage.create, uuid, int(content_type), content).result()
+    _own_stack.submit(node.objects.create, threading.get_ident(), uuid, int(content_type), content).result()
 
 
 def _read(uuid: str, content_type: int) -> bytes:
-    return _own_stack.submit(node.storage.read, uuid, int(content_type)).result()
+    return _own_stack.submit(node.objects.read, threading.get_ident(), uuid, int(content_type)).result()
 
 
 def _remove(uuid: str, content_type: int) -> None:
-    _own_stack.submit(node.storage.remove, uuid, int(content_type)).result()
+    _own_stack.submit(node.objects.remove, threading.get_ident(), uuid, int(content_type)).result()
+
+
+def _dicom_arrived(instance: Any) -> int:
+    # Orthanc refuses the image when this raises, or returns anything but zero.
+    with _harmless("C-STORE"):
+        node.objects.dicom_arrived(threading.get_ident(), instance.GetInstanceRemoteAet())
+    return 0
+
+
+def _stored(instance: Any, _name: str) -> None:
+    with _harmless("stored"):
+        node.objects.stored(threading.get_ident(), instance.GetInstanceMetadata("RemoteIP"))
+
+
+def _http_arrived(path: str, **request: Any) -> bool:
+    # Orthanc refuses the request when this raises, or returns False.
+    with _harmless("HTTP"):
+        reads = request["method"] == orthanc.HttpMethod.GET
+        node.objects.http_arrived(threading.get_ident(), path, request["headers"], reads=reads)
+    return True
+
+
+@contextmanager
+def _harmless(what: str) -> Iterator[None]:
+    """Keep a failure to record something away from what is recorded."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        _LOG.error(log.line("record_failed", what=what, error=repr(error)))
 
 
 def _changed(change: int, _level: int, _resource: str) -> None:
@@ -116,11 +136,19 @@ def _changed(change: int, _level: int, _resource: str) -> None:
         node.close()
 
 
-logging.getLogger(log.ROOT).addHandler(_OrthancLog())
+configuration = json.loads(orthanc.GetConfiguration()).get("Hapacs", {})
+logging.getLogger(log.ROOT).addHandler(JournalHandler())
 logging.getLogger(log.ROOT).setLevel(logging.INFO)
 logging.getLogger(log.ROOT).propagate = False
-node = Node.build(settings.load(Path(os.environ.get("HAPACS_NODE_FILE", settings.DEFAULT_PATH))), _service())
+node = Node.build(
+    settings.load(Path(os.environ.get("HAPACS_NODE_FILE", settings.DEFAULT_PATH))),
+    _service(),
+    Balancer.of(configuration["Callers"]) if "Callers" in configuration else None,
+)
 orthanc.RegisterStorageArea(_create, _read, _remove)
+orthanc.RegisterIncomingCStoreInstanceFilter(_dicom_arrived)
+orthanc.RegisterOnStoredInstanceCallback(_stored)
+orthanc.RegisterIncomingHttpRequestFilter(_http_arrived)
 orthanc.RegisterRestCallback("/hapacs/health", _health)
 orthanc.RegisterRestCallback("/hapacs/metrics", _metrics)
 orthanc.RegisterRestCallback("/hapacs/objects/([0-9a-f]{64})", _object)
@@ -128,5 +156,5 @@ orthanc.RegisterRestCallback("/hapacs/instances/([0-9a-f.-]{1,64})", _instance)
 orthanc.RegisterOnChangeCallback(_changed)
 node.start()
 # Only the service that answers has it in its configuration.
-if door := json.loads(orthanc.GetConfiguration()).get("Hapacs", {}).get("Retrieve"):
-    node.retrieval.start(Door.of(door))
+if "Retrieve" in configuration:
+    node.retrieval.start(Door.of(configuration["Retrieve"]))

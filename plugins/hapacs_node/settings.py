@@ -190,6 +190,8 @@ def load(path: Path = DEFAULT_PATH) -> Settings:
     """
     try:
         document = json.loads(path.read_bytes())
+    except PermissionError as error:
+        raise ConfigurationError(f"{path}: is for root and the group orthanc only: run `sudo hapacs-node`") from error
     except OSError as error:
         raise ConfigurationError(f"{path}: can't be read: {error.strerror}") from error
     except ValueError as error:

@@ -48,8 +48,8 @@ class Catalog:
         """List the attachments that have any of these bytes."""
         return self.database.run(lambda connection: objects.by_digests(connection, digests))
 
-    def tombstone(self, uuid: UUID, node: str) -> bool:
-        """Mark an attachment as removed by a node; tell whether it is known."""
+    def tombstone(self, uuid: UUID, node: str) -> StoredObject | None:
+        """Mark an attachment as removed by a node, and return it; None when it is unknown."""
         return self.database.run(lambda connection: objects.tombstone(connection, uuid, node))
 
     def derived_from(self, uuid: UUID) -> tuple[Attachment, Attachment] | None:

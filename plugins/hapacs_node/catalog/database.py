@@ -77,6 +77,9 @@ class Database:
 
     def __post_init__(self) -> None:
         self._slots = threading.BoundedSemaphore(self.settings.connections)
+        self._connected = self.metrics.counter("hapacs_database_connections", "Connections made")
+        self._losses = self.metrics.counter("hapacs_database_connections_lost", "Connections lost")
+        self._retries = self.metrics.counter("hapacs_database_retries", "Transactions run again")
 
     def run[T](self, work: Callable[[Connection], T], *, deadline_s: float | None = None) -> T:
         """Run one transaction, again on a new connection when the old one was lost, until it is committed.
@@ -118,7 +121,7 @@ class Database:
             except psycopg.Error as error:
                 raise CatalogError(f"the database refused: {_first_line(error)}") from error
             attempt += 1
-            self.metrics.database_retries.inc()
+            self._retries.inc()
             pause = random.uniform(*_BACKOFF_S) * min(attempt, 4) / 4  # noqa: S311 - jitter, not a secret
             if time.monotonic() + pause >= deadline:
                 raise CatalogUnavailableError(
@@ -190,7 +193,7 @@ class Database:
             if connection.generation == self._generation:
                 # The others of this age lead to the same dead or demoted server.
                 self._generation += 1
-        self.metrics.database_connections_lost.inc()
+        self._losses.inc()
 
     def _connect(self, deadline: float) -> Connection:
         settings = self.settings
@@ -225,7 +228,7 @@ class Database:
         with self._lock:
             self._leader = connection.info.host
         _LOG.info(log.line("database_connected", host=connection.info.host))
-        self.metrics.database_connections.inc()
+        self._connected.inc()
         return connection
 
 

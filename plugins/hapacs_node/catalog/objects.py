@@ -96,12 +96,12 @@ select {COLUMNS} from (
 order by internalid
 """  # noqa: S608 - a constant
 
-_TOMBSTONE = """
+_TOMBSTONE = f"""
 update hapacs.object
 set tombstoned_at = coalesce(tombstoned_at, clock_timestamp()), tombstoned_by = coalesce(tombstoned_by, %(node)s)
 where uuid = %(uuid)s
-returning uuid
-"""
+returning {COLUMNS}
+"""  # noqa: S608 - a constant
 
 
 def add(connection: Connection, rows: Sequence[tuple[StoredObject, Sequence[str]]]) -> set[UUID]:
@@ -162,12 +162,13 @@ def series(connection: Connection, uuid: UUID) -> list[StoredObject]:
     return [StoredObject(*row) for row in connection.execute(_SERIES, {"uuid": str(uuid)})]
 
 
-def tombstone(connection: Connection, uuid: UUID, node: str) -> bool:
+def tombstone(connection: Connection, uuid: UUID, node: str) -> StoredObject | None:
     """Mark an attachment as removed. The first removal counts; its bytes remain.
 
     Returns
     -------
-    bool
-        Whether the catalog knows the attachment.
+    StoredObject or None
+        The attachment; None when the catalog doesn't know it.
     """
-    return connection.execute(_TOMBSTONE, {"uuid": uuid, "node": node}).fetchone() is not None
+    found = connection.execute(_TOMBSTONE, {"uuid": uuid, "node": node}).fetchone()
+    return None if found is None else StoredObject(*found)

@@ -29,10 +29,13 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 _out = Console()
 _err = Console(stderr=True, soft_wrap=True, highlight=False)
 
-das_app = typer.Typer(no_args_is_help=True, help="How full this node's DAS is, and making room on it.")
+das_app = typer.Typer(no_args_is_help=True, help="Usage of this node's DAS, and eviction.")
 app.add_typer(das_app, name="das")
 
-ConfigOption = Annotated[Path, typer.Option("--config", envvar="HAPACS_NODE_FILE", help="The node's configuration.")]
+ConfigOption = Annotated[
+    # Whether it can be read, its loader says, and what to do.
+    Path, typer.Option("--config", envvar="HAPACS_NODE_FILE", readable=False, help="The node's configuration.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 
 
@@ -100,7 +103,7 @@ def object_(
 
 @das_app.command()
 def status(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = False) -> None:
-    """Show how full the DAS is, where its watermarks are, and what may go. Looks at some 200,000 files, not at all."""
+    """Show usage and watermarks of the DAS, and how much can be evicted; samples about 200,000 files."""
     with _node(config) as node:
         report = occupancy.report(node)
     if as_json:
@@ -114,22 +117,22 @@ def status(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = F
 def evict(
     config: ConfigOption = settings.DEFAULT_PATH,
     as_json: JsonOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask the archive, and take nothing away.")] = False,
-    free: Annotated[int | None, typer.Option(min=0, help="Until so many bytes are free.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check only; delete nothing.")] = False,
+    free: Annotated[int | None, typer.Option(min=0, help="Evict until this many bytes are free.")] = None,
 ) -> None:
-    """Take away copies that the archive holds, least recently used first, never below the minimum age."""
+    """Evict the least recently used DAS copies that the archive confirms; keep those below the minimum age."""
     with _node(config) as node:
         outcome = occupancy.make_room(node, until_free=free, dry_run=dry_run)
     short = outcome.freed_bytes < outcome.wanted_bytes
     if as_json:
         _print_json({"ok": not short, "dry_run": dry_run, **asdict(outcome)})
     elif not outcome.wanted_bytes:
-        _out.print("nothing to do: that much is free")
+        _out.print("nothing to do: enough is free")
     else:
-        verb = "would go" if dry_run else "went"
+        verb = "would be evicted" if dry_run else "evicted"
         _out.print(
             f"{outcome.objects} objects and {outcome.derived} derived attachments {verb}, {outcome.freed_bytes} of "
-            f"{outcome.wanted_bytes} bytes; {outcome.unconfirmed} stay because the archive doesn't confirm them"
+            f"{outcome.wanted_bytes} bytes; {outcome.unconfirmed} kept, the archive does not confirm them"
         )
     raise typer.Exit(1 if short else 0)
 

@@ -1,4 +1,4 @@
-"""What a person wants to know of a DAS that fills up."""
+"""Usage and eviction of a DAS, for a person."""
 
 import time
 from typing import Any
@@ -55,13 +55,13 @@ def table(found: dict[str, Any]) -> Table:
 
     row("size", size)
     row("free", found["free_bytes"])
-    row("copies go when less is free than", found["evict_below_free_bytes"])
-    row("until so much is free", found["evict_until_free_bytes"])
-    row("nothing is stored when less is free than", found["minimum_free_bytes"])
+    row("eviction starts below, free", found["evict_below_free_bytes"])
+    row("eviction ends at, free", found["evict_until_free_bytes"])
+    row("stores are refused below, free", found["minimum_free_bytes"])
     guess = "" if found["looked_at_fraction"] == 1 else "(estimated)"
-    row("older than the minimum age", found["may_go_bytes"], f"in {found['may_go_files']} files {guess}")
-    row("younger", found["too_young_bytes"], guess)
-    row("to be made free now", found["needed_bytes"])
+    row("can be evicted", found["may_go_bytes"], f"in {found['may_go_files']} files {guess}")
+    row("below the minimum age", found["too_young_bytes"], guess)
+    row("to be evicted now", found["needed_bytes"])
     if found["oldest_use_s"] is not None:
         shown.add_row("least recently used", f"{found['oldest_use_s'] / _DAY_S:,.1f} days ago", "")
     return shown
@@ -79,11 +79,13 @@ def make_room(node: Node, *, until_free: int | None, dry_run: bool) -> Outcome:
     wanted = eviction.needed_bytes() if until_free is None else max(0, until_free - node.das.free_bytes())
     outcome = eviction.run(wanted, dry_run=dry_run) if wanted else Outcome(0)
     if outcome is None:
-        raise DasError("another process of this node is making room: wait for it (`journalctl -u 'orthanc-*'`)")
+        raise DasError(
+            "another process of this node is evicting: wait until it ends (`journalctl HAPACS_EVENT=eviction_finished`)"
+        )
     return outcome
 
 
 def _eviction(node: Node) -> Eviction:
     if node.eviction is None:
-        raise ConfigurationError("das.evict is not configured: nothing is ever taken away from this DAS")
+        raise ConfigurationError("das.evict is not configured: nothing is evicted from this DAS")
     return node.eviction

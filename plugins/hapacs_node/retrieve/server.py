@@ -6,6 +6,7 @@ Who has no certificate of the site's own gets no further than the handshake.
 import socket
 import ssl
 import threading
+import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 from hapacs_node import log
 from hapacs_node.catalog.catalog import Catalog
+from hapacs_node.catalog.retrieval import Named
 from hapacs_node.errors import NodeError, RefusedError
 from hapacs_node.metrics import Metrics
 from hapacs_node.retrieve import wado
@@ -127,17 +129,18 @@ class Retrieval:
         Raises
         ------
         NodeError
-            When nothing was sent yet.
+            When the request is wrong, or its instances can't be had now.
         """
         if not wado.is_as_stored(request.headers.get("Accept", "")):
             request.refuse(HTTPStatus.NOT_ACCEPTABLE, "only DICOM files as they are stored can be had here")
             return
-        instances = self.catalog.retrieve(wado.named(request.path))
+        request.named = wado.named(request.path)
+        instances = self.catalog.retrieve(request.named)
         if not instances:
             request.refuse(HTTPStatus.NOT_FOUND, "no such study, series or instance")
             return
         frame = wado.Multipart.of(instances)
-        contents = self.storage.read_all([instance.object for instance in instances])
+        contents = self.storage.reader.read_all([instance.object for instance in instances])
         for number, (instance, head) in enumerate(zip(instances, frame.heads, strict=True)):
             # Whether it can be had is known before the first byte leaves, while another node may still be asked.
             with self.budget.hold(instance.object.size):
@@ -146,6 +149,8 @@ class Retrieval:
                     request.begin(frame)
                 request.send(head)
                 request.send(content)
+                request.sent += 1
+                request.sent_bytes += instance.object.size
                 del content
         request.send(frame.tail)
 
@@ -190,24 +195,56 @@ class _Request(BaseHTTPRequestHandler):
         """Say nothing: the balancers log each request."""
 
     def do_GET(self) -> None:
-        self._begun = False
-        metrics = self.server.retrieval.metrics
+        self._status: HTTPStatus | None = None
+        self.named: Named | None = None
+        self.sent = self.sent_bytes = 0
+        began = time.monotonic()
+        outcome, error = "aborted", None
         try:
-            with metrics.step("retrieve"):
-                self.server.retrieval.answer(self)
+            with self.server.retrieval.metrics.step("retrieve"):
+                outcome, error = self._answer()
+        finally:
+            self._record(outcome, error, time.monotonic() - began)
+
+    def _answer(self) -> tuple[str, NodeError | None]:
+        """Answer the request; tell the outcome and what went wrong."""
+        try:
+            self.server.retrieval.answer(self)
         except RefusedError as error:
             self.refuse(HTTPStatus.NOT_FOUND, str(error))
         except NodeError as error:
-            if self._begun:
-                # Less than was promised: whoever asked sees that it isn't whole.
-                _LOG.error(log.line("retrieval_aborted", path=self.path, error=error))
+            if self._status is not None:
+                # Less than was promised: the caller sees that it isn't whole.
                 self.close_connection = True
-                return
+                return "aborted", error
             self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+            return "unavailable", error
+        return "sent" if self._status == HTTPStatus.OK else "refused", None
+
+    def _record(self, outcome: str, error: NodeError | None, seconds: float) -> None:
+        named = self.named
+        write = _LOG.info if outcome in {"sent", "refused"} else _LOG.error
+        write(
+            log.line(
+                "retrieved",
+                sop=named and named.instance,
+                series=named and named.series,
+                study=named and named.study,
+                objects=self.sent,
+                size=self.sent_bytes,
+                seconds=f"{seconds:.3f}",
+                outcome=outcome,
+                error=error,
+                user=self.headers.get("X-Hapacs-User"),
+                address=self.headers.get("X-Forwarded-For"),
+                via=self.client_address[0],
+            )
+        )
 
     def refuse(self, status: HTTPStatus, why: str) -> None:
         """Answer with a status and a line that says why."""
         body = f"{why}\n".encode()
+        self._status = status
         self.send_response(status)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
@@ -216,7 +253,7 @@ class _Request(BaseHTTPRequestHandler):
 
     def begin(self, frame: wado.Multipart) -> None:
         """Say that all of it comes."""
-        self._begun = True
+        self._status = HTTPStatus.OK
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", frame.content_type)
         self.send_header("Content-Length", str(frame.length))

@@ -53,6 +53,9 @@ class ReadAhead:
     _under_way: dict[str, Future[bytes]] = field(default_factory=dict, init=False)
     _begun: OrderedDict[UUID, float] = field(default_factory=OrderedDict, init=False)
 
+    def __post_init__(self) -> None:
+        self._read_ahead = self.metrics.counter("hapacs_das_read_ahead", "DAS copies made before a read needs them")
+
     def get(self, row: StoredObject, along: Sequence[StoredObject] = ()) -> bytes:
         """Fetch an object, or wait for it when it is being fetched already.
 
@@ -129,7 +132,7 @@ class ReadAhead:
             # Whoever asks for them gets an error of his own, or finds that it works again.
             _LOG.warning(log.line("read_ahead_failed", key=rows[0].key, error=error))
             return
-        self.metrics.read_ahead.inc(len(mine))
+        self._read_ahead.inc(len(mine))
 
     def _claim(self, rows: Iterable[StoredObject]) -> dict[str, StoredObject]:
         mine = {row.digest: row for row in rows}

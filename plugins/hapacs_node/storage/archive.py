@@ -26,7 +26,7 @@ _PACK_BYTES = 8_000_000
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where in the archive an image lies.
 
     Attributes
@@ -64,12 +64,14 @@ class Archive:
     writers: ThreadPoolExecutor
     packers: ThreadPoolExecutor
     metrics: Metrics
-    _together: Together[tuple[str, bytes], Place] = field(init=False)
+    _together: Together[tuple[str, bytes], Location] = field(init=False)
 
     def __post_init__(self) -> None:
+        sizes = (1, 2, 3, 4, 6, 8, 12, 16)
+        self._images = self.metrics.histogram("hapacs_cas_images", "Images in a stored object of the CAS", sizes)
         self._together = Together(self._put_all, self.packers, lambda item: len(item[1]), _PACK_BYTES)
 
-    def begin(self, digest: str, content: bytes) -> Future[Place]:
+    def begin(self, digest: str, content: bytes) -> Future[Location]:
         """Have bytes archived.
 
         Returns
@@ -81,25 +83,25 @@ class Archive:
             return self.writers.submit(lambda: self._put_all([(digest, content)])[0])
         return self._together.begin((digest, content))
 
-    def _put_all(self, images: Sequence[tuple[str, bytes]]) -> list[Place]:
+    def _put_all(self, images: Sequence[tuple[str, bytes]]) -> list[Location]:
         contents = dict(images)
         with self.metrics.step("cas_put"):
             places = self._kept(contents)
             new = {digest: content for digest, content in contents.items() if digest not in places}
             if len(new) == 1:
                 [(digest, content)] = new.items()
-                places[digest] = Place(self.cas.put(digest, content))
+                places[digest] = Location(self.cas.put(digest, content))
             elif new:
                 content, offsets = pack(new)
                 key = self.cas.put_pack(content)
-                places |= {digest: Place(key, offset) for digest, offset in offsets.items()}
+                places |= {digest: Location(key, offset) for digest, offset in offsets.items()}
         if new:
-            self.metrics.cas_images.observe(len(new))
+            self._images.observe(len(new))
         return [places[digest] for digest, _ in images]
 
-    def _kept(self, contents: dict[str, bytes]) -> dict[str, Place]:
+    def _kept(self, contents: dict[str, bytes]) -> dict[str, Location]:
         """Find what the archive has already, as far as the catalog says so and the archive agrees."""
-        places: dict[str, Place] = {}
+        places: dict[str, Location] = {}
         for row in self.known(list(contents)):
             if row.digest in places or row.store != STORE:
                 continue
@@ -108,6 +110,6 @@ class Archive:
             except (CasMissingError, CasConflictError) as error:
                 _LOG.error(log.line("archive_copy_lost", digest=row.digest, error=error))
                 continue
-            places[row.digest] = Place(row.key, row.offset)
-            self.metrics.cas_deduplicated.inc()
+            places[row.digest] = Location(row.key, row.offset)
+            self.cas.deduplicated.inc()
         return places

@@ -101,6 +101,12 @@ class Cas:
     deadline_s: float
     metrics: Metrics
 
+    def __post_init__(self) -> None:
+        declare = self.metrics.counter
+        self.deduplicated = declare("hapacs_cas_deduplicated", "Objects that the CAS already held")
+        self._retries = declare("hapacs_cas_retries", "Requests to the CAS made again", ["operation"])
+        self._doubted = declare("hapacs_cas_doubted", "Answers of a gateway that another had to confirm", ["reason"])
+
     def allowed_s(self, size: int) -> float:
         """Tell how long storing or reading that many bytes may take."""
         return self.deadline_s + patience_s(size)
@@ -202,6 +208,15 @@ class Cas:
 
         return self._agreed("get", attempt, key, length)
 
+    def part(self, key: str, offset: int, length: int) -> bytes:
+        """Read a part of an object, unchecked.
+
+        Raises
+        ------
+        CasMissingError, CasUnavailableError
+        """
+        return self._agreed("get", lambda client: client.get(key, offset, length), key, length)
+
     def head(self, key: str) -> Recorded:
         """Ask what the archive recorded about an object.
 
@@ -253,7 +268,7 @@ class Cas:
             raise CasConflictError(f"the archive object {key} has {recorded.size} bytes in place of {size}")
         if recorded.digest != digest and names.digest_of(client.get(key, 0, size)) != digest:
             raise CasConflictError(f"the archive object {key} is not what was stored")
-        self.metrics.cas_deduplicated.inc()
+        self.deduplicated.inc()
 
     def _through[T](self, operation: str, attempt: Callable[[Client], T], size: int) -> T:
         allowed_s = self.allowed_s(size)
@@ -261,7 +276,7 @@ class Cas:
         reasons: dict[str, str] = {}
         for number, gateway in enumerate(self.gateways.until(deadline)):
             if number:
-                self.metrics.cas_retries.labels(operation).inc()
+                self._retries.labels(operation).inc()
             try:
                 result = attempt(gateway.client)
             except _FAILURES as error:
@@ -285,17 +300,17 @@ class Cas:
             try:
                 result = attempt(gateway.client)
             except FileNotFoundError:
-                self.metrics.cas_doubted.labels("not found").inc()
+                self._doubted.labels("not found").inc()
                 refused[gateway.url] = CasMissingError(f"no gateway knows the archive object {key}")
                 reasons[gateway.url] = "no such object"
             except CasConflictError as error:
-                self.metrics.cas_doubted.labels("wrong bytes").inc()
+                self._doubted.labels("wrong bytes").inc()
                 refused[gateway.url] = error
                 reasons[gateway.url] = str(error)
             except _FAILURES as error:
                 reasons[gateway.url] = _brief(error)
                 self.gateways.failed(gateway, _brief(error))
-                self.metrics.cas_retries.labels(operation).inc()
+                self._retries.labels(operation).inc()
                 continue
             else:
                 self.gateways.worked(gateway)

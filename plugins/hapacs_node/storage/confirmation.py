@@ -14,12 +14,12 @@ from hapacs_node.errors import CasConflictError, CasMissingError
 from hapacs_node.storage import derived, names
 from hapacs_node.storage.archive import STORE
 from hapacs_node.storage.cas import Cas
-from hapacs_node.storage.shelves import Copy
+from hapacs_node.storage.shelves import DasFile
 
 _LOG = log.get("confirmation")
 
 
-class Place(NamedTuple):
+class Extent(NamedTuple):
     """Where in the archive some bytes are said to lie."""
 
     digest: str
@@ -45,7 +45,7 @@ class Confirmation:
     catalog: Catalog
     workers: ThreadPoolExecutor
 
-    def confirmed(self, copies: Sequence[Copy]) -> set[Copy]:
+    def confirmed(self, copies: Sequence[DasFile]) -> set[DasFile]:
         """Return those of the copies that can be had again without this DAS.
 
         An object is confirmed when the archive, asked now, has it at every place that the catalog names for it, with
@@ -58,7 +58,7 @@ class Confirmation:
             When the answer can't be known now. Nothing is confirmed then.
         """
         objects = [copy for copy in copies if copy.kind == "object"]
-        places: dict[Copy, set[Place] | None] = {
+        places: dict[DasFile, set[Extent] | None] = {
             copy: self._places(copy, rows) for copy, rows in self._rows(objects).items()
         }
         places |= self._derived([copy for copy in copies if copy.kind == "derived"])
@@ -67,24 +67,24 @@ class Confirmation:
         there = {place for place, is_there in zip(wanted, answers, strict=True) if is_there}
         return {copy for copy, found in places.items() if found is not None and found <= there}
 
-    def _rows(self, copies: Sequence[Copy]) -> dict[Copy, list[StoredObject]]:
+    def _rows(self, copies: Sequence[DasFile]) -> dict[DasFile, list[StoredObject]]:
         found: dict[str, list[StoredObject]] = {copy.name: [] for copy in copies}
         for row in self.catalog.by_digests(list(found)) if found else ():
             found[row.digest].append(row)
         return {copy: found[copy.name] for copy in copies}
 
     @staticmethod
-    def _places(copy: Copy, rows: Sequence[StoredObject]) -> set[Place]:
+    def _places(copy: DasFile, rows: Sequence[StoredObject]) -> set[Extent]:
         # What a store left behind that failed before its catalog row may still be in the archive.
-        unnoted = Place(copy.name, STORE, names.cas_key(copy.name), 0, copy.size)
+        unnoted = Extent(copy.name, STORE, names.cas_key(copy.name), 0, copy.size)
         return {_place(row) for row in rows} or {unnoted}
 
-    def _derived(self, copies: Sequence[Copy]) -> dict[Copy, set[Place] | None]:
+    def _derived(self, copies: Sequence[DasFile]) -> dict[DasFile, set[Extent] | None]:
         if not copies:
             return {}
         found = self.catalog.parents([UUID(copy.name) for copy in copies])
         parents = self.catalog.find_all([parent.uuid for _, parent in found.values() if parent is not None])
-        places: dict[Copy, set[Place] | None] = {}
+        places: dict[DasFile, set[Extent] | None] = {}
         for copy in copies:
             uuid = UUID(copy.name)
             if uuid not in found:
@@ -97,14 +97,14 @@ class Confirmation:
             places[copy] = {_place(row)} if can_be_cut and row is not None else None
         return places
 
-    def _is_there(self, place: Place) -> bool:
+    def _is_there(self, place: Extent) -> bool:
         try:
             return self._asked(place)
         except (CasMissingError, CasConflictError) as error:
             _LOG.warning(log.line("archive_copy_unconfirmed", digest=place.digest, error=error))
             return False
 
-    def _asked(self, place: Place) -> bool:
+    def _asked(self, place: Extent) -> bool:
         if place.store != STORE:
             return False
         recorded = self.cas.head(place.key)
@@ -117,5 +117,5 @@ class Confirmation:
         return True
 
 
-def _place(row: StoredObject) -> Place:
-    return Place(row.digest, row.store, row.key, row.offset, row.length)
+def _place(row: StoredObject) -> Extent:
+    return Extent(row.digest, row.store, row.key, row.offset, row.length)

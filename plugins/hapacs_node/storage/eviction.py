@@ -18,7 +18,7 @@ from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Eviction as Limits
 from hapacs_node.storage.confirmation import Confirmation
 from hapacs_node.storage.das import USE_GRAIN_S
-from hapacs_node.storage.shelves import COUNT, Copy, Shelves
+from hapacs_node.storage.shelves import COUNT, DasFile, Shelves
 
 _LOG = log.get("eviction")
 # So many files tell the ages of all to about one part in a hundred.
@@ -117,6 +117,16 @@ class Eviction:
     _next: int = field(default_factory=lambda: random.randrange(COUNT), init=False)  # noqa: S311 - not a secret
     _refused: dict[str, float] = field(default_factory=dict, init=False)
     """Copies that the archive did not confirm: asked about again after an hour only."""
+
+    def __post_init__(self) -> None:
+        declare = self.metrics.counter
+        self._evicted = declare("hapacs_das_evicted", "DAS copies evicted", ["kind"])
+        self._evicted_bytes = declare("hapacs_das_evicted_bytes", "Bytes of evicted DAS copies", ["kind"])
+        self._unconfirmed = declare("hapacs_das_eviction_refused", "DAS copies kept: no archive copy is confirmed")
+        self._seconds = declare("hapacs_das_eviction_seconds", "Time spent on eviction")
+        self._short = self.metrics.gauge(
+            "hapacs_das_eviction_short_bytes", "Bytes that the last eviction could not free; 0 when it freed all"
+        )
 
     def needed_bytes(self) -> int:
         """Tell how much has to go now: nothing above the high watermark, below it what is missing to the low one.
@@ -220,7 +230,7 @@ class Eviction:
         if outcome.freed_bytes and not dry_run:
             self.shelves.settle()
 
-    def _candidates(self, cut: Cut) -> Iterator[Copy]:
+    def _candidates(self, cut: Cut) -> Iterator[DasFile]:
         of_hour = cut.bytes_of_hour
         for number, copies in self.shelves.walk(self._next):
             # Where this run ends, the next one goes on: otherwise some shelves would always give more than others.
@@ -235,7 +245,7 @@ class Eviction:
                     of_hour -= copy.size
                 yield copy
 
-    def _take_away(self, copies: list[Copy], outcome: Outcome, dry_run: bool) -> None:
+    def _take_away(self, copies: list[DasFile], outcome: Outcome, dry_run: bool) -> None:
         confirmed = self.confirmation.confirmed(copies)
         for copy in copies:
             if copy not in confirmed:
@@ -247,32 +257,32 @@ class Eviction:
             if not dry_run:
                 if not self.shelves.remove(copy):
                     continue
-                self.metrics.das_evicted.labels(copy.kind).inc()
-                self.metrics.das_evicted_bytes.labels(copy.kind).inc(copy.size)
+                self._evicted.labels(copy.kind).inc()
+                self._evicted_bytes.labels(copy.kind).inc(copy.size)
             outcome.freed_bytes += copy.size
             outcome.objects += copy.kind == "object"
             outcome.derived += copy.kind == "derived"
 
-    def _may_go(self, copy: Copy, now: float) -> bool:
+    def _may_go(self, copy: DasFile, now: float) -> bool:
         minimum_s = self.limits.minimum_age_s
         if copy.kind == "derived":
             minimum_s = max(minimum_s, _STORE_OVER_S)
         return now - copy.used_at >= minimum_s and not self._is_refused(copy, now)
 
-    def _is_refused(self, copy: Copy, now: float) -> bool:
+    def _is_refused(self, copy: DasFile, now: float) -> bool:
         until = self._refused.get(copy.name)
         return until is not None and until > now
 
-    def _refuse(self, copy: Copy) -> None:
-        self.metrics.das_eviction_refused.inc()
+    def _refuse(self, copy: DasFile) -> None:
+        self._unconfirmed.inc()
         if len(self._refused) >= _REMEMBERED:
             self._refused.pop(next(iter(self._refused)))
         self._refused[copy.name] = time.time() + USE_GRAIN_S
 
     def _ended(self, outcome: Outcome) -> None:
         short = max(0, outcome.wanted_bytes - outcome.freed_bytes)
-        self.metrics.das_eviction_seconds.inc(outcome.took_s)
-        self.metrics.das_eviction_short.set(short)
+        self._seconds.inc(outcome.took_s)
+        self._short.set(short)
         write = _LOG.warning if short else _LOG.info
         write(
             log.line(
@@ -287,9 +297,9 @@ class Eviction:
         )
 
 
-def _hour(copy: Copy) -> int:
+def _hour(copy: DasFile) -> int:
     return int(copy.used_at // USE_GRAIN_S)
 
 
-def _batches(copies: Iterable[Copy]) -> Iterator[list[Copy]]:
+def _batches(copies: Iterable[DasFile]) -> Iterator[list[DasFile]]:
     yield from map(list, itertools.batched(copies, _BATCH))

@@ -45,8 +45,9 @@ class Gateways[Client]:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
+        self._up = self.metrics.gauge("hapacs_cas_gateway_up", "1 while a gateway is used normally", ["gateway"])
         for gateway in self.members:
-            self.metrics.gateway_up.labels(gateway.url).set(1)
+            self._up.labels(gateway.url).set(1)
 
     def until(self, deadline: float) -> Iterator[Gateway[Client]]:
         """Go through the gateways, round after round with growing pauses, until `deadline`.
@@ -85,7 +86,7 @@ class Gateways[Client]:
             with self._lock:
                 gateway.retry_at = 0.0
             _LOG.warning(log.line("gateway_restored", gateway=gateway.url))
-            self.metrics.gateway_up.labels(gateway.url).set(1)
+            self._up.labels(gateway.url).set(1)
 
     def failed(self, gateway: Gateway[Client], reason: str) -> None:
         """Note that a gateway did not answer, or answered that it can't."""
@@ -94,4 +95,4 @@ class Gateways[Client]:
             gateway.retry_at = self.clock() + _PAUSE_S
         if was_well:
             _LOG.warning(log.line("gateway_suspended", gateway=gateway.url, pause_s=_PAUSE_S, reason=reason))
-            self.metrics.gateway_up.labels(gateway.url).set(0)
+            self._up.labels(gateway.url).set(0)

@@ -27,7 +27,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class DasFile:
     """One file of the DAS.
 
     Attributes
@@ -62,7 +62,7 @@ class Shelves:
 
     das: Das
 
-    def walk(self, first: int) -> Iterator[tuple[int, list[Copy]]]:
+    def walk(self, first: int) -> Iterator[tuple[int, list[DasFile]]]:
         """Go round all shelves once.
 
         Parameters
@@ -72,7 +72,7 @@ class Shelves:
 
         Yields
         ------
-        tuple of int and list of Copy
+        tuple of int and list of DasFile
             A shelf that there is, and what lies on it.
 
         Raises
@@ -90,13 +90,13 @@ class Shelves:
                 there = [_names(folder) for _, folder in made]
                 for shelf in sorted(frozenset[str]().union(*there).intersection(f"{low:02x}" for low in shelves)):
                     name = f"{number:02x}{shelf}"
-                    copies: list[Copy] = []
+                    copies: list[DasFile] = []
                     for (kind, folder), shelves_there in zip(made, there, strict=True):
                         if shelf in shelves_there:
                             copies += _listed(kind, folder, name)
                     yield int(name, 16), copies
 
-    def remove(self, copy: Copy) -> bool:
+    def remove(self, copy: DasFile) -> bool:
         """Take a copy away, unless it was used or stored again since it was listed. Whoever reads it reads on.
 
         Raises
@@ -152,8 +152,8 @@ def _names(folder: int) -> frozenset[str]:
         return frozenset(os.listdir(folder))
 
 
-def _listed(kind: Kind, above: int, shelf: str) -> list[Copy]:
-    found: list[Copy] = []
+def _listed(kind: Kind, above: int, shelf: str) -> list[DasFile]:
+    found: list[DasFile] = []
     now = time.time()
     with translated("list"), _open(shelf[2:], above) as folder:
         for name in os.listdir(folder):  # noqa: PTH208 - of an open folder
@@ -167,7 +167,7 @@ def _listed(kind: Kind, above: int, shelf: str) -> list[Copy]:
                 # The clock was wrong then. From now on it grows old like the others.
                 os.utime(name, dir_fd=folder, follow_symlinks=False)
                 continue
-            found.append(Copy(kind, name, status.st_size, _used_at(status), status.st_ino))
+            found.append(DasFile(kind, name, status.st_size, _used_at(status), status.st_ino))
     return found
 
 

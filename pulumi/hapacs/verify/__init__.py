@@ -107,7 +107,7 @@ def _entries() -> tuple[Entry, ...]:
         "`journalctl -u orthanc-store` and `-u orthanc-query` on the nodes, HAProxy's log on the node with the address"
     )
     web = "`journalctl -u haproxy` on the node with the address, `journalctl -u orthanc-query` on the nodes"
-    cas = "`journalctl -u seaweedfs-s3` and `/opt/hapacs/venv/bin/hapacs-node` on the nodes"
+    cas = "`journalctl -u seaweedfs-s3` and `sudo hapacs-node` on the nodes"
     ports = "pulumi/hapacs/services/table.py, and the role that configures that port"
     return (
         Entry("services", "the units named, and `hapacs status`", lambda e: services.check_services(e.site, e.running)),

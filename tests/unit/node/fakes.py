@@ -140,11 +140,11 @@ class FakeCatalog(Catalog):
         self._ask()
         return {uuid: self.parents_of[uuid] for uuid in uuids if uuid in self.parents_of}
 
-    def tombstone(self, uuid: UUID, node: str) -> bool:
+    def tombstone(self, uuid: UUID, node: str) -> StoredObject | None:
         self._ask()
         if uuid in self.rows:
             self.tombstones[uuid] = node
-        return uuid in self.rows
+        return self.rows.get(uuid)
 
     def derived_from(self, uuid: UUID) -> tuple[Attachment, Attachment] | None:
         self._ask()

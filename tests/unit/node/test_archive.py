@@ -12,7 +12,7 @@ from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.errors import CasUnavailableError
 from hapacs_node.metrics import Metrics
 from hapacs_node.storage import archive, names
-from hapacs_node.storage.archive import Archive, Place
+from hapacs_node.storage.archive import Archive, Location
 from hapacs_node.storage.area import StorageArea, Workers
 from hapacs_node.storage.cas import Cas
 from hapacs_node.storage.packs import pack
@@ -25,7 +25,7 @@ def images(count: int, size: int = 1000) -> list[bytes]:
     return [os.urandom(size + number) for number in range(count)]
 
 
-def put_at_once(archive: Archive, clients: list[FakeClient], contents: list[bytes]) -> list[Future[Place]]:
+def put_at_once(archive: Archive, clients: list[FakeClient], contents: list[bytes]) -> list[Future[Location]]:
     """Keep the packers busy with an image each, so that what comes meanwhile comes together."""
     go = threading.Event()
     begun = threading.Semaphore(0)
@@ -64,7 +64,7 @@ def test_a_pack_is_a_tar_archive_that_names_its_members_by_their_digests() -> No
 def test_what_comes_alone_lies_under_its_digest(kept: Archive, bucket: FakeBucket) -> None:
     [content] = images(1)
     digest = names.digest_of(content)
-    assert kept.begin(digest, content).result(10) == Place(names.cas_key(digest))
+    assert kept.begin(digest, content).result(10) == Location(names.cas_key(digest))
     assert bucket.objects == {names.cas_key(digest): (content, digest)}
 
 
@@ -93,7 +93,7 @@ def test_a_large_image_is_never_packed_and_holds_no_other_up(
     monkeypatch.setattr(archive, "LARGEST_PACKED_BYTES", 5000)
     contents = images(3, 6000)
     places = [future.result(10) for future in put_at_once(kept, clients, contents)]
-    assert places == [Place(names.cas_key(names.digest_of(content))) for content in contents]
+    assert places == [Location(names.cas_key(names.digest_of(content))) for content in contents]
 
 
 def test_without_the_archive_every_image_of_a_pack_is_refused(
@@ -113,7 +113,7 @@ def test_without_the_archive_every_image_of_a_pack_is_refused(
     assert catalog.rows == {}
 
 
-def noted(catalog: FakeCatalog, content: bytes, place: Place) -> UUID:
+def noted(catalog: FakeCatalog, content: bytes, place: Location) -> UUID:
     uuid, digest, size = uuid4(), names.digest_of(content), len(content)
     row = StoredObject(uuid, digest, size, DICOM, "cas", place.key, place.offset, size, "pacs1")
     catalog.add(row, ())
@@ -139,10 +139,10 @@ def test_what_the_catalog_says_is_believed_only_when_the_archive_agrees(
 ) -> None:
     [content] = images(1)
     digest = names.digest_of(content)
-    noted(catalog, content, Place("packs/somewhere.tar", 512))
+    noted(catalog, content, Location("packs/somewhere.tar", 512))
     if lost == "damaged":
         bucket.objects["packs/somewhere.tar"] = (bytes(5000), None)
-    assert kept.begin(digest, content).result(10) == Place(names.cas_key(digest))
+    assert kept.begin(digest, content).result(10) == Location(names.cas_key(digest))
     assert bucket.objects[names.cas_key(digest)] == (content, digest)
 
 

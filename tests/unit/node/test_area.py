@@ -398,4 +398,4 @@ def test_an_attachment_without_a_series_is_read_alone(
     file_of(root, DIGEST).unlink()
     catalog.in_series = [uuid]
     assert area.read(str(uuid), ATTACHED) == CONTENT
-    assert area._ahead._begun == {}
+    assert area.reader._ahead._begun == {}

@@ -122,8 +122,8 @@ def test_the_das_shows_its_marks_and_what_may_go(das_node: FakeDas) -> None:
 def test_room_is_made_as_the_marks_or_the_person_say(das_node: FakeDas) -> None:
     result = run("das", "evict")
     assert result.exit_code == 0
-    assert "2 objects and 1 derived attachments went, 100 of 100 bytes" in result.output
-    assert "would go" in run("das", "evict", "--dry-run").output
+    assert "2 objects and 1 derived attachments evicted, 100 of 100 bytes" in result.output
+    assert "would be evicted" in run("das", "evict", "--dry-run").output
     assert run("das", "evict", "--free", "700").exit_code == 1
     assert "nothing to do" in run("das", "evict", "--free", "70").output
     assert das_node.runs == [(100, False), (100, True), (600, False)]

@@ -26,12 +26,18 @@ class FakeOrthanc(ModuleType):
     class ChangeType:
         ORTHANC_STOPPED = 11
 
+    class HttpMethod:
+        GET = 1
+        POST = 2
+
     def __init__(self) -> None:
         super().__init__("orthanc")
         self.storage: tuple[Callable[..., Any], ...] = ()
         self.routes: dict[str, Callable[..., None]] = {}
         self.on_change: Callable[..., None] | None = None
-        self.lines: list[tuple[str, str]] = []
+        self.on_c_store: Callable[[Any], int] = lambda _: -1
+        self.on_stored: Callable[[Any, str], None] = lambda *_: None
+        self.on_http: Callable[..., bool] = lambda *_, **__: False
         self.configuration: dict[str, Any] = {"DicomAet": "HAPACS"}
 
     def GetConfiguration(self) -> str:  # noqa: N802
@@ -46,14 +52,24 @@ class FakeOrthanc(ModuleType):
     def RegisterOnChangeCallback(self, callback: Callable[..., None]) -> None:  # noqa: N802
         self.on_change = callback
 
-    def LogInfo(self, text: str) -> None:  # noqa: N802
-        self.lines.append(("info", text))
+    def RegisterIncomingCStoreInstanceFilter(self, callback: Callable[[Any], int]) -> None:  # noqa: N802
+        self.on_c_store = callback
 
-    def LogWarning(self, text: str) -> None:  # noqa: N802
-        self.lines.append(("warning", text))
+    def RegisterOnStoredInstanceCallback(self, callback: Callable[[Any, str], None]) -> None:  # noqa: N802
+        self.on_stored = callback
 
-    def LogError(self, text: str) -> None:  # noqa: N802
-        self.lines.append(("error", text))
+    def RegisterIncomingHttpRequestFilter(self, callback: Callable[..., bool]) -> None:  # noqa: N802
+        self.on_http = callback
+
+
+class Instance:
+    """An image as Orthanc shows it to a plugin."""
+
+    def GetInstanceRemoteAet(self) -> str:  # noqa: N802
+        return "CT1"
+
+    def GetInstanceMetadata(self, name: str) -> str:  # noqa: N802
+        return {"RemoteIP": "192.0.2.7"}[name]
 
 
 class Output:
@@ -76,6 +92,8 @@ class Output:
 def orthanc(monkeypatch: pytest.MonkeyPatch) -> FakeOrthanc:
     module = FakeOrthanc()
     monkeypatch.setitem(sys.modules, "orthanc", module)
+    # This machine's journal is not for tests.
+    monkeypatch.setattr("hapacs_node.journal.JournalHandler", logging.NullHandler)
     return module
 
 
@@ -104,6 +122,22 @@ def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HAPACS_NODE_FILE", str(file))
     monkeypatch.setenv("HAPACS_SERVICE", "store")
     return file
+
+
+@pytest.fixture
+def capture(loaded: FakeOrthanc) -> Iterator[list[str]]:
+    """What is logged once the plugin is loaded."""
+    assert loaded.storage
+    lines: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    handler = Handler()
+    logging.getLogger(log.ROOT).addHandler(handler)
+    yield lines
+    logging.getLogger(log.ROOT).removeHandler(handler)
 
 
 @pytest.fixture
@@ -178,11 +212,40 @@ def test_what_can_not_be_known_now_is_503(loaded: FakeOrthanc, monkeypatch: pyte
     assert json.loads(answer.body) == {"error": "no database leader"}
 
 
-def test_a_store_that_fails_raises_into_orthanc_and_is_logged(loaded: FakeOrthanc) -> None:
+def test_a_store_that_fails_raises_into_orthanc_and_names_the_caller(loaded: FakeOrthanc, capture: list[str]) -> None:
     create, _, _ = loaded.storage
+    assert loaded.on_c_store(Instance()) == 0
     with pytest.raises(NodeError):
         create("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", 1, b"a DICOM file")
-    assert any(level == "error" and "event=create_failed uuid=a0eebc99" in text for level, text in loaded.lines)
+    assert any("event=create_failed uuid=a0eebc99" in line for line in capture)
+    (refused,) = (line for line in capture if "event=refused" in line)
+    assert "caller=CT1 address=unknown" in refused
+
+
+def test_an_image_is_stored_although_its_record_fails(
+    loaded: FakeOrthanc, capture: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("no record")
+
+    for name in ("dicom_arrived", "stored", "http_arrived"):
+        monkeypatch.setattr(node_of(loaded).objects, name, fail)
+    assert loaded.on_c_store(Instance()) == 0
+    loaded.on_stored(Instance(), "")
+    assert loaded.on_http("/dicom-web/studies", method=1, ip="127.0.0.1", headers={}, get={})
+    assert [line.split()[1] for line in capture if "event=record_failed" in line] == [
+        "what=C-STORE",
+        "what=stored",
+        "what=HTTP",
+    ]
+
+
+def test_a_search_is_recorded_without_its_query(loaded: FakeOrthanc, capture: list[str]) -> None:
+    headers = {"x-hapacs-user": "anna", "x-forwarded-for": "192.0.2.9"}
+    query = {"PatientName": "Doe"}
+    assert loaded.on_http("/dicom-web/studies", method=1, ip="127.0.0.1", headers=headers, get=query)
+    assert "event=queried what=studies user=anna address=192.0.2.9" in capture
+    assert not [line for line in capture if "Doe" in line]
 
 
 def test_stopping_orthanc_stops_the_probes(loaded: FakeOrthanc) -> None:

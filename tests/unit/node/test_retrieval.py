@@ -203,7 +203,9 @@ def test_part_of_a_study_never_passes_for_all_of_it(
     with pytest.raises(http.client.IncompleteRead) as broken:
         answer.read()
     assert contents[2] in broken.value.partial
-    assert "retrieval broken off" in caplog.text
+    (line,) = (message for message in caplog.messages if message.startswith("event=retrieved"))
+    assert "study=1.2.3 objects=3 " in line
+    assert "outcome=aborted error=" in line
 
 
 def test_no_more_is_in_memory_than_is_allowed(

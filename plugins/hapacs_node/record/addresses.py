@@ -1,0 +1,131 @@
+"""The address of a DICOM caller, which the balancer knows and Orthanc does not (docs/adr/0022).
+
+The balancer is asked anew for each event, beside the work: an answer that is remembered could be another device's.
+"""
+
+import http.client
+import re
+import ssl
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+from hapacs_node.storage.together import Together
+
+UNKNOWN = "unknown"
+_TIMEOUT_S = 0.5
+_AT_A_TIME = 64
+_WORD = re.compile(r"[0-9A-Za-z.:]{1,45}")
+
+
+@dataclass(frozen=True)
+class Balancer:
+    """Where to ask.
+
+    Attributes
+    ----------
+    address, port
+        The site's virtual address.
+    certificate, key : Path
+        This node's own.
+    authority : Path
+        Who signed the balancer's certificate.
+    """
+
+    address: str
+    port: int
+    certificate: Path
+    key: Path
+    authority: Path
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Self:
+        """Read it from Orthanc's configuration: ``Address``, ``Port``, ``Certificate``, ``Key``, ``Authority``."""
+        return cls(
+            str(document["Address"]),
+            int(document["Port"]),
+            *(Path(document[name]) for name in ("Certificate", "Key", "Authority")),
+        )
+
+    def tls(self) -> ssl.SSLContext:
+        """Trust the authority, and show this node's certificate."""
+        context = ssl.create_default_context(cafile=str(self.authority))
+        context.load_cert_chain(self.certificate, self.key)
+        return context
+
+
+@dataclass
+class Addresses:
+    """Asks for the addresses of calling titles. Those that are asked for at the same moment share a question.
+
+    Parameters
+    ----------
+    balancer : Balancer or None
+        Where to ask; without one every address is unknown.
+    workers : ThreadPoolExecutor
+        Threads that ask, for this only. Each keeps one connection.
+    """
+
+    balancer: Balancer | None
+    workers: ThreadPoolExecutor
+    _together: Together[str, str] = field(init=False)
+    _own: threading.local = field(default_factory=threading.local, init=False)
+    _tls: ssl.SSLContext | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._together = Together(self._ask_all, self.workers, lambda _: 1, _AT_A_TIME)
+        self._tls = None if self.balancer is None else self.balancer.tls()
+
+    def of(self, title: str) -> Future[str]:
+        """Ask for a title's address.
+
+        Returns
+        -------
+        Future
+            The address, ``several`` or ``unknown``; never an exception, and not much later than half a second.
+        """
+        if self.balancer is not None:
+            # It is refused while the process stops.
+            with suppress(RuntimeError):
+                return self._together.begin(title)
+        unknown: Future[str] = Future()
+        unknown.set_result(UNKNOWN)
+        return unknown
+
+    def _ask_all(self, titles: Sequence[str]) -> list[str]:
+        answers: dict[str, str] = {}
+        if self.balancer is not None:
+            # When one can't be asked for, the others would only wait as long.
+            with suppress(OSError, http.client.HTTPException):
+                for title in dict.fromkeys(titles):
+                    answers[title] = self._ask(self.balancer, title)
+        return [answers.get(title, UNKNOWN) for title in titles]
+
+    def _ask(self, balancer: Balancer, title: str) -> str:
+        connection = getattr(self._own, "connection", None)
+        try:
+            return self._answer(connection or self._connect(balancer), title)
+        except (OSError, http.client.HTTPException):
+            if connection is None:
+                raise
+            # The balancer closed the connection while it was idle, or the address moved.
+            connection.close()
+            self._own.connection = None
+            return self._answer(self._connect(balancer), title)
+
+    def _connect(self, balancer: Balancer) -> http.client.HTTPSConnection:
+        connection = http.client.HTTPSConnection(balancer.address, balancer.port, timeout=_TIMEOUT_S, context=self._tls)
+        self._own.connection = connection
+        return connection
+
+    @staticmethod
+    def _answer(connection: http.client.HTTPSConnection, title: str) -> str:
+        connection.request("GET", f"/caller?title={quote(title, safe='')}")
+        response = connection.getresponse()
+        word = response.read(64).decode("ascii", "replace")
+        return word if response.status == http.client.OK and _WORD.fullmatch(word) else UNKNOWN

@@ -1,0 +1,213 @@
+"""One log event for each object that is stored, refused, returned or removed, with its caller.
+
+Orthanc names the caller at one moment, gives the bytes at another, and says that the image is in the index at a third;
+all on the same thread. So what is known is kept by thread until the event is complete.
+"""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from hapacs_node import log
+from hapacs_node.catalog.index import DICOM
+from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.errors import NodeError
+from hapacs_node.record import identity, web
+from hapacs_node.record.addresses import Addresses
+from hapacs_node.storage import names
+from hapacs_node.storage.area import StorageArea
+
+_LOG = log.get("objects")
+
+
+@dataclass
+class Caller:
+    """From where a thread's work comes.
+
+    Attributes
+    ----------
+    began : float
+        When the work began, monotonic seconds.
+    title : str or None
+        Calling title of an association.
+    user : str or None
+        User of the web.
+    address : Future or str or None
+        The caller's own address.
+    recorded : bool
+        An event names already what is asked for.
+    created : tuple of StoredObject and Identity, or None
+        An image that is in the storage area, and not in the index yet.
+    """
+
+    began: float
+    title: str | None = None
+    user: str | None = None
+    address: Future[str] | str | None = None
+    recorded: bool = False
+    created: tuple[StoredObject, identity.Identity] | None = None
+
+
+@dataclass
+class Objects:
+    """The storage area as Orthanc's threads call it, with an event for each object.
+
+    Parameters
+    ----------
+    storage : StorageArea
+        Does the work.
+    addresses : Addresses
+        Knows the addresses of DICOM callers.
+    """
+
+    storage: StorageArea
+    addresses: Addresses
+    _callers: dict[int, Caller] = field(default_factory=dict, init=False)
+
+    def dicom_arrived(self, thread: int, title: str) -> None:
+        """Note that a thread has received an image by C-STORE."""
+        self._callers[thread] = Caller(time.monotonic(), title, address=self.addresses.of(title))
+
+    def http_arrived(self, thread: int, path: str, headers: Mapping[str, str], *, reads: bool) -> None:
+        """Note that a thread has received a request, and record what it asks for.
+
+        Parameters
+        ----------
+        thread : int
+            Orthanc's thread.
+        path : str
+            Without query string.
+        headers : mapping
+            By names in lower case. They are the balancer's: nobody else has a certificate.
+        reads : bool
+            Whether the request is a GET.
+        """
+        asked = web.Asked.of(path) if reads else None
+        caller = Caller(
+            time.monotonic(),
+            user=headers.get("x-hapacs-user"),
+            address=headers.get("x-forwarded-for"),
+            recorded=asked is not None,
+        )
+        self._callers[thread] = caller
+        if asked is not None:
+            self._record(caller, asked.event, what=asked.what, study=asked.study, series=asked.series, sop=asked.sop)
+
+    def create(self, thread: int, name: str, content_type: int, content: bytes) -> None:
+        """Store an attachment; see `StorageArea.create`."""
+        if content_type != DICOM:
+            self.storage.create(name, content_type, content)
+            return
+        caller = self._caller(thread)
+        if caller.title is None:
+            # One HTTP request may store many images. What a C-STORE takes includes its way to here.
+            caller.began = time.monotonic()
+        about = identity.of(content)
+        try:
+            row = self.storage.create(name, content_type, content)
+        except BaseException as error:
+            digest = names.digest_of(content)
+            self._refused(thread, about, uuid=name, digest=digest, size=len(content), outcome=type(error).__name__)
+            raise
+        if row is not None:
+            caller.created = (row, about)
+
+    def stored(self, thread: int, via: str | None) -> None:
+        """Record that Orthanc has put a thread's image into its index.
+
+        Parameters
+        ----------
+        thread : int
+            Orthanc's thread.
+        via : str or None
+            The address that Orthanc noted.
+        """
+        caller = self._callers.get(thread)
+        if caller is None or caller.created is None:
+            return
+        (row, about), caller.created = caller.created, None
+        self._end(thread, caller)
+        if caller.title is None:
+            # It is this node's own address: TLS of the web ends on the same node.
+            via = None
+        self._record(caller, "stored", **_about(about), **_of(row), via=via, seconds=_since(caller), outcome="stored")
+
+    def read(self, thread: int, name: str, content_type: int) -> bytes:
+        """Read an attachment; see `StorageArea.read`."""
+        if content_type != DICOM:
+            return self.storage.read(name, content_type)
+        caller = self._callers.get(thread)
+        began = time.monotonic()
+        try:
+            content = self.storage.read(name, content_type)
+        except BaseException as error:
+            self._record(caller, "retrieved", uuid=name, seconds=_since(began), outcome=type(error).__name__)
+            raise
+        if caller is None or not caller.recorded:
+            about = _about(identity.of(content))
+            row = self.storage.reader.row(UUID(name))
+            self._record(caller, "retrieved", **about, **_of(row), seconds=_since(began), outcome="read")
+        return content
+
+    def remove(self, thread: int, name: str, content_type: int) -> None:
+        """Remove an attachment; see `StorageArea.remove`."""
+        caller = self._callers.get(thread)
+        created = None if caller is None else caller.created
+        began = time.monotonic()
+        row = self.storage.remove(name, content_type)
+        if row is None or content_type != DICOM:
+            return
+        if caller is not None and created is not None and created[0].uuid == row.uuid:
+            # Orthanc could not put it into its index, and gives it back.
+            self._refused(thread, created[1], **_of(row), outcome="not indexed")
+            return
+        about = identity.Identity()
+        with suppress(NodeError):
+            about = identity.of(self.storage.reader.head(row))
+        # An image that is stored again replaces the one before.
+        outcome = "removed" if created is None else "replaced"
+        self._record(caller, "removed", **_about(about), **_of(row), seconds=_since(began), outcome=outcome)
+
+    def _caller(self, thread: int) -> Caller:
+        # A thread of Orthanc's own has no caller.
+        return self._callers.setdefault(thread, Caller(time.monotonic()))
+
+    def _end(self, thread: int, caller: Caller) -> None:
+        # One HTTP request may store many images; each C-STORE begins anew.
+        if caller.title is not None or caller.address is None:
+            self._callers.pop(thread, None)
+
+    def _refused(self, thread: int, about: identity.Identity, **fields: object) -> None:
+        caller = self._caller(thread)
+        caller.created = None
+        self._end(thread, caller)
+        self._record(caller, "refused", **_about(about), **fields, seconds=_since(caller))
+
+    @staticmethod
+    def _record(caller: Caller | None, event: str, **fields: object) -> None:
+        caller = caller or Caller(0)
+        write = _LOG.warning if event == "refused" else _LOG.info
+
+        def complete(address: str | None) -> None:
+            write(log.line(event, **fields, caller=caller.title, user=caller.user, address=address))
+
+        if isinstance(caller.address, Future):
+            # Here and now when it is known already, else by the thread that asks.
+            caller.address.add_done_callback(lambda answer: complete(answer.result()))
+        else:
+            complete(caller.address)
+
+
+def _about(about: identity.Identity) -> dict[str, object]:
+    return {"sop": about.sop, "series": about.series, "study": about.study}
+
+
+def _of(row: StoredObject) -> dict[str, object]:
+    return {"uuid": row.uuid, "digest": row.digest, "size": row.size}
+
+
+def _since(began: Caller | float) -> str:
+    return f"{time.monotonic() - (began.began if isinstance(began, Caller) else began):.3f}"

@@ -1,0 +1,176 @@
+"""Reads attachments: from the DAS, else from the archive, and puts a copy back on the DAS."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+from uuid import UUID
+
+from hapacs_node import log
+from hapacs_node.catalog.catalog import Catalog
+from hapacs_node.catalog.index import DICOM
+from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.errors import CatalogError, DasCorruptError, DasError, DasMissingError
+from hapacs_node.metrics import Metrics
+from hapacs_node.storage.ahead import ReadAhead
+from hapacs_node.storage.archive import STORE
+from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.das import Das
+from hapacs_node.storage.reported import reported
+from hapacs_node.storage.rows import Rows
+
+_LOG = log.get("storage")
+# Far more than stands before the UIDs of an instance.
+_HEAD_BYTES = 65_536
+
+
+class Miss(StrEnum):
+    """Why the DAS gave no bytes."""
+
+    MISSING = "missing"
+    CORRUPT = "corrupt"
+    FAILED = "failed"
+
+
+@dataclass
+class Reader:
+    """Gives the bytes of attachments, each checked against the digest in the catalog.
+
+    Parameters
+    ----------
+    das, cas, catalog
+        The three places that an image is kept in.
+    fetchers : ThreadPoolExecutor
+        Threads that read from the archive ahead of the callers.
+    metrics : Metrics
+        Times and failures of each step.
+    """
+
+    das: Das
+    cas: Cas
+    catalog: Catalog
+    fetchers: ThreadPoolExecutor
+    metrics: Metrics
+    _rows: Rows = field(init=False)
+    _ahead: ReadAhead = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._heals = self.metrics.counter("hapacs_das_heals", "DAS copies restored from the CAS", ["reason"])
+        self._rows = Rows(self.catalog)
+        self._ahead = ReadAhead(self._fetch, self._is_on_das, self.catalog.series, self.fetchers, self.metrics)
+
+    def row(self, uuid: UUID) -> StoredObject:
+        """Give the catalog row of an attachment, perhaps as it was a while ago.
+
+        Raises
+        ------
+        CatalogError
+            When the catalog has none, or doesn't answer.
+        """
+        with self.metrics.step("catalog_find"):
+            return self._rows.of(uuid)
+
+    def read(self, uuid: UUID) -> bytes:
+        """Give an attachment that is archived.
+
+        Raises
+        ------
+        NodeError
+            When no place has the right bytes, or it can't be known now.
+        """
+        found = self._online(self.row(uuid))
+        if isinstance(found, bytes):
+            return found
+        with self.metrics.step("catalog_find"):
+            row = self._rows.now(uuid)
+        if found is Miss.MISSING and row.type == DICOM:
+            self._ahead.begin(row)
+        return self._archived(row, found)
+
+    def read_all(self, rows: Sequence[StoredObject]) -> Iterator[bytes]:
+        """Give attachments one after the other.
+
+        Once one of them has to come from the archive, those after it are fetched ahead of the caller.
+
+        Raises
+        ------
+        NodeError
+            When no place has the right bytes, or it can't be known now.
+        """
+        ahead_until = 0
+
+        def give(number: int) -> bytes:
+            nonlocal ahead_until
+            row = rows[number]
+            with reported(self.metrics, "read", row.uuid):
+                content = self._online(row)
+                if not isinstance(content, bytes):
+                    if number >= ahead_until:
+                        ahead_until = number + self._ahead.begin_with(rows[number:])
+                    along = [other for other in rows[number + 1 : ahead_until] if other.key == row.key]
+                    content = self._archived(row, content, along)
+            self.metrics.bytes.labels("read").inc(len(content))
+            return content
+
+        # Only one is in memory at a time: nothing here keeps it after it was given.
+        return map(give, range(len(rows)))
+
+    def head(self, row: StoredObject) -> bytes:
+        """Give the beginning of an attachment, unchecked and without a new copy on the DAS.
+
+        Raises
+        ------
+        NodeError
+            When no place gives it now.
+        """
+        try:
+            return self.das.head(row.digest, _HEAD_BYTES)
+        except DasError:
+            return self.cas.part(row.key, row.offset, min(row.length, _HEAD_BYTES))
+
+    def _online(self, row: StoredObject) -> bytes | Miss:
+        try:
+            with self.metrics.step("das_read"):
+                return self.das.read(row.digest, row.size)
+        except DasMissingError:
+            return Miss.MISSING
+        except DasCorruptError as error:
+            _LOG.error(log.line("das_copy_corrupt", digest=row.digest, error=error))
+            return Miss.CORRUPT
+        except DasError as error:
+            _LOG.error(log.line("das_read_failed", digest=row.digest, error=error))
+            return Miss.FAILED
+
+    def _archived(self, row: StoredObject, miss: Miss, along: Sequence[StoredObject] = ()) -> bytes:
+        if miss is Miss.MISSING:
+            return self._ahead.get(row, along)
+        return self._fetch([row], miss)[0]
+
+    def _fetch(self, rows: Sequence[StoredObject], miss: Miss = Miss.MISSING) -> list[bytes]:
+        """Read images that lie in one object of the archive."""
+        for row in rows:
+            if row.store != STORE:
+                raise CatalogError(
+                    f"attachment {row.uuid} lies in the store {row.store!r}, which this node doesn't know"
+                )
+        with self.metrics.step("cas_get"):
+            contents = self.cas.get_parts(rows[0].key, [(row.digest, row.offset, row.length) for row in rows])
+        for row, content in zip(rows, contents, strict=True):
+            self._restore(row.digest, content, miss)
+        return contents
+
+    def _is_on_das(self, row: StoredObject) -> bool:
+        return self.das.has(row.digest, row.size)
+
+    def _restore(self, digest: str, content: bytes, miss: Miss) -> None:
+        try:
+            with self.metrics.step("das_heal"):
+                self.das.write(digest, content, durable=False)
+        except DasError as error:
+            # The reader has the right bytes all the same; the next read tries again.
+            _LOG.warning(log.line("das_copy_not_restored", digest=digest, error=error))
+            return
+        self._heals.labels(miss.value).inc()
+        # Another node's image is fetched when it is first read here: nothing to warn of.
+        write = _LOG.info if miss is Miss.MISSING else _LOG.warning
+        write(log.line("das_copy_restored", digest=digest, reason=miss.value))
