@@ -16,16 +16,11 @@ from hapacs.load.waiting import eventually
 from hapacs.services import table
 
 VIP = "10.89.79.9"
-UNITS = (
-    *("ssh", "nftables", "etcd", "patroni", "das", "haproxy", "keepalived"),
-    *("seaweedfs-master", "seaweedfs-volume", "seaweedfs-filer", "seaweedfs-s3", "seaweedfs-peers", "seaweedfs-leader"),
-    *("orthanc-store", "orthanc-query", "orthanc-tls"),
-)
-TIMERS = ("das-scrub.timer", "postgres-apart.timer")
+UNITS = ["ssh", "nftables", *(service.unit for service in table.SERVICES if service.group)]
 EDGE = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki" / "edge" / "ca.crt"
 
 
-@pytest.mark.parametrize("unit", [*UNITS, *TIMERS])
+@pytest.mark.parametrize("unit", UNITS)
 def test_service_runs_and_is_enabled(host: Any, unit: str) -> None:
     assert host.service(unit).is_running
     assert host.service(unit).is_enabled
