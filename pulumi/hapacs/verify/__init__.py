@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from hapacs.deployment import Deployment
     from hapacs.site.access import Site
     from hapacs.site.running import RunningSite
-    from hapacs.verify.passage import Passage
+    from hapacs.verify.round_trip import RoundTrip
 
 __all__ = ["Check", "Report", "names", "run"]
 
 
 class Evidence:
-    """What the checks of one site look at; each thing is gathered when the first check needs it, and once.
+    """What the checks of one site examine; each part is collected once, when the first check needs it.
 
     Parameters
     ----------
@@ -49,23 +49,23 @@ class Evidence:
         return collect(self.site)
 
     @property
-    def passage(self) -> Passage:
-        """What became of the real files."""
+    def round_trip(self) -> RoundTrip:
+        """The real files that were stored and read back."""
         if self._failed is not None:
             raise CheckFailedError(f"no file could be stored: {self._failed.message}")
         try:
-            return self._passage
+            return self._round_trip
         except HapacsError as error:
             self._failed = error
             raise
 
     @cached_property
-    def _passage(self) -> Passage:
-        from hapacs.verify import marked, passage  # noqa: PLC0415
+    def _round_trip(self) -> RoundTrip:
+        from hapacs.verify import marked, round_trip  # noqa: PLC0415
 
         marked.remove_leftovers(self.site)
         self._files = TemporaryDirectory(prefix="hapacs-verify-")
-        return passage.run(self.site, Path(self._files.name))
+        return round_trip.run(self.site, Path(self._files.name))
 
     def close(self) -> None:
         """Remove the files that were sent, here and at the site."""
@@ -79,7 +79,7 @@ class Evidence:
 
     def running_after_storing(self) -> RunningSite:
         """Return the running site after files were stored: only then a balancer has to have chosen a writer."""
-        _ = self.passage
+        _ = self.round_trip
         from hapacs.site.collect import collect  # noqa: PLC0415
 
         return collect(self.site)
@@ -92,7 +92,7 @@ class Entry:
     Attributes
     ----------
     look
-        Where to look when it fails.
+        Logs and files to look at when it fails.
     """
 
     name: str
@@ -115,27 +115,27 @@ def _entries() -> tuple[Entry, ...]:
         Entry("database", "`patronictl list` on a node", lambda e: services.check_database(e.running)),
         Entry("virtual-address", "keepalived's log", lambda e: services.check_virtual_address(e.running)),
         Entry("c-echo", orthanc, lambda e: storing.check_echo(e.site)),
-        Entry("c-store", orthanc, lambda e: storing.check_store(e.passage)),
+        Entry("c-store", orthanc, lambda e: storing.check_store(e.round_trip)),
         Entry(
             "one-writer",
             "`show table store_dicom` at /run/haproxy/admin.sock of each node",
             lambda e: services.check_writer(e.running_after_storing()),
         ),
-        Entry("same-through-each-node", orthanc, lambda e: storing.check_nodes(e.site, e.passage)),
-        Entry("pixel-data", orthanc, lambda e: storing.check_pixels(e.passage)),
-        Entry("catalog-and-das", cas, lambda e: storing.check_copies(e.passage)),
-        Entry("cas-objects", cas, lambda e: archive.check_objects(e.site, e.passage)),
-        Entry("cas-deletion-refused", cas, lambda e: archive.check_deletion(e.site, e.passage)),
-        Entry("c-find", orthanc, lambda e: retrieving.check_find(e.site, e.passage)),
-        Entry("c-get", orthanc, lambda e: retrieving.check_get(e.site, e.passage)),
-        Entry("c-move", orthanc, lambda e: retrieving.check_move(e.site, e.passage)),
+        Entry("same-through-each-node", orthanc, lambda e: storing.check_nodes(e.site, e.round_trip)),
+        Entry("pixel-data", orthanc, lambda e: storing.check_pixels(e.round_trip)),
+        Entry("catalog-and-das", cas, lambda e: storing.check_copies(e.round_trip)),
+        Entry("cas-objects", cas, lambda e: archive.check_objects(e.site, e.round_trip)),
+        Entry("cas-deletion-refused", cas, lambda e: archive.check_deletion(e.site, e.round_trip)),
+        Entry("c-find", orthanc, lambda e: retrieving.check_find(e.site, e.round_trip)),
+        Entry("c-get", orthanc, lambda e: retrieving.check_get(e.site, e.round_trip)),
+        Entry("c-move", orthanc, lambda e: retrieving.check_move(e.site, e.round_trip)),
         # Before STOW-RS stores some of the files in other bytes.
-        Entry("wado-rs-study", web, lambda e: retrieving.check_wado_studies(e.site, e.passage)),
-        Entry("stow-rs", web, lambda e: retrieving.check_stow(e.site, e.passage)),
-        Entry("qido-rs", web, lambda e: retrieving.check_qido(e.site, e.passage)),
-        Entry("wado-rs-instance", web, lambda e: retrieving.check_wado(e.site, e.passage)),
-        Entry("wado-rs-frames", web, lambda e: retrieving.check_frames(e.site, e.passage)),
-        Entry("wado-rs-rendered", web, lambda e: retrieving.check_rendered(e.site, e.passage)),
+        Entry("wado-rs-study", web, lambda e: retrieving.check_wado_studies(e.site, e.round_trip)),
+        Entry("stow-rs", web, lambda e: retrieving.check_stow(e.site, e.round_trip)),
+        Entry("qido-rs", web, lambda e: retrieving.check_qido(e.site, e.round_trip)),
+        Entry("wado-rs-instance", web, lambda e: retrieving.check_wado(e.site, e.round_trip)),
+        Entry("wado-rs-frames", web, lambda e: retrieving.check_frames(e.site, e.round_trip)),
+        Entry("wado-rs-rendered", web, lambda e: retrieving.check_rendered(e.site, e.round_trip)),
         Entry("callers-refused", web, lambda e: storing.check_callers(e.site)),
         Entry("dicomweb-login", web, lambda e: unauthorized.check_web_login(e.site)),
         Entry(

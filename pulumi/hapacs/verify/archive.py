@@ -11,8 +11,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hapacs.site.access import BUCKET, Site
-from hapacs.verify.passage import Kept, Passage
 from hapacs.verify.report import CheckFailedError, require
+from hapacs.verify.round_trip import Kept, RoundTrip
 
 _WORKERS = 6
 _REFUSED = {"AccessDenied", "MethodNotAllowed"}
@@ -21,7 +21,7 @@ _ADMINISTRATOR = "the administrator, with its version and past the retention"
 _NOTHING, _NO_VERSION = "nothing", "0" * 32
 
 
-def check_objects(site: Site, passage: Passage) -> str:
+def check_objects(site: Site, round_trip: RoundTrip) -> str:
     """Each object is in the archive under lock, and its bytes are what its digest says."""
     gateways = [node.name for node in site.members("cas")]
 
@@ -33,18 +33,18 @@ def check_objects(site: Site, passage: Passage) -> str:
             site.s3(node, "node"), site.s3(node, "admin"), kept, site.contract["policy"]["retention_mode"]
         )
 
-    recorded = _recorded(passage)
+    recorded = _recorded(round_trip)
     _warm(site, gateways)
     with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
         problems = [problem for problem in pool.map(look, enumerate(recorded)) if problem]
     require(problems)
     size = sum(len(kept.content) for kept in recorded)
     return (
-        f"{len(recorded)} objects ({size / 1e6:.1f} MB) under lock; SHA-256 computed anew from {len(gateways)} gateways"
+        f"{len(recorded)} objects ({size / 1e6:.1f} MB) under lock; SHA-256 recomputed through {len(gateways)} gateways"
     )
 
 
-def check_deletion(site: Site, passage: Passage) -> str:
+def check_deletion(site: Site, round_trip: RoundTrip) -> str:
     """Nobody deletes an object: not the nodes, not the administrator, not past the retention."""
     gateways = [node.name for node in site.members("cas")]
 
@@ -53,7 +53,7 @@ def check_deletion(site: Site, passage: Passage) -> str:
         node = gateways[number % len(gateways)]
         return _deletion_problems(site.s3(node, "node"), site.s3(node, "admin"), kept)
 
-    recorded = _recorded(passage)
+    recorded = _recorded(round_trip)
     _warm(site, gateways)
     # A gateway that would delete what nobody has would delete images too, and a pack may hold those of patients.
     require([problem for name in gateways for problem in _guard_problems(name, site)])
@@ -63,8 +63,8 @@ def check_deletion(site: Site, passage: Passage) -> str:
     return f"deleting {len(recorded)} objects was refused to the nodes' identity and to the administrator's"
 
 
-def _recorded(passage: Passage) -> list[Kept]:
-    recorded = list({kept.digest: kept for kept in passage.kept if _row(kept) is not None}.values())
+def _recorded(round_trip: RoundTrip) -> list[Kept]:
+    recorded = list({kept.digest: kept for kept in round_trip.kept if _row(kept) is not None}.values())
     if not recorded:
         raise CheckFailedError("the catalog has no object of this run, so none can be looked at in the archive")
     return recorded
@@ -126,9 +126,7 @@ def _guard_problems(name: str, site: Site) -> list[str]:
         (_NODES, lambda: node.delete_object(Bucket=BUCKET, Key=_NOTHING, VersionId=_NO_VERSION)),
         (_ADMINISTRATOR, lambda: _delete_for_good(admin, _NOTHING, _NO_VERSION)),
     ]
-    return [
-        f"the gateway of {name}: {problem}; `hapacs up` has it refuse" for problem in _not_refused(_NOTHING, attempts)
-    ]
+    return [f"the gateway of {name}: {problem}; `hapacs up` repairs it" for problem in _not_refused(_NOTHING, attempts)]
 
 
 def _delete_for_good(admin: Any, key: str, version: str) -> None:

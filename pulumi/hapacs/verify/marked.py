@@ -14,7 +14,7 @@ import httpx
 
 from hapacs.dicom import Sample, files, marks
 from hapacs.site.access import Site
-from hapacs.verify import passage
+from hapacs.verify import round_trip
 from hapacs.verify.report import CheckFailedError, require
 
 # Orthanc removes a study image by image, each with a transaction of the catalog.
@@ -47,7 +47,7 @@ def remove_leftovers(site: Site) -> None:
     CheckFailedError
     """
     remove(site)
-    remove_unmarked(site, [sample for sample in passage.originals()[0] if not sample.refusal])
+    remove_unmarked(site, [sample for sample in round_trip.originals()[0] if not sample.refusal])
 
 
 def remove(site: Site) -> int:
@@ -80,14 +80,14 @@ def remove_unmarked(site: Site, samples: Sequence[Sample]) -> int:
     first = site.members("pacs")[0].name
 
     def there(sample: Sample) -> bool:
-        content, _ = passage.read(site, first, sample)
-        return bool(content) and not passage.dataset_problem(sample, files.split(content), content)
+        content, _ = round_trip.read(site, first, sample)
+        return bool(content) and not round_trip.dataset_problem(sample, files.split(content), content)
 
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         found = [sample for sample, known in zip(samples, pool.map(there, samples), strict=True) if known]
     if found:
         client = _storing(site)
-        for instance in sorted({passage.orthanc_id(sample) for sample in found}):
+        for instance in sorted({round_trip.orthanc_id(sample) for sample in found}):
             _delete(client, f"instances/{instance}")
     return len(found)
 

@@ -1,4 +1,4 @@
-"""What a verification came to."""
+"""Result of a verification."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hapacs.errors import HapacsError
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes
     ----------
     detail
-        What was seen; when it is not good, what is wrong and where to look.
+        Evidence; of a failed check what is wrong and where to look.
     seconds
         How long it took.
     """
@@ -38,7 +38,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether everything is well; a report without a check proves nothing."""
+        """Whether all checks passed; a report without a check proves nothing."""
         return bool(self.checks) and all(check.ok for check in self.checks)
 
     def document(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class Report:
 
 
 class CheckFailedError(HapacsError):
-    """Something is not as it has to be."""
+    """A check failed."""
 
 
 def listed(problems: list[str], shown: int = 4) -> str:

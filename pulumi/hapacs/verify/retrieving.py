@@ -24,8 +24,8 @@ from pydicom.uid import (
 from hapacs import dicom
 from hapacs.dicom import Receiver, Sample, compare, files, multipart
 from hapacs.site.access import Site
-from hapacs.verify.passage import Kept, Passage, dataset_problem, read
 from hapacs.verify.report import CheckFailedError, require
+from hapacs.verify.round_trip import Kept, RoundTrip, dataset_problem, read
 
 _DICOM = "application/dicom"
 _AS_STORED = {"Accept": multipart.AS_STORED}
@@ -37,7 +37,7 @@ _RECEIVING = threading.Lock()
 _SOP_INSTANCE, _REFERENCED, _FAILED = "00080018", "00081199", "00081198"
 
 
-def varied(passage: Passage) -> list[Kept]:
+def varied(round_trip: RoundTrip) -> list[Kept]:
     """Choose one instance for each pair of SOP class and transfer syntax, of those that are there now.
 
     Raises
@@ -46,16 +46,16 @@ def varied(passage: Passage) -> list[Kept]:
         When nothing is there.
     """
     chosen: dict[tuple[UID, UID], Kept] = {}
-    for kept in passage.present:
+    for kept in round_trip.present:
         chosen.setdefault((kept.sample.sop_class, kept.sample.transfer_syntax), kept)
     if not chosen:
         raise CheckFailedError("no file was stored, so none can be retrieved")
     return list(chosen.values())
 
 
-def check_find(site: Site, passage: Passage) -> str:
+def check_find(site: Site, round_trip: RoundTrip) -> str:
     """Every study is found by its UID, and every instance of a series."""
-    present = passage.present
+    present = round_trip.present
     studies = {kept.sample.study for kept in present}
     if not studies:
         raise CheckFailedError("no file was stored, so none can be found")
@@ -80,18 +80,18 @@ def check_find(site: Site, passage: Passage) -> str:
     return f"{len(studies)} studies found, and the {len(instances)} instances of one series"
 
 
-def check_get(site: Site, passage: Passage) -> str:
+def check_get(site: Site, round_trip: RoundTrip) -> str:
     """C-GET brings instances of each kind on the same association."""
-    chosen = varied(passage)
+    chosen = varied(round_trip)
     samples = [kept.sample for kept in chosen]
     retrieved = dicom.get(site.caller, site.query_peer, _instances(samples), samples)
     require(_compare(chosen, retrieved.datasets))
     return f"{len(chosen)} instances of as many kinds came with C-GET, equal to what was sent"
 
 
-def check_move(site: Site, passage: Passage) -> str:
+def check_move(site: Site, round_trip: RoundTrip) -> str:
     """C-MOVE sends instances of each kind to the controller."""
-    chosen = varied(passage)
+    chosen = varied(round_trip)
     title, host, port = site.destination
     samples = [kept.sample for kept in chosen]
     with _RECEIVING, Receiver(title, host, port, samples) as receiver:
@@ -107,9 +107,9 @@ def check_move(site: Site, passage: Passage) -> str:
     return f"{len(chosen)} instances of as many kinds came with C-MOVE from {', '.join(sorted(senders))}"
 
 
-def check_stow(site: Site, passage: Passage) -> str:
+def check_stow(site: Site, round_trip: RoundTrip) -> str:
     """STOW-RS stores instances of each kind; what is kept are the very bytes of the file, through each node."""
-    chosen = varied(passage)
+    chosen = varied(round_trip)
     content_type, body = multipart.encode([kept.sample.content for kept in chosen], _DICOM)
     headers = {"Content-Type": content_type, "Accept": "application/dicom+json"}
     answer = _ok(site.web.post("studies", content=body, headers=headers))
@@ -128,9 +128,9 @@ def check_stow(site: Site, passage: Passage) -> str:
     return f"{len(chosen)} files stored by STOW-RS and the same byte for byte through {len(site.members('pacs'))} nodes"
 
 
-def check_qido(site: Site, passage: Passage) -> str:
+def check_qido(site: Site, round_trip: RoundTrip) -> str:
     """QIDO-RS finds each study, and the instances of each kind."""
-    chosen = varied(passage)
+    chosen = varied(round_trip)
     problems = []
     for kept in chosen:
         sample = kept.sample
@@ -140,7 +140,7 @@ def check_qido(site: Site, passage: Passage) -> str:
         found = [entry[_SOP_INSTANCE]["Value"][0] for entry in answer.json()] if answer.content else []
         if found != [sample.sop_instance]:
             problems.append(f"{sample.name}: found {len(found)} times instead of once")
-    studies = {kept.sample.study for kept in passage.present}
+    studies = {kept.sample.study for kept in round_trip.present}
     for study in sorted(studies):
         answer = _ok(site.web.get("studies", params={"StudyInstanceUID": study}))
         if len(answer.json() if answer.content else []) != 1:
@@ -149,9 +149,9 @@ def check_qido(site: Site, passage: Passage) -> str:
     return f"{len(studies)} studies and {len(chosen)} instances found"
 
 
-def check_wado(site: Site, passage: Passage) -> str:
+def check_wado(site: Site, round_trip: RoundTrip) -> str:
     """WADO-RS returns instances as they are kept, whatever their transfer syntax."""
-    chosen = varied(passage)
+    chosen = varied(round_trip)
     problems = []
     for kept in chosen:
         answer = _ok(site.web.get(_path(kept.sample), headers=_AS_STORED))
@@ -162,10 +162,10 @@ def check_wado(site: Site, passage: Passage) -> str:
     return f"{len(chosen)} instances of as many kinds, equal to what was sent"
 
 
-def check_wado_studies(site: Site, passage: Passage) -> str:
+def check_wado_studies(site: Site, round_trip: RoundTrip) -> str:
     """WADO-RS returns whole studies: each file as the nodes have it, none missing, none twice."""
     studies: dict[str, list[Kept]] = {}
-    for kept in passage.present:
+    for kept in round_trip.present:
         studies.setdefault(kept.sample.study, []).append(kept)
     problems = []
     for study, members in studies.items():
@@ -176,14 +176,14 @@ def check_wado_studies(site: Site, passage: Passage) -> str:
             missing, more = (wanted - came).total(), (came - wanted).total()
             problems.append(f"of study {study} {missing} of {len(members)} files are missing, {more} others came")
     require(problems)
-    return f"{len(studies)} studies of {len(passage.present)} files, byte for byte"
+    return f"{len(studies)} studies of {len(round_trip.present)} files, byte for byte"
 
 
-def check_frames(site: Site, passage: Passage) -> str:
+def check_frames(site: Site, round_trip: RoundTrip) -> str:
     """WADO-RS returns the first frame of each kind of image as it is stored, and decoded where all decode alike."""
     problems = []
     stored = decoded = 0
-    for kept in varied(passage):
+    for kept in varied(round_trip):
         dataset = kept.sample.dataset()
         if "PixelData" not in dataset:
             continue
@@ -229,12 +229,12 @@ def _comparable(sample: Sample, dataset: Dataset) -> bytes | None:
     return bytes(frame.astype(frame.dtype.newbyteorder("<")).tobytes())
 
 
-def check_rendered(site: Site, passage: Passage) -> str:
+def check_rendered(site: Site, round_trip: RoundTrip) -> str:
     """WADO-RS renders images of each kind for a viewer, in their size; what can't be rendered is refused."""
     problems = []
     rendered = 0
     refused: Counter[str] = Counter()
-    for kept in varied(passage):
+    for kept in varied(round_trip):
         dataset = kept.sample.dataset()
         if compare.pixels(dataset) is None:
             continue

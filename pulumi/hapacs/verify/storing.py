@@ -9,8 +9,8 @@ import numpy as np
 from hapacs import dicom
 from hapacs.dicom import AssociationRefusedError, Caller, DicomError, Peer, compare, files
 from hapacs.site.access import Site
-from hapacs.verify.passage import Passage, dataset_problem
 from hapacs.verify.report import CheckFailedError, listed, require
+from hapacs.verify.round_trip import RoundTrip, dataset_problem
 
 _NOBODY = "HAPACS_NOBODY"
 _WRONG_CALLED = "HAPACS_WRONG"
@@ -27,12 +27,12 @@ def check_echo(site: Site) -> str:
     return f"{site.store_peer.ae_title} and {site.query_peer.ae_title} answer at {site.vip}, also by TLS"
 
 
-def check_store(passage: Passage) -> str:
-    """Everything is stored but what has to be refused, and that is refused."""
+def check_store(round_trip: RoundTrip) -> str:
+    """Every file is stored, except those that a PACS has to refuse, and those are refused."""
     problems = []
     refused: Counter[str] = Counter()
     stored = 0
-    for outcome in passage.outcomes:
+    for outcome in round_trip.outcomes:
         sample = outcome.sample
         if outcome.stored and sample.refusal:
             problems.append(f"{sample.name} was stored, but {sample.refusal}")
@@ -47,18 +47,18 @@ def check_store(passage: Passage) -> str:
     if not stored:
         problems.insert(0, "nothing was stored")
     require(problems)
-    unsendable = Counter(item.reason.partition(":")[0] for item in passage.skipped)
+    unsendable = Counter(item.reason.partition(":")[0] for item in round_trip.skipped)
     told = [f"{count} {reason.partition(':')[0]}" for reason, count in refused.most_common()]
     told += [f"{count} {reason}" for reason, count in unsendable.most_common()]
     detail = f"{stored} files stored"
     return f"{detail}; refused or not sendable, as expected: {', '.join(told)}" if told else detail
 
 
-def check_nodes(site: Site, passage: Passage) -> str:
+def check_nodes(site: Site, round_trip: RoundTrip) -> str:
     """Each instance is the same bytes through each node, and what was sent."""
     problems = []
     identical = 0
-    for kept in passage.kept:
+    for kept in round_trip.kept:
         problems += kept.problems
         if len(set(kept.digests.values())) > 1:
             problems.append(f"{kept.sample.name} differs between nodes: {kept.digests}")
@@ -67,21 +67,21 @@ def check_nodes(site: Site, passage: Passage) -> str:
             identical += encoded == kept.sample.dataset_bytes
             if problem := dataset_problem(kept.sample, encoded, kept.content):
                 problems.append(problem)
-    _some(passage)
+    _some(round_trip)
     require(problems)
-    rest = len(passage.kept) - identical
-    written_anew = f", {rest} encoded anew with equal values" if rest else ""
+    rest = len(round_trip.kept) - identical
+    written_anew = f", {rest} encoded again with equal values" if rest else ""
     return (
-        f"{len(passage.kept)} instances are the same through {len(site.members('pacs'))} nodes; "
+        f"{len(round_trip.kept)} instances are the same through {len(site.members('pacs'))} nodes; "
         f"{identical} data sets are the bytes that were sent{written_anew}"
     )
 
 
-def check_pixels(passage: Passage) -> str:
-    """Check that the pixels, decoded, are those that were sent."""
+def check_pixels(round_trip: RoundTrip) -> str:
+    """Compare the decoded pixels with those that were sent."""
     problems = []
     decoded = compared = 0
-    for kept in passage.kept:
+    for kept in round_trip.kept:
         sent, back = kept.sample.dataset(), files.decode(kept.content) if kept.content else None
         if "PixelData" not in sent:
             continue
@@ -104,12 +104,12 @@ def check_pixels(passage: Passage) -> str:
     return f"{decoded} images decoded and equal" + (f", {compared} compared as encoded" if compared else "")
 
 
-def check_copies(passage: Passage) -> str:
+def check_copies(round_trip: RoundTrip) -> str:
     """Each stored object has an acknowledged row in the catalog and a whole copy on the DAS of its node."""
-    _some(passage)
+    _some(round_trip)
     problems = []
     nodes: set[str] = set()
-    for kept in passage.kept:
+    for kept in round_trip.kept:
         name, record = kept.sample.name, kept.record
         if record is None:
             problems.append(f"{name}: the catalog has no row for {kept.digest}")
@@ -125,11 +125,11 @@ def check_copies(passage: Passage) -> str:
         if not record["cas"]["whole"]:
             problems.append(f"{name}: the copy in the archive is {record['cas']['state']}, says {record['node']}")
     require(problems)
-    return f"{len(passage.kept)} objects are in the catalog and on a DAS; stored by {', '.join(sorted(nodes))}"
+    return f"{len(round_trip.kept)} objects are in the catalog and on a DAS; stored by {', '.join(sorted(nodes))}"
 
 
 def check_callers(site: Site) -> str:
-    """Who is not listed, and who calls a title that is not the site's, gets no association."""
+    """Unlisted callers and calls to a foreign AE title get no association."""
     problems = []
     nobody = Caller(_NOBODY)
     attempts = [
@@ -152,6 +152,6 @@ def check_callers(site: Site) -> str:
     return f"{_NOBODY} and calls to {_WRONG_CALLED} are refused"
 
 
-def _some(passage: Passage) -> None:
-    if not passage.kept:
-        raise CheckFailedError(f"no file was stored: {listed([outcome.detail for outcome in passage.outcomes], 1)}")
+def _some(round_trip: RoundTrip) -> None:
+    if not round_trip.kept:
+        raise CheckFailedError(f"no file was stored: {listed([outcome.detail for outcome in round_trip.outcomes], 1)}")

@@ -1,4 +1,4 @@
-"""Checks that the viewer is served to whoever is logged in, and to nobody else, and asks nobody but this site."""
+"""Checks that the viewer is served with a login only, and loads data from this site only."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ def test_a_kernel_that_nodes_share_counts_once_and_their_services_together() -> 
     assert sum(taken.busy.values()) == 14.5
 
 
-def test_what_nobody_is_charged_with_is_the_rest() -> None:
+def test_unaccounted_processor_time_is_the_rest() -> None:
     before = Snapshot({"one": 100.0}, {"etcd": 1.0, "patroni": 4.0})
     after = Snapshot({"one": 110.0}, {"etcd": 2.0, "patroni": 8.0})
     assert cpu.between(before, after, 1.5) == {"patroni": 4.0, cpu.REST: 3.5, cpu.CLIENT: 1.5, "etcd": 1.0}
 
 
-def test_a_service_that_was_started_anew_counts_from_its_start() -> None:
+def test_restarted_service_counts_from_its_start() -> None:
     before = Snapshot({"one": 0.0}, {"haproxy": 50.0})
     after = Snapshot({"one": 9.0}, {"haproxy": 2.0, "new": 1.0})
     used = cpu.between(before, after, 0)

@@ -69,7 +69,7 @@ def changed(image: Image) -> Image:
         ([changed(STUDY.images[0]), *STUDY.images[1:]], 1),
     ],
 )
-def test_a_study_is_whole_or_it_is_told(serve: Callable[..., Web], images: list[Image], wrong: int) -> None:
+def test_incomplete_study_is_reported(serve: Callable[..., Web], images: list[Image], wrong: int) -> None:
     fetched = serve(images).fetch(STUDY)
     assert fetched.wrong == wrong
     assert fetched.seconds > 0

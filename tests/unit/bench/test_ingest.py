@@ -51,21 +51,21 @@ def test_the_sides_take_turns_and_get_the_same_images(world: fakes.World, monkey
 
 
 @pytest.mark.usefixtures("world")
-def test_an_image_that_was_acknowledged_and_is_not_there_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_acknowledged_image_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, {"BARE": 0.1, "STORE": 0.2})
     monkeypatch.setattr(footprint, "found", lambda _, studies: sum(len(study.images) for study in studies) - 2)
     assert ingest.run(fakes.site(), OPTIONS)["failed"] == 2
 
 
 @pytest.mark.usefixtures("world")
-def test_refused_images_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_images_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, {"BARE": 0.1, "STORE": 0.2}, failures=["status 0xA700"])
     found = ingest.run(fakes.site(), OPTIONS)
     assert found["failed"] == 8
     assert found["failures"] == ["status 0xA700"] * 5
 
 
-def test_whatever_happens_nothing_is_left(world: fakes.World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_removed_after_an_error(world: fakes.World, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, {"BARE": 0.1, "STORE": 0.2}, responses=[], failures=["no answer"])
     with pytest.raises(HapacsError, match="site stored nothing: no answer"):
         ingest.run(fakes.site(), OPTIONS)

@@ -39,7 +39,7 @@ def test_the_same_results_give_the_same_files(results: Path, tmp_path: Path) -> 
     assert [path.read_bytes() for path in report.write(results, tmp_path / "docs")] == first
 
 
-def test_what_was_not_measured_again_is_kept(results: Path, tmp_path: Path) -> None:
+def test_results_that_were_not_measured_again_are_kept(results: Path, tmp_path: Path) -> None:
     report.write(results, tmp_path / "docs")
     for kind in ("retrieve", "growth"):
         (results / f"{kind}.json").unlink()

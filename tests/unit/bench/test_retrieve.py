@@ -56,7 +56,7 @@ def test_the_slower_method_is_the_ratio(world: fakes.World, monkeypatch: pytest.
     assert found["cold"]["wado-rs"]["site"]["per_s"]["rounds"] == [2.5, 2.5]
 
 
-def test_what_is_cold_was_never_read_before(world: fakes.World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cold_studies_were_never_read_before(world: fakes.World, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = doors(monkeypatch, world, SECONDS)
     retrieve.run(fakes.site(), OPTIONS)
     cold, warm = fetched[:8], fetched[8:]
@@ -77,7 +77,7 @@ def test_the_sides_take_turns(world: fakes.World, monkeypatch: pytest.MonkeyPatc
     assert sum(first != second for first, second in pairwise(sides)) == 4
 
 
-def test_instances_that_come_otherwise_have_failed(world: fakes.World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_instances_are_failures(world: fakes.World, monkeypatch: pytest.MonkeyPatch) -> None:
     doors(monkeypatch, world, SECONDS, wrong=1)
     assert retrieve.run(fakes.site(), OPTIONS)["failed"] == 16
 

@@ -26,7 +26,7 @@ def test_there_is_no_percentile_of_nothing(values: list[float], percent: float) 
         percentile(values, percent)
 
 
-def test_the_median_is_told_with_its_noise() -> None:
+def test_median_is_reported_with_its_noise() -> None:
     series = Series((90.0, 110.0, 100.0))
     assert series.median == 100
     assert series.spread == pytest.approx(0.2)

@@ -45,14 +45,12 @@ def _call(peer: Peer) -> None:
         pass
 
 
-def test_a_refusal_is_told_with_its_reason(peer: Peer) -> None:
+def test_refusal_names_its_reason(peer: Peer) -> None:
     with pytest.raises(AssociationRefusedError, match="alling AE title not recogni"):
         _call(peer)
 
 
-def test_a_refusal_is_one_also_when_the_connection_ended_before_anybody_looked(
-    peer: Peer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refusal_is_recognised_after_the_connection_ended(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     class Late(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
             made = super().wait(timeout)

@@ -29,7 +29,7 @@ def test_group_lengths_padding_and_the_vr_of_pixels_do_not_matter() -> None:
     assert compare.differences(dataset(), other) == []
 
 
-def test_a_changed_value_is_named_and_not_told() -> None:
+def test_changed_element_is_named_without_its_value() -> None:
     other = dataset()
     other.PatientID = "SECRET"
     found = compare.differences(dataset(), other)

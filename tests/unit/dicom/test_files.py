@@ -26,7 +26,7 @@ def test_the_real_files_are_there() -> None:
         ("SC_rgb_jpeg.dcm", "not encoded as its transfer syntax"),
     ],
 )
-def test_what_can_not_be_sent_has_its_reason(name: str, reason: str) -> None:
+def test_unsendable_file_has_a_reason(name: str, reason: str) -> None:
     found = read_sample(SHIPPED[name])
     assert isinstance(found, NotSendable)
     assert found.reason.startswith(reason)
@@ -41,7 +41,7 @@ def test_what_can_not_be_sent_has_its_reason(name: str, reason: str) -> None:
         ("image_dfl.dcm", "deflated as a whole"),
     ],
 )
-def test_what_has_to_be_refused_has_its_reason(name: str, reason: str) -> None:
+def test_file_to_be_refused_has_a_reason(name: str, reason: str) -> None:
     found = read_sample(SHIPPED[name])
     assert isinstance(found, Sample)
     assert reason in found.refusal
@@ -56,7 +56,7 @@ def test_a_good_file_is_split_where_its_data_set_begins() -> None:
     assert files.split(sample.content) == sample.dataset_bytes
 
 
-def test_a_file_that_was_renamed_in_one_place_is_sent_under_the_name_of_its_data_set(tmp_path: Path) -> None:
+def test_file_with_two_uids_is_sent_under_that_of_its_data_set(tmp_path: Path) -> None:
     sample = read_sample(SHIPPED["rtplan.dcm"])
     assert isinstance(sample, Sample)
     assert not sample.named_alike

@@ -7,7 +7,7 @@ import pytest
 from hapacs.dicom import multipart
 
 
-def test_what_was_put_in_comes_out() -> None:
+def test_encoded_parts_are_decoded_unchanged() -> None:
     parts = [b"", b"\r\n--", b"one\r\n\r\ntwo", bytes(range(256))]
     content_type, body = multipart.encode(parts, "application/dicom")
     assert content_type.startswith('multipart/related; type="application/dicom"; boundary=')

@@ -120,7 +120,7 @@ def modality_peer(answer: Callable[[int], int]) -> Iterator[tuple[Peer, dict[str
         server.shutdown()
 
 
-def test_the_sender_sends_again_what_was_refused_and_writes_down_only_what_was_acknowledged(ledger: Ledger) -> None:
+def test_refused_images_are_sent_again_and_only_acknowledged_ones_recorded(ledger: Ledger) -> None:
     with modality_peer(lambda count: 0xA700 if count in {2, 3} else 0) as (peer, stored):
         with Sender(
             Caller("MODALITY"), peer, ledger, threads=1, rows=16, images_per_association=3, pause_s=0.05
@@ -135,7 +135,7 @@ def test_the_sender_sends_again_what_was_refused_and_writes_down_only_what_was_a
     assert len(sender.failures) == 2
 
 
-def test_the_sender_goes_on_when_nobody_answers_at_first(ledger: Ledger) -> None:
+def test_sender_retries_until_a_peer_answers(ledger: Ledger) -> None:
     with modality_peer(lambda _: 0) as (peer, _):
         gone = Peer(peer.host, 1, peer.ae_title, 1)
         begun = time.time()

@@ -62,7 +62,7 @@ def test_every_instance_comes_as_it_was_made(serve: Serve) -> None:
     assert len(set(came.values())) == 12
 
 
-def test_what_the_peer_refuses_is_a_failure_and_the_others_are_not(serve: Serve) -> None:
+def test_only_refused_images_are_failures(serve: Serve) -> None:
     count = iter(range(100))
     outcome = burst.send(
         CALLER, serve({evt.EVT_C_STORE: lambda _: REFUSED if next(count) == 1 else SUCCESS}), [made_study(3, 16)]
@@ -71,7 +71,7 @@ def test_what_the_peer_refuses_is_a_failure_and_the_others_are_not(serve: Serve)
     assert len(outcome.responses) == 2
 
 
-def test_an_association_that_is_lost_fails_what_was_not_answered(serve: Serve) -> None:
+def test_lost_association_fails_its_unanswered_images(serve: Serve) -> None:
     count = iter(range(100))
 
     def abort(event: evt.Event) -> int:
@@ -85,7 +85,7 @@ def test_an_association_that_is_lost_fails_what_was_not_answered(serve: Serve) -
     assert "ended the" in outcome.failures[0]
 
 
-def test_a_peer_that_refuses_one_association_stops_all_before_the_first_image(serve: Serve) -> None:
+def test_one_refused_association_stops_the_burst_before_its_first_image(serve: Serve) -> None:
     stored: list[evt.Event] = []
 
     def note(event: evt.Event) -> int:
@@ -99,12 +99,12 @@ def test_a_peer_that_refuses_one_association_stops_all_before_the_first_image(se
     assert stored == []
 
 
-def test_nobody_there() -> None:
+def test_absent_peer_is_a_failure() -> None:
     outcome = burst.send(CALLER, Peer("127.0.0.1", 1, "NOBODY", 1), [made_study(2, 16)])
     assert (outcome.responses, len(outcome.failures)) == ([], 2)
 
 
-def test_a_service_that_is_not_granted_is_told(serve: Serve) -> None:
+def test_service_that_is_not_granted_is_reported(serve: Serve) -> None:
     peer = serve({}, require_called_aet=True)
     with pytest.raises(DicomError, match="refuses an association"):
         Association(CALLER, Peer(peer.host, peer.port, "OTHER", 5), "store").__enter__()

@@ -15,7 +15,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # ma
 
 from hapacs.dicom import Caller, Peer, Sample, files
 from hapacs.site.access import Node, Site
-from hapacs.verify.passage import orthanc_id
+from hapacs.verify.round_trip import orthanc_id
 
 SYNTAXES = [
     "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5",

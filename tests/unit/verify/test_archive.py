@@ -13,8 +13,8 @@ from hapacs import dicom
 from hapacs.dicom import files
 from hapacs.site.access import Node, Site
 from hapacs.verify import archive
-from hapacs.verify.passage import Kept, Passage
 from hapacs.verify.report import CheckFailedError
+from hapacs.verify.round_trip import Kept, RoundTrip
 
 
 class FakeS3:
@@ -57,14 +57,14 @@ class FakeSite:
 
 
 @pytest.fixture
-def found() -> Passage:
+def found() -> RoundTrip:
     path = next(path for path in files.shipped_with_pydicom() if path.name == "CT_small.dcm")
     sample = dicom.read_sample(path)
     assert isinstance(sample, dicom.Sample)
     kept = Kept(sample, content=b"stored bytes")
     row = {"key": "sha256/xx", "offset": 0, "length": len(kept.content)}
     kept.record = {"catalog": [row]}
-    return Passage([], kept=[kept])
+    return RoundTrip([], kept=[kept])
 
 
 @pytest.fixture
@@ -77,52 +77,50 @@ def site(client: FakeS3) -> Site:
     return cast(Site, FakeSite(client))
 
 
-def test_all_is_well(site: Site, found: Passage) -> None:
+def test_all_is_well(site: Site, found: RoundTrip) -> None:
     assert archive.check_objects(site, found).startswith("1 objects")
     assert "deleting 1 objects was refused" in archive.check_deletion(site, found)
 
 
-def test_another_content_is_reported(site: Site, found: Passage, client: FakeS3) -> None:
+def test_object_with_other_content_is_reported(site: Site, found: RoundTrip, client: FakeS3) -> None:
     client.content = b"stored bytez"
     with pytest.raises(CheckFailedError, match="has another digest"):
         archive.check_objects(site, found)
 
 
-def test_an_ended_lock_is_reported(site: Site, found: Passage, client: FakeS3) -> None:
+def test_expired_lock_is_reported(site: Site, found: RoundTrip, client: FakeS3) -> None:
     client.until = datetime.now(UTC) - timedelta(seconds=1)
     with pytest.raises(CheckFailedError, match="the lock of sha256/xx ended"):
         archive.check_objects(site, found)
 
 
-def test_another_mode_of_retention_is_reported(site: Site, found: Passage, client: FakeS3) -> None:
+def test_wrong_retention_mode_is_reported(site: Site, found: RoundTrip, client: FakeS3) -> None:
     client.mode = "COMPLIANCE"
     with pytest.raises(CheckFailedError, match="COMPLIANCE instead of GOVERNANCE"):
         archive.check_objects(site, found)
 
 
-def test_a_deletion_that_succeeds_is_reported_for_each_identity(site: Site, found: Passage, client: FakeS3) -> None:
+def test_successful_deletion_is_reported_for_each_identity(site: Site, found: RoundTrip, client: FakeS3) -> None:
     client.error = ""
     with pytest.raises(CheckFailedError, match=r"deleted by the nodes' identity.*deleted by the administrator"):
         archive.check_deletion(site, found)
     assert client.deleted[1]["BypassGovernanceRetention"] is True
 
 
-def test_a_gateway_that_would_delete_is_not_given_an_image_to_try_it_with(
-    site: Site, found: Passage, client: FakeS3
-) -> None:
+def test_gateway_that_deletes_is_found_without_risking_an_image(site: Site, found: RoundTrip, client: FakeS3) -> None:
     client.error = client.nothing_error = ""
     with pytest.raises(CheckFailedError, match=r"the gateway of pacs1: nothing was deleted by the nodes' identity"):
         archive.check_deletion(site, found)
     assert {words["Key"] for words in client.deleted} == {"nothing"}
 
 
-def test_a_failure_is_no_refusal(site: Site, found: Passage, client: FakeS3) -> None:
+def test_error_is_not_a_refusal(site: Site, found: RoundTrip, client: FakeS3) -> None:
     client.error = "InternalError"
     with pytest.raises(CheckFailedError, match="InternalError instead of a refusal"):
         archive.check_deletion(site, found)
 
 
-def test_no_object_at_all_is_never_a_success(site: Site) -> None:
+def test_check_without_objects_fails(site: Site) -> None:
     for check in (archive.check_objects, archive.check_deletion):
         with pytest.raises(CheckFailedError, match="no object of this run"):
-            check(site, Passage([]))
+            check(site, RoundTrip([]))

@@ -15,8 +15,8 @@ import pytest
 from hapacs.dicom import Sample, files, marks, read_sample
 from hapacs.site.access import Node, Site
 from hapacs.verify import marked
-from hapacs.verify.passage import orthanc_id
 from hapacs.verify.report import CheckFailedError
+from hapacs.verify.round_trip import orthanc_id
 
 CT = next(read_sample(path) for path in files.shipped_with_pydicom() if path.name == "CT_small.dcm")
 

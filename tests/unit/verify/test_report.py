@@ -14,7 +14,7 @@ from hapacs.verify import Check, Evidence, Report
 from hapacs.verify.report import CheckFailedError, listed
 
 
-def test_the_document_has_exactly_the_promised_keys() -> None:
+def test_document_has_the_documented_keys() -> None:
     report = Report((Check("etcd-quorum", True, "3 members", 0.2), Check("c-echo", False, "no answer")))
     assert report.document() == {
         "ok": False,
@@ -25,7 +25,7 @@ def test_the_document_has_exactly_the_promised_keys() -> None:
     }
 
 
-def test_a_report_without_checks_is_not_good() -> None:
+def test_report_without_checks_is_not_ok() -> None:
     assert Report(()).ok is False
 
 
@@ -54,7 +54,7 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return called
 
 
-def test_a_check_that_can_not_run_is_reported_and_the_others_run_all_the_same(entries: list[str]) -> None:
+def test_crashed_check_is_reported_and_the_others_run(entries: list[str]) -> None:
     seen: list[Check] = []
     report = verify.run(cast(Deployment, object()), seen.append)
     assert entries == ["good"]
@@ -68,20 +68,20 @@ def test_a_check_that_can_not_run_is_reported_and_the_others_run_all_the_same(en
 
 
 @pytest.mark.usefixtures("entries")
-def test_only_what_was_asked_for_is_run() -> None:
+def test_only_the_named_checks_run() -> None:
     report = verify.run(cast(Deployment, object()), only=["good"])
     assert [check.name for check in report.checks] == ["good"]
     assert report.ok
 
 
 @pytest.mark.usefixtures("entries")
-def test_an_unknown_check_is_refused_with_those_that_there_are() -> None:
+def test_unknown_check_is_refused_with_the_names_of_all() -> None:
     with pytest.raises(HapacsError, match="There are: good, bad, broken"):
         verify.run(cast(Deployment, object()), only=["goood"])
 
 
-def test_a_failed_passage_fails_each_check_that_needs_it_and_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hapacs.verify import marked, passage  # noqa: PLC0415
+def test_failed_round_trip_fails_each_check_that_needs_it_and_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hapacs.verify import marked, round_trip  # noqa: PLC0415
 
     attempts = []
 
@@ -90,9 +90,9 @@ def test_a_failed_passage_fails_each_check_that_needs_it_and_is_tried_once(monke
         raise HapacsError("no route to the virtual address")
 
     monkeypatch.setattr(marked, "remove_leftovers", lambda _: None)
-    monkeypatch.setattr(passage, "run", fail)
+    monkeypatch.setattr(round_trip, "run", fail)
     evidence = Evidence(cast(access.Site, object()))
     for _ in range(3):
         with pytest.raises(HapacsError, match="no route to the virtual address"):
-            _ = evidence.passage
+            _ = evidence.round_trip
     assert len(attempts) == 1

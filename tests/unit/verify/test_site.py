@@ -25,7 +25,7 @@ def test_the_primary_site_comes_first(tmp_path: Path) -> None:
     assert list(json.loads((tmp_path / "inventory.json").read_text())["sites"]) == ["dr", "primary"]
 
 
-def test_each_site_sends_to_the_controller_where_it_sees_it(tmp_path: Path) -> None:
+def test_c_move_destination_is_the_controllers_address_in_each_site(tmp_path: Path) -> None:
     assert [site.destination[1] for site in deployed("lab", tmp_path)] == ["10.89.77.1", "10.89.76.1"]
 
 

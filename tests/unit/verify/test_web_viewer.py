@@ -68,7 +68,7 @@ def test_a_way_past_the_login_is_found(monkeypatch: pytest.MonkeyPatch, path: st
         ({"/app-config.js": CONFIG + "'https://example.org'"}, "names another host"),
     ],
 )
-def test_another_page_or_configuration_is_told(
+def test_foreign_page_or_configuration_is_reported(
     monkeypatch: pytest.MonkeyPatch, files: dict[str, str], problem: str
 ) -> None:
     with pytest.raises(CheckFailedError, match=problem):
@@ -76,6 +76,6 @@ def test_another_page_or_configuration_is_told(
 
 
 @pytest.mark.parametrize("policy", [{}, {"Content-Security-Policy": "script-src 'self' 'unsafe-inline'"}])
-def test_a_weak_policy_is_told(monkeypatch: pytest.MonkeyPatch, policy: dict[str, str]) -> None:
+def test_weak_content_security_policy_is_reported(monkeypatch: pytest.MonkeyPatch, policy: dict[str, str]) -> None:
     with pytest.raises(CheckFailedError, match="policy"):
         check(monkeypatch, balancer(FILES, headers=policy))

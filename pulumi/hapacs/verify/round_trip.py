@@ -1,4 +1,7 @@
-"""Real files go in through the virtual address and are read back through each node, before another takes their name."""
+"""Stores real files through the virtual address and reads each back through every node.
+
+Files that are the same instance are stored one after the other, each read back before the next replaces it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _ATTEMPTS = 8
 
 @dataclass
 class Kept:
-    """What the site has of a file that it acknowledged.
+    """A file that the site acknowledged, as the site returns it.
 
     Attributes
     ----------
@@ -32,7 +35,7 @@ class Kept:
     digests
         SHA-256 of what each node returned.
     problems
-        What a node answered instead.
+        Errors that nodes answered with.
     record
         What the storage plugin says of the object: catalog rows, DAS and CAS copies. None when nobody knows it.
     """
@@ -50,8 +53,8 @@ class Kept:
 
 
 @dataclass
-class Passage:
-    """What became of all files.
+class RoundTrip:
+    """Outcome of all files.
 
     Attributes
     ----------
@@ -69,7 +72,7 @@ class Passage:
 
     @property
     def present(self) -> list[Kept]:
-        """What is there now: of files that share a name, the last one."""
+        """Files that are stored now: of those that are the same instance, the last one."""
         return list({kept.sample.key: kept for kept in self.kept}.values())
 
 
@@ -120,7 +123,7 @@ def load(directory: Path) -> tuple[list[Sample], list[NotSendable]]:
     return sorted(samples, key=lambda sample: bool(sample.refusal)), skipped
 
 
-def run(site: Site, directory: Path) -> Passage:
+def run(site: Site, directory: Path) -> RoundTrip:
     """Send all files, and read each back through each node.
 
     Parameters
@@ -129,14 +132,14 @@ def run(site: Site, directory: Path) -> Passage:
         Where the files are written as they are sent; it is needed as long as the result is.
     """
     samples, skipped = load(directory)
-    passage = Passage(skipped)
+    round_trip = RoundTrip(skipped)
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         for part in rounds(samples):
             outcomes = send(site, part)
-            passage.outcomes += outcomes
+            round_trip.outcomes += outcomes
             stored = [outcome.sample for outcome in outcomes if outcome.stored and not outcome.sample.refusal]
-            passage.kept += pool.map(lambda sample: read_back(site, sample), stored)
-    return passage
+            round_trip.kept += pool.map(lambda sample: read_back(site, sample), stored)
+    return round_trip
 
 
 def send(site: Site, samples: Sequence[Sample]) -> list[StoreOutcome]:

@@ -9,9 +9,9 @@ import pytest
 
 from hapacs.dicom import Sample
 from hapacs.site.access import Site
-from hapacs.verify import passage, storing
-from hapacs.verify.passage import Passage
+from hapacs.verify import round_trip, storing
 from hapacs.verify.report import CheckFailedError
+from hapacs.verify.round_trip import RoundTrip
 from tests.unit.verify.fakes import FakePacs, running
 
 NAMES = ("CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm", "SC_rgb_rle.dcm", "test-SR.dcm", "rtplan.dcm")
@@ -19,7 +19,7 @@ NAMES = ("CT_small.dcm", "MR_small.dcm", "JPEG2000.dcm", "SC_rgb_rle.dcm", "test
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
-    loaded, _ = passage.load(tmp_path_factory.mktemp("marked"))
+    loaded, _ = round_trip.load(tmp_path_factory.mktemp("marked"))
     chosen = [sample for sample in loaded if sample.name in NAMES]
     assert len(chosen) == len(NAMES)
     return chosen
@@ -37,16 +37,16 @@ def site(pacs: FakePacs) -> Iterator[Site]:
 
 
 @pytest.fixture
-def run(site: Site, samples: list[Sample], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], Passage]:
-    monkeypatch.setattr(passage, "load", lambda _: (samples, []))
-    return lambda: passage.run(site, tmp_path)
+def run(site: Site, samples: list[Sample], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], RoundTrip]:
+    monkeypatch.setattr(round_trip, "load", lambda _: (samples, []))
+    return lambda: round_trip.run(site, tmp_path)
 
 
 def uid(samples: list[Sample], name: str) -> str:
     return str(next(sample.sop_instance for sample in samples if sample.name == name))
 
 
-def test_all_is_well(run: Callable[[], Passage], site: Site) -> None:
+def test_all_is_well(run: Callable[[], RoundTrip], site: Site) -> None:
     found = run()
     assert storing.check_store(found).startswith(f"{len(NAMES)} files stored")
     assert f"{len(NAMES)} instances are the same through 2 nodes" in storing.check_nodes(site, found)
@@ -55,7 +55,7 @@ def test_all_is_well(run: Callable[[], Passage], site: Site) -> None:
 
 
 def test_a_lost_instance_is_reported(
-    run: Callable[[], Passage], site: Site, pacs: FakePacs, samples: list[Sample]
+    run: Callable[[], RoundTrip], site: Site, pacs: FakePacs, samples: list[Sample]
 ) -> None:
     pacs.lost.add(uid(samples, "CT_small.dcm"))
     found = run()
@@ -68,15 +68,15 @@ def test_a_lost_instance_is_reported(
 
 
 @pytest.mark.parametrize(("times", "problems"), [(1, 0), (10_000, 12)])
-def test_an_answer_of_503_is_asked_for_again_and_not_for_ever(
-    run: Callable[[], Passage], pacs: FakePacs, times: int, problems: int
+def test_status_503_is_retried_a_bounded_number_of_times(
+    run: Callable[[], RoundTrip], pacs: FakePacs, times: int, problems: int
 ) -> None:
     pacs.unavailable = times
     assert sum(len(kept.problems) for kept in run().kept) == problems
 
 
-def test_an_unexpected_refusal_is_reported_with_what_was_refused(
-    run: Callable[[], Passage], pacs: FakePacs, samples: list[Sample]
+def test_unexpected_refusal_is_reported_with_the_file(
+    run: Callable[[], RoundTrip], pacs: FakePacs, samples: list[Sample]
 ) -> None:
     pacs.refused.add(uid(samples, "SC_rgb_rle.dcm"))
     with pytest.raises(
@@ -87,7 +87,7 @@ def test_an_unexpected_refusal_is_reported_with_what_was_refused(
 
 
 def test_different_bytes_through_another_node_are_reported(
-    run: Callable[[], Passage], site: Site, pacs: FakePacs, samples: list[Sample]
+    run: Callable[[], RoundTrip], site: Site, pacs: FakePacs, samples: list[Sample]
 ) -> None:
     pacs.damaged.add(uid(samples, "MR_small.dcm"))
     with pytest.raises(CheckFailedError, match=r"MR_small\.dcm differs between nodes"):
@@ -95,7 +95,7 @@ def test_different_bytes_through_another_node_are_reported(
 
 
 def test_an_object_without_a_catalog_row_is_reported(
-    run: Callable[[], Passage], pacs: FakePacs, samples: list[Sample]
+    run: Callable[[], RoundTrip], pacs: FakePacs, samples: list[Sample]
 ) -> None:
     pacs.forgotten.add(uid(samples, "rtplan.dcm"))
     with pytest.raises(CheckFailedError, match=r"rtplan\.dcm: the catalog has no row"):
@@ -109,7 +109,7 @@ def test_an_object_without_a_catalog_row_is_reported(
         ("cas", "damaged", "the copy in the archive is damaged"),
     ],
 )
-def test_a_copy_that_is_not_whole_is_reported(run: Callable[[], Passage], place: str, state: str, message: str) -> None:
+def test_damaged_copy_is_reported(run: Callable[[], RoundTrip], place: str, state: str, message: str) -> None:
     found = run()
     assert found.kept[0].record is not None
     found.kept[0].record[place] = {"whole": False, "state": state}
@@ -117,7 +117,7 @@ def test_a_copy_that_is_not_whole_is_reported(run: Callable[[], Passage], place:
         storing.check_copies(found)
 
 
-def test_a_row_that_the_index_does_not_acknowledge_does_not_count(run: Callable[[], Passage]) -> None:
+def test_unacknowledged_catalog_row_does_not_count(run: Callable[[], RoundTrip]) -> None:
     found = run()
     assert found.kept[0].record is not None
     found.kept[0].record["catalog"][0]["acknowledged"] = False
@@ -125,8 +125,8 @@ def test_a_row_that_the_index_does_not_acknowledge_does_not_count(run: Callable[
         storing.check_copies(found)
 
 
-def test_nothing_stored_is_never_a_success(site: Site) -> None:
-    empty = Passage([])
+def test_check_without_stored_files_fails(site: Site) -> None:
+    empty = RoundTrip([])
     for check in (storing.check_store, storing.check_pixels, storing.check_copies):
         with pytest.raises(CheckFailedError):
             check(empty)
@@ -135,8 +135,8 @@ def test_nothing_stored_is_never_a_success(site: Site) -> None:
 
 
 def test_rounds_never_hold_an_instance_twice_and_keep_the_order(tmp_path: Path) -> None:
-    every = passage.load(tmp_path)[0]
-    parts = list(passage.rounds(every))
+    every = round_trip.load(tmp_path)[0]
+    parts = list(round_trip.rounds(every))
     assert len(parts) > 1, "some of the real files share an instance"
     assert all(len({sample.key for sample in part}) == len(part) for part in parts)
     assert sorted(sample.path for part in parts for sample in part) == sorted(sample.path for sample in every)
