@@ -24,6 +24,8 @@ Uid = Annotated[
 Instances = Annotated[bool, typer.Option("--instances", help="List every image of a study or series.")]
 Log = Annotated[bool, typer.Option("--log", help="Show the journal lines of all nodes that contain the UID.")]
 
+_NO_ROW = "[red]no row in the catalog[/]"
+
 
 def find(uid: Uid, name: Name = "lab", instances: Instances = False, log: Log = False, json: Json = False) -> None:
     """Find an image, series or study: sender, online copies, archive objects and locks, at every site.
@@ -101,7 +103,7 @@ def _summary(found: Found) -> Iterator[str]:
 def _images(found: Found) -> Iterator[str]:
     for image in found.images:
         yield f"  image     {image.sop}"
-        yield from _row("", f"{image.digest or '[red]no row in the catalog[/]'}")
+        yield from _row("", image.digest or _NO_ROW)
 
 
 def _objects(found: Found) -> Iterator[str]:
@@ -112,7 +114,7 @@ def _objects(found: Found) -> Iterator[str]:
     objects: dict[str, dict[str, Mapping[str, Any]]] = {}
     for node, report in found.nodes.items():
         for one in report["objects"]:
-            objects.setdefault(str(one["digest"]), {})[node] = one
+            objects.setdefault(one["digest"] or _NO_ROW, {})[node] = one
     for digest, reports in objects.items():
         first = next(iter(reports.values()))
         if received := first.get("received"):

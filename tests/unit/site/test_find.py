@@ -116,6 +116,13 @@ def test_a_removed_image_is_found_by_what_its_node_remembers() -> None:
     assert "removed 2026-11-28 09:00:00 UTC" in printed(site, SOP)
 
 
+def test_an_image_without_a_row_in_the_catalog_says_so() -> None:
+    site = FakeSite([image("image", digest=None)])
+    lost = json.dumps({"ok": False, "objects": [{"digest": None, "catalog": []}], "events": []})
+    site.reports = dict.fromkeys(site.nodes, lost)
+    assert "object    no row in the catalog" in printed(site, SOP)
+
+
 def test_a_study_shows_counts_and_the_copies_of_each_node() -> None:
     site = FakeSite([image("study"), image("study", f"{SOP}.2", OTHER, node="pacs2", series=f"{SERIES}.2")])
     text = printed(site, STUDY)
