@@ -23,6 +23,8 @@ from tests.unit.ansible.loading import PROJECT, Ended, load
 
 action, module = load("action/certificates"), load("modules/certificate_files")
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="keys and authorities on a node belong to root")
+
 OWNER, GROUP = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
 
 
@@ -85,6 +87,7 @@ def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
 
 
+@needs_root
 def test_certificate_is_issued_once_and_its_key_stays_on_the_node(node: Node) -> None:
     assert node.apply()["changed"]
     key = serialization.load_pem_private_key(node.path.with_suffix(".key").read_bytes(), None)
@@ -109,6 +112,7 @@ def test_certificate_is_issued_once_and_its_key_stays_on_the_node(node: Node) ->
     assert {path: path.stat().st_ctime_ns for path in node.path.parent.iterdir()} == before
 
 
+@needs_root
 def test_one_call_makes_certificates_of_several_authorities(node: Node) -> None:
     other = node.item | {"path": str(node.path.with_name("client")), "authority": "postgres", "combined": False}
     assert node.apply(check=True, items=[node.item, other])["changed"]
@@ -120,6 +124,7 @@ def test_one_call_makes_certificates_of_several_authorities(node: Node) -> None:
     assert not node.apply(items=[node.item, other])["changed"]
 
 
+@needs_root
 def test_check_mode_reports_and_issues_nothing(node: Node) -> None:
     assert node.apply(check=True)["changed"]
     assert not node.path.parent.exists()
@@ -131,6 +136,7 @@ def test_check_mode_reports_and_issues_nothing(node: Node) -> None:
     assert node.certificate() == before
 
 
+@needs_root
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -149,6 +155,7 @@ def test_other_names_give_a_new_certificate(node: Node, change: dict[str, Any], 
     assert not node.apply()["changed"]
 
 
+@needs_root
 def test_certificate_is_renewed_before_expiry(node: Node) -> None:
     node.apply(lifetime_s=86400, renew_before_s=3600)
     first = node.certificate()
@@ -158,6 +165,7 @@ def test_certificate_is_renewed_before_expiry(node: Node) -> None:
     assert node.certificate().not_valid_before_utc <= datetime.now(tz=first.not_valid_after_utc.tzinfo)
 
 
+@needs_root
 def test_mismatched_key_and_certificate_are_replaced(node: Node) -> None:
     node.apply()
     node.path.with_suffix(".key").write_text("broken")
@@ -181,6 +189,7 @@ def test_invalid_call_names_its_fault(node: Node, changes: dict[str, Any], messa
     assert not node.path.parent.exists()
 
 
+@needs_root
 def test_action_works_in_a_playbook(node: Node) -> None:
     """The one test through Ansible itself: it finds the action, and the action its module."""
     play = {
