@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Measure a site against a bare Orthanc on one of its nodes.")
 
-Rows = Annotated[int, typer.Option("--size", min=16, max=4096, help="Rows and columns of an image of 16 bits.")]
-Rounds = Annotated[int, typer.Option(min=1, max=50, help="Rounds that count, of each side.")]
-Associations = Annotated[int, typer.Option(min=1, max=16, help="At a time.")]
-Instances = Annotated[int, typer.Option(min=16, max=5000, help="In each round.")]
+Rows = Annotated[int, typer.Option("--size", min=16, max=4096, help="Rows and columns of each 16-bit image.")]
+Rounds = Annotated[int, typer.Option(min=1, max=50, help="Measured rounds of each side.")]
+Associations = Annotated[int, typer.Option(min=1, max=16, help="Concurrent associations.")]
+Instances = Annotated[int, typer.Option(min=16, max=5000, help="Images stored in each round.")]
 
 
 @app.command()
@@ -36,7 +36,7 @@ def ingest(  # noqa: PLR0917 - typer calls it
     rounds: Rounds = 5,
     json: Json = False,
 ) -> None:
-    """Store made CT images at the site and at the bare Orthanc, turn by turn; compare rates, times and CPU."""
+    """Store generated CT images at the site and at a bare Orthanc in turn; compare rates, times and CPU."""
     from hapacs.bench import ingest as measure  # noqa: PLC0415 - its clients are slow to import
 
     options = measure.Options(associations, instances, size, rounds)
@@ -47,13 +47,13 @@ def ingest(  # noqa: PLR0917 - typer calls it
 def retrieve(
     name: Name = "lab",
     instances: Annotated[
-        int, typer.Option(min=2, max=2000, help="In a study; less than 64 MB of them stay in Orthanc's memory.")
+        int, typer.Option(min=2, max=2000, help="Images in a study. Less than 64 MB in all stay in Orthanc's memory.")
     ] = 200,
     size: Rows = 512,
     rounds: Rounds = 3,
     json: Json = False,
 ) -> None:
-    """Retrieve studies by WADO-RS and C-GET, with the DAS emptied and again with it filled; compare rates and CPU."""
+    """Retrieve studies by WADO-RS and C-GET, from the archive (cold) and from DAS (warm); compare rates and CPU."""
     from hapacs.bench import retrieve as measure  # noqa: PLC0415
 
     options = measure.Options(instances, size, rounds)
@@ -63,16 +63,16 @@ def retrieve(
 @app.command()
 def growth(  # noqa: PLR0917 - typer calls it
     name: Name = "lab",
-    few: Annotated[int, typer.Option(min=1, help="Catalog rows at first.")] = 1_000,
-    many: Annotated[int, typer.Option(min=1_000, help="Catalog rows at last.")] = 1_000_000,
+    few: Annotated[int, typer.Option(min=1, help="Catalog rows in the first measurement.")] = 1_000,
+    many: Annotated[int, typer.Option(min=1_000, help="Catalog rows in the last measurement.")] = 1_000_000,
     associations: Associations = 8,
     instances: Instances = 200,
     size: Rows = 512,
-    queries: Annotated[int, typer.Option(min=10, max=5000, help="Of each kind, in each round.")] = 100,
+    queries: Annotated[int, typer.Option(min=10, max=5000, help="Queries of each kind in each round.")] = 100,
     rounds: Rounds = 3,
     json: Json = False,
 ) -> None:
-    """Store and query beside few rows of index and catalog, then beside very many, made and removed: in a lab only."""
+    """Measure stores and queries with few and with many rows in index and catalog. For labs only."""
     from hapacs.bench import growth as measure  # noqa: PLC0415
 
     options = measure.Options(few, many, associations, instances, size, queries, rounds)
@@ -82,11 +82,11 @@ def growth(  # noqa: PLR0917 - typer calls it
 @app.command()
 def report(
     name: Name = "lab",
-    directory: Annotated[Path, typer.Option(help="Where results, tables and pictures go.")] = PROJECT
+    directory: Annotated[Path, typer.Option(help="Directory for results, tables and pictures.")] = PROJECT
     / "docs"
     / "benchmarks",
 ) -> None:
-    """Draw the last results of a deployment: pictures, and a page with the figures."""
+    """Write the last results of a deployment as pictures and a page with the figures."""
     from hapacs.bench import report as drawing  # noqa: PLC0415 - matplotlib is slow to import
 
     written = drawing.write(Deployment.load(name).state / "bench", directory)
@@ -119,7 +119,7 @@ def _run(
         show(document)
         for failure in document.get("failures", ()):
             print_item("  [red]✗[/]", failure)
-        console.print(f"All of it: {file}. Next: `hapacs bench report {name}`.")
+        console.print(f"The whole result: {file}. Next: `hapacs bench report {name}`.")
     if document["failed"]:
         console.print(f"[red]{document['failed']} failed.[/]") if not quiet else None
         raise typer.Exit(ExitCode.UNHEALTHY)

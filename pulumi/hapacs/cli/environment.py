@@ -10,7 +10,10 @@ from hapacs.deployment import Deployment
 
 
 def env(name: Name = "lab") -> None:
-    """Print exports for the shell: `eval "$(hapacs env lab)"`, then pulumi, ansible and sops work as they are."""
+    """Print shell variables with which pulumi, ansible-playbook and sops work on a deployment.
+
+    Example: eval "$(hapacs env lab)"
+    """
     deployment = Deployment.load(name)
     lines = [f"export {key}={shlex.quote(value)}" for key, value in deployment.variables().items()]
     # The shell asks sops for the passphrase, so that it is printed nowhere.

@@ -25,7 +25,7 @@ _TASKS_SHOWN = 15
 
 
 def init(name: Name = "lab", json: Json = False) -> None:
-    """Make what a deployment needs once: its key and its encrypted secrets. What exists is kept."""
+    """Make the keys and encrypted secrets of a deployment. Existing ones are kept."""
     deployment = opened(name)
     print_warnings(deployment)
     with deployment.alone():
@@ -48,7 +48,7 @@ def init(name: Name = "lab", json: Json = False) -> None:
 
 
 def up(name: Name = "lab", json: Json = False) -> None:
-    """Bring a deployment up, or make it again what its settings say, and verify it. Run it as often as you like."""
+    """Bring a deployment up, or change it to what its settings say, then verify it. Can be run again at any time."""
     deployment = opened(name)
     print_warnings(deployment)
     steps = Steps(quiet=json)

@@ -17,7 +17,7 @@ from hapacs.site.summary import summary
 
 
 def status(name: Name = "lab", json: Json = False) -> None:
-    """Show each node's services, the database leader, the storing Orthanc, the virtual address, and free space."""
+    """Show services, leader, writer, virtual address, free space and certificates of each node."""
     from hapacs.site.access import sites  # noqa: PLC0415 - its clients are slow to import
     from hapacs.site.collect import collect  # noqa: PLC0415
 
