@@ -17,7 +17,7 @@ from hapacs.cli import commands
 from hapacs.deployment import PROJECT
 from hapacs.errors import ExitCode, HapacsError, RefusedError, UsageError
 from hapacs.settings import SettingsError
-from hapacs.settings.checks import Problem
+from hapacs.settings.problem import Problem
 
 
 def _raise(error: BaseException) -> Callable[[], None]:
