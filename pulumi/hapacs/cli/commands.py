@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Annotated
 
 import typer
@@ -15,9 +16,13 @@ Exit codes: 0 done; 1 a step failed; 2 wrong command line; 3 refused, nothing wa
 """
 LIFECYCLE, LOOK, OPERATE, MEASURE = "Make and remove", "Look", "Operate", "Measure"
 
+_FRAMED_COLUMNS = 70
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # In a narrow terminal the frames would cut words.
+    rich_markup_mode="rich" if shutil.get_terminal_size().columns >= _FRAMED_COLUMNS else None,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EPILOG,
 )
