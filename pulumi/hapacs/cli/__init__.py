@@ -47,7 +47,7 @@ def _run() -> int:
         )
         return ExitCode.FAILED
     except SystemExit as leaving:
-        if leaving.code == ExitCode.INTERRUPTED:
+        if leaving.code == ExitCode.INTERRUPTED and not interruption.requested():
             errors.print(interrupted.sentence(), markup=False)
         return leaving.code if isinstance(leaving.code, int) else ExitCode.OK
     return ExitCode.OK
