@@ -1,6 +1,6 @@
 """The inventory contract: its schema, and what is refused. The golden files are compared in `test_inventories`.
 
-After a wanted change of the contract: ``UPDATE_GOLDEN=1 .venv/bin/pytest tests/contract`` writes the files anew;
+After a wanted change of the contract: ``UPDATE_GOLDEN=1 .venv/bin/pytest tests/contract`` rewrites the files;
 look at the difference before you commit it.
 """
 

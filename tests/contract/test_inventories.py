@@ -2,7 +2,7 @@
 
 ``<name>.json`` is the inventory contract and ``<name>.hosts.json`` what the inventory plugin and the firewall's table
 make of it for each host. After a wanted change: ``UPDATE_GOLDEN=1 .venv/bin/pytest tests/contract`` writes the files
-anew; look at the difference before you commit it.
+again; look at the difference before you commit it.
 """
 
 import importlib.util

@@ -99,7 +99,7 @@ def stale(item: dict[str, Any], authority: x509.Certificate, renew_before: timed
     authority
         Who must have signed it.
     renew_before
-        How long before its end it is made anew.
+        Time before expiry at which it is renewed, in seconds.
     """
     key_file, certificate_file = Path(item["path"] + ".key"), Path(item["path"] + ".crt")
     if not (key_file.exists() and certificate_file.exists()):

@@ -147,7 +147,7 @@ def test_unsynced_path_is_detected(output: str) -> None:
 
 
 class Guarded:
-    """A gateway that refuses to delete, or does not before it was started anew often enough."""
+    """A gateway that refuses to delete, or does not before it was restarted often enough."""
 
     def __init__(self, *, bucket: bool = True, heals_after: int = 0) -> None:
         self.bucket, self.heals_after, self.starts = bucket, heals_after, 0

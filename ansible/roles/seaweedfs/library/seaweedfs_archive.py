@@ -29,7 +29,7 @@ description:
   - Never makes the bucket when the volume servers hold volumes of it. Its metadata would then be lost or elsewhere, and
     an empty bucket would hide that.
   - With C(guard) only the gateway of this node is looked at. One that does not refuse deletion, because it never heard
-    of the policy, is started anew.
+    of the policy, is restarted.
 options:
   guard: {type: bool, default: false, description: Look at this node's gateway only. The bucket is made elsewhere.}
   settle_s: {type: int, default: 0, description: 'With C(guard): for how long it has to refuse, in seconds.'}
@@ -254,7 +254,7 @@ class Archive:
         if not there and self.parameters["holds_data"]:
             raise ArchiveError(
                 f"Bucket {self.bucket} is missing, but volume servers hold volumes of it: the filers see another or an "
-                "empty database. Restore the filers' database; to start anew on purpose remove the volumes first."
+                "empty database. Restore the filers' database; to start over on purpose, remove the volumes first."
             )
         # Before the first object: an unsynced write is not durable, whatever is configured later.
         if not syncs(self.shell("fs.configure"), prefix) and self.change("sync every write"):
@@ -291,14 +291,14 @@ class Archive:
             return
         if self.refuses_deletion(self.parameters["settle_s"]):
             return
-        if not self.change("start the gateway anew, which did not refuse deletion"):
+        if not self.change("restart the gateway that did not refuse deletion"):
             return
         subprocess.run(["systemctl", "restart", GATEWAY], timeout=3 * TIMEOUT_S, check=True, capture_output=True)
         deadline = time.monotonic() + READY_S
         while not self.refuses_deletion(self.parameters["settle_s"]):
             if time.monotonic() > deadline:
                 raise ArchiveError(
-                    f"The S3 gateway does not refuse deletion, {READY_S} s after it was started anew: look at "
+                    f"The S3 gateway does not refuse deletion, {READY_S} s after its restart: look at "
                     f"`journalctl -u {GATEWAY}`, and whether its filer has the bucket's policy."
                 )
             time.sleep(1)

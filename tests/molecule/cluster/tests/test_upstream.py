@@ -78,7 +78,7 @@ def test_file_with_another_digest_is_refused_without_effect(
 def test_file_changed_on_the_controller_is_not_installed(host: Any, apply: Apply) -> None:
     cached = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "cache" / UPSTREAM["version"] / "Orthanc"
     cached.write_bytes(cached.read_bytes() + b"\0")
-    # It is seen and fetched anew; nothing changes on the node.
+    # The controller notices it and downloads the file again; nothing changes on the node.
     done = apply(host, AGAIN)
     assert done.returncode == 0, done.stdout[-3000:]
     test_only_root_can_change_it(host)

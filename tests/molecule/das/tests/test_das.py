@@ -1,4 +1,4 @@
-"""The online store after the role ran: mirrored, mounted again by itself, mended, and never overwritten."""
+"""The DAS after the role ran: mirrored, remounted, repaired, and never overwritten."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ SECRET = "[-]of-the-test"
 
 
 def test_secret_files_are_readable_by_their_owner_only(host: Any) -> None:
-    # Whoever owns it: nobody else may read it.
+    # No user but the owner may read it.
     everywhere = "find /etc /opt /run /srv /usr/local /var -xdev -type f -size -1M"
     look = "-exec grep --files-with-matches -- %s {} +"
     assert host.run(f"{everywhere} -perm -o=r {look}", SECRET).stdout == ""
