@@ -169,7 +169,7 @@ def busy(balancer: Balancer, services: list[str], names: list[str]) -> list[str]
 def move(balancer: Balancer, name: str, settle_s: int) -> None:
     """Write the storing server into the table, until no starting association overwrites it.
 
-    The table prefers a server's name to its number, and only the number can be set, so the entry is removed and set again.
+    The table prefers names to numbers, and only numbers can be set, so the entry is removed and set again.
     """
     row = balancer.servers(TABLE).get(name, {})
     if not row.get("status", "").startswith("UP"):
