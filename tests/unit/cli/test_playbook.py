@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hapacs import playbook
 from hapacs.deployment import PROJECT
@@ -199,6 +200,23 @@ def test_refusal_is_told_from_a_failure(run: Run) -> None:
     assert lines[0] == "Refused, nothing was changed:"
     assert sorted(lines[1:]) == ["- c does not answer: switch it on", "- one is drained", "- two is drained"]
     assert "The whole log: " in caught.value.hint
+
+
+@pytest.mark.parametrize("chosen", [{"site": "east"}, {"node": "pacs1"}])
+def test_rotation_of_a_part_is_refused_before_a_secret_changes(run: Run, chosen: dict[str, str]) -> None:
+    with pytest.raises(RefusedError, match="leave out site and node"):
+        run(_first_task_of_rotate(), variables=chosen)
+
+
+def test_rotation_of_the_whole_deployment_is_allowed(run: Run) -> None:
+    assert run(_first_task_of_rotate(), variables={"site": "", "node": ""}).failures == []
+
+
+def _first_task_of_rotate() -> str:
+    """Return a playbook of the task with which rotate.yml begins after the preflight."""
+    plays = yaml.safe_load((PROJECT / "ansible/playbooks/rotate.yml").read_text(encoding="utf-8"))
+    task = next(play["tasks"][0] for play in plays if "tasks" in play)
+    return yaml.safe_dump([{"hosts": "one", "gather_facts": False, "tasks": [task]}])
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
