@@ -1,1 +1,1 @@
-"""Benchmarks: a site against a bare Orthanc on one of its nodes, turn by turn in one run."""
+"""Benchmarks: a site against a bare Orthanc on one of its nodes, alternating in one run."""

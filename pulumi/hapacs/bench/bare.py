@@ -1,4 +1,4 @@
-"""The reference: an Orthanc as Debian packs it, with its own SQLite index and files, on one node of the site."""
+"""The reference: Debian's Orthanc, with its own SQLite index and files, on one node of the site."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from hapacs.site.access import Node, Site
 UNIT = node_bare.UNIT
 _AE_TITLE = "BARE"
 _DICOM_PORT, _HTTP_PORT = 11199, 11198
-# Its index lies where the site has its database, its images where the site has its online copies.
+# Its index is on the disk of the site's database, its images on the disk of the site's online copies.
 _INDEX, _STORAGE = "/srv/data/hapacs-bench", "/srv/das/hapacs-bench"
 DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 
 
 @dataclass(frozen=True)
 class Bare:
-    """A bare Orthanc that runs.
+    """A running bare Orthanc.
 
     Attributes
     ----------
     peer
-        Its DICOM side.
+        Its DICOM interface.
     host, http_port
-        Its HTTP side, in the clear and without a login.
+        Its HTTP interface, in the clear and without a login.
     """
 
     node: Node
@@ -40,8 +40,8 @@ class Bare:
 def configuration(plugins: Sequence[str]) -> dict[str, object]:
     """Return the configuration of the bare Orthanc.
 
-    What it keeps and how safely is left as it comes: files and index are flushed to disk. What decides how many callers
-    are served at once, and in what pieces, is as in the role orthanc, so that it is not this that is compared.
+    Storage has Orthanc's defaults: files and index are flushed to disk. Numbers of threads and PDU length are as in the
+    role orthanc, so that they don't affect the comparison.
     """
     return {
         "Name": UNIT,
@@ -65,7 +65,7 @@ def configuration(plugins: Sequence[str]) -> dict[str, object]:
 
 @contextmanager
 def running(site: Site, plugins: Sequence[str] = ()) -> Iterator[Bare]:
-    """Run a bare Orthanc on the first PACS node of the site; afterwards nothing of it is left."""
+    """Run a bare Orthanc on the first PACS node of the site; it is removed completely afterwards."""
     node = site.members("pacs")[0]
     script = Path(node_bare.__file__)
     arguments = {

@@ -1,4 +1,4 @@
-"""Who took how much of the processors between two moments, over all nodes of a site."""
+"""Processor time by component between two moments, over all nodes of a site."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Snapshot:
     Attributes
     ----------
     busy
-        By kernel: everything. Nodes that are containers of one machine share theirs.
+        Time of all processes, by kernel. Nodes that are containers of one machine share a kernel.
     units
-        By service, over all nodes.
+        Time of each service, over all nodes.
     """
 
     busy: Mapping[str, float]
@@ -32,7 +32,7 @@ class Snapshot:
 
 
 class Work(Protocol):
-    """What came of some work, with what the client itself took for it."""
+    """Result of some work, with the processor time of the client."""
 
     @property
     def cpu_s(self) -> float:
@@ -41,7 +41,7 @@ class Work(Protocol):
 
 @dataclass
 class Used:
-    """What some pieces of work took, added up.
+    """Sum of the processor time of several pieces of work.
 
     Attributes
     ----------
@@ -52,18 +52,18 @@ class Used:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, used: Mapping[str, float]) -> None:
-        """Add what one piece took."""
+        """Add the time of one piece."""
         for component, seconds in used.items():
             self.seconds[component] = self.seconds.get(component, 0) + seconds
 
     def per_instance_ms(self, instances: int) -> dict[str, float]:
-        """Return milliseconds for an instance by component, the largest first, without what rounds to nothing."""
+        """Return milliseconds for an instance by component, the largest first, without those that round to 0."""
         shares = {name: round(1000 * seconds / instances, 2) for name, seconds in self.seconds.items()}
         return {name: share for name, share in sorted(shares.items(), key=lambda item: -item[1]) if share}
 
 
 def measured[T: Work](site: Site, work: Callable[[], T]) -> tuple[T, dict[str, float]]:
-    """Do something, and tell what it took of the processors, by component."""
+    """Do some work; return its result and its processor seconds by component."""
     before = take(site)
     outcome = work()
     return outcome, between(before, take(site), outcome.cpu_s)
@@ -78,7 +78,7 @@ def take(site: Site) -> Snapshot:
 
 
 def combine(answers: Sequence[Mapping[str, Any]]) -> Snapshot:
-    """Add up what the nodes said of themselves."""
+    """Add up the answers of the nodes."""
     units: dict[str, float] = {}
     for answer in answers:
         for unit, used in answer["units"].items():
@@ -92,13 +92,13 @@ def between(before: Snapshot, after: Snapshot, client_s: float) -> dict[str, flo
     Parameters
     ----------
     client_s
-        What the client took; it runs on the controller, which in the lab is the same machine.
+        Seconds of the client; it runs on the controller, which in the lab is the same machine.
 
     Returns
     -------
     dict
-        By service; ``client``; and what no service is charged with: threads of the kernel that write to disks, SSH, and
-        whatever else runs. A service that was started anew counts from its start.
+        Seconds by service, of the ``client``, and of all others: kernel threads that write to disks, SSH, and other
+        processes. A service that restarted meanwhile counts from its restart.
     """
     used = {unit: after.units[unit] - before.units.get(unit, 0) for unit in after.units}
     used = {unit: seconds if seconds >= 0 else after.units[unit] for unit, seconds in used.items()}

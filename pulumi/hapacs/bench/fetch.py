@@ -1,4 +1,4 @@
-"""Retrieves a whole study, by WADO-RS or by C-GET, and says whether it is what was sent."""
+"""Retrieves a whole study, by WADO-RS or by C-GET, and compares it with the data sets that were sent."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _PIECE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a retrieval came to.
+    """Result of a retrieval.
 
     Attributes
     ----------
     seconds
         From the request to its last byte.
     cpu_s
-        What the client itself took.
+        Processor seconds of the client.
     wrong
-        How many instances did not come as they were sent.
+        Number of instances that did not arrive as they were sent.
     """
 
     seconds: float
@@ -45,7 +45,7 @@ class Web:
     Attributes
     ----------
     tls
-        None where it speaks in the clear.
+        None for HTTP in the clear.
     login
         User and password, or None.
     """
@@ -62,7 +62,7 @@ class Web:
         Raises
         ------
         DicomError
-            When the server doesn't answer with it.
+            When the server doesn't return the study.
         """
         headers = {"Accept": multipart.AS_STORED}
         if self.login:
@@ -91,7 +91,7 @@ class Web:
 
 
 def by_get(caller: Caller, peer: Peer) -> Callable[[Study], Fetched]:
-    """Return what retrieves a study by C-GET; it raises DicomError when that doesn't end with success."""
+    """Return a function that retrieves a study by C-GET; it raises DicomError when the C-GET fails."""
 
     def fetch(study: Study) -> Fetched:
         identifier = Dataset()
@@ -110,6 +110,6 @@ def by_get(caller: Caller, peer: Peer) -> Callable[[Study], Fetched]:
 
 
 def _wrong(study: Study, came: list[bytes]) -> int:
-    """Count what is missing, came twice, or has other bytes."""
+    """Count instances that are missing, arrived twice, or have other bytes."""
     sent = {image.dataset for image in study.images}
     return max(len(sent - set(came)), len(came) - len(sent))

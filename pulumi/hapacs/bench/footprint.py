@@ -1,4 +1,4 @@
-"""Room that a benchmark needs at a site, the images that it stored there, and their removal."""
+"""Disk space that a benchmark needs at a site, the images that it stored there, and their removal."""
 
 from __future__ import annotations
 

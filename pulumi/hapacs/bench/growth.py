@@ -1,4 +1,4 @@
-"""Whether a site stays as fast when its index and catalog grow: rates with few and with very many rows."""
+"""Measures whether a site stays as fast when its index and catalog grow: rates with few and with many rows."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Options:
     Attributes
     ----------
     few, many
-        Catalog rows at the two measurements.
+        Numbers of catalog rows at the two measurements.
     associations, instances, rows
-        As when ingest is measured.
+        As in `ingest.Options`.
     queries
-        Of each kind, in one round.
+        Number of queries of each kind in one round.
     """
 
     few: int = 1_000
@@ -50,7 +50,7 @@ class Options:
 
     @property
     def image_bytes(self) -> int:
-        """What all images have together."""
+        """Size of all images."""
         return 2 * (self.rounds + 1) * self.instances * 2 * self.rows**2
 
 
@@ -76,7 +76,7 @@ class _Measured:
 
 
 def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[str, Any]:
-    """Measure with few rows, make the others, measure again, and remove what was made.
+    """Measure with few rows, make the others, measure again, and remove all rows that were made.
 
     Returns
     -------
@@ -86,12 +86,12 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
     Raises
     ------
     RefusedError
-        When the deployment isn't a lab: rows without bytes behind them have no place in an archive of patients.
+        When the deployment isn't a lab: an archive of patients must not contain rows without images.
     HapacsError
-        When there is no room, or the site isn't healthy.
+        When a disk has too little space, or the site isn't healthy.
     """
     if not site.deployment.settings.target.expendable:
-        raise RefusedError("Rows that stand for no image are made in a lab only.", "`hapacs bench growth lab`")
+        raise RefusedError("Rows without images are made in a lab only.", "`hapacs bench growth lab`")
     footprint.require_room(site, options.image_bytes)
     rows = Rows(Database.of(site))
     _remove_rows(rows, on_step)
@@ -127,7 +127,7 @@ def _pattern(site: Site, options: Options) -> Study:
     study = made_study(1, options.rows)
     outcome = burst.send(site.caller, site.store_peer, [study])
     if outcome.failures:
-        raise HapacsError(f"The site stored nothing: {outcome.failures[0]}.", "`hapacs verify --only c-store`")
+        raise HapacsError(f"The site stored no image: {outcome.failures[0]}.", "`hapacs verify --only c-store`")
     return study
 
 
@@ -135,7 +135,7 @@ def _fill(rows: Rows, first: int, wanted: int, root: str, on_step: OnStep) -> in
     """Make rows until there are as many as wanted, and return the number of the next study."""
     number = first
     while (missing := wanted - rows.count()) > 0:
-        # The last block makes less, down to a study with a few instances.
+        # The last block is smaller, down to one study with a few instances.
         studies = min(STUDIES_PER_BLOCK, missing // INSTANCES_PER_STUDY) or 1
         on_step(f"making rows, {missing:,} to go")
         rows.add_block(number, studies, root, min(INSTANCES_PER_STUDY, missing))
@@ -183,7 +183,7 @@ Ask = Callable[[int, list[str]], list[float]]
 
 
 def _queries(site: Site, study: Study) -> Mapping[str, Ask]:
-    """Return what is asked, by kind: each asks so many times, one after the other, and returns the times it took."""
+    """Return a function for each kind of query: it sends the query repeatedly and returns the response times."""
 
     def qido(parameters: Mapping[str, str]) -> Ask:
         def ask(count: int, failures: list[str]) -> list[float]:

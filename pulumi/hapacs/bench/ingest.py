@@ -1,4 +1,4 @@
-"""How fast a site stores, compared with a bare Orthanc on one of its nodes, turn by turn in one run."""
+"""Measures how fast a site stores, compared with a bare Orthanc on one of its nodes, alternating in one run."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Options:
     Attributes
     ----------
     associations
-        At a time; each sends a study of its own.
+        Concurrent associations; each sends its own study.
     instances
-        In one round, over all associations.
+        Number of instances in one round, over all associations.
     rows
         Rows and columns of an image of 16 bits.
     rounds
-        Of each side, after one round of each that doesn't count.
+        Rounds of each side, after one round of each that isn't counted.
     """
 
     associations: int = 8
@@ -44,7 +44,7 @@ class Options:
 
     @property
     def image_bytes(self) -> int:
-        """What all images have together, at one side."""
+        """Size of all images at one side."""
         return (self.rounds + 1) * self.instances * 2 * self.rows**2
 
 
@@ -83,7 +83,7 @@ class Rounds:
 
 
 def order(rounds: int) -> Iterator[tuple[int, Side]]:
-    """Say whose turn it is: the one that begins alternates, so that what drifts burdens both. Round 0 doesn't count."""
+    """Return the order of the rounds: the first side alternates, so that drift affects both. Round 0 isn't counted."""
     for number in range(rounds + 1):
         sides: tuple[Side, Side] = ("bare", "site") if number % 2 else ("site", "bare")
         for side in sides:
@@ -107,7 +107,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
     Raises
     ------
     HapacsError
-        When there is no room, the site isn't healthy, or nothing could be stored.
+        When a disk has too little space, the site isn't healthy, or no image could be stored.
     """
     on_step("looking for room")
     footprint.require_room(site, 2 * options.image_bytes)
@@ -137,7 +137,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
         "ratio": ratio(sides["site"].per_s, sides["bare"].per_s),
         "site_per_s": round(sides["site"].per_s.median, 2),
         "bare_per_s": round(sides["bare"].per_s.median, 2),
-        # What the site refused is not there either.
+        # Refused images count as missing too.
         "failed": max(len(failures), lost),
         "failures": failures[:_SHOWN_FAILURES],
         "associations": options.associations,
@@ -149,8 +149,8 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
 
 def _require_answers(outcome: Outcome, side: Side) -> None:
     if not outcome.responses:
-        told = _first(outcome.failures)
-        raise HapacsError(f"The {side} stored nothing: {told}.", "`hapacs verify --only c-store` tries the site.")
+        reason = _first(outcome.failures)
+        raise HapacsError(f"The {side} stored no image: {reason}.", "`hapacs verify --only c-store` tries the site.")
 
 
 def _first(texts: Sequence[str]) -> str:

@@ -1,11 +1,11 @@
-"""A bare Orthanc on a node for the time of a benchmark; sent there and run as root by Debian's own Python.
+"""Starts and stops a bare Orthanc on a node for a benchmark; sent to the node and run as root by Debian's Python.
 
 Takes a JSON object: ``action`` (``start`` or ``stop``), and for ``start`` the ``configuration`` of Orthanc, the
-``directories`` that it makes, the ``ports`` that it opens and ``caller``, the one address that they are opened to.
+``directories`` to make, the ``ports`` to open, and ``caller``, the only address that may connect to them.
 Prints ``{}``.
 
-The service is a transient unit of systemd. Whatever ends it, at the latest its time, its directories and its rules in
-the firewall go with it, also when nobody is there any more who could ask for it.
+The service is a transient unit of systemd with a time limit. When it ends, for any reason, its directories and firewall
+rules are removed, also when the controller is no longer connected.
 """
 
 import json
@@ -29,14 +29,14 @@ def start(configuration: dict[str, Any], directories: list[str], ports: list[int
     """Start the service and wait until it answers."""
     for directory in directories:
         path = Path(directory)
-        # A node that lost power forgot the unit, not the directories.
+        # After a loss of power the unit is gone, but the directories are still there.
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(mode=0o700, parents=True)
         shutil.chown(path, "orthanc", "orthanc")
     file = Path(directories[0]) / "orthanc.json"
     file.write_text(json.dumps(configuration), encoding="utf-8")
     shutil.chown(file, "orthanc", "orthanc")
-    # systemd would take a dollar sign as one of its own, so there is none.
+    # No dollar sign: systemd would expand it.
     clean = (
         f"nft -a list chain {' '.join(_CHAIN)} | sed -n 's/.*{UNIT}.*# handle //p'"
         f" | xargs -r -n 1 nft delete rule {' '.join(_CHAIN)} handle; rm -rf {shlex.join(directories)}"
@@ -66,19 +66,19 @@ def start(configuration: dict[str, Any], directories: list[str], ports: list[int
 
 
 def stop() -> None:
-    """End the service, if it is there, and wait until nothing of it is left."""
+    """Stop the service if it runs, and wait until its files and rules are removed."""
     subprocess.run(["systemctl", "stop", UNIT], check=False, capture_output=True)
 
 
 def run(*words: str) -> None:
-    """Run a command, and end with what it says when it fails."""
+    """Run a command; exit with its error output when it fails."""
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{words[0]}: {done.stderr.strip()}")
 
 
 def main() -> None:
-    """Do what the argument says."""
+    """Start or stop, as the argument says."""
     arguments = json.loads(sys.argv[1])
     action = arguments.pop("action")
     stop()

@@ -1,7 +1,7 @@
-"""What the services of a node took of its processors; sent there and run as root by Debian's own Python.
+"""Processor time of the services of a node; sent to the node and run as root by Debian's Python.
 
 Prints a JSON object: ``kernel`` (nodes that are containers share one), ``busy_s`` of all processors of that kernel, and
-``units``, the seconds of each service. What was written is flushed first, so that it is counted with who wrote it.
+``units``, the seconds of each service. Data is flushed to disk first, so that it is charged to its writer.
 """
 
 import json
@@ -23,13 +23,13 @@ def units(directory: Path) -> dict[str, float]:
 
 
 def busy_s(statistics: str, ticks_per_s: int) -> float:
-    """Return what all processors have worked since the start: everything but idling and waiting (proc(5))."""
+    """Return the busy seconds of all processors since boot: all but idle and iowait (proc(5))."""
     user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, statistics.splitlines()[0].split()[1:])
     return (user + nice + system + irq + softirq) / ticks_per_s
 
 
 def main() -> None:
-    """Print it."""
+    """Print the answer."""
     os.sync()
     print(  # noqa: T201 - the answer
         json.dumps(

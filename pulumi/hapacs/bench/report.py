@@ -1,4 +1,4 @@
-"""Pictures and tables of what was measured, made of the results alone."""
+"""Draws figures and writes tables from the results of benchmarks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hapacs.errors import RefusedError
 KINDS = ("ingest", "retrieve", "growth")
 _BARE, _SITE = "#8a8f98", "#1f6f8b"
 _SIDES = {"bare": _BARE, "site": _SITE}
-# What takes less of an image's time is shown together with others.
+# Components with less time for an image are summed up as others.
 _SMALLEST_MS = 0.3
 _OTHERS = "others"
 
@@ -30,12 +30,12 @@ def write(results: Path, directory: Path) -> list[Path]:
     results
         A directory with a JSON file for each benchmark that was run.
     directory
-        Gets the results, the pictures and the page. Benchmarks that `results` doesn't have are taken from here.
+        Where results, figures and page are written. Results that `results` lacks are read from here.
 
     Returns
     -------
     list of Path
-        What was written.
+        The written files.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def write(results: Path, directory: Path) -> list[Path]:
 
 
 def components(used: Mapping[str, float]) -> dict[str, float]:
-    """Return the processor time of an image by component, what is small together, the largest first."""
+    """Return the processor time of an image by component, the largest first and small ones summed up."""
     shown = {name: value for name, value in used.items() if value >= _SMALLEST_MS}
     rest = sum(used.values()) - sum(shown.values())
     ordered = dict(sorted(shown.items(), key=lambda item: -item[1]))
@@ -138,7 +138,7 @@ def _rates(axes: Axes, series: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _points(axes: Axes, position: float, values: Sequence[float]) -> None:
-    """Show each round: how far they lie apart is the noise."""
+    """Draw each round as a point: their spread is the noise."""
     axes.plot([position] * len(values), values, ".", color="black", markersize=3)
 
 
@@ -200,8 +200,8 @@ def _retrieve_tables(document: Mapping[str, Any]) -> list[str]:
         for method in METHODS:
             for side in ("site", "bare"):
                 used = components(document[temperature][method][side]["cpu_ms_per_instance"])
-                told = ", ".join(f"{name} {value:.1f}" for name, value in used.items())
-                cpu.append([temperature, method, side, told])
+                shares = ", ".join(f"{name} {value:.1f}" for name, value in used.items())
+                cpu.append([temperature, method, side, shares])
     return [*_table(head, rows), "", *_table(["DAS", "by", "", "CPU ms/image"], cpu)]
 
 

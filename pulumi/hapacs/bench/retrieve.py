@@ -1,7 +1,7 @@
-"""How fast a site gives a study back, compared with a bare Orthanc on one of its nodes, turn by turn in one run.
+"""Measures how fast a site returns a study, compared with a bare Orthanc on one of its nodes, alternating in one run.
 
-Warm: the study was read before, through each of the nodes. Cold: nobody has read it, no node has it on its DAS or in
-its memory; it comes from the disks of the archive. The bare Orthanc's cold study comes from its disk.
+Warm: the study was read before, through each of the nodes. Cold: it was never read, and no node has it on its DAS or in
+memory, so it is read from the disks of the archive. The bare Orthanc reads its cold study from its disk.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TEMPERATURES: tuple[Temperature, ...] = ("cold", "warm")
 METHODS = ("wado-rs", "c-get")
 _ASSOCIATIONS = 4
 
-# Of one side, by method.
+# The retrieving functions of one side, by method.
 Doors = Mapping[str, Callable[[Study], Fetched]]
 
 
@@ -38,11 +38,11 @@ class Options:
     Attributes
     ----------
     instances
-        In a study. Two studies must not fit into the memory that an Orthanc keeps for what it read last (128 MB).
+        Number of instances in a study. Two studies must not fit into Orthanc's cache of the last files (128 MB).
     rows
         Rows and columns of an image of 16 bits.
     rounds
-        Of each side and method.
+        Rounds of each side and method.
     """
 
     instances: int = 200
@@ -51,18 +51,18 @@ class Options:
 
     @property
     def studies(self) -> int:
-        """How many are stored: a cold one for each round and method, and those that are warm."""
+        """Number of stored studies: a cold one for each round and method, and one warm one for each method."""
         return len(METHODS) * (self.rounds + 1)
 
     @property
     def image_bytes(self) -> int:
-        """What all studies have together, at one side."""
+        """Size of all studies at one side."""
         return self.studies * self.instances * 2 * self.rows**2
 
 
 @dataclass
 class Result:
-    """What one side did by one method at one temperature."""
+    """Rounds of one side with one method at one temperature."""
 
     per_s: list[float] = field(default_factory=list)
     used: cpu.Used = field(default_factory=cpu.Used)
@@ -99,7 +99,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
     Raises
     ------
     HapacsError
-        When there is no room, the site isn't healthy, or a study can't be stored or retrieved.
+        When a disk has too little space, the site isn't healthy, or a study can't be stored or retrieved.
     """
     on_step("looking for room")
     footprint.require_room(site, 2 * options.image_bytes)
@@ -151,7 +151,7 @@ def _document(options: Options, results: dict[tuple[Temperature, str, Side], Res
 
 
 def _store(site: Site, reference: Bare, options: Options) -> Study:
-    """Store a study at both sides, by several associations: how it comes in doesn't matter here."""
+    """Store a study at both sides, by several associations: the speed of storing doesn't matter here."""
     study = made_study(options.instances, options.rows)
     shares = [
         Study(study.uid, study.series, study.patient, study.images[start::_ASSOCIATIONS])

@@ -1,10 +1,10 @@
-"""Rows of a large archive, made directly in the database: copies of what Orthanc and the plugin wrote for one instance.
+"""Rows of a large archive, made directly in the database: copies of the rows of one stored instance.
 
-An instance that was really stored is the pattern. Each copy is a resource with names of its own and every row that the
-pattern has: tags, identifiers, metadata, attachments, changes; its catalog row and its outbox rows. So it is right for
-whatever version of Orthanc wrote the pattern. There are no bytes behind the copies.
+A stored instance is the pattern. Each copy is a resource with its own names and every row that the pattern has: tags,
+identifiers, metadata, attachments, changes, catalog row and outbox rows. So the rows are correct for the version of
+Orthanc that wrote the pattern. The copies have no image files.
 
-Everything that is made is noted in a schema of its own first, so that an interrupted run's rows are found and removed.
+A separate schema records the rows before they are made, so that rows of an interrupted run are found and removed.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ create table hapacs_bench.pattern as
     where d.taggroup = 8 and d.tagelement = 24 and d.value = {sop_instance};
 """
 
-# One transaction without triggers, which would update Orthanc's counters once for each row. No other resource may be
-# made meanwhile, so that the identifiers of a block follow each other. The commit waits until the standbys have it:
-# what they lag behind is kept for them only up to a limit.
+# One transaction without triggers, which would update Orthanc's counters once for each row. The lock prevents other new
+# resources meanwhile, so that the identifiers of a block are contiguous. The commit waits until the standbys have
+# applied it: the leader keeps WAL for a lagging standby only up to a limit.
 _BLOCK = """
 begin;
 set local session_replication_role = replica;
@@ -105,7 +105,7 @@ insert into hapacs.outbox (uuid, kind)
 commit;
 """
 
-# Of the block whose rows are `attached` and `made`: bytes kept and uncompressed, resources by level.
+# Orthanc's counters for the block in `attached` and `made`: stored and uncompressed bytes, resources by level.
 _COUNTERS = """
 update globalintegers g set value = g.value {sign} more.value
 from (select 0 as key, coalesce(sum(compressedsize), 0) as value from attached
@@ -144,11 +144,11 @@ class Rows:
     database: Database
 
     def prepare(self, pattern: Study) -> None:
-        """Note which stored study, of one instance, is the pattern."""
+        """Record which stored study, of one instance, is the pattern."""
         self.database.rows(_PREPARE.format(sop_instance=literal(pattern.images[0].sop_instance)))
 
     def count(self) -> int:
-        """Return how many catalog rows there are: those that were made and all others."""
+        """Return the number of all catalog rows."""
         return int(self.database.rows("select count(*) from hapacs.object")[0])
 
     def add_block(self, first: int, studies: int, root: str, instances: int = INSTANCES_PER_STUDY) -> None:
@@ -180,17 +180,17 @@ class Rows:
         )
 
     def settle(self) -> None:
-        """Do what the server would do by itself in the course of time: clean up, gather statistics, checkpoint."""
+        """Vacuum, analyze and checkpoint now; the server would do it by itself later."""
         self.database.rows("vacuum analyze; checkpoint;", 2 * _TIMEOUT_S)
 
     def blocks(self) -> int:
-        """Return how many blocks were made and not removed; 0 when nothing was prepared."""
+        """Return the number of blocks that were made and not removed; 0 without the schema."""
         if self.database.rows("select to_regclass('hapacs_bench.block') is not null") == ["f"]:
             return 0
         return int(self.database.rows("select count(*) from hapacs_bench.block")[0])
 
     def remove_block(self) -> int:
-        """Remove one block, and return how many are left."""
+        """Remove one block, and return the number of blocks that are left."""
         columns = {"changes": "internalid", "resources": "internalid"}
         deletes = "\n".join(
             f"delete from {table} t using block b where t.{columns.get(table, 'id')} between b.first and b.last;"  # noqa: S608 - our own names
@@ -200,5 +200,5 @@ class Rows:
         return int(self.database.rows(sql, _TIMEOUT_S)[-1])
 
     def forget(self) -> None:
-        """Remove what was prepared."""
+        """Remove the schema."""
         self.database.rows("drop schema if exists hapacs_bench cascade")

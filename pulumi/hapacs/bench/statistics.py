@@ -1,4 +1,4 @@
-"""What is said about a series of measurements."""
+"""Statistics of a series of measurements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
     Raises
     ------
     ValueError
-        When there are no values: a percentile of nothing would look like a figure.
+        When there are no values.
     """
     if not values or not 0 < percent <= 100:  # noqa: PLR2004 - per cent
         raise ValueError(f"no {percent} % of {len(values)} values")
@@ -36,12 +36,12 @@ class Series:
 
     @property
     def median(self) -> float:
-        """The middle one."""
+        """Median of the values."""
         return statistics.median(self.values)
 
     @property
     def spread(self) -> float:
-        """How far lowest and highest lie apart, as a part of the median: the noise of the machine."""
+        """Difference of highest and lowest value, as a fraction of the median: the noise of the machine."""
         return (max(self.values) - min(self.values)) / self.median
 
     def document(self) -> dict[str, Any]:

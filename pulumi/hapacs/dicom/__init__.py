@@ -1,7 +1,7 @@
 """A small DICOM client: verification, tests and load senders talk to a PACS through it.
 
 `client` opens associations and sends requests; `receiver` is the application entity that C-MOVE sends to; `files` reads
-DICOM files and tells what a PACS can be expected to refuse; `compare` says whether two data sets hold the same.
+DICOM files and says which ones a PACS has to refuse; `compare` says whether two data sets have equal values.
 """
 
 from hapacs.dicom.client import (

@@ -28,13 +28,13 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at impor
 from hapacs.dicom.files import Sample
 from hapacs.errors import HapacsError
 
-# A file's data set goes out as it is on disk; otherwise pynetdicom decodes and encodes it anew.
+# Send a file's data set as it is on disk; otherwise pynetdicom decodes and re-encodes it.
 _config.STORE_SEND_CHUNKED_DATASET = True
-# What it would log of each message takes time, and can hold the names of patients.
+# Its log of each message takes time and can contain patients' names.
 _config.LOG_HANDLER_LEVEL = "none"
 
 SUCCESS = 0x0000
-# 0xB000 and what follows up to 0xBFFF.
+# 0xB000 to 0xBFFF.
 WARNING = 0xB000
 PENDING = {0xFF00, 0xFF01}
 # DICOM PS3.8 9.3.2: presentation context identifiers are the odd numbers up to 255.
@@ -42,7 +42,7 @@ MAXIMUM_CONTEXTS = 128
 
 
 class DicomError(HapacsError):
-    """A DICOM service did not do what was asked."""
+    """A DICOM request failed."""
 
 
 class AssociationRefusedError(DicomError):
@@ -51,7 +51,7 @@ class AssociationRefusedError(DicomError):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls.
+    """The side that requests an association.
 
     Attributes
     ----------
@@ -67,16 +67,16 @@ class Caller:
 
 @dataclass(frozen=True)
 class Peer:
-    """Who is called.
+    """The side that accepts an association.
 
     Attributes
     ----------
     host, port
-        Where.
+        Its address.
     ae_title
         Called AE title.
     timeout_s
-        For the connection, for the association, and for each answer.
+        Limit for the connection, for the association, and for each answer.
     """
 
     host: str
@@ -87,14 +87,14 @@ class Peer:
 
 @dataclass(frozen=True)
 class StoreOutcome:
-    """What became of one C-STORE request.
+    """Outcome of one C-STORE request.
 
     Attributes
     ----------
     status
-        DIMSE status (DICOM PS3.4 B.2.3); None when the request never was answered.
+        DIMSE status (DICOM PS3.4 B.2.3); None when the request was not answered.
     detail
-        What the peer said about it, or why there is no answer.
+        The peer's comment, or why there is no answer.
     """
 
     sample: Sample
@@ -103,13 +103,13 @@ class StoreOutcome:
 
     @property
     def stored(self) -> bool:
-        """Whether the peer has it: success, or a warning with success."""
+        """Whether the peer stored it: success, or a warning."""
         return self.status is not None and (self.status == SUCCESS or self.status & 0xF000 == WARNING)
 
 
 @dataclass
 class Retrieved:
-    """What came with a C-GET: data sets as they were sent, by SOP Instance UID."""
+    """Data sets that a C-GET returned, as they were sent, by SOP Instance UID."""
 
     datasets: dict[str, tuple[UID, bytes]] = field(default_factory=dict)
 
@@ -137,7 +137,7 @@ def associate(
     AssociationRefusedError
         When the peer refuses.
     DicomError
-        When nobody answers, or the connection is ended without an answer.
+        When the peer doesn't answer, or ends the connection without an answer.
     """
     entity = AE(ae_title=caller.ae_title)
     entity.connection_timeout = peer.timeout_s
@@ -161,8 +161,8 @@ def associate(
         evt_handlers=[*handlers, (evt.EVT_PDU_RECV, note_refusal)],  # type: ignore[list-item]
     )
     where = f"{peer.ae_title} at {peer.host}:{peer.port}"
-    # Not `association.is_rejected`: when the refusal has come and the connection has ended before pynetdicom looks
-    # whether there is a connection at all, it takes the peer for one that can't be reached.
+    # Not `association.is_rejected`: when the refusal arrives and the connection ends before pynetdicom checks the
+    # connection, it reports a peer that can't be reached.
     if refusals:
         answer = refusals[0].to_primitive()
         reason = f"{answer.result_str}, {answer.reason_str}"
@@ -192,7 +192,7 @@ def echo(caller: Caller, peer: Peer) -> None:
 def contexts_of(samples: Iterable[Sample]) -> list[PresentationContext]:
     """Return one presentation context for each pair of SOP class and transfer syntax.
 
-    With one transfer syntax in each context it is certain which one is used, so that bytes need not be encoded anew.
+    With one transfer syntax in each context the peer can't choose another one, so that bytes need not be re-encoded.
     """
     pairs = dict.fromkeys((sample.sop_class, sample.transfer_syntax) for sample in samples)
     return [build_context(sop_class, [transfer_syntax]) for sop_class, transfer_syntax in pairs]
@@ -285,7 +285,7 @@ def get(caller: Caller, peer: Peer, query: Dataset, samples: Sequence[Sample]) -
     Parameters
     ----------
     samples
-        What may come: their SOP classes and transfer syntaxes are negotiated.
+        Instances that may be returned: their SOP classes and transfer syntaxes are negotiated.
 
     Raises
     ------
@@ -311,12 +311,12 @@ def get(caller: Caller, peer: Peer, query: Dataset, samples: Sequence[Sample]) -
 
 
 def move(caller: Caller, peer: Peer, query: Dataset, destination: str) -> Mapping[str, int]:
-    """Send a C-MOVE in the study root model, and wait until the peer says that it is done.
+    """Send a C-MOVE in the study root model, and wait until the peer reports that it is complete.
 
     Parameters
     ----------
     destination
-        AE title that the instances go to.
+        AE title to which the instances are sent.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""Whether two encodings of a data set hold the same.
+"""Compares two encodings of a data set.
 
-A PACS that takes a data set by C-STORE may write it anew: Orthanc's DCMTK recomputes group lengths and writes pixel
-data in fragments with VR OB, as PS3.5 A.4 has it. Data Set Trailing Padding says nothing (PS3.10 7.2). Nothing
-else may differ.
+A PACS that receives a data set by C-STORE may re-encode it: Orthanc's DCMTK recomputes group lengths and writes pixel
+data in fragments with VR OB (PS3.5 A.4). Data Set Trailing Padding has no meaning (PS3.10 7.2). All other elements must
+be equal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BYTES = {"OB", "OW", "OB or OW", "UN"}
 
 
 def differences(sent: Dataset, kept: Dataset) -> list[str]:
-    """Return the elements that differ, by tag and keyword; never a value, since it can be a patient's.
+    """Return the elements that differ, by tag and keyword; never a value, which may be a patient's.
 
     Parameters
     ----------
@@ -53,13 +53,13 @@ def _same(one: DataElement, other: DataElement) -> bool:
 
 
 def pixels(dataset: Dataset) -> np.ndarray[Any, Any] | None:
-    """Decode the pixel data; None when there is none, or none that the installed decoders can take."""
+    """Decode the pixel data; None without pixel data, or when no installed decoder can decode it."""
     if "PixelData" not in dataset:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return dataset.pixel_array
-        # Whatever a decoder makes of a real file that bends the standard.
+        # Decoders raise all of these for real files that violate the standard.
         except (ValueError, RuntimeError, AttributeError, NotImplementedError, KeyError, IndexError, TypeError):
             return None

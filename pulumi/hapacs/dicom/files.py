@@ -1,4 +1,4 @@
-"""DICOM files as they are sent: their bytes, their identifiers, and what a PACS has reason to refuse."""
+"""DICOM files as they are sent: their bytes, their identifiers, and why a PACS has to refuse some of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _INDEX_KEYWORDS = {
 
 @dataclass(frozen=True)
 class NotSendable:
-    """A file that no C-STORE can carry, and why."""
+    """A file that can't be sent by C-STORE, and why."""
 
     path: Path
     reason: str
@@ -47,20 +47,20 @@ class NotSendable:
 
 @dataclass(frozen=True)
 class Sample:
-    """A DICOM file (PS3.10) that a C-STORE can carry.
+    """A DICOM file (PS3.10) that can be sent by C-STORE.
 
     Attributes
     ----------
     sop_class, sop_instance
-        As its data set says; as its file meta information says when the data set doesn't.
+        From its data set, or from its file meta information when the data set has none.
     transfer_syntax
-        As its file meta information says.
+        From its file meta information.
     patient_id, study, series
-        As its data set says; empty when it doesn't.
+        From its data set; empty when it has none.
     named_alike
         Whether data set and file meta information agree. Some real files were edited in one of them only.
     offset
-        Where the data set begins in the file, in bytes.
+        Position of the data set in the file, in bytes.
     refusal
         Why a PACS has to refuse it, or empty.
     """
@@ -78,7 +78,7 @@ class Sample:
 
     @property
     def name(self) -> str:
-        """How people know the file."""
+        """Name of the file without its directory."""
         return self.path.name
 
     @cached_property
@@ -98,11 +98,11 @@ class Sample:
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What makes it one instance for an index: two files that share it can't be there at the same time."""
+        """Identity of the instance in an index: of two files with the same key only one can be stored at a time."""
         return (self.patient_id, self.study, self.series, str(self.sop_instance))
 
     def dataset(self) -> FileDataset:
-        """Decode it."""
+        """Decode the data set."""
         return decode(self.content)
 
     def write_as_named(self, path: Path) -> Path:
@@ -144,12 +144,12 @@ def write_marked(sample: Sample, prefix: str, path: Path) -> Path:
 
 
 def read_sample(path: Path) -> Sample | NotSendable:
-    """Look at a file, and say how it can be sent or why it can't."""
+    """Read a file; return how it can be sent, or why it can't."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             dataset = pydicom.dcmread(path, stop_before_pixels=True)
-            # As it is in the file: reading an element gives it the VR of the dictionary.
+            # The VR in the file: reading an element replaces it with the VR of the dictionary.
             raw = {tag: dataset.get_item(tag).VR for tag in dataset.keys()}  # noqa: SIM118 - items() would convert
         except InvalidDicomError:
             return NotSendable(path, "no DICOM file (PS3.10): no preamble or no file meta information")
@@ -180,9 +180,9 @@ def read_sample(path: Path) -> Sample | NotSendable:
 
 
 def _malformed(encoded: bytes, transfer_syntax: UID) -> str:
-    """Say why a data set can't travel: a receiver stumbles over it, or waits for the rest until its time is up."""
+    """Return why a data set can't be sent: a receiver fails on it, or waits for the rest until its time-out."""
     if transfer_syntax.is_deflated:
-        # What is inside is known after unpacking, which is what the receiver refuses to do.
+        # The content is known only after unpacking, which the receiver refuses to do.
         return ""
     if not transfer_syntax.is_implicit_VR and not _EXPLICIT_VR.fullmatch(encoded[4:6]):
         return f"not encoded as its transfer syntax {transfer_syntax.name} says: no explicit VR"
@@ -191,7 +191,7 @@ def _malformed(encoded: bytes, transfer_syntax: UID) -> str:
     )
     try:
         for element in elements:
-            # A sequence of undefined length comes decoded: its end was found, which is enough.
+            # A sequence of undefined length is returned decoded: its end was found, so it is complete.
             if not isinstance(element, RawDataElement) or element.value is None:
                 continue
             if (there := len(element.value)) < element.length != _UNDEFINED_LENGTH:
@@ -202,7 +202,7 @@ def _malformed(encoded: bytes, transfer_syntax: UID) -> str:
 
 
 def _refusal(sop_class: UID, transfer_syntax: UID, dataset: FileDataset, raw: Mapping[BaseTag, str | None]) -> str:
-    """Say why a PACS has to refuse a data set that arrived whole."""
+    """Return why a PACS has to refuse a complete data set."""
     if sop_class not in _STORAGE_CLASSES:
         return f"{sop_class.name} is no storage SOP class (PS3.4 B.5)"
     if transfer_syntax.is_deflated:
@@ -217,7 +217,7 @@ def _refusal(sop_class: UID, transfer_syntax: UID, dataset: FileDataset, raw: Ma
 
 
 def shipped_with_pydicom() -> list[Path]:
-    """Return the real files that the installed pydicom carries; nothing is fetched."""
+    """Return the real DICOM files that the installed pydicom contains; nothing is downloaded."""
     data = Path(pydicom.__file__).parent / "data"
     other = {".py", ".pyc", ".txt", ".json", ".dump", ".icc", ".gz"}
     found = [path for folder in ("test_files", "charset_files") for path in sorted((data / folder).rglob("*"))]

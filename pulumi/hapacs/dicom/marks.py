@@ -1,7 +1,7 @@
-"""Marks of images that hapacs itself sends: the beginning of Patient's Name and Patient ID.
+"""Marks of images that hapacs itself sends: prefixes of Patient's Name and Patient ID.
 
-Whoever sees such a patient in a list knows that it is none, and hapacs finds and removes what it left behind by the
-mark alone. Nothing without a mark is ever removed.
+A user who sees such a patient in a list knows that it is not a real one. hapacs finds and removes its own images by the
+mark alone; it never removes an image without a mark.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _VR = {_NAME: b"PN", _ID: b"LO"}
 
 
 def mark(encoded: bytes, transfer_syntax: UID, prefix: str) -> bytes:
-    """Put a mark before Patient's Name and Patient ID of an encoded data set; every other byte stays as it is.
+    """Put a mark before Patient's Name and Patient ID of an encoded data set; all other bytes stay unchanged.
 
     Parameters
     ----------
     encoded
         A data set without preamble and file meta information. Elements that are missing are added.
     prefix
-        ASCII, which all character sets of DICOM begin a value with (PS3.3 C.12.1.1.2).
+        ASCII: every DICOM character set allows it at the beginning of a value (PS3.3 C.12.1.1.2).
 
     Notes
     -----
-    Left out is the group length of the patient's group (PS3.5 7.2, retired), which would be wrong.
+    The group length of the patient's group (PS3.5 7.2, retired) is left out, because it would be wrong.
     """
     if transfer_syntax.is_deflated:
         packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)

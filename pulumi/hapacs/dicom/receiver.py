@@ -1,4 +1,4 @@
-"""An application entity that takes what C-MOVE sends, and keeps it in memory."""
+"""An application entity that receives the instances of a C-MOVE and keeps them in memory."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Receiver:
     Parameters
     ----------
     ae_title, host, port
-        As the PACS knows this destination.
+        As the PACS has this destination configured.
     samples
-        What may come: their SOP classes and transfer syntaxes are accepted.
+        Instances that may arrive: their SOP classes and transfer syntaxes are accepted.
 
     Attributes
     ----------
     datasets
-        By SOP Instance UID: transfer syntax and encoded data set, as they came.
+        Transfer syntax and encoded data set as received, by SOP Instance UID.
     senders
         AE titles and addresses that opened an association.
     """
@@ -48,12 +48,12 @@ class Receiver:
         self._server: ThreadedAssociationServer | None = None
 
     def __enter__(self) -> Self:
-        """Start to listen.
+        """Start listening.
 
         Raises
         ------
         DicomError
-            When the address can't be had.
+            When the address can't be bound.
         """
         handlers = [(evt.EVT_C_STORE, self._keep)]
         try:
@@ -61,7 +61,7 @@ class Receiver:
         except OSError as error:
             host, port = self._address
             raise DicomError(
-                f"This machine can't listen at {host}:{port} for what C-MOVE sends: {error.strerror}.",
+                f"This machine can't listen at {host}:{port} for C-MOVE: {error.strerror}.",
                 "The address is the setting `verify` of the deployment; it must be this machine's, and its port free.",
             ) from error
         return self
@@ -69,7 +69,7 @@ class Receiver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop to listen."""
+        """Stop listening."""
         if self._server is not None:
             self._server.shutdown()
 

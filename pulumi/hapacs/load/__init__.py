@@ -1,1 +1,1 @@
-"""Load on a site: made images, senders, a ledger of acknowledged stores, and the check that all of them are there."""
+"""Load on a site: made images, senders, a ledger of acknowledged stores, and the check that none is lost."""

@@ -1,4 +1,4 @@
-"""A deployment as the place where acknowledged instances have to be."""
+"""A deployment as the archive in which acknowledged instances are checked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SiteArchive:
     Parameters
     ----------
     nodes
-        Names of the nodes to read through: all that are on.
+        Names of the nodes to read through: all that are running.
     """
 
     def __init__(self, site: Site, nodes: list[str]) -> None:

@@ -1,6 +1,6 @@
 """Stores a given number of studies as fast as possible and times every C-STORE: load for a benchmark.
 
-Nothing is repeated. For load that goes on through a fault, as modalities make it, see `hapacs.load.modality`.
+A failed C-STORE is not repeated. For load that continues during a fault see `hapacs.load.modality`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Outcome:
     seconds
         From the first request to the last answer, over all associations.
     responses
-        Seconds from each request that was answered with success to its answer.
+        Response time of each successful request, in seconds.
     failures
-        Why each of the other requests failed.
+        Reason of each failed request.
     cpu_s
-        Processor time of the sender itself.
+        Processor seconds of the sender.
     """
 
     seconds: float = 0
@@ -47,9 +47,9 @@ class Outcome:
 
 
 def send(caller: Caller, peer: Peer, studies: Sequence[Study]) -> Outcome:
-    """Store studies, each by an association of its own, all of them at the same time.
+    """Store studies concurrently, each by its own association.
 
-    Everything is encoded and every association is open before the first image is sent.
+    All images are encoded and all associations are open before the first image is sent.
     """
     outcome = Outcome()
     times: list[tuple[float, float]] = []

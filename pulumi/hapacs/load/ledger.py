@@ -1,6 +1,6 @@
 """A ledger of acknowledged stores, and the check that all of them are in the archive.
 
-A hospital relies on exactly these: a modality keeps an image until its C-STORE is answered with success.
+A modality may delete an image as soon as its C-STORE is answered with success, so none of these may be lost.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Entry:
     digest
         SHA-256 of the encoded data set.
     sent_at, acknowledged_at
-        Seconds since the epoch; `sent_at` is of the attempt that was acknowledged.
+        Seconds since the epoch; `sent_at` is that of the acknowledged attempt.
     attempts
-        How often it was sent.
+        Number of times that it was sent.
     """
 
     sop_instance: str
@@ -49,12 +49,12 @@ class Entry:
 
 
 class Ledger:
-    """Acknowledged stores, on disk before anybody relies on them.
+    """Acknowledged stores, written to disk at once.
 
     Parameters
     ----------
     path
-        An SQLite file; entries that it holds already are kept.
+        An SQLite file; existing entries are kept.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,12 +63,12 @@ class Ledger:
         self._database.execute(_SCHEMA)
 
     def record(self, entry: Entry) -> None:
-        """Write down an acknowledged store."""
+        """Record an acknowledged store."""
         with self._lock:
             self._database.execute("insert into acknowledged values (?, ?, ?, ?, ?, ?, ?, ?)", astuple(entry))
 
     def entries(self) -> list[Entry]:
-        """Return everything, in the order of acknowledgement."""
+        """Return all entries, in the order of acknowledgement."""
         with self._lock:
             rows = self._database.execute("select * from acknowledged order by acknowledged_at, rowid").fetchall()
         return [Entry(*row) for row in rows]
@@ -93,7 +93,7 @@ class Ledger:
 
 
 class Archive(Protocol):
-    """Where acknowledged instances have to be."""
+    """The archive in which acknowledged instances are checked."""
 
     def instances(self, study: str, series: str) -> list[str]:
         """Return the SOP Instance UIDs that a search finds, each as often as it is found."""
@@ -110,10 +110,10 @@ def missing(entries: Sequence[Entry], archive: Archive, readers: int = 6) -> lis
     Raises
     ------
     ValueError
-        When there are no entries: an empty ledger proves nothing.
+        When there are no entries.
     """
     if not entries:
-        raise ValueError("the ledger is empty: nothing was acknowledged, so nothing can be proved")
+        raise ValueError("the ledger is empty: no store was acknowledged, so none can be checked")
     problems = []
     for study, series in dict.fromkeys((entry.study, entry.series) for entry in entries):
         found = Counter(archive.instances(study, series))

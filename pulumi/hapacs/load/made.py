@@ -1,4 +1,4 @@
-"""Made images: no patient was ever in front of the scanner."""
+"""Synthetic images without a real patient."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hapacs.dicom import marks
 
 
 def made_ct(study: str, series: str, number: int, rows: int = 256, seed: int = 0) -> Dataset:
-    """Make a CT image of noise, which no compression makes smaller.
+    """Make a CT image of noise, which can't be compressed.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Stores images without end as modalities do, each again until its C-STORE succeeds: load for drills.
+"""Stores images continuously, as modalities do, and repeats each one until its C-STORE succeeds: load for drills.
 
-What it stored is in a ledger. For a fixed number of images and their times see `hapacs.load.burst`.
+A ledger records the acknowledged images. For a fixed number of images and their times see `hapacs.load.burst`.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from hapacs.load.made import encoded, made_ct
 
 
 class Sender:
-    """Stores made CT images while the `with` block runs, each again until it is acknowledged.
+    """Stores synthetic CT images while the `with` block runs, and repeats each one until it is acknowledged.
 
     Parameters
     ----------
     caller, peer
-        Who sends to whom; the peer's time-out is that of every step.
+        Sender and receiver; the peer's time-out applies to every step.
     ledger
-        Where acknowledgements go.
+        Records the acknowledged images.
     threads
-        Associations at a time, each with a study of its own.
+        Concurrent associations, each with its own study.
     rows
         Rows and columns of each image.
     images_per_association
-        After how many images an association is released, as a modality does after a series.
+        Number of images after which an association is released, as a modality does after a series.
     pause_s
-        Between a failure and the next attempt.
+        Pause between a failure and the next attempt.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""DICOM associations that cost next to nothing: what is sent is encoded beforehand, what comes is cut and kept.
+"""DICOM associations that need little processor time: requests are encoded beforehand, and answers are not decoded.
 
-A load sender that shares a machine with what it measures must not be what is measured. pynetdicom encodes and decodes
-the few small PDUs; pixels pass through as bytes.
+A load sender that shares a machine with the measured site must not affect the result. pynetdicom encodes and decodes
+the few small PDUs; pixels are passed on as bytes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PROPOSED: dict[Service, tuple[int, ...]] = {"store": (_STORE,), "find": (_FIND,
 
 @dataclass(frozen=True)
 class Message:
-    """A DIMSE message as it came.
+    """A DIMSE message as it was received.
 
     Attributes
     ----------
@@ -72,14 +72,14 @@ class Association:
     Parameters
     ----------
     caller, peer
-        Who calls whom; the peer's time-out is that of each wait.
+        The two sides; the peer's time-out applies to each wait.
     service
-        What for.
+        The service that is negotiated.
 
     Raises
     ------
     DicomError
-        When it is entered and the peer refuses, or doesn't grant the service.
+        On entry, when the peer refuses the association or the service.
     """
 
     caller: Caller
@@ -111,7 +111,7 @@ class Association:
             self.close()
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._came.close()
         self._socket.close()
 
@@ -160,7 +160,7 @@ class Association:
                     return Message(decoded, b"")
 
     def exchange(self, request: bytes) -> tuple[int, int]:
-        """Send a request; return the status of its last response, and how many came before that."""
+        """Send a request; return the status of its last response, and the number of responses before it."""
         self.send(request)
         answers = 0
         while (status := self.receive().status) in PENDING:

@@ -67,7 +67,7 @@ def test_refused_images_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_images_are_removed_after_an_error(world: fakes.World, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, {"BARE": 0.1, "STORE": 0.2}, responses=[], failures=["no answer"])
-    with pytest.raises(HapacsError, match="site stored nothing: no answer"):
+    with pytest.raises(HapacsError, match="site stored no image: no answer"):
         ingest.run(fakes.site(), OPTIONS)
     assert world.events[-2:] == ["bare is gone", ("removed", 3)]
 

@@ -63,7 +63,7 @@ def test_other_bytes_are_found() -> None:
     assert missing([entry("1")], FakeArchive({"1": b"bytez"})) == ["1 has other bytes"]
 
 
-def test_an_empty_ledger_proves_nothing() -> None:
+def test_an_empty_ledger_is_an_error() -> None:
     with pytest.raises(ValueError, match="nothing can be proved"):
         missing([], FakeArchive({}))
 
