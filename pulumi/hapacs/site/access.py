@@ -49,7 +49,7 @@ class NodeError(HapacsError):
 
 @dataclass(frozen=True)
 class Node:
-    """One machine, as the contract has it."""
+    """One machine of the contract."""
 
     name: str
     address: str
@@ -66,9 +66,9 @@ class Site:
     deployment
         Its settings, secrets and certificate authorities.
     name
-        Of the site.
+        Name of the site.
     contract
-        What the inventory contract says of the site.
+        The site's part of the inventory contract.
     """
 
     def __init__(self, deployment: Deployment, name: str, contract: Mapping[str, Any]) -> None:
@@ -179,7 +179,7 @@ class Site:
             user=node.ssh_user, port=node.ssh_port,
         )  # fmt: skip
         try:
-            # In a session of its own, Ctrl-C doesn't end it before this process knows of it.
+            # A new session, so that Ctrl-C doesn't end the command before this process handles it.
             done = subprocess.run(
                 command, input=text, capture_output=True, text=True, timeout=timeout_s, check=False,
                 start_new_session=True,

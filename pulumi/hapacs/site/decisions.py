@@ -11,7 +11,7 @@ from hapacs.site.running import RunningSite
 
 
 def view(site: RunningSite) -> dict[str, Any]:
-    """Return what playbooks need to know of a site; an empty text where nobody leads.
+    """Return the facts of a site that playbooks need; an empty string for a service without a leader.
 
     ``paused`` are nodes that a balancer keeps out without their being drained, ``silent`` those that did not answer.
     """
@@ -36,7 +36,7 @@ def view(site: RunningSite) -> dict[str, Any]:
 
 
 def refusals(site: RunningSite, verb: str, node: str) -> list[str]:
-    """Return why an operation must not begin now, each with what to do first; nothing when it may begin.
+    """Return why an operation must not begin now, each with what to do first; empty when it may begin.
 
     Parameters
     ----------

@@ -65,7 +65,7 @@ class EtcdMember:
 
 @dataclass(frozen=True)
 class Etcd:
-    """The etcd cluster as one node sees it: members that answer, and endpoints that commit."""
+    """The etcd cluster as one node reports it: members that answer, and endpoints that commit."""
 
     members: tuple[EtcdMember, ...] = ()
     healthy: frozenset[str] = frozenset()
@@ -95,7 +95,7 @@ class DatabaseMember:
 
 @dataclass(frozen=True)
 class Patroni:
-    """The database cluster as one node's Patroni sees it."""
+    """The database cluster as one node's Patroni reports it."""
 
     members: tuple[DatabaseMember, ...] = ()
     error: str = ""
@@ -139,13 +139,13 @@ class NodeFacts:
     health
         For each service that can be asked: why it does not work, or empty.
     das
-        File system at the mount point of the DAS, empty when nothing is mounted; None for a node without a DAS.
+        File system at the mount point of the DAS, empty when it is not mounted; None for a node without a DAS.
     leads_database, leads_archive
         Whether the node's PostgreSQL takes writes, and whether its SeaweedFS master leads; None when it did not answer.
     certificate
-        Of the node's certificates the one that ends first.
+        The node's certificate that expires first.
     listeners
-        Ports on which something listens for the network, with the address.
+        Ports on which a process listens for the network, with the address.
     """
 
     units: Mapping[str, Unit] = field(default_factory=dict)
@@ -171,7 +171,7 @@ class NodeFacts:
         Raises
         ------
         KeyError
-            When it lacks something: then the script and this class do not belong together.
+            When a fact is missing: script and class are of different versions.
         """
         room, certificate = document["room"], document["certificate"]
         return cls(

@@ -143,7 +143,7 @@ class Found:
 
 
 def kind_of(name: str) -> Literal["uid", "digest"]:
-    """Tell a UID from a digest.
+    """Distinguish a UID from a digest.
 
     Raises
     ------

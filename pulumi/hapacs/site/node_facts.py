@@ -1,7 +1,7 @@
-"""What a node says of itself; sent there and run as root by Debian's own Python, so it imports only that.
+"""Collects the facts of a node; sent there and run as root by Debian's Python, which has the standard library only.
 
 Takes the JSON object that `hapacs.services.nodes.question` returns: the node's ``groups``, the ``units`` that must be
-active and where to ask for the rest. Prints one JSON object.
+active, and addresses and commands for the other facts. Prints one JSON object.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from typing import Any
 
 BALANCER_SOCKET = "/run/haproxy/admin.sock"
 BACKENDS = ("store_dicom", "query_dicom")
-# Bits of srv_admin_state in `show servers state` (HAProxy management guide 9.3): a server gets nothing new, because of
-# a command or of the configuration. The statistics don't say so while it is down.
+# Bits of srv_admin_state in `show servers state` (HAProxy management guide 9.3): a command or the configuration
+# keeps new work away from a server. The statistics don't show this while the server is down.
 PAUSED = 0x01 | 0x04 | 0x08
 DRAINED = Path("/var/lib/hapacs/drained")
 
@@ -36,7 +36,7 @@ def run(*command: str) -> tuple[int, str, str]:
 
 
 def units(names: list[str]) -> dict[str, dict[str, Any]]:
-    """Return the state of each unit, and how often systemd had to start it again by itself."""
+    """Return the state of each unit, and how often systemd restarted it by itself."""
     states = {}
     for name in names:
         _, text, _ = run("systemctl", "show", "--property=ActiveState,SubState,NRestarts", name)
@@ -51,13 +51,13 @@ def units(names: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def failed_units() -> list[str]:
-    """Return all units that failed, ours or not."""
+    """Return all failed units, also those that hapacs does not manage."""
     _, text, _ = run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full")
     return [line.split()[0] for line in text.splitlines() if line.strip()]
 
 
 def listeners() -> dict[int, str]:
-    """Return the TCP ports on which something listens where the network can reach it."""
+    """Return the TCP ports on which a process listens for the network."""
     _, text, _ = run("ss", "--listening", "--tcp", "--numeric", "--no-header")
     found: dict[int, str] = {}
     for line in text.splitlines():
@@ -69,7 +69,7 @@ def listeners() -> dict[int, str]:
 
 
 def etcd(address: str, port: int, tls: str) -> dict[str, Any]:
-    """Return what etcd says of its members, and of a write that needs the quorum."""
+    """Return etcd's status of its members, and the result of a write that needs the quorum."""
     command = [
         "etcdctl", f"--cacert={tls}/ca-etcd.crt", f"--cert={tls}/server.crt", f"--key={tls}/server.key",
         f"--endpoints=https://{address}:{port}", "--command-timeout=10s", "--write-out=json",
@@ -89,7 +89,7 @@ def etcd(address: str, port: int, tls: str) -> dict[str, Any]:
 
 
 def patroni(address: str, port: int, tls: str) -> Any:
-    """Return the database cluster as this node's Patroni sees it."""
+    """Return the database cluster as this node's Patroni reports it."""
     try:
         context = ssl.create_default_context(cafile=f"{tls}/ca-postgres.crt")
         context.load_cert_chain(f"{tls}/server.crt", f"{tls}/server.key")
@@ -115,7 +115,7 @@ def leads() -> bool | None:
 
 
 def problem(check: dict[str, Any]) -> str:
-    """Return why a service does not work, or nothing; `check` has a ``command``, or ``port`` and ``path`` of HTTP."""
+    """Return why a service does not work, or empty; `check` has a ``command``, or ``port`` and ``path`` of HTTP."""
     if "command" in check:
         code, text, error = run(*check["command"])
         return "" if code == 0 else (error or text).strip()[-300:] or f"{check['command'][0]} ended with {code}"
@@ -140,7 +140,7 @@ def archive_leads(metrics_port: int) -> bool | None:
 
 
 def associations(ports: dict[str, int]) -> dict[str, int]:
-    """Return how many connections each Orthanc of this node has for DICOM: associations under way, and checks."""
+    """Return the number of DICOM connections of each Orthanc on this node: associations and health checks."""
     counts = {}
     for service, port in ports.items():
         _, text, _ = run("ss", "--numeric", "--tcp", "--no-header", "state", "established", f"sport = :{port}")
@@ -149,7 +149,7 @@ def associations(ports: dict[str, int]) -> dict[str, int]:
 
 
 def balancer_says(command: str) -> str:
-    """Return what HAProxy answers to a command."""
+    """Return HAProxy's answer to a command."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(5)
         connection.connect(BALANCER_SOCKET)
@@ -158,9 +158,9 @@ def balancer_says(command: str) -> str:
 
 
 def balancer() -> dict[str, Any]:
-    """Return which server the balancer has chosen to store, by its own table, and the state of each server.
+    """Return the server that the balancer has chosen to store, from its table, and the state of each server.
 
-    The choice is empty until something was stored. `paused` is a server that was told to take nothing new.
+    The choice is empty until an image was stored. `paused` marks a server that gets no new work.
     """
     try:
         table, statistics = balancer_says("show table store_dicom"), balancer_says("show stat")
@@ -185,14 +185,14 @@ def balancer() -> dict[str, Any]:
     for line in table.splitlines():
         words = dict(word.partition("=")[::2] for word in line.split() if "=" in word)
         if "server_id" in words:
-            # An entry that was written by hand has the number only.
+            # An entry that an operation wrote has the number only.
             name = words.get("server_key", "-")
             chosen.append(names.get(words["server_id"], "-") if name in {"", "-"} else name)
     return {"writers": chosen, "servers": servers}
 
 
 def first_to_end(directories: list[str]) -> dict[str, str] | None:
-    """Return the certificate of this node that ends first, and when, or None where there is none."""
+    """Return the certificate of this node that expires first, with its date; None without certificates."""
     ends = []
     for path in (path for directory in directories for path in Path(directory).glob("*.crt")):
         _, text, _ = run("openssl", "x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in", str(path))
@@ -201,24 +201,24 @@ def first_to_end(directories: list[str]) -> dict[str, str] | None:
 
 
 def mounted(path: str) -> str:
-    """Return the kind of file system at a mount point, or nothing."""
+    """Return the type of the file system at a mount point; empty when it is not mounted."""
     _, text, _ = run("findmnt", "--noheadings", "--output", "FSTYPE", "--mountpoint", path)
     return text.strip()
 
 
 def room() -> dict[str, int]:
-    """Return how many bytes the DAS has in all and free, and how many the archive's files on this node take."""
+    """Return the size of the DAS, its free space, and the size of the archive's files on this node, in bytes."""
     das = shutil.disk_usage("/srv/das")
     used = 0
     for directory, _, names in Path("/srv/data/cas").walk():
         for name in names:
-            with contextlib.suppress(FileNotFoundError):  # files come and go while we look
+            with contextlib.suppress(FileNotFoundError):  # files are removed meanwhile
                 used += (directory / name).lstat().st_blocks * 512
     return {"das_bytes": das.total, "das_free_bytes": das.free, "cas_used_bytes": used}
 
 
 def main() -> None:
-    """Collect everything, what takes long at the same time."""
+    """Collect all facts, the slow ones concurrently."""
     asked = json.loads(sys.argv[1])
     groups = asked["groups"]
     with ThreadPoolExecutor(max_workers=8) as pool:

@@ -1,4 +1,4 @@
-"""Judges a running site: what is wrong, on which node, and what to do. The only place that does."""
+"""Finds the problems of a running site: what is wrong, on which node, and what to do. Only this module decides it."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ BLOCKING = frozenset({
     Subject.NODE, Subject.UNIT, Subject.HEALTH, Subject.BALANCER, Subject.ETCD, Subject.DATABASE,
     Subject.ADDRESS,
 })  # fmt: skip
-"""Subjects that forbid to take a node away. The others endanger nothing then, or an operation is their remedy:
-`renew` replaces a certificate that has ended, any rolling operation resumes a paused node."""
+"""Subjects that forbid taking a node out of service. The others do no harm then, or an operation is their remedy:
+`renew` replaces an expired certificate, any rolling operation resumes a paused node."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong.
+    """One problem of a site.
 
     Attributes
     ----------
     node
-        The node that has it; empty when it is the whole site's.
+        The node with the problem; empty for the whole site.
     message, remedy
         What is wrong, and what to do.
     """
@@ -62,19 +62,19 @@ class Problem:
 
 
 def site_problems(site: RunningSite) -> list[Problem]:
-    """Return everything that is wrong with a site, each problem once."""
+    """Return all problems of a site, each once."""
     found = [problem for name in site.names for problem in node_problems(site, name)]
     found += [*_etcd(site), *_database(site), *_address(site), *_writer(site)]
     return list(dict.fromkeys(found))
 
 
 def blocking_problems(site: RunningSite, leaving: str = "") -> list[Problem]:
-    """Return what forbids to take a node away; problems of the node that leaves are no reason to keep it.
+    """Return the problems that forbid taking a node out of service; those of the leaving node itself don't count.
 
     Parameters
     ----------
     leaving
-        The node that leaves, or none in particular.
+        The node that leaves; empty for no particular node.
     """
     found = [
         problem
@@ -86,12 +86,12 @@ def blocking_problems(site: RunningSite, leaving: str = "") -> list[Problem]:
 
 
 def node_problems(site: RunningSite, name: str, *, blocking: bool = False) -> list[Problem]:
-    """Return what is wrong with one node, by its own facts and those of the others.
+    """Return the problems of one node, from its own facts and those of the other nodes.
 
     Parameters
     ----------
     blocking
-        Only what forbids an operation.
+        Return only problems that forbid an operation.
     """
     return list(dict.fromkeys(one for one in _node(site, name) if not blocking or one.subject in BLOCKING))
 

@@ -1,4 +1,4 @@
-"""A running site: facts of the nodes that answer, who leads, who stores, and who could take over."""
+"""A running site: facts of the nodes that answer, the leading and storing nodes, and the nodes that can take over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hapacs.site.facts import STORE_BACKEND, Balancer, DatabaseMember, NodeFacts
 
 @dataclass(frozen=True)
 class Member:
-    """A node as the contract has it."""
+    """A node of the contract."""
 
     name: str
     address: str
@@ -54,7 +54,7 @@ class RunningSite:
 
     @classmethod
     def parse(cls, plain: Mapping[str, Any]) -> RunningSite:
-        """Read what ``tasks/describe_site.yml`` put together: ``{vip, members, states}``, as Ansible holds it."""
+        """Read the variable that ``tasks/describe_site.yml`` sets: ``{vip, members, states}``."""
         members = {
             group: [Member(node["name"], node["address"], str(node.get("zone", ""))) for node in nodes]
             for group, nodes in plain["members"].items()

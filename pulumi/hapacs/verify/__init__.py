@@ -73,12 +73,12 @@ class Evidence:
 
         if self._files is not None:
             self._files.cleanup()
-            # What can't be removed now is removed by the next run, which begins with it.
+            # The next run begins by removing images that can't be removed now.
             with suppress(HapacsError, HTTPError):
                 marked.remove(self.site)
 
     def running_after_storing(self) -> RunningSite:
-        """Return the running site after files were stored: only then a balancer has to have chosen a writer."""
+        """Return the running site after files were stored: only then a balancer must have chosen a writer."""
         _ = self.round_trip
         from hapacs.site.collect import collect  # noqa: PLC0415
 
@@ -163,21 +163,21 @@ def run(deployment: Deployment, on_check: OnCheck = lambda _: None, only: Sequen
     Parameters
     ----------
     on_check
-        Called with each check when it is done, by one thread at a time; those of several sites come mixed.
+        Called with each finished check, by one thread at a time; checks of several sites are interleaved.
     only
-        Names of the checks wanted; all of them when empty.
+        Names of the checks to run; empty runs all.
 
     Returns
     -------
     Report
-        A check that could not be run is not good, and says why.
+        A check that could not be run has failed; its detail says why.
 
     Raises
     ------
     HapacsError
         When the deployment is not up.
     UsageError
-        When there is no check of that name.
+        When there is no check with one of these names.
     """
     from hapacs.site.access import sites  # noqa: PLC0415
 
@@ -197,14 +197,14 @@ def run(deployment: Deployment, on_check: OnCheck = lambda _: None, only: Sequen
                     break
                 name = entry.name if len(found) == 1 else f"{site.name}: {entry.name}"
                 check = _run(entry, name, evidence)
-                # What fails because the command is being ended says nothing about the site.
+                # A check that fails because the command is being interrupted is not reported.
                 if not interruption.requested():
                     checks.append(check)
                     with lock:
                         on_check(check)
         return checks
 
-    # Sites have nothing in common, and each check waits for its site most of the time.
+    # Sites are independent, and each check spends most of its time waiting for its site.
     with interruption.Workers(len(found)) as threads:
         return Report(tuple(check for checks in threads.map(verified, found) for check in checks))
 
@@ -215,7 +215,7 @@ def _run(entry: Entry, name: str, evidence: Evidence) -> Check:
         detail, ok = entry.function(evidence), True
     except HapacsError as error:
         detail, ok = f"{error.message.rstrip('.')}. Look at {entry.look}.", False
-    # Whatever went wrong with one check, the others tell more about it; none is left out of the report.
+    # An unexpected error in one check must not stop the others: the report has all checks.
     except Exception as error:  # noqa: BLE001
         detail, ok = f"{type(error).__name__}: {error}. Look at {entry.look}.", False
     return Check(name, ok, detail, round(time.monotonic() - begun, 1))

@@ -1,4 +1,4 @@
-"""Checks of the archive (CAS), by S3 itself and without the storage plugin."""
+"""Checks of the archive (CAS), directly by S3 and without the storage plugin."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOTHING, _NO_VERSION = "nothing", "0" * 32
 
 
 def check_objects(site: Site, round_trip: RoundTrip) -> str:
-    """Each object is in the archive under lock, and its bytes are what its digest says."""
+    """Each object is in the archive under lock, and its bytes match its digest."""
     gateways = [node.name for node in site.members("cas")]
 
     def look(numbered: tuple[int, Kept]) -> str:
@@ -45,7 +45,7 @@ def check_objects(site: Site, round_trip: RoundTrip) -> str:
 
 
 def check_deletion(site: Site, round_trip: RoundTrip) -> str:
-    """Nobody deletes an object: not the nodes, not the administrator, not past the retention."""
+    """No identity can delete an object: neither the nodes' nor the administrator's, even when it bypasses retention."""
     gateways = [node.name for node in site.members("cas")]
 
     def attempt(numbered: tuple[int, Kept]) -> list[str]:
@@ -55,7 +55,7 @@ def check_deletion(site: Site, round_trip: RoundTrip) -> str:
 
     recorded = _recorded(round_trip)
     _warm(site, gateways)
-    # A gateway that would delete what nobody has would delete images too, and a pack may hold those of patients.
+    # First on an object that does not exist: a gateway that accepts this also deletes packs with patients' images.
     require([problem for name in gateways for problem in _guard_problems(name, site)])
     with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
         problems = [problem for problems in pool.map(attempt, enumerate(recorded)) for problem in problems]
@@ -66,7 +66,7 @@ def check_deletion(site: Site, round_trip: RoundTrip) -> str:
 def _recorded(round_trip: RoundTrip) -> list[Kept]:
     recorded = list({kept.digest: kept for kept in round_trip.kept if _row(kept) is not None}.values())
     if not recorded:
-        raise CheckFailedError("the catalog has no object of this run, so none can be looked at in the archive")
+        raise CheckFailedError("the catalog has no object of this run, so none can be checked in the archive")
     return recorded
 
 
@@ -76,7 +76,7 @@ def _row(kept: Kept) -> dict[str, Any] | None:
 
 
 def _warm(site: Site, gateways: list[str]) -> None:
-    """Make the clients before threads ask for them: boto3 loads its models then, which is not thread-safe."""
+    """Create the clients before threads use them: boto3 then loads its models, which is not thread-safe."""
     for node in gateways:
         site.s3(node, "node")
         site.s3(node, "admin")
@@ -85,7 +85,7 @@ def _warm(site: Site, gateways: list[str]) -> None:
 def _object_problem(node: Any, admin: Any, kept: Kept, mode: str) -> str:
     row = _row(kept)
     if row is None:
-        return f"{kept.sample.name}: no row of the catalog says where it is"
+        return f"{kept.sample.name}: no row of the catalog has its place in the archive"
     key = row["key"]
     try:
         content = node.get_object(Bucket=BUCKET, Key=key)["Body"].read()
@@ -109,7 +109,7 @@ def _deletion_problems(node: Any, admin: Any, kept: Kept) -> list[str]:
     try:
         version = admin.head_object(Bucket=BUCKET, Key=key).get("VersionId")
     except (ClientError, BotoCoreError) as error:
-        return [f"{kept.sample.name} ({key}) can't be looked at: {error}"]
+        return [f"{kept.sample.name} ({key}) can't be checked: {error}"]
     if not version:
         problems.append(f"{key} has no version: the bucket is not versioned, so it has no lock")
     attempts: list[tuple[str, Callable[[], object]]] = [
@@ -120,7 +120,7 @@ def _deletion_problems(node: Any, admin: Any, kept: Kept) -> list[str]:
 
 
 def _guard_problems(name: str, site: Site) -> list[str]:
-    """Ask one gateway to delete what is not there."""
+    """Ask one gateway to delete an object that does not exist."""
     node, admin = site.s3(name, "node"), site.s3(name, "admin")
     attempts: list[tuple[str, Callable[[], object]]] = [
         (_NODES, lambda: node.delete_object(Bucket=BUCKET, Key=_NOTHING, VersionId=_NO_VERSION)),

@@ -1,7 +1,7 @@
 """Images of `verify` in the index of a site: found by their mark, and removed.
 
-The archive keeps their bytes until the lock ends. Nothing without a mark is removed, but for the files that earlier
-versions sent without one: they are public, and removed only when the site has the very data set under the very names.
+The archive keeps their bytes until the lock ends. Images without a mark are not removed, with one exception: public
+files that earlier versions sent without a mark, when the site has the same data set under the same identifiers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PATIENT_ID = "PatientID"
 
 
 def check_removed(site: Site) -> str:
-    """Remove the images of this run from the index, and see that no list shows one."""
+    """Remove the images of this run from the index, and check that a search finds none."""
     images = remove(site)
     found = site.web.get("studies", params={_PATIENT_ID: f"{marks.VERIFY}*", "includefield": _PATIENT_ID})
     if found.status_code not in {httpx.codes.OK, httpx.codes.NO_CONTENT}:
@@ -51,7 +51,7 @@ def remove_leftovers(site: Site) -> None:
 
 
 def remove(site: Site) -> int:
-    """Remove every patient with the mark of `verify` from the index, and return how many images these had.
+    """Remove every patient with the mark of `verify` from the index, and return their number of images.
 
     Raises
     ------
@@ -63,14 +63,14 @@ def remove(site: Site) -> int:
     images = len(_post(client, "tools/find", query | {"Level": "Instance"}))
     patients = _post(client, "tools/find", query | {"Level": "Patient", "Expand": True})
     for patient in patients:
-        # The wildcard is Orthanc's to read, what is removed is ours to decide.
+        # Checked here again, because Orthanc interprets the wildcard.
         if patient["MainDicomTags"][_PATIENT_ID].startswith(marks.VERIFY):
             _delete(client, f"patients/{patient['ID']}")
     return images
 
 
 def remove_unmarked(site: Site, samples: Sequence[Sample]) -> int:
-    """Remove the files that earlier versions of `verify` stored as they are, and return how many there were.
+    """Remove the files that earlier versions of `verify` stored unchanged, and return their number.
 
     Parameters
     ----------

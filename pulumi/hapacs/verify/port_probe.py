@@ -1,14 +1,14 @@
-"""Tries ports as a stranger does; runs on the controller, and is sent to nodes to run there.
+"""Tries ports as a client without credentials; runs on the controller, and is sent to nodes to run there.
 
 Takes a JSON list of ports, each ``{"address", "port", "kind"}``, and prints a JSON list with a ``problem`` for each,
-empty when the port refuses strangers. It imports the standard library only and needs no root: a stranger has neither.
+empty when the port refuses such a client. It imports the standard library only and needs no root.
 
 Kinds
 -----
 tls
-    Requires a client certificate: nothing is served in the clear, and nothing by TLS without a certificate.
+    Requires a client certificate: it serves no client in the clear, and none by TLS without a certificate.
 web
-    HTTPS that requires a login or a signature: nothing in the clear, and 401 or 403 by TLS.
+    HTTPS that requires a login or a signature: serves no client in the clear, and answers 401 or 403 by TLS.
 postgres
     No session in the clear, and a password exchange (SCRAM) by TLS.
 closed
@@ -25,7 +25,7 @@ from typing import Any
 
 Target = dict[str, Any]
 TIMEOUT_S = 2
-# HTTP/2 without asking: the preface and an empty SETTINGS frame. A gRPC server that serves answers with its own.
+# HTTP/2 without asking: the preface and an empty SETTINGS frame. A gRPC server answers with its own SETTINGS.
 HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
 HTTP2_SETTINGS = b"\x04"
 PATHS = ("/", "/system", "/cluster", "/dicom-web/studies", "/metrics", "/hapacs/health", "/dir/assign")
@@ -65,7 +65,7 @@ def secure(connection: socket.socket) -> ssl.SSLSocket:
 
 
 def exchange(target: Target, sent: bytes, *, tls: bool) -> bytes:
-    """Send something, and return what comes back; nothing when the peer ends or refuses the connection."""
+    """Send bytes and return the answer; it is empty when the peer ends or refuses the connection."""
     try:
         with connect(target) as plain:
             connection = secure(plain) if tls else plain
@@ -76,7 +76,7 @@ def exchange(target: Target, sent: bytes, *, tls: bool) -> bytes:
 
 
 def status(answer: bytes) -> int | None:
-    """Return the status of an HTTP answer, or nothing when it is none."""
+    """Return the status of an HTTP answer; None when it is not HTTP."""
     words = answer.split(maxsplit=2)
     return int(words[1]) if len(words) > 1 and words[0].startswith(b"HTTP/") and words[1].isdigit() else None
 
@@ -87,7 +87,7 @@ def get(path: str) -> bytes:
 
 
 def served(target: Target, *, tls: bool, refusals: set[int]) -> str:
-    """Return what a port serves to a stranger, or nothing."""
+    """Return what a port serves to a client without credentials, or an empty string."""
     how = "by TLS without a certificate" if tls else "in the clear"
     for path in PATHS:
         code = status(exchange(target, get(path), tls=tls))
@@ -104,7 +104,7 @@ def served(target: Target, *, tls: bool, refusals: set[int]) -> str:
 
 def tls_only(target: Target) -> str:
     """Try a port that requires a client certificate."""
-    # A 400 in the clear is how many servers say that they want TLS; by TLS no answer at all may come.
+    # Many servers answer 400 in the clear to require TLS. By TLS there must be no answer at all.
     return served(target, tls=False, refusals=REFUSED) or served(target, tls=True, refusals=set())
 
 
@@ -114,7 +114,7 @@ def web(target: Target) -> str:
     if problem:
         return problem
     codes = {path: status(exchange(target, get(path), tls=True)) for path in ("/", *OPEN_IF_ANYTHING_IS)}
-    # A path that means nothing there may be answered 404; the root has to be refused.
+    # An unknown path may be answered 404; the root has to be refused.
     found = [path for path, code in codes.items() if code not in ({401, 403} if path == "/" else {401, 403, 404})]
     return f"answers {codes[found[0]]} without a login ({found[0]})" if found else ""
 
@@ -145,7 +145,7 @@ def postgres(target: Target) -> str:
 
 
 def probe(target: Target) -> dict[str, Any]:
-    """Try one port; say whether it was reached, and what it serves that it should not."""
+    """Try one port; return whether it was reached, and the problem."""
     try:
         connect(target).close()
     except OSError:

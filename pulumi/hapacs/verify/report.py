@@ -16,7 +16,7 @@ class Check:
     Attributes
     ----------
     detail
-        Evidence; of a failed check what is wrong and where to look.
+        Evidence; for a failed check the problem and where to look.
     seconds
         How long it took.
     """
@@ -38,7 +38,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether all checks passed; a report without a check proves nothing."""
+        """Whether all checks passed; False for a report without a check."""
         return bool(self.checks) and all(check.ok for check in self.checks)
 
     def document(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class CheckFailedError(HapacsError):
 
 
 def listed(problems: list[str], shown: int = 4) -> str:
-    """Join what is wrong: the first few of it, and how much more there is."""
+    """Join the first few problems, and say how many more there are."""
     more = f"; and {len(problems) - shown} more" if len(problems) > shown else ""
     return "; ".join(problems[:shown]) + more
 

@@ -29,21 +29,21 @@ from hapacs.verify.round_trip import Kept, RoundTrip, dataset_problem, read
 
 _DICOM = "application/dicom"
 _AS_STORED = {"Accept": multipart.AS_STORED}
-# Decoded by everybody to the same pixels: RLE, JPEG-LS lossless, JPEG lossless.
+# All decoders return the same pixels: RLE, JPEG-LS lossless, JPEG lossless.
 _EXACT = {RLELossless, JPEGLSLossless, JPEGLosslessSV1}
 _RENDERED_BITS = 16
-# Sites are verified side by side, and where they share the destination, they take turns with its port.
+# Sites are verified concurrently; those that share the C-MOVE destination use its port one after the other.
 _RECEIVING = threading.Lock()
 _SOP_INSTANCE, _REFERENCED, _FAILED = "00080018", "00081199", "00081198"
 
 
 def varied(round_trip: RoundTrip) -> list[Kept]:
-    """Choose one instance for each pair of SOP class and transfer syntax, of those that are there now.
+    """Choose one instance for each pair of SOP class and transfer syntax, of the files that are stored now.
 
     Raises
     ------
     CheckFailedError
-        When nothing is there.
+        When no file is stored.
     """
     chosen: dict[tuple[UID, UID], Kept] = {}
     for kept in round_trip.present:
@@ -54,7 +54,7 @@ def varied(round_trip: RoundTrip) -> list[Kept]:
 
 
 def check_find(site: Site, round_trip: RoundTrip) -> str:
-    """Every study is found by its UID, and every instance of a series."""
+    """C-FIND finds every study by its UID, and every instance of one series."""
     present = round_trip.present
     studies = {kept.sample.study for kept in present}
     if not studies:
@@ -81,7 +81,7 @@ def check_find(site: Site, round_trip: RoundTrip) -> str:
 
 
 def check_get(site: Site, round_trip: RoundTrip) -> str:
-    """C-GET brings instances of each kind on the same association."""
+    """C-GET returns instances of each kind on the same association."""
     chosen = varied(round_trip)
     samples = [kept.sample for kept in chosen]
     retrieved = dicom.get(site.caller, site.query_peer, _instances(samples), samples)
@@ -108,7 +108,7 @@ def check_move(site: Site, round_trip: RoundTrip) -> str:
 
 
 def check_stow(site: Site, round_trip: RoundTrip) -> str:
-    """STOW-RS stores instances of each kind; what is kept are the very bytes of the file, through each node."""
+    """STOW-RS stores instances of each kind; each node returns exactly the bytes of the file."""
     chosen = varied(round_trip)
     content_type, body = multipart.encode([kept.sample.content for kept in chosen], _DICOM)
     headers = {"Content-Type": content_type, "Accept": "application/dicom+json"}
@@ -150,7 +150,7 @@ def check_qido(site: Site, round_trip: RoundTrip) -> str:
 
 
 def check_wado(site: Site, round_trip: RoundTrip) -> str:
-    """WADO-RS returns instances as they are kept, whatever their transfer syntax."""
+    """WADO-RS returns instances as they are stored, in any transfer syntax."""
     chosen = varied(round_trip)
     problems = []
     for kept in chosen:
@@ -180,7 +180,7 @@ def check_wado_studies(site: Site, round_trip: RoundTrip) -> str:
 
 
 def check_frames(site: Site, round_trip: RoundTrip) -> str:
-    """WADO-RS returns the first frame of each kind of image as it is stored, and decoded where all decode alike."""
+    """WADO-RS returns the first frame of each kind of image as stored, and decoded where all decoders agree."""
     problems = []
     stored = decoded = 0
     for kept in varied(round_trip):
@@ -214,10 +214,10 @@ def _frame(site: Site, sample: Sample, transfer_syntax: str) -> bytes:
 
 
 def _comparable(sample: Sample, dataset: Dataset) -> bytes | None:
-    """Return the pixels of the first frame in little endian, where every decoder has to come to the same.
+    """Return the pixels of the first frame in little endian, when every decoder has to return the same; else None.
 
-    Not so with lossy compression, with several samples for each pixel (their order may change), and with pixels of one
-    bit or of four bytes (PS3.5 8.1.1 leaves open how big endian has them).
+    Decoders differ with lossy compression, with several samples per pixel (their order may change), and with pixels
+    of one bit or of four bytes (PS3.5 8.1.1 leaves their big endian encoding open).
     """
     exact = sample.transfer_syntax in _EXACT or not sample.transfer_syntax.is_compressed
     if not exact or dataset.SamplesPerPixel != 1 or dataset.BitsAllocated not in {8, 16}:
@@ -230,7 +230,7 @@ def _comparable(sample: Sample, dataset: Dataset) -> bytes | None:
 
 
 def check_rendered(site: Site, round_trip: RoundTrip) -> str:
-    """WADO-RS renders images of each kind for a viewer, in their size; what can't be rendered is refused."""
+    """WADO-RS renders images of each kind for a viewer, in their size, and refuses those that it can't render."""
     problems = []
     rendered = 0
     refused: Counter[str] = Counter()
@@ -241,7 +241,7 @@ def check_rendered(site: Site, round_trip: RoundTrip) -> str:
         answer = site.web.get(f"{_path(kept.sample)}/rendered", headers={"Accept": "image/png"})
         name = f"{kept.sample.name} ({kept.sample.transfer_syntax.name})"
         if reason := _not_rendered(kept.sample, dataset):
-            # A refusal is what is wanted; a picture is welcome; a broken connection would be neither.
+            # A refusal is expected and a picture is allowed; a broken connection raises an error.
             refused[reason] += answer.status_code != httpx.codes.OK
             continue
         if answer.status_code != httpx.codes.OK:
@@ -252,12 +252,12 @@ def check_rendered(site: Site, round_trip: RoundTrip) -> str:
     if not rendered:
         problems.append("no image was rendered")
     require(problems)
-    told = "".join(f"; {count} refused: {reason}" for reason, count in refused.items() if count)
-    return f"{rendered} kinds of images rendered in their size{told}"
+    expected = "".join(f"; {count} refused: {reason}" for reason, count in refused.items() if count)
+    return f"{rendered} kinds of images rendered in their size{expected}"
 
 
 def _not_rendered(sample: Sample, dataset: Dataset) -> str:
-    """Say why Orthanc 1.12 can't render an image, or nothing."""
+    """Return why Orthanc 1.12 can't render an image, or an empty string."""
     if sample.transfer_syntax in JPEG2000TransferSyntaxes:
         return "JPEG 2000, for which the site has no safe decoder (role orthanc)"
     if dataset.PhotometricInterpretation == "YBR_FULL_422" and not sample.transfer_syntax.is_encapsulated:
@@ -270,7 +270,7 @@ def _picture_problem(name: str, content: bytes, dataset: Dataset) -> str:
         picture = Image.open(io.BytesIO(content))
         array = np.asarray(picture)
     except (UnidentifiedImageError, OSError) as error:
-        return f"{name}: no picture came: {error}"
+        return f"{name}: the answer is no picture: {error}"
     if picture.size != (dataset.Columns, dataset.Rows):
         return f"{name}: {picture.size} instead of {(dataset.Columns, dataset.Rows)}"
     return f"{name}: the picture is blank" if array.min() == array.max() else ""
@@ -297,14 +297,14 @@ def _ok(answer: httpx.Response) -> httpx.Response:
 
 
 def _compare(chosen: list[Kept], datasets: Mapping[str, tuple[UID, bytes]]) -> list[str]:
-    """Say what did not come, and what came differently."""
+    """Return the instances that did not arrive or that differ."""
     problems = []
     for kept in chosen:
         sample = kept.sample
         if (came := datasets.get(str(sample.sop_instance))) is None:
-            problems.append(f"{sample.name} did not come")
+            problems.append(f"{sample.name} did not arrive")
         elif came[0] != sample.transfer_syntax:
-            problems.append(f"{sample.name} came as {came[0].name} instead of {sample.transfer_syntax.name}")
+            problems.append(f"{sample.name} arrived as {came[0].name} instead of {sample.transfer_syntax.name}")
         else:
             problems += filter(None, [dataset_problem(sample, came[1], files.with_meta(sample, came[1]))])
     return problems

@@ -1,6 +1,6 @@
 """Stores real files through the virtual address and reads each back through every node.
 
-Files that are the same instance are stored one after the other, each read back before the next replaces it.
+Files of the same instance are stored one after the other; each is read back before the next one replaces it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hapacs import dicom
 from hapacs.dicom import NotSendable, Sample, StoreOutcome, compare, files, marks
 from hapacs.site.access import Site
 
-# An association is sequential; with two of them neither this machine nor the writer waits for the other.
+# An association is sequential; with two of them neither this machine nor the writer is idle.
 _ASSOCIATIONS = 2
 _READERS = 6
 _ATTEMPTS = 8
@@ -35,9 +35,9 @@ class Kept:
     digests
         SHA-256 of what each node returned.
     problems
-        Errors that nodes answered with.
+        Errors of nodes.
     record
-        What the storage plugin says of the object: catalog rows, DAS and CAS copies. None when nobody knows it.
+        The storage plugin's record of the object: catalog rows, DAS and CAS copies. None when there is none.
     """
 
     sample: Sample
@@ -59,7 +59,7 @@ class RoundTrip:
     Attributes
     ----------
     skipped
-        Files that no C-STORE can carry, each with its reason.
+        Files that can't be sent by C-STORE, each with its reason.
     outcomes
         One for each C-STORE, in the order in which they were sent.
     kept
@@ -72,7 +72,7 @@ class RoundTrip:
 
     @property
     def present(self) -> list[Kept]:
-        """Files that are stored now: of those that are the same instance, the last one."""
+        """Files that are stored now: for each instance the last file."""
         return list({kept.sample.key: kept for kept in self.kept}.values())
 
 
@@ -83,7 +83,7 @@ def orthanc_id(sample: Sample) -> str:
 
 
 def rounds(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
-    """Cut a list into parts in which no two files are the same instance; the order of those that are is kept."""
+    """Split a list so that no part has two files of the same instance; the order of such files is kept."""
     left = list(samples)
     while left:
         seen: dict[tuple[str, str, str, str], Sample] = {}
@@ -105,15 +105,15 @@ def originals() -> tuple[list[Sample], list[NotSendable]]:
 
 
 def load(directory: Path) -> tuple[list[Sample], list[NotSendable]]:
-    """Copy the files that pydicom ships, with marked patients; those that are expected to be refused come last.
+    """Copy the files that pydicom ships, with marked patients; files that the site has to refuse come last.
 
     Parameters
     ----------
     directory
-        Where the copies are written. They are read when they are needed.
+        Where the copies are written; they are read later from there.
     """
     found, skipped = originals()
-    # Two files of the same name lie in different folders.
+    # Different folders, because some files have the same name.
     copies = [
         dicom.read_sample(files.write_marked(sample, marks.VERIFY, directory / str(number) / sample.name))
         for number, sample in enumerate(found)
@@ -129,7 +129,7 @@ def run(site: Site, directory: Path) -> RoundTrip:
     Parameters
     ----------
     directory
-        Where the files are written as they are sent; it is needed as long as the result is.
+        Where the sent files are written; the result needs them.
     """
     samples, skipped = load(directory)
     round_trip = RoundTrip(skipped)
@@ -167,10 +167,10 @@ def read_back(site: Site, sample: Sample) -> Kept:
 
 
 def read(site: Site, node: str, sample: Sample) -> tuple[bytes, str]:
-    """Read an instance through the answering Orthanc of one node; return the file, or what came instead.
+    """Read an instance through the answering Orthanc of one node; return the file, or the problem.
 
-    Each of Orthanc's connections to a database leader that is gone answers 503 once and is made anew. The balancer asks
-    again then, and so it is done here.
+    After a failover of the database each of Orthanc's connections answers 503 once before it reconnects. The balancer
+    repeats the request then, and so does this function.
     """
     client = site.orthanc(node, "query")
     for _ in range(_ATTEMPTS):
@@ -206,14 +206,14 @@ def _record(site: Site, node: str, digest: str) -> dict[str, Any] | None:
 
 
 def dataset_problem(sample: Sample, encoded: bytes, content: bytes) -> str:
-    """Say how a data set that came back differs from the one that was sent, or nothing.
+    """Return how a retrieved data set differs from the one that was sent; empty when they are equal.
 
     Parameters
     ----------
     encoded
         The data set alone.
     content
-        The same as a whole file.
+        The same data set as a whole file.
     """
     if encoded == sample.dataset_bytes:
         return ""

@@ -1,6 +1,6 @@
 """Checks of the services: units, storage plugin, etcd, database cluster, virtual address, and the storing Orthanc.
 
-Each asks `hapacs.site.problems` for its judgement.
+`hapacs.site.problems` decides what is a problem.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hapacs.site.problems import Subject, site_problems
 from hapacs.site.running import RunningSite
 from hapacs.verify.report import CheckFailedError, require
 
-# The other subjects have checks of their own.
+# The other subjects have their own checks.
 _SERVICES = frozenset(Subject) - {Subject.ETCD, Subject.DATABASE, Subject.ADDRESS, Subject.WRITER}
 
 
@@ -42,7 +42,7 @@ def _plugin_problems(site: Site) -> list[str]:
 
 
 def check_restarts(before: RunningSite, after: RunningSite) -> str:
-    """No service ended by itself during the verification; systemd restarts one too fast for the other checks."""
+    """No service ended by itself during the verification; systemd restarts it before the other checks notice."""
     problems = _problems(after, Subject.NODE)
     for node, facts in after.nodes.items():
         if node not in before.nodes:
@@ -82,7 +82,7 @@ def check_writer(running: RunningSite) -> str:
     balancers = running.members["load_balancer"]
     _answer(running, balancers)
     problems = _problems(running, Subject.BALANCER, Subject.WRITER)
-    # An image was stored, so each of them has to know now.
+    # An image was stored, so each balancer must have a choice now.
     for node, balancer in running.balancers.items():
         if len(balancer.writers) != 1 and not balancer.error:
             problems.append(f"HAProxy on {node} knows {len(balancer.writers)} storing nodes instead of one")
@@ -97,5 +97,5 @@ def _problems(running: RunningSite, *subjects: Subject) -> list[str]:
 
 
 def _answer(running: RunningSite, members: list[str]) -> None:
-    """Fail when a node does not answer: its part of the cluster can't be judged then."""
+    """Fail when a node does not answer: its part of the cluster can't be checked then."""
     require([str(one) for one in site_problems(running) if one.subject == Subject.NODE and one.node in members])

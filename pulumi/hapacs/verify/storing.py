@@ -1,4 +1,4 @@
-"""Checks of storing: the services of DICOM that put images in, and what then is on each node."""
+"""Checks of storing: C-ECHO, C-STORE, callers, and the stored copies on each node."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_echo(site: Site) -> str:
 
 
 def check_store(round_trip: RoundTrip) -> str:
-    """Every file is stored, except those that a PACS has to refuse, and those are refused."""
+    """Every file is stored, except those that a PACS has to refuse; these are refused."""
     problems = []
     refused: Counter[str] = Counter()
     stored = 0
@@ -45,17 +45,17 @@ def check_store(round_trip: RoundTrip) -> str:
             kind = f"{sample.sop_class.name}, {sample.transfer_syntax.name}"
             problems.append(f"{sample.name} ({kind}) was refused: {status}{outcome.detail}")
     if not stored:
-        problems.insert(0, "nothing was stored")
+        problems.insert(0, "no file was stored")
     require(problems)
     unsendable = Counter(item.reason.partition(":")[0] for item in round_trip.skipped)
-    told = [f"{count} {reason.partition(':')[0]}" for reason, count in refused.most_common()]
-    told += [f"{count} {reason}" for reason, count in unsendable.most_common()]
+    expected = [f"{count} {reason.partition(':')[0]}" for reason, count in refused.most_common()]
+    expected += [f"{count} {reason}" for reason, count in unsendable.most_common()]
     detail = f"{stored} files stored"
-    return f"{detail}; refused or not sendable, as expected: {', '.join(told)}" if told else detail
+    return f"{detail}; refused or not sendable, as expected: {', '.join(expected)}" if expected else detail
 
 
 def check_nodes(site: Site, round_trip: RoundTrip) -> str:
-    """Each instance is the same bytes through each node, and what was sent."""
+    """Each node returns the same bytes of each instance, with the values that were sent."""
     problems = []
     identical = 0
     for kept in round_trip.kept:
@@ -70,10 +70,10 @@ def check_nodes(site: Site, round_trip: RoundTrip) -> str:
     _some(round_trip)
     require(problems)
     rest = len(round_trip.kept) - identical
-    written_anew = f", {rest} encoded again with equal values" if rest else ""
+    encoded_again = f", {rest} encoded again with equal values" if rest else ""
     return (
         f"{len(round_trip.kept)} instances are the same through {len(site.members('pacs'))} nodes; "
-        f"{identical} data sets are the bytes that were sent{written_anew}"
+        f"{identical} data sets are the bytes that were sent{encoded_again}"
     )
 
 
@@ -90,7 +90,7 @@ def check_pixels(round_trip: RoundTrip) -> str:
             continue
         before, after = compare.pixels(sent), compare.pixels(back)
         if before is None:
-            # No decoder here takes it, sent or kept: then the encoded pixels have to be the same.
+            # No decoder is installed for it: then the encoded pixels have to be equal.
             same = sent.PixelData == back.PixelData
             compared += same
         else:
@@ -123,7 +123,7 @@ def check_copies(round_trip: RoundTrip) -> str:
         if not record["das"]["whole"]:
             problems.append(f"{name}: the copy on the DAS of {record['node']} is {record['das']['state']}")
         if not record["cas"]["whole"]:
-            problems.append(f"{name}: the copy in the archive is {record['cas']['state']}, says {record['node']}")
+            problems.append(f"{name}: the copy in the archive is {record['cas']['state']} as {record['node']} sees it")
     require(problems)
     return f"{len(round_trip.kept)} objects are in the catalog and on a DAS; stored by {', '.join(sorted(nodes))}"
 
@@ -131,10 +131,10 @@ def check_copies(round_trip: RoundTrip) -> str:
 def check_callers(site: Site) -> str:
     """Unlisted callers and calls to a foreign AE title get no association."""
     problems = []
-    nobody = Caller(_NOBODY)
+    unlisted = Caller(_NOBODY)
     attempts = [
-        (nobody, site.store_peer, "an unlisted caller"),
-        (nobody, site.query_peer, "an unlisted caller"),
+        (unlisted, site.store_peer, "an unlisted caller"),
+        (unlisted, site.query_peer, "an unlisted caller"),
         (site.caller, Peer(site.vip, site.store_peer.port, _WRONG_CALLED), "a call to a title that is not the site's"),
     ]
     for caller, peer, what in attempts:

@@ -18,12 +18,12 @@ from hapacs.verify.report import CheckFailedError, require
 
 
 def ports_to_probe(site: Site, node: Node, listening: Mapping[int, str]) -> list[dict[str, Any]]:
-    """Return the ports of a node that strangers are tried at: its services' and all others on which something listens.
+    """Return the ports of a node to try: those of its services, and all others on which a process listens.
 
     Parameters
     ----------
     listening
-        Ports on which something listens, as the node reports them, with the address.
+        Ports on which a process listens, as the node reports them, with the address.
     """
     declared = network.ports([group for group in GROUPS if node in site.members(group)])
     skipped = {node.ssh_port, *network.virtual_ports(site.contract).values()}
@@ -41,7 +41,7 @@ def _probe(site: Site, node: Node, port: Port) -> dict[str, Any]:
 
 
 def check_inner_ports(site: Site, running: RunningSite) -> str:
-    """No port of a node serves a stranger, neither one on the controller nor one on a neighbouring node."""
+    """No port of a node serves a client without credentials, neither from the controller nor from another node."""
     if running.silent:
         silent = "; ".join(f"{node} does not answer by SSH ({why})" for node, why in running.silent.items())
         raise CheckFailedError(f"the ports that listen are not known: {silent}")
@@ -66,7 +66,7 @@ def check_inner_ports(site: Site, running: RunningSite) -> str:
             if result["problem"]
         ]
     if not reached:
-        problems.append("no port was reached, not even those that must be reachable: the check proves nothing")
+        problems.append("no port was reached, not even those that must be reachable, so the ports were not checked")
     require(problems)
     tried = sum(len(results) for _, results in answers)
     return f"{tried} attempts from {len(answers)} machines: {tried - reached} dropped, {reached} refused"

@@ -64,7 +64,7 @@ def test_other_bytes_are_found() -> None:
 
 
 def test_an_empty_ledger_is_an_error() -> None:
-    with pytest.raises(ValueError, match="nothing can be proved"):
+    with pytest.raises(ValueError, match="none can be checked"):
         missing([], FakeArchive({}))
 
 

@@ -76,7 +76,7 @@ def test_only_the_named_checks_run() -> None:
 
 @pytest.mark.usefixtures("entries")
 def test_unknown_check_is_refused_with_the_names_of_all() -> None:
-    with pytest.raises(HapacsError, match="There are: good, bad, broken"):
+    with pytest.raises(HapacsError, match="Known checks: good, bad, broken"):
         verify.run(cast(Deployment, object()), only=["goood"])
 
 
