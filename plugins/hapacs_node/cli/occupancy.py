@@ -7,8 +7,8 @@ from rich.table import Table
 
 from hapacs_node.errors import ConfigurationError, DasError
 from hapacs_node.node import Node
-from hapacs_node.storage.das import USE_GRAIN_S
 from hapacs_node.storage.eviction import Eviction, Outcome
+from hapacs_node.storage.files import USE_GRAIN_S
 from hapacs_node.storage.shelves import COUNT
 
 _DAY_S = 86400

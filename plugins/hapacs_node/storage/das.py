@@ -1,10 +1,9 @@
 """The online copy: files on the node's own disks, named by the digest of what they hold."""
 
-import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
@@ -14,17 +13,21 @@ from hapacs_node.errors import DasCorruptError, DasError, DasFullError, DasMissi
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Das as DasSettings
 from hapacs_node.storage import names
+from hapacs_node.storage.files import (
+    FOLDER,
+    make_folder,
+    opener,
+    read_file,
+    translated,
+    unlink_quietly,
+    write_file,
+)
 
 _LOG = log.get("das")
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""How a folder is opened: itself, never what a link leads to."""
 _INCOMING = "incoming"
 _LEFTOVER_AGE_S = 3600  # far above every deadline: no store that is still going on is touched
 _DIGEST_BYTES = 32
 _SPREAD = [f"{number:02x}" for number in range(256)]  # as names.das_path spreads objects
-USE_GRAIN_S = 3600
-"""How exactly a file's access time tells when it was last used. The kernel doesn't keep it (`noatime`); `read` does,
-and writes it only when what is there is this much older."""
 
 
 @dataclass
@@ -95,7 +98,7 @@ class Das:
         *folders, name = names.das_path(digest)
         with translated("read"):
             try:
-                with self.folder(folders) as folder, open(name, "rb", buffering=0, opener=_opener(folder)) as file:
+                with self.folder(folders) as folder, open(name, "rb", buffering=0, opener=opener(folder)) as file:
                     return file.read(length)
             except FileNotFoundError as error:
                 raise DasMissingError(f"the DAS has no {name}") from error
@@ -173,11 +176,11 @@ class Das:
         with translated("probe"), self.folder([_INCOMING], create=True) as folder:
             name = f"probe-{uuid4()}"
             try:
-                _write_file(folder, name, [content], durable=True)
-                if _read_file(folder, name, len(content)) != content:
+                write_file(folder, name, [content], durable=True)
+                if read_file(folder, name, len(content)) != content:
                     raise DasCorruptError("the DAS gives back other bytes than were written")
             finally:
-                _unlink_quietly(folder, name)
+                unlink_quietly(folder, name)
         return f"{free / 1e9:.1f} GB free"
 
     def prepare(self) -> int:
@@ -198,7 +201,7 @@ class Das:
                 with self.folder([names.OBJECTS, name], create=True) as folder:
                     missing = set(_SPREAD).difference(os.listdir(folder))  # noqa: PTH208 - of an open folder
                     for below in missing:
-                        _make_folder(folder, below)
+                        make_folder(folder, below)
                         self._flushed.discard(f"{names.OBJECTS}/{name}/{below}")
                 made += len(missing)
         return made
@@ -217,7 +220,7 @@ class Das:
             for name in os.listdir(folder):  # noqa: PTH208 - of an open folder
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode) and status.st_mtime < before:
-                    _unlink_quietly(folder, name)
+                    unlink_quietly(folder, name)
                     removed += 1
         if removed:
             _LOG.warning(log.line("leftovers_removed", files=removed))
@@ -233,10 +236,10 @@ class Das:
                 self._below(root, folders, create=True, flush=durable) as folder,
             ):
                 try:
-                    _write_file(incoming, temporary, parts, durable=durable)
+                    write_file(incoming, temporary, parts, durable=durable)
                     os.rename(temporary, name, src_dir_fd=incoming, dst_dir_fd=folder)
                 except BaseException:
-                    _unlink_quietly(incoming, temporary)
+                    unlink_quietly(incoming, temporary)
                     raise
                 if durable:
                     os.fsync(folder)
@@ -246,7 +249,7 @@ class Das:
         with translated("read"):
             try:
                 with self.folder(folders) as folder:
-                    return _read_file(folder, name, size)
+                    return read_file(folder, name, size)
             except FileNotFoundError as error:
                 raise DasMissingError(f"the DAS has no {name}") from error
 
@@ -314,91 +317,6 @@ class Das:
     def _open_folder(self, parent: int, name: str, path: str) -> int:
         with suppress(FileNotFoundError):
             return os.open(name, FOLDER, dir_fd=parent)
-        _make_folder(parent, name)
+        make_folder(parent, name)
         self._flushed.discard(path)
         return os.open(name, FOLDER, dir_fd=parent)
-
-
-def _make_folder(parent: int, name: str) -> None:
-    # Another store may have made it a moment ago.
-    with suppress(FileExistsError):
-        os.mkdir(name, 0o750, dir_fd=parent)
-        if os.geteuid() == 0:
-            # A person's command must not make folders that Orthanc can't use.
-            owner = os.fstat(parent)
-            os.chown(name, owner.st_uid, owner.st_gid, dir_fd=parent, follow_symlinks=False)
-
-
-def _write_file(folder: int, name: str, parts: list[bytes], *, durable: bool) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    file = os.open(name, flags, 0o440, dir_fd=folder)
-    try:
-        for part in parts:
-            rest = memoryview(part)
-            while rest:
-                written = os.write(file, rest)
-                if written <= 0:
-                    raise OSError(errno.EIO, "the disk took no bytes")
-                rest = rest[written:]
-        if os.fstat(file).st_size != sum(map(len, parts)):
-            raise OSError(errno.EIO, "the file is shorter than what was written")
-        if durable:
-            os.fdatasync(file)
-    finally:
-        os.close(file)
-
-
-def _read_file(folder: int, name: str, size: int | None) -> bytes:
-    try:
-        # O_NONBLOCK: a FIFO in place of the file must not hold a thread.
-        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise DasCorruptError(f"{name} is a link in place of a file") from error
-        raise
-    try:
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode):
-            raise DasCorruptError(f"{name} is not a file")
-        if size is not None and status.st_size != size:
-            raise DasCorruptError(f"{name} has {status.st_size} bytes in place of {size}")
-        with open(file, "rb", buffering=0, closefd=False) as stream:
-            content = stream.readall()
-        _note_use(file, status)
-        return content
-    finally:
-        os.close(file)
-
-
-def _opener(folder: int) -> Callable[[str, int], int]:
-    # O_NONBLOCK: a FIFO in place of the file must not hold a thread.
-    flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    return lambda name, mode: os.open(name, mode | flags, dir_fd=folder)
-
-
-def _note_use(file: int, status: os.stat_result) -> None:
-    # Nobody who reads waits for a flush, or fails because of it.
-    if abs(time.time() - status.st_atime) > USE_GRAIN_S:
-        with suppress(OSError):
-            os.utime(file, ns=(time.time_ns(), status.st_mtime_ns))
-
-
-def _unlink_quietly(folder: int, name: str) -> None:
-    try:
-        os.unlink(name, dir_fd=folder)
-    except OSError as error:
-        # What remains is removed by `clean`.
-        _LOG.debug(log.line("leftover_kept", name=name, error=error.strerror))
-
-
-@contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Make a DasError of whatever the disks say."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.EIO:
-            raise DasCorruptError(f"the DAS can't {doing}: {error.strerror}") from error
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise DasFullError(f"the DAS can't {doing}: {error.strerror}") from error
-        raise DasError(f"the DAS can't {doing}: {error.strerror}") from error

@@ -17,7 +17,7 @@ from hapacs_node.errors import NodeError
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Eviction as Limits
 from hapacs_node.storage.confirmation import Confirmation
-from hapacs_node.storage.das import USE_GRAIN_S
+from hapacs_node.storage.files import USE_GRAIN_S
 from hapacs_node.storage.shelves import COUNT, DasFile, Shelves
 
 _LOG = log.get("eviction")

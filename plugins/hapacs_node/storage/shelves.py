@@ -16,7 +16,8 @@ from uuid import UUID
 
 from hapacs_node.errors import RefusedError
 from hapacs_node.storage import names
-from hapacs_node.storage.das import FOLDER, USE_GRAIN_S, Das, translated
+from hapacs_node.storage.das import Das
+from hapacs_node.storage.files import FOLDER, USE_GRAIN_S, translated
 
 COUNT = 256 * 256
 """How many shelves there are: the folders of objects, each with the derived attachments' folder of the same name."""

@@ -14,8 +14,8 @@ from obstore.exceptions import GenericError
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.errors import CasUnavailableError
 from hapacs_node.storage import names
-from hapacs_node.storage.das import USE_GRAIN_S
 from hapacs_node.storage.eviction import Ages, Cut
+from hapacs_node.storage.files import USE_GRAIN_S
 from hapacs_node.storage.shelves import COUNT
 from tests.unit.node.eviction_bench import DAY, DICOM, HOUR, Bench
 
