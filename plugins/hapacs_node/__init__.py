@@ -1,1 +1,1 @@
-"""What runs inside and beside Orthanc on a hapacs node."""
+"""The storage area inside Orthanc, and the command `hapacs-node` beside it, on a hapacs node."""

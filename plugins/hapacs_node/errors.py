@@ -1,11 +1,11 @@
-"""The errors of a node: a small family, each message says what to look at next.
+"""The exceptions of a node. Each message says what to check next.
 
-Inside Orthanc any of them makes the request fail: a C-STORE is answered 0xA700 and the modality keeps the image.
+Inside Orthanc each of them fails the request: a C-STORE is answered 0xA700, and the modality keeps the image.
 """
 
 
 class NodeError(Exception):
-    """Anything that a node refuses or can't do."""
+    """A node refuses a request, or can't complete it."""
 
 
 class ConfigurationError(NodeError):
@@ -13,15 +13,15 @@ class ConfigurationError(NodeError):
 
 
 class SchemaError(NodeError):
-    """The database's schema isn't the one that this program works with."""
+    """The database's schema has another version than this program needs."""
 
 
 class RefusedError(NodeError):
-    """What was asked for is never right: empty bytes, a key that isn't one."""
+    """The request itself is invalid: empty bytes, a malformed name."""
 
 
 class CatalogError(NodeError):
-    """The catalog refused: an unknown attachment, or one that is known with other content."""
+    """The catalog refused: the attachment is unknown, or exists with other bytes."""
 
 
 class CatalogUnavailableError(CatalogError):
@@ -29,7 +29,7 @@ class CatalogUnavailableError(CatalogError):
 
 
 class DasError(NodeError):
-    """The node's own disks could not keep or give the bytes."""
+    """The node's own disks could not write or read the bytes."""
 
 
 class DasFullError(DasError):
@@ -37,11 +37,11 @@ class DasFullError(DasError):
 
 
 class DasMissingError(DasError):
-    """The DAS holds no copy."""
+    """The DAS has no copy."""
 
 
 class DasCorruptError(DasError):
-    """The DAS copy isn't what was stored."""
+    """The DAS copy has other bytes than were stored."""
 
 
 class CasError(NodeError):
@@ -49,16 +49,16 @@ class CasError(NodeError):
 
 
 class CasUnavailableError(CasError):
-    """No gateway did the work before the deadline."""
+    """No gateway completed the request before the deadline."""
 
 
 class CasMissingError(CasError):
-    """Every gateway says that the object doesn't exist."""
+    """Every gateway answers that the object doesn't exist."""
 
 
 class CasConflictError(CasError):
-    """Other bytes lie under the key, or the bytes read are not those that were stored."""
+    """The key has other bytes than were stored."""
 
 
 class BusyError(NodeError):
-    """Too much is asked for at a time."""
+    """Too many requests at the same time."""

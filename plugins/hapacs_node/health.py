@@ -1,4 +1,4 @@
-"""Can this node durably store right now? Asked in the background, so that the answer costs nothing."""
+"""The health of a node: background probes, so that an answer needs no work."""
 
 import threading
 import time
@@ -23,11 +23,11 @@ class Check:
     Attributes
     ----------
     ok : bool
-        Whether it is good.
+        Whether the probe succeeded.
     detail : str
-        What was seen, or what is wrong.
+        The observation, or the error.
     took_s : float
-        How long the probe took.
+        Duration of the probe.
     at : float
         When it ended, monotonic seconds.
     """
@@ -44,7 +44,7 @@ def try_once(probe: Callable[[], str]) -> Check:
     Parameters
     ----------
     probe : callable
-        Returns what it saw or raises.
+        Returns its observation, or raises.
     """
     began = time.monotonic()
     try:
@@ -52,7 +52,7 @@ def try_once(probe: Callable[[], str]) -> Check:
     except (NodeError, OSError) as error:
         ok, detail = False, " ".join(str(error).split())
     except MemoryError:
-        ok, detail = False, "no memory is left"
+        ok, detail = False, "out of memory"
     now = time.monotonic()
     return Check(ok, detail, now - began, now)
 
@@ -66,13 +66,13 @@ class Health:
     node : str
         This node's name, for the answer.
     service : {'store', 'query', 'check'}
-        One that answers needs the index and either copy; the others need everything.
+        A query service needs the index and one of the two copies; the others need all probes.
     probes : mapping
-        By name: database, das, cas, and what else the service needs.
+        By name: database, das, cas, and further ones of the service.
     settings : hapacs_node.settings.Health
-        How often, and when an answer is too old.
+        Period of the probes, and the age at which an answer is too old.
     metrics : Metrics
-        Shows each answer.
+        Shows the latest answers.
     """
 
     node: str
@@ -84,10 +84,10 @@ class Health:
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
     def __post_init__(self) -> None:
-        self._ok = self.metrics.gauge("hapacs_health_ok", "1 while the check is good", ["check"])
+        self._ok = self.metrics.gauge("hapacs_health_ok", "1 while the check succeeds", ["check"])
 
     def start(self) -> None:
-        """Begin to probe, each probe on a thread of its own: one that hangs makes no other one old."""
+        """Start each probe on its own thread, so that a probe that hangs does not delay the others."""
         for name in self.probes:
             threading.Thread(target=self._repeat, args=(name,), name=f"health-{name}", daemon=True).start()
 
@@ -96,10 +96,10 @@ class Health:
         self._stop.set()
 
     def refresh(self, name: str) -> None:
-        """Run one probe now and remember its answer; the first failure after a success only when it is confirmed."""
+        """Run one probe now and record its answer. The first failure after a success is confirmed by a second run."""
         before, check = self._checks.get(name), try_once(self.probes[name])
         if not check.ok and before is not None and before.ok and not self._stop.wait(self.settings.again_after_s):
-            # A leader that moves, here or in the archive, is no reason to send the modalities away: stores wait for it.
+            # A failover of the database or the archive is no reason to refuse modalities: stores wait for it.
             check = try_once(self.probes[name])
         self._checks[name] = check
         self._ok.labels(name).set(check.ok)
@@ -108,7 +108,7 @@ class Health:
             write(log.line("health_changed", check=name, ok=check.ok, detail=check.detail))
 
     def report(self) -> dict[str, object]:
-        """Answer from what is remembered.
+        """Report the latest answers.
 
         Returns
         -------
@@ -131,7 +131,7 @@ class Health:
                 "age_s": round(age_s, 1),
             }
         good = {name for name, check in checks.items() if check["ok"]}
-        # Either copy will do, all else is needed.
+        # One of the two copies is enough. All else is needed.
         readable = bool({"das", "cas"} & good) and good >= set(self.probes) - {"das", "cas"}
         ok = readable if self.service == "query" else good == set(self.probes)
         return {"ok": ok, "node": self.node, "service": self.service, "checks": checks}
@@ -139,7 +139,7 @@ class Health:
     def _repeat(self, name: str) -> None:
         settings = self.settings
         while not self._stop.is_set():
-            # No memory even to log the answer. This thread goes on: without it the answer would never change.
+            # No memory even to log the answer. The thread must continue, or the answer would never change.
             with suppress(MemoryError):
                 self.refresh(name)
             check = self._checks.get(name)

@@ -1,4 +1,4 @@
-"""All that a node knows of one image: where its copies are, and what its journal says happened to it."""
+"""Reports one image of a node: its copies, and its events in the journal."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ Find = Callable[[str, str], list[dict[str, str]]]
 
 
 def of_instance(lookup: Lookup, find: Find, name: str) -> dict[str, Any]:
-    """Report on an instance, also on one that was removed from the index as long as the journal remembers it.
+    """Report on an instance; also on one that was removed from the index, while the journal has its events.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def of_instance(lookup: Lookup, find: Find, name: str) -> dict[str, Any]:
     -------
     dict
         ``{"ok", "node", "objects": [...], "events": [...]}``, fit for JSON. `objects` is what `Lookup.by_instance`
-        reports; `ok` means that there is one at least and that all are.
+        reports; `ok` means that there is at least one and that all are ok.
 
     Raises
     ------

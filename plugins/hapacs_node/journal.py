@@ -1,8 +1,8 @@
-"""The node's journal: log events are written to it with their fields, and found again by them.
+"""Writes log events to journald with their fields, and finds them by a field.
 
-Orthanc shows warnings and errors only, and would mark each stored image as one of them. So events go to journald
-directly, in its own protocol (systemd's JOURNAL_NATIVE_PROTOCOL): each has its own level, and each field is indexed:
-``journalctl HAPACS_SOP=1.2.3`` answers at once, however long the journal is.
+Orthanc's log contains only warnings and errors, so each stored image would be one of them. So events go to journald in
+its native protocol (systemd's JOURNAL_NATIVE_PROTOCOL). Each event has its own level, and each field is indexed, so
+``journalctl HAPACS_SOP=1.2.3`` is fast in a journal of any length.
 """
 
 import json
@@ -28,7 +28,7 @@ _READ_TIMEOUT_S = 60
 
 
 class JournalHandler(logging.Handler):
-    """Sends events to journald; to standard error when journald does not take them.
+    """Sends events to journald, or to standard error when journald does not accept them.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class JournalHandler(logging.Handler):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one event. It never raises: the image that the event is about is stored or read all the same."""
+        """Send one event. It never raises, so that a failed log line fails no image."""
         priority = next((priority for level, priority in _LEVELS if record.levelno >= level), _DEBUG)
         text = f"{record.name} {record.getMessage()}"
         fields = {"PRIORITY": str(priority), "MESSAGE": text, "SYSLOG_IDENTIFIER": "hapacs-node"}
@@ -52,7 +52,7 @@ class JournalHandler(logging.Handler):
         try:
             self._socket.sendto(b"".join(_encoded(name, value) for name, value in fields.items()), self._path)
         except OSError:
-            # What stands before the text tells the service manager the level (sd-daemon(3)).
+            # The prefix in front of the text is the level for the service manager (sd-daemon(3)).
             with suppress(OSError):
                 os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"<{priority}>{text}\n".encode())
 

@@ -13,16 +13,16 @@ class Event:
     Attributes
     ----------
     name : str
-        What happened: a few fixed words joined by ``_``, that can be searched for.
+        A few fixed words joined by ``_``, for searching.
     fields : dict
-        The particulars, as text.
+        Further values, as text.
     """
 
     name: str
     fields: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Compose one line, ``event=name key=value key="value with spaces"``, whatever is in a value."""
+        """Compose one line, ``event=name key=value key="value with spaces"``, for any values."""
         return " ".join(f"{key}={_quoted(value)}" for key, value in {"event": self.name, **self.fields}.items())
 
 
@@ -43,9 +43,9 @@ def line(name: str, /, **fields: object) -> Event:
     Parameters
     ----------
     name : str
-        What happened.
+        Name of the event.
     **fields : object
-        The particulars.
+        Further values.
     """
     return Event(name, {key: str(value) for key, value in fields.items() if value is not None})
 

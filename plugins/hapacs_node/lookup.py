@@ -1,4 +1,4 @@
-"""Where the copies of an instance or object are, and whether they are whole: read all of them and compare."""
+"""Reports the copies of an instance or object, and reads each to check that it is whole."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -22,9 +22,9 @@ class CopyState:
     Attributes
     ----------
     state : str
-        ``unknown`` when its place doesn't answer now.
+        ``unknown`` when the place doesn't answer.
     detail : str
-        What is wrong, or empty.
+        The problem, or empty.
     size : int or None
         Bytes.
     retention_mode, retained_until : str or None
@@ -44,14 +44,14 @@ class CopyState:
 
 @dataclass
 class Lookup:
-    """Looks things up in the catalog, the index, this node's DAS and the archive.
+    """Reports from the catalog, the index, this node's DAS and the archive.
 
     Parameters
     ----------
     node : str
-        This node's name: DAS copies are looked for here only.
+        This node's name. Only this node's DAS is checked.
     das, cas, catalog
-        The places to look in.
+        The places to read.
     """
 
     node: str
@@ -145,7 +145,7 @@ class Lookup:
 
 def _origin(origin: Origin | None) -> dict[str, object]:
     if origin is None:
-        # It was removed between the two questions.
+        # It was removed between the two queries.
         return {}
     return {
         "sop": origin.sop,

@@ -1,7 +1,8 @@
-"""Ends a process that has no memory left, so that the service manager starts it anew.
+"""Ends a process that is out of memory, so that the service manager restarts it.
 
-What a data set takes is known only once it is taken apart. When that is more than the unit allows, Orthanc refuses it
-and goes on; but what it had taken may stay with the process, which then can't answer anybody and doesn't mend itself.
+The memory that a data set needs is known only while Orthanc parses it. When it exceeds the unit's limit, Orthanc
+refuses the data set and continues, but the process may keep that memory. Then it can't answer any request, and does not
+recover.
 """
 
 import mmap
@@ -12,24 +13,24 @@ import time
 from hapacs_node import log
 
 _LOG = log.get("memory")
-# An image and its copies on their way; whoever can't have so much at a time can't store.
+# An image and its copies. A process that can't allocate this much can't store.
 _NEEDED_BYTES = 16 << 20
 _PERIOD_S = 1.0
-# A large object takes its memory while it is written to disks and archive; one that is taken apart in vain, seconds.
+# A large object needs its memory while it is written to DAS and archive; parsing one that does not fit takes seconds.
 _PATIENCE_S = 20.0
 
 
 class MemoryGuard:
-    """Looks again and again whether the process can have more memory, and ends it when it could not for a while.
+    """Checks periodically that the process can allocate memory, and ends it when that failed for some time.
 
     Parameters
     ----------
     needed_bytes : int
-        How much it has to be able to have.
+        How much it must be able to allocate.
     patience_s : float
-        For how long it may be unable to.
+        How long that may fail.
     period_s : float
-        How often to look.
+        Seconds between two checks.
     """
 
     def __init__(
@@ -39,22 +40,22 @@ class MemoryGuard:
         self._patience_s = patience_s
         self._period_s = period_s
         self._stop = threading.Event()
-        # Given back at the end: without any memory there would be no log line either.
+        # Freed before the process ends, because the log line needs memory too.
         self._reserve = _taken(1 << 20)
 
     def start(self) -> None:
-        """Begin to look, on a thread of its own."""
+        """Start the checks on a thread of their own."""
         threading.Thread(target=self._repeat, name="memory", daemon=True).start()
 
     def stop(self) -> None:
-        """Stop looking."""
+        """Stop the checks."""
         self._stop.set()
 
     def _repeat(self) -> None:
         missing_since: float | None = None
         while not self._stop.is_set():
             try:
-                # Not by waiting for the event, which takes memory.
+                # Waiting for the event would allocate memory.
                 time.sleep(self._period_s)
                 if self._has_enough():
                     missing_since = None
@@ -63,7 +64,7 @@ class MemoryGuard:
                 elif time.monotonic() - missing_since >= self._patience_s:
                     self._end()
             except MemoryError:
-                # Not even for this line's own objects. The next look decides.
+                # No memory even for these objects. The next check decides.
                 continue
 
     def _has_enough(self) -> bool:
@@ -78,10 +79,10 @@ class MemoryGuard:
             self._reserve.close()
             _LOG.error(log.line("out_of_memory", needed_bytes=self._needed_bytes))
         finally:
-            # At once: stopping in order takes memory. What was not acknowledged, its sender has.
+            # At once, because an orderly stop needs memory. The sender keeps images that were not acknowledged.
             os._exit(os.EX_OSERR)
 
 
 def _taken(size: int) -> mmap.mmap:
-    # Private, since the kernel counts nothing else (RLIMIT_DATA in getrlimit(2)). Untouched, so it costs nothing.
+    # Private: the kernel counts only such pages (RLIMIT_DATA in getrlimit(2)). Never written, so it costs nothing.
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

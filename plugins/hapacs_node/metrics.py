@@ -1,4 +1,4 @@
-"""What a node counts and times, in a registry of its own. Each part declares what it counts."""
+"""The metrics of a node, in their own registry. Each part declares its metrics."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 class Metrics:
     """The node's metrics; one instance per process, so that tests each have their own.
 
-    A metric that is declared a second time is the same one: a part may exist more than once.
+    A second declaration of a metric returns the same one, because a part may exist more than once.
     """
 
     def __init__(self) -> None:
@@ -58,5 +58,5 @@ class Metrics:
             self.step_seconds.labels(name).observe(time.perf_counter() - began)
 
     def text(self) -> bytes:
-        """Give all of it in the Prometheus text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""Puts the parts of a node together from its settings."""
+"""Builds the parts of a node from its settings."""
 
 import threading
 from collections.abc import Callable
@@ -30,24 +30,24 @@ from hapacs_node.storage.eviction import Eviction
 from hapacs_node.storage.shelves import Shelves
 
 _LOG = log.get("node")
-# Enough to keep a gateway busy for one reader; each holds an object in memory.
+# Enough to use a gateway fully for one reader; each holds an object in memory.
 _FETCHERS = 4
 _EVICTORS = 8
-# The fewer there are, the more images share an object of the archive, or a transaction. One may hang at a gateway
-# while the other goes on.
+# With fewer workers, more images share an object of the archive, or a transaction. With two, one continues while the
+# other hangs at a gateway.
 _PACKERS, _NOTERS = 2, 1
-# One may wait for a balancer that is gone while the other goes on.
+# With two, one continues while the other waits for a dead balancer.
 _ASKERS = 2
 _AGAIN_S = 5
-# How long an answer waits for memory.
+# Longest wait of an answer for memory.
 _ANSWER_S = 10
-# One process at a time makes room. The one that answers looks more often, so that it is usually the one.
+# One process at a time evicts. The query service checks more often, so that it usually does it.
 _EVICTION_PERIOD_S: dict[Service, float] = {"store": 20, "query": 5, "check": 5}
 
 
 @dataclass(frozen=True)
 class Node:
-    """One process's parts of a node."""
+    """The parts of a node in one process."""
 
     settings: Settings
     metrics: Metrics
@@ -65,16 +65,16 @@ class Node:
 
     @classmethod
     def build(cls, settings: Settings, service: Service, balancer: Balancer | None = None) -> Self:
-        """Put the parts together. Nothing is connected or started yet.
+        """Build the parts, without connecting or starting anything.
 
         Parameters
         ----------
         settings : Settings
             The node's configuration.
         service : {'store', 'query', 'check'}
-            Which Orthanc this is, or a person's command.
+            The service of this Orthanc, or ``check`` for a command.
         balancer : Balancer or None
-            Knows the addresses of callers.
+            The balancer, which knows the addresses of callers.
         """
         metrics = Metrics()
         database = Database(settings.database, metrics, application=f"hapacs-{service}@{settings.node}")
@@ -121,7 +121,7 @@ class Node:
         )
 
     def start(self) -> None:
-        """Begin to probe, and prepare the DAS and the index meanwhile."""
+        """Start the probes, and prepare the DAS and the index in the background."""
         self.memory.start()
         self.health.start()
         threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
@@ -130,7 +130,7 @@ class Node:
             threading.Thread(target=repeat, name="eviction", daemon=True).start()
 
     def close(self) -> None:
-        """Stop probing and let go of the database. Stores that have begun still end."""
+        """Stop the probes and close the database connections. Stores in progress still complete."""
         self._stop.set()
         self.memory.stop()
         self.health.stop()
@@ -145,11 +145,11 @@ class Node:
         try:
             made = self.das.prepare()
         except DasError as error:
-            # Stores then make the folders that they need; what is wrong with the DAS, its health says.
+            # Stores then make the folders that they need. The health probe reports the problem of the DAS.
             _LOG.warning(log.line("das_preparation_failed", error=error))
         else:
             _LOG.info(log.line("das_prepared", folders_made=made))
-        # Orthanc makes its tables after it has loaded its plugins.
+        # Orthanc creates its tables after it has loaded its plugins.
         while not self._stop.wait(_AGAIN_S):
             try:
                 schema.index_attachments(self.database)

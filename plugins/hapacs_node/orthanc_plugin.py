@@ -1,7 +1,7 @@
-"""What Orthanc's Python plugin loads: the only module that knows Orthanc's interface, and as thin as can be.
+"""The module that Orthanc's Python plugin loads, and the only one that imports `orthanc`.
 
-The configuration is /etc/hapacs/node.json or ``HAPACS_NODE_FILE``; ``HAPACS_SERVICE`` says whether this Orthanc stores
-(``store``) or answers (``query``).
+The configuration is /etc/hapacs/node.json or ``HAPACS_NODE_FILE``; ``HAPACS_SERVICE`` is ``store`` or ``query``, the
+service of this Orthanc.
 """
 
 import json
@@ -23,16 +23,15 @@ from hapacs_node.health import Service
 from hapacs_node.journal import JournalHandler
 from hapacs_node.node import Node
 from hapacs_node.record.addresses import Balancer
-from hapacs_node.retrieve.server import Door
+from hapacs_node.retrieve.server import Listener
 
 _LOG = log.get("plugin")
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-# CivetWeb gives the threads that answer HTTP a stack of 100 KB (Debian's build). One TLS handshake of the archive's
-# client takes more, and the process ends with SIGSEGV. So what we do beyond Orthanc's own calls is done on threads of
-# ours; there are more of them than Orthanc has threads that can call. Their own stacks are large enough for that, and
-# not the 8 MB of Linux, which would count against the memory that the unit may take.
+# CivetWeb's HTTP threads have a stack of 100 KB (Debian's build). A TLS handshake of the archive's client needs more:
+# the process ends with SIGSEGV. So our work runs on our own threads, of which there are more than Orthanc has calling
+# threads. Their stack is large enough, and smaller than the 8 MB of Linux, which would count against the memory limit.
 threading.stack_size(1 << 20)
 _own_stack = ThreadPoolExecutor(128, thread_name_prefix="orthanc-call")
 
@@ -53,7 +52,7 @@ def _answer(output: Any, document: object, status: HTTPStatus = HTTPStatus.OK) -
 
 
 def _served(callback: Callable[..., None]) -> Callable[..., None]:
-    """Answer GET only, and say so when what is asked for can't be known now."""
+    """Answer only GET, and answer 503 when the callback raises a NodeError."""
 
     def serve(output: Any, _uri: str, **request: Any) -> None:
         if request["method"] != "GET":
@@ -124,10 +123,10 @@ def _http_arrived(path: str, **request: Any) -> bool:
 
 @contextmanager
 def _harmless(what: str) -> Iterator[None]:
-    """Keep a failure to record something away from what is recorded."""
+    """Log an exception instead of raising it, so that a failed record fails no image or request."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - whatever it is
+    except Exception as error:  # noqa: BLE001 - any failure of the record
         _LOG.error(log.line("record_failed", what=what, error=repr(error)))
 
 
@@ -155,6 +154,6 @@ orthanc.RegisterRestCallback("/hapacs/objects/([0-9a-f]{64})", _object)
 orthanc.RegisterRestCallback("/hapacs/instances/([0-9a-f.-]{1,64})", _instance)
 orthanc.RegisterOnChangeCallback(_changed)
 node.start()
-# Only the service that answers has it in its configuration.
+# Only the query service has this section in its configuration.
 if "Retrieve" in configuration:
-    node.retrieval.start(Door.of(configuration["Retrieve"]))
+    node.retrieval.start(Listener.of(configuration["Retrieve"]))

@@ -1,4 +1,4 @@
-"""The node's configuration file, checked as a whole before anything is used."""
+"""The node's configuration file. All of it is checked before it is used."""
 
 import ipaddress
 import json
@@ -30,7 +30,7 @@ class _Section(BaseModel):
 
 
 class Database(_Section):
-    """Where the index and the catalog live: one PostgreSQL leader somewhere among `hosts`."""
+    """The database of index and catalog: a PostgreSQL leader on one of `hosts`."""
 
     hosts: Annotated[tuple[Host, ...], Field(min_length=1)]
     port: Annotated[int, Field(ge=1, le=65535)] = 5432
@@ -44,7 +44,7 @@ class Database(_Section):
     statement_timeout_s: Seconds = 10
     """Longest wait for the answer to one statement, including its synchronous replication."""
     deadline_s: Seconds = 40
-    """Longest time spent on one catalog transaction, with every reconnection to a moved leader."""
+    """Longest time for one catalog transaction, with all reconnections after a failover."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -52,7 +52,7 @@ class Database(_Section):
         if self.deadline_s < self.statement_timeout_s:
             problems.append("deadline_s must not be shorter than statement_timeout_s")
         if self.ca_file is None and not all(map(_is_loopback, self.hosts)):
-            problems.append("ca_file: is needed to reach other machines")
+            problems.append("ca_file: is required for hosts other than loopback")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -63,14 +63,14 @@ class Database(_Section):
 
 
 class Eviction(_Section):
-    """When online copies go that the archive holds, to make room."""
+    """The watermarks of eviction. Only copies that the archive has confirmed are evicted."""
 
     below_free_bytes: Annotated[int, Field(ge=0)]
-    """With less free space copies are taken away (the high watermark) ..."""
+    """Free space below which eviction starts (the high watermark)."""
     until_free_bytes: Annotated[int, Field(ge=0)]
-    """... until so much is free (the low one)."""
+    """Free space at which eviction ends (the low watermark)."""
     minimum_age_s: Annotated[int, Field(ge=0)] = 86400
-    """What was stored or read within so long stays, whatever happens."""
+    """A copy that was stored or read within this time is never evicted."""
 
 
 class Das(_Section):
@@ -78,9 +78,9 @@ class Das(_Section):
 
     root: Path
     minimum_free_bytes: Annotated[int, Field(ge=0)]
-    """Below this much free space nothing is stored."""
+    """Free space below which stores are refused."""
     evict: Eviction | None = None
-    """Not given: nothing is ever taken away."""
+    """Without it, nothing is evicted."""
     must_be_mount: bool = True
     """Refuse to store when `root` isn't a mount point: an unmounted DAS would fill the system's disk."""
 
@@ -132,11 +132,11 @@ class Cas(_Section):
                     f"gateways: {gateway!r} needs https with ca_file (http only on loopback, without ca_file)"
                 )
             if url.scheme == "http" and not _is_loopback(url.host or ""):
-                problems.append(f"gateways: {gateway!r} must be https: images don't cross a network in the clear")
+                problems.append(f"gateways: {gateway!r} must be https: images must not cross a network unencrypted")
             if url.path not in {None, "/"} or url.query:
-                problems.append(f"gateways: {gateway!r} must not have a path or query")
+                problems.append(f"gateways: {gateway!r} must not have a path or a query")
         if len(set(self.gateways)) != len(self.gateways):
-            problems.append("gateways: the same one is listed twice")
+            problems.append("gateways: one of them is listed twice")
         if self.deadline_s < self.attempt_timeout_s:
             problems.append("deadline_s must not be shorter than attempt_timeout_s")
         if problems:
@@ -149,17 +149,17 @@ class Cas(_Section):
 
 
 class Health(_Section):
-    """How often a node asks itself whether it can store."""
+    """The health probes of a node."""
 
     period_s: Seconds = 5
     again_after_s: Seconds = 1
-    """A failure is asked again so soon, before it counts and until it ends."""
+    """Time after which a failed probe is repeated."""
     stale_after_s: Seconds = 30
-    """An answer older than this counts as bad: the probe itself hangs."""
+    """Age at which an answer counts as a failure, because the probe hangs."""
 
 
 class Settings(_Section):
-    """Everything a node knows about itself."""
+    """The configuration of a node."""
 
     node: Name
     site: Name
@@ -167,12 +167,12 @@ class Settings(_Section):
     das: Das
     cas: Cas
     outbox: tuple[Literal["route", "replicate"], ...] = ("route", "replicate")
-    """What is to be done with every stored DICOM instance, noted in the transaction that stores it."""
+    """Tasks for every stored DICOM instance, written in the transaction that stores it."""
     health: Health = Health()
 
 
 def load(path: Path = DEFAULT_PATH) -> Settings:
-    """Read and check the configuration and the files that it names.
+    """Read the configuration, and check it and the files that it names.
 
     Parameters
     ----------
@@ -186,12 +186,14 @@ def load(path: Path = DEFAULT_PATH) -> Settings:
     Raises
     ------
     ConfigurationError
-        With all problems at once, one a line, each naming its field.
+        With all problems, one on each line with the name of its field.
     """
     try:
         document = json.loads(path.read_bytes())
     except PermissionError as error:
-        raise ConfigurationError(f"{path}: is for root and the group orthanc only: run `sudo hapacs-node`") from error
+        raise ConfigurationError(
+            f"{path}: is readable only for root and group orthanc: run `sudo hapacs-node`"
+        ) from error
     except OSError as error:
         raise ConfigurationError(f"{path}: can't be read: {error.strerror}") from error
     except ValueError as error:

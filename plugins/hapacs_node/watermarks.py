@@ -1,7 +1,7 @@
-"""The watermarks of a DAS: the one rule that decides whether they fit together.
+"""The rule for the watermarks of a DAS.
 
-The controller asks it about a site's settings, the role `hapacs_node` about its variables, and the node about its
-configuration file, which somebody may have edited.
+The controller applies it to a site's settings, the role `hapacs_node` to its variables, and the node to its
+configuration file, which an administrator may have edited.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Misfit(StrEnum):
-    """Why watermarks don't fit together."""
+    """A contradiction between watermarks."""
 
     STARTS_TOO_LATE = "eviction starts only after images are already refused"
     NEVER_ENDS = "eviction ends at no more free space than it starts at, so it would never end"
@@ -22,11 +22,11 @@ class Watermarks:
     Attributes
     ----------
     refuse_below
-        With less free space no image is stored.
+        Free space below which stores are refused.
     evict_below
-        With less free space eviction starts.
+        Free space below which eviction starts.
     evict_until
-        With so much free space eviction ends.
+        Free space at which eviction ends.
     """
 
     refuse_below: int
@@ -34,7 +34,7 @@ class Watermarks:
     evict_until: int
 
     def misfits(self) -> list[Misfit]:
-        """Return why they don't fit together; empty when they do."""
+        """Return the contradictions; empty when there is none."""
         found = []
         if self.evict_below <= self.refuse_below:
             found.append(Misfit.STARTS_TOO_LATE)

@@ -1,4 +1,4 @@
-"""The catalog: which attachment is which bytes, and where they lie.
+"""The catalog: the digest of each attachment and the place of its bytes in the archive.
 
-It is also the log: routing and replication follow its rows, written in the transaction that stores an image.
+It is also the outbox: routing and replication read rows that are written in the transaction that stores an image.
 """

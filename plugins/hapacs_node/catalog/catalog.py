@@ -1,4 +1,4 @@
-"""Everything that is asked of the database, each as one bounded transaction that survives a moved leader."""
+"""All queries to the database. Each is one transaction with a deadline that survives a failover."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,16 +28,16 @@ class Catalog:
     database: Database
 
     def add(self, row: StoredObject, outbox: Sequence[str]) -> None:
-        """Note an attachment and what is to be done with it, all or nothing; again is harmless."""
+        """Add an attachment and its outbox rows in one transaction. It can be repeated."""
         if self.add_all([(row, outbox)]) != {row.uuid}:
             raise CatalogError(f"attachment {row.uuid} is already in the catalog with other bytes")
 
     def add_all(self, rows: Sequence[tuple[StoredObject, Sequence[str]]]) -> set[UUID]:
-        """Note attachments, none of them twice, in one transaction; return those that are noted now."""
+        """Add different attachments in one transaction; return those that the catalog now has."""
         return self.database.run(lambda connection: objects.add(connection, rows))
 
     def find(self, uuid: UUID) -> StoredObject | None:
-        """Look an attachment up, removed or not."""
+        """Find an attachment, removed or not."""
         return self.database.run(lambda connection: objects.find(connection, uuid))
 
     def by_digest(self, digest: str) -> list[StoredObject]:
@@ -70,7 +70,7 @@ class Catalog:
         return self.database.run(lambda connection: objects.series(connection, uuid))
 
     def retrieve(self, named: Named) -> list[Instance]:
-        """List the instances of a study, a series, or one of them; nothing when there is none of that name."""
+        """List the instances of a study, a series, or one of them; an empty list when there is none."""
         return self.database.run(lambda connection: retrieval.instances(connection, named))
 
     def instances(self, name: str) -> dict[str, list[Attachment]]:
@@ -82,12 +82,12 @@ class Catalog:
         return self.database.run(lambda connection: index.origins(connection, names))
 
     def acknowledged(self, uuids: Sequence[UUID]) -> set[UUID]:
-        """Tell which of the attachments the index refers to."""
+        """Return those attachments that are in the index."""
         return self.database.run(lambda connection: index.acknowledged(connection, uuids))
 
     def beat(self, node: str, service: str) -> str:
-        """Prove that the leader takes a write, replicated as every store is: leave a sign of life."""
-        # The probe must be over before its last answer is too old.
+        """Write a heartbeat, to check that the leader accepts a write and replicates it as it does for a store."""
+        # The probe must end before its last answer is too old.
         deadline_s = self.database.settings.statement_timeout_s
         self.database.run(lambda connection: heartbeats.beat(connection, node, service), deadline_s=deadline_s)
-        return "the leader takes writes"
+        return "the leader accepts writes"

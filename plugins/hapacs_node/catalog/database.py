@@ -1,8 +1,8 @@
-"""Connections to whichever PostgreSQL leads now, and one bounded transaction at a time on them.
+"""Connections to the PostgreSQL leader, and transactions with a deadline on them.
 
-The usual pool reconnects in the background with a delay that doubles up to minutes. After a failover the leader is
-back in seconds and a modality is waiting, so here the caller connects by itself, tries the last leader first, and
-throws away every connection that is older than the last loss.
+psycopg's pool reconnects in the background with a delay that doubles up to minutes. After a failover there is a leader
+within seconds, and a modality waits. So here the caller's thread connects, tries the last leader first, and closes all
+connections that are older than the last loss.
 """
 
 import random
@@ -30,31 +30,31 @@ _AGAIN = (sql_errors.SerializationFailure, sql_errors.DeadlockDetected)
 
 
 class _NotReplicated(psycopg.OperationalError):
-    """The server warned while it committed: the commit may exist on one machine only."""
+    """The server warned during the commit: the commit may exist on one machine only."""
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection whose every wait ends at its deadline, and that remembers the warnings of the server."""
+    """A connection whose waits all end at its deadline. It records the server's last warning."""
 
     deadline: float = _FAR
     warning: str | None = None
     generation: int = 0
 
     def wait[T](self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Run one exchange with the server, no longer than until `deadline`."""
+        """Run one exchange with the server, until `deadline` at most."""
         left_s = max(0.0, self.deadline - time.monotonic())
         try:
             return super().wait(gen, interval, min(left_s, timeout or left_s))
         except psycopg.OperationalError:
             if time.monotonic() >= self.deadline:
-                # The protocol is in the middle of an answer: the connection is of no more use.
+                # The protocol is in the middle of an answer, so the connection can't be used again.
                 self.pgconn.finish()
             raise
 
 
 @dataclass
 class Database:
-    """A bounded set of connections to the leader.
+    """A limited number of connections to the leader.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class Database:
     metrics : Metrics
         Counts reconnections and retries.
     application : str
-        What `pg_stat_activity` shows.
+        Name in `pg_stat_activity`.
     """
 
     settings: DatabaseSettings
@@ -79,27 +79,27 @@ class Database:
         self._slots = threading.BoundedSemaphore(self.settings.connections)
         self._connected = self.metrics.counter("hapacs_database_connections", "Connections made")
         self._losses = self.metrics.counter("hapacs_database_connections_lost", "Connections lost")
-        self._retries = self.metrics.counter("hapacs_database_retries", "Transactions run again")
+        self._retries = self.metrics.counter("hapacs_database_retries", "Transactions that were retried")
 
     def run[T](self, work: Callable[[Connection], T], *, deadline_s: float | None = None) -> T:
-        """Run one transaction, again on a new connection when the old one was lost, until it is committed.
+        """Run one transaction, and retry it on a new connection after a loss, until it is committed.
 
         Parameters
         ----------
         work : callable
-            Runs SQL on the connection it is given, as one transaction, and can be repeated: when the acknowledgement
-            of a COMMIT was lost nobody knows whether it happened.
+            Runs SQL on the given connection as one transaction. It must be repeatable, because after a lost
+            acknowledgement of a COMMIT its result is unknown.
         deadline_s : float, optional
             Longest time, seconds; by default that of the settings.
 
         Raises
         ------
         CatalogUnavailableError
-            When no leader did the work in time.
+            When no leader completed the transaction before the deadline.
         SchemaError
             When a table is missing.
         CatalogError
-            When the server refused the work itself.
+            When the server refused a statement.
         """
         deadline = time.monotonic() + (self.settings.deadline_s if deadline_s is None else deadline_s)
         attempt = 0
@@ -125,7 +125,8 @@ class Database:
             pause = random.uniform(*_BACKOFF_S) * min(attempt, 4) / 4  # noqa: S311 - jitter, not a secret
             if time.monotonic() + pause >= deadline:
                 raise CatalogUnavailableError(
-                    f"no database leader among {', '.join(self.settings.hosts)} did it in time, attempt {attempt}: "
+                    f"no database leader among {', '.join(self.settings.hosts)} completed the transaction before the "
+                    f"deadline, attempt {attempt}: "
                     f"{_first_line(failure)}"
                 ) from failure
             if attempt == 1:
@@ -148,7 +149,7 @@ class Database:
     @contextmanager
     def _connection(self, deadline: float) -> Iterator[Connection]:
         if not self._slots.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise psycopg.OperationalError("every connection is in use")
+            raise psycopg.OperationalError("all connections are in use")
         try:
             connection = self._take() or self._connect(deadline)
             connection.deadline = min(deadline, time.monotonic() + self.settings.statement_timeout_s)
@@ -191,7 +192,7 @@ class Database:
     def _lost(self, connection: Connection) -> None:
         with self._lock:
             if connection.generation == self._generation:
-                # The others of this age lead to the same dead or demoted server.
+                # The other connections of this generation lead to the same dead or demoted server.
                 self._generation += 1
         self._losses.inc()
 
@@ -217,10 +218,10 @@ class Database:
             keepalives_interval=2,
             keepalives_count=3,
             application_name=self.application,
-            # An acknowledgement means two machines have it, whatever the role's defaults say.
+            # An acknowledgement means that two machines have the commit, regardless of the role's defaults.
             options=f"-c synchronous_commit=on -c statement_timeout={int(settings.statement_timeout_s * 1000)}",
             autocommit=True,
-            # Behind a changed leader a prepared statement may be unknown.
+            # A new leader may not know a prepared statement.
             prepare_threshold=None,
         )
         connection.generation = generation
@@ -233,7 +234,7 @@ class Database:
 
 
 def _remember(connection: Connection, notice: psycopg.errors.Diagnostic) -> None:
-    # A wait for the synchronous standby that is cut short is only a WARNING; the commit then lives on one machine.
+    # A cancelled wait for the synchronous standby is only a WARNING. The commit then exists on one machine.
     if notice.severity_nonlocalized == "WARNING":
         connection.warning = notice.message_primary
 

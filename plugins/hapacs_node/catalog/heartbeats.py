@@ -9,5 +9,5 @@ on conflict (node, service) do update set seen_at = excluded.seen_at
 
 
 def beat(connection: Connection, node: str, service: str) -> None:
-    """Write this service's sign of life: a real, replicated transaction."""
+    """Write this service's heartbeat in a real, replicated transaction."""
     connection.execute(_BEAT, {"node": node, "service": service})

@@ -1,6 +1,6 @@
-"""Orthanc's own tables in the same database, only ever read here.
+"""Queries on Orthanc's own tables in the same database; this program never writes them.
 
-An object counts as acknowledged when one of them refers to it.
+An object counts as acknowledged when it is in `attachedfiles`.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from hapacs_node.catalog.database import Connection
 DICOM = 1
 """Orthanc's content type of a DICOM file."""
 UNCOMPRESSED = 1
-"""Orthanc's compression type of bytes kept as received."""
+"""Orthanc's compression type of bytes that are stored as received."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Attachment:
     compression : int
         1 for none.
     md5 : str
-        Of the uncompressed bytes, hexadecimal; empty when Orthanc didn't compute it.
+        MD5 of the uncompressed bytes, hexadecimal; empty when Orthanc didn't compute it.
     """
 
     uuid: UUID
@@ -43,7 +43,7 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Origin:
-    """Identity of an instance, and from where Orthanc received it.
+    """Identity of an instance, and how Orthanc received it.
 
     Attributes
     ----------
@@ -54,9 +54,9 @@ class Origin:
     received_at : datetime or None
         UTC.
     protocol : str or None
-        Orthanc's name of the way in: ``DicomProtocol``, ``RestApi``, ``Plugins``, ``Lua`` or ``WebDav``.
+        Orthanc's name of the protocol: ``DicomProtocol``, ``RestApi``, ``Plugins``, ``Lua`` or ``WebDav``.
     calling_title, called_title : str or None
-        Of the association, when it came by C-STORE.
+        AE titles of the association, for C-STORE.
     via : str or None
         Address of the connection to Orthanc, which is the balancer's.
     """
@@ -146,7 +146,7 @@ def instances(connection: Connection, name: str) -> dict[str, list[Attachment]]:
     Returns
     -------
     dict
-        By Orthanc identifier: the same UID can be in several studies.
+        Attachments by Orthanc identifier; the same UID can be in several studies.
     """
     found: dict[str, list[Attachment]] = {}
     query = _BY_SOP_INSTANCE_UID if set(name) <= set("0123456789.") else _BY_PUBLIC_ID
@@ -176,7 +176,7 @@ def origins(connection: Connection, names: Sequence[str]) -> dict[str, Origin]:
 
 
 def acknowledged(connection: Connection, uuids: Sequence[UUID]) -> set[UUID]:
-    """Tell which of the attachments the index refers to."""
+    """Return those attachments that are in the index."""
     return {UUID(row[0]) for row in connection.execute(_ACKNOWLEDGED, {"uuids": [str(uuid) for uuid in uuids]})}
 
 

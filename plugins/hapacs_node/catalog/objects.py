@@ -1,4 +1,4 @@
-"""Tables `hapacs.object` and `hapacs.outbox`: the attachments and what is still to be done with them."""
+"""Tables `hapacs.object` and `hapacs.outbox`: the attachments, and their pending tasks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from hapacs_node.catalog.database import Connection
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One attachment of Orthanc and where its bytes lie.
+    """One attachment of Orthanc and the place of its bytes.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class StoredObject:
     size : int
         Bytes.
     type : int
-        Orthanc's content type: 1 is a DICOM file, 0 anything that a plugin or user attached.
+        Orthanc's content type: 1 for a DICOM file, 0 for an attachment of a plugin or user.
     store, key : str
         The archive store and the object in it.
     offset, length : int
@@ -48,8 +48,8 @@ class StoredObject:
     tombstoned_at: datetime | None = None
 
 
-# One statement is one transaction and one round trip. When the acknowledgement of a COMMIT was lost it is sent again:
-# the same attachment with the same bytes is then simply confirmed, anything else under the same name gives no row.
+# One statement is one transaction and one round trip. It is repeated after a lost acknowledgement of a COMMIT: an equal
+# row returns its UUID, and a name that exists with other bytes returns no row.
 _ADD = """
 with given as (
     select * from unnest(
@@ -73,7 +73,7 @@ select uuid from stored
 COLUMNS = (
     "uuid, encode(digest, 'hex') as digest, size, type, store, key, \"offset\", length, node, stored_at, tombstoned_at"
 )
-"""What a StoredObject is made of, in its order."""
+"""Columns of a StoredObject, in its order."""
 
 _FIND = f"select {COLUMNS} from hapacs.object where uuid = %(uuid)s"  # noqa: S608 - a constant
 
@@ -83,7 +83,7 @@ _BY_DIGEST = f"select {COLUMNS} from hapacs.object where digest = %(digest)s ord
 
 _BY_DIGESTS = f"select {COLUMNS} from hapacs.object where digest = any(%(digests)s)"  # noqa: S608
 
-# Orthanc's index knows what belongs together; its levels are 2 for a series and 3 for an instance.
+# By Orthanc's index, whose resource types are 2 for a series and 3 for an instance.
 _SERIES = f"""
 select {COLUMNS} from (
     select file.uuid::uuid as uuid, sibling.internalid
@@ -105,19 +105,19 @@ returning {COLUMNS}
 
 
 def add(connection: Connection, rows: Sequence[tuple[StoredObject, Sequence[str]]]) -> set[UUID]:
-    """Write the rows of attachments, each with its outbox rows, all or nothing; again is harmless.
+    """Write the rows of attachments with their outbox rows in one transaction. It can be repeated.
 
     Parameters
     ----------
     connection : Connection
         To the leader.
     rows : sequence of tuple
-        Attachments, none of them twice, and what is to be done with each.
+        Different attachments, each with its outbox tasks.
 
     Returns
     -------
     set of UUID
-        Those that are noted now. One that is missing was known with other bytes, or was removed.
+        Attachments that the catalog now has. A missing one exists with other bytes, or was removed.
     """
     parameters: dict[str, Any] = {
         "uuids": [row.uuid for row, _ in rows],
@@ -135,13 +135,13 @@ def add(connection: Connection, rows: Sequence[tuple[StoredObject, Sequence[str]
 
 
 def find(connection: Connection, uuid: UUID) -> StoredObject | None:
-    """Look an attachment up, removed or not."""
+    """Find an attachment, removed or not."""
     found = connection.execute(_FIND, {"uuid": uuid}).fetchone()
     return None if found is None else StoredObject(*found)
 
 
 def find_all(connection: Connection, uuids: Sequence[UUID]) -> list[StoredObject]:
-    """Look attachments up, removed or not."""
+    """Find attachments, removed or not."""
     return [StoredObject(*row) for row in connection.execute(_FIND_ALL, {"uuids": list(uuids)})]
 
 

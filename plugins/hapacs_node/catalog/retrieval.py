@@ -1,4 +1,4 @@
-"""Which instances a study, a series or an instance UID stands for in Orthanc's index, and where their bytes lie."""
+"""Finds the instances of a study, a series or an instance UID in Orthanc's index, with the places of their bytes."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from hapacs_node.errors import CatalogError
 
 @dataclass(frozen=True)
 class Named:
-    """UIDs of what is to be retrieved; without the last ones, everything below.
+    """UIDs of a study, series or instance to retrieve.
 
     Attributes
     ----------
     study : str
         Study Instance UID.
     series, instance : str or None
-        Series and SOP Instance UID.
+        Series and SOP Instance UID; None for a whole study or series.
     """
 
     study: str
@@ -34,7 +34,7 @@ class Instance:
     object : StoredObject
         Its bytes.
     transfer_syntax : str
-        Its transfer syntax UID; empty when the index doesn't say.
+        Its transfer syntax UID; empty when the index has none.
     """
 
     object: StoredObject
@@ -42,7 +42,7 @@ class Instance:
 
 
 # Orthanc's levels are 1 for a study, 2 for a series and 3 for an instance; its metadata 9 is the transfer syntax. A
-# file without a row of the catalog stays in the result: leaving it out would lose an image without a word.
+# file without a row in the catalog stays in the result, so that `instances` can raise instead of omitting an image.
 _RETRIEVE = f"""
 select {COLUMNS}, coalesce(files.syntax, ''), files.compression
 from (
@@ -67,12 +67,12 @@ order by files.series, files.instance
 
 
 def instances(connection: Connection, named: Named) -> list[Instance]:
-    """List what is to be retrieved, by series and in the order in which it was stored.
+    """List the instances by series, in the order in which they were stored.
 
     Raises
     ------
     CatalogError
-        When one of them can't be given: part of a study would look like all of it.
+        When one of them can't be read, because part of a study would look like all of it.
     """
     parameters = {"study": named.study, "series": named.series, "instance": named.instance}
     found = []
@@ -81,6 +81,6 @@ def instances(connection: Connection, named: Named) -> list[Instance]:
         if not row.digest:
             raise CatalogError(f"attachment {row.uuid} is in the index, but not in the catalog")
         if compression != UNCOMPRESSED:
-            raise CatalogError(f"attachment {row.uuid} was compressed by Orthanc: only Orthanc can give it")
+            raise CatalogError(f"attachment {row.uuid} was compressed by Orthanc: only Orthanc can read it")
         found.append(Instance(row, syntax))
     return found

@@ -1,4 +1,4 @@
-"""The catalog's own schema: made and changed by migrations, once per site."""
+"""The catalog's schema, created and changed by migrations, once per site."""
 
 import time
 from pathlib import Path
@@ -21,7 +21,7 @@ _VERSION = "select version_num from hapacs.schema_version"
 
 
 def expected() -> str:
-    """Name the newest version that this program knows."""
+    """Return the newest version that this program has."""
     head = _scripts().get_current_head()
     if head is None:
         raise SchemaError("this installation holds no migrations: install hapacs-node again")
@@ -38,12 +38,12 @@ def current(connection: Connection) -> str | None:
 
 
 def is_known(version: str) -> bool:
-    """Tell whether this program has the migration of that version."""
+    """Return whether this program has the migration of that version."""
     return any(script.revision == version for script in _scripts().walk_revisions())
 
 
 def migrate(database: Database) -> tuple[str | None, str]:
-    """Bring the schema to the newest version; safe to run on several nodes at once and again.
+    """Migrate the schema to the newest version. It can be repeated, and run on several nodes at once.
 
     Returns
     -------
@@ -53,26 +53,26 @@ def migrate(database: Database) -> tuple[str | None, str]:
     Raises
     ------
     SchemaError
-        When the database is newer than this program, or another migration does not end.
+        When the database is newer than this program, or another migration does not end in time.
     """
     return database.run(_migrate, deadline_s=600)
 
 
 def index_attachments(database: Database) -> None:
-    """Make an index of ours on Orthanc's `attachedfiles`, unless it is there: from an attachment to what it belongs to.
+    """Create our index on Orthanc's table `attachedfiles`, by attachment, unless it exists.
 
-    Orthanc itself only ever goes the other way. Without it each such question reads the whole table.
+    Orthanc has none. Without it, each query from an attachment to its instance reads the whole table.
 
     Raises
     ------
     SchemaError
-        When Orthanc has not made its tables yet.
+        When Orthanc has not created its tables yet.
     """
     database.run(_index_attachments, deadline_s=600)
 
 
 def _index_attachments(connection: Connection) -> None:
-    # Asked first: `create index` locks the table against stores before it looks whether there is anything to do.
+    # Check first: `create index` blocks stores on the table even when the index exists.
     found = connection.execute("select to_regclass('hapacs_attachedfiles_uuid') is not null").fetchone()
     if found is not None and found[0]:
         return
@@ -83,7 +83,7 @@ def _index_attachments(connection: Connection) -> None:
 
 
 def _migrate(connection: Connection) -> tuple[str | None, str]:
-    # Migrations may rebuild an index: they take longer than a statement of the hot path.
+    # Migrations may rebuild an index, which takes longer than an ordinary statement.
     connection.deadline = time.monotonic() + 600
     connection.execute("set statement_timeout = 0")
     _lock(connection)
@@ -114,7 +114,7 @@ def _lock(connection: Connection) -> None:
         if row is not None and row[0]:
             return
         if time.monotonic() > deadline:
-            raise SchemaError(f"another migration has been running for {_LOCK_WAIT_S} s: look at it, then try again")
+            raise SchemaError(f"another migration has been running for {_LOCK_WAIT_S} s: check it, then try again")
         time.sleep(0.5)
 
 

@@ -1,4 +1,4 @@
-"""`hapacs-node`: look at a node and what it keeps.
+"""`hapacs-node`: inspect a node and its stored objects.
 
 Exit codes: 0 all is well; 1 something is missing, damaged or doesn't answer; 2 wrong usage or configuration.
 """
@@ -33,7 +33,7 @@ das_app = typer.Typer(no_args_is_help=True, help="Usage of this node's DAS, and 
 app.add_typer(das_app, name="das")
 
 ConfigOption = Annotated[
-    # Whether it can be read, its loader says, and what to do.
+    # `settings.load` reports an unreadable file, and what to do.
     Path, typer.Option("--config", envvar="HAPACS_NODE_FILE", readable=False, help="The node's configuration.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
@@ -47,7 +47,7 @@ def main() -> None:
 
 @app.command()
 def migrate(config: ConfigOption = settings.DEFAULT_PATH) -> None:
-    """Bring the catalog's schema to this program's version (once per site; again is harmless)."""
+    """Bring the catalog's schema to this program's version (once per site; can be repeated)."""
     with _errors():
         loaded = settings.load(config)
         with Database(loaded.database, Metrics(), application="hapacs-node migrate") as database:
@@ -60,7 +60,7 @@ def migrate(config: ConfigOption = settings.DEFAULT_PATH) -> None:
 
 @app.command()
 def check(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = False) -> None:
-    """Check the configuration and everything that storing an image needs."""
+    """Check the configuration, and all that a store needs."""
     with _node(config) as node:
         results = {name: try_once(probe) for name, probe in {**node.health.probes, "schema": _schema(node)}.items()}
     ok = all(result.ok for result in results.values())
@@ -80,7 +80,7 @@ def instance(
     config: ConfigOption = settings.DEFAULT_PATH,
     as_json: JsonOption = False,
 ) -> None:
-    """Show where the copies of an instance are, whether they are whole, and what the journal says of it."""
+    """Show the copies of an instance, whether they are whole, and its events in the journal."""
     with _node(config) as node:
         found = history.of_instance(node.lookup, journal.find, name)
     _show(found, as_json, f"neither the index nor this node's journal has an instance {name}")
@@ -92,7 +92,7 @@ def object_(
     config: ConfigOption = settings.DEFAULT_PATH,
     as_json: JsonOption = False,
 ) -> None:
-    """Show where the copies of an object are and whether they are whole."""
+    """Show the copies of an object, and whether they are whole."""
     with _node(config) as node:
         report = node.lookup.by_digest(digest)
     objects = [report] if report["catalog"] else []
@@ -171,7 +171,7 @@ def _node(config: Path) -> Iterator[Node]:
 
 
 def _short(loaded: Settings) -> Settings:
-    # A person waits: what isn't there in ten seconds isn't there.
+    # A person waits, so the deadlines are short.
     database = loaded.database.model_copy(update={"deadline_s": 10.0, "statement_timeout_s": 5.0})
     cas = loaded.cas.model_copy(update={"deadline_s": 10.0, "attempt_timeout_s": 5.0})
     return loaded.model_copy(update={"database": database, "cas": cas})

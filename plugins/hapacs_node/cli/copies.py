@@ -6,12 +6,12 @@ from rich.markup import escape
 from rich.table import Table
 
 _COLOURS = {"whole": "green", "missing": "yellow"}
-# Shown in columns of their own, or known from the request.
+# Shown in their own columns, or part of the request.
 _SHOWN = {"at", "event", "unit", "sop", "series", "study"}
 
 
 def table(report: dict[str, Any]) -> Table:
-    """Show a report of `Lookup`."""
+    """Make a table of a report of `Lookup`."""
     title = " ".join(f"{key} {report[key]}" for key in ("instance", "digest") if report.get(key))
     shown = Table("where", "state", "particulars", title=title, title_justify="left", box=None)
     if received := report.get("received"):
@@ -36,7 +36,7 @@ def table(report: dict[str, Any]) -> Table:
 
 
 def events(found: list[dict[str, str]]) -> Table:
-    """Show events of the journal."""
+    """Make a table of events of the journal."""
     shown = Table("at", "event", "service", "particulars", title="journal", title_justify="left", box=None)
     for event in found:
         particulars = " ".join(f"{name}={value}" for name, value in event.items() if name not in _SHOWN)

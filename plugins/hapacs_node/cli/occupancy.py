@@ -1,4 +1,4 @@
-"""Usage and eviction of a DAS, for a person."""
+"""Commands for usage and eviction of a DAS."""
 
 import time
 from typing import Any
@@ -20,7 +20,7 @@ def report(node: Node) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``ok`` means: the node stores, and if it is time to make room, there is enough that may go.
+        ``ok`` means: the node stores, and enough copies can be evicted when eviction is due.
     """
     eviction = _eviction(node)
     limits, das = eviction.limits, node.settings.das
@@ -46,7 +46,7 @@ def report(node: Node) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any]) -> Table:
-    """Show a report to a person."""
+    """Make a table of a report."""
     shown = Table("", "", "", box=None, show_header=False)
     size = found["size_bytes"]
 
@@ -68,12 +68,12 @@ def table(found: dict[str, Any]) -> Table:
 
 
 def make_room(node: Node, *, until_free: int | None, dry_run: bool) -> Outcome:
-    """Take copies away until so much is free, or as the watermarks say.
+    """Evict until the given number of bytes is free, or as the watermarks demand.
 
     Raises
     ------
     NodeError
-        When another process of the node is at it, or a part of the site doesn't answer.
+        When another process of the node is evicting, or a part of the site doesn't answer.
     """
     eviction = _eviction(node)
     wanted = eviction.needed_bytes() if until_free is None else max(0, until_free - node.das.free_bytes())

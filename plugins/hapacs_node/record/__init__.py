@@ -1,1 +1,1 @@
-"""What is recorded of images and requests: one log event each, with the caller."""
+"""Log events of images and requests, one for each, with the caller."""

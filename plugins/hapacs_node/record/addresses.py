@@ -1,6 +1,6 @@
-"""The address of a DICOM caller, which the balancer knows and Orthanc does not (docs/adr/0022).
+"""Asks the balancer for the address of a DICOM caller, which Orthanc does not know (docs/adr/0022).
 
-The balancer is asked anew for each event, beside the work: an answer that is remembered could be another device's.
+The balancer is asked for each event, in the background. A cached answer could be the address of another device.
 """
 
 import http.client
@@ -25,16 +25,16 @@ _WORD = re.compile(r"[0-9A-Za-z.:]{1,45}")
 
 @dataclass(frozen=True)
 class Balancer:
-    """Where to ask.
+    """Address and certificates for requests to the balancer.
 
     Attributes
     ----------
     address, port
         The site's virtual address.
     certificate, key : Path
-        This node's own.
+        This node's certificate and its key.
     authority : Path
-        Who signed the balancer's certificate.
+        The authority that signed the balancer's certificate.
     """
 
     address: str
@@ -53,7 +53,7 @@ class Balancer:
         )
 
     def tls(self) -> ssl.SSLContext:
-        """Trust the authority, and show this node's certificate."""
+        """Make a TLS context that trusts the authority and presents this node's certificate."""
         context = ssl.create_default_context(cafile=str(self.authority))
         context.load_cert_chain(self.certificate, self.key)
         return context
@@ -61,14 +61,14 @@ class Balancer:
 
 @dataclass
 class Addresses:
-    """Asks for the addresses of calling titles. Those that are asked for at the same moment share a question.
+    """Requests the addresses of calling titles. Requests at the same moment are batched.
 
     Parameters
     ----------
     balancer : Balancer or None
-        Where to ask; without one every address is unknown.
+        The balancer; without one every address is unknown.
     workers : ThreadPoolExecutor
-        Threads that ask, for this only. Each keeps one connection.
+        Threads for the requests only. Each keeps one connection.
     """
 
     balancer: Balancer | None
@@ -82,7 +82,7 @@ class Addresses:
         self._tls = None if self.balancer is None else self.balancer.tls()
 
     def of(self, title: str) -> Future[str]:
-        """Ask for a title's address.
+        """Request the address of a title.
 
         Returns
         -------
@@ -90,7 +90,7 @@ class Addresses:
             The address, ``several`` or ``unknown``; never an exception, and not much later than half a second.
         """
         if self.balancer is not None:
-            # It is refused while the process stops.
+            # The workers refuse new work while the process stops.
             with suppress(RuntimeError):
                 return self._together.begin(title)
         unknown: Future[str] = Future()
@@ -100,7 +100,7 @@ class Addresses:
     def _ask_all(self, titles: Sequence[str]) -> list[str]:
         answers: dict[str, str] = {}
         if self.balancer is not None:
-            # When one can't be asked for, the others would only wait as long.
+            # After a failure the other titles are not requested: they would wait as long.
             with suppress(OSError, http.client.HTTPException):
                 for title in dict.fromkeys(titles):
                     answers[title] = self._ask(self.balancer, title)

@@ -1,7 +1,7 @@
 """Study, series and SOP Instance UID of a DICOM file, read from its first elements.
 
-Orthanc hands bytes to the storage area and nothing else, and its own description of an instance is made of all its
-elements. The three UIDs stand among the first few dozen of them.
+Orthanc passes only bytes to the storage area, and its own description of an instance needs all elements. The three UIDs
+are among the first few dozen elements.
 """
 
 import re
@@ -22,7 +22,7 @@ _UID = re.compile(rb"[0-9.]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What an instance is; a UID that can't be read is None.
+    """The UIDs of an instance; a UID that can't be read is None.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class _Elements:
         return int(group << 16 | element)
 
     def next(self) -> tuple[int, bytes | None]:
-        """Return the next element's tag and value, None for a sequence of undefined length, and go behind it."""
+        """Return the next element's tag and value, None for a sequence of undefined length, and skip it."""
         tag = self.peek()
         at = self.at + 4
         vr = self._content[at : at + 2]
@@ -77,7 +77,7 @@ class _Elements:
         return tag, self._content[at : self.at]
 
     def _skip(self, *, implicit: bool) -> None:
-        """Go behind items until the end of a sequence of undefined length."""
+        """Skip items until the end of a sequence of undefined length."""
         before, self._implicit = self._implicit, implicit
         while True:
             tag, at = self.peek(), self.at
@@ -105,10 +105,10 @@ def of(content: bytes) -> Identity:
     Returns
     -------
     Identity
-        Without a UID that the file does not have, or that stands behind the first thing that can't be understood.
+        A UID is None when the file does not have it, or when it is after the first element that can't be parsed.
     """
     found: dict[int, str] = {}
-    # When it ends early, or is no DICOM file, what was found until there is right.
+    # When the file ends early or is no DICOM file, the UIDs found before that are right.
     with suppress(struct.error, IndexError, RecursionError):
         _read(content, found)
     return Identity(found.get(_STUDY), found.get(_SERIES), found.get(_SOP))

@@ -1,7 +1,7 @@
-"""One log event for each object that is stored, refused, returned or removed, with its caller.
+"""Writes one log event for each object that is stored, refused, retrieved or removed, with its caller.
 
-Orthanc names the caller at one moment, gives the bytes at another, and says that the image is in the index at a third;
-all on the same thread. So what is known is kept by thread until the event is complete.
+Orthanc makes three calls on the same thread: it names the caller, passes the bytes, and reports that the image is in
+the index. So the parts of an event are kept by thread until it is complete.
 """
 
 import time
@@ -25,7 +25,7 @@ _LOG = log.get("objects")
 
 @dataclass
 class Caller:
-    """From where a thread's work comes.
+    """The caller of a thread's work.
 
     Attributes
     ----------
@@ -34,13 +34,13 @@ class Caller:
     title : str or None
         Calling title of an association.
     user : str or None
-        User of the web.
+        User of a web request.
     address : Future or str or None
         The caller's own address.
     recorded : bool
-        An event names already what is asked for.
+        Whether an event already names the request.
     created : tuple of StoredObject and Identity, or None
-        An image that is in the storage area, and not in the index yet.
+        An image that is in the storage area, and not yet in the index.
     """
 
     began: float
@@ -58,9 +58,9 @@ class Objects:
     Parameters
     ----------
     storage : StorageArea
-        Does the work.
+        The storage area.
     addresses : Addresses
-        Knows the addresses of DICOM callers.
+        Requests the addresses of DICOM callers.
     """
 
     storage: StorageArea
@@ -68,11 +68,11 @@ class Objects:
     _callers: dict[int, Caller] = field(default_factory=dict, init=False)
 
     def dicom_arrived(self, thread: int, title: str) -> None:
-        """Note that a thread has received an image by C-STORE."""
+        """Remember that a thread has received an image by C-STORE."""
         self._callers[thread] = Caller(time.monotonic(), title, address=self.addresses.of(title))
 
     def http_arrived(self, thread: int, path: str, headers: Mapping[str, str], *, reads: bool) -> None:
-        """Note that a thread has received a request, and record what it asks for.
+        """Remember that a thread has received a web request, and record a DICOMweb request.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class Objects:
         path : str
             Without query string.
         headers : mapping
-            By names in lower case. They are the balancer's: nobody else has a certificate.
+            By names in lower case. They come from the balancer, because no other client has a certificate.
         reads : bool
             Whether the request is a GET.
         """
@@ -103,7 +103,7 @@ class Objects:
             return
         caller = self._caller(thread)
         if caller.title is None:
-            # One HTTP request may store many images. What a C-STORE takes includes its way to here.
+            # One HTTP request may store many images. The time of a C-STORE starts when it arrives.
             caller.began = time.monotonic()
         about = identity.of(content)
         try:
@@ -123,7 +123,7 @@ class Objects:
         thread : int
             Orthanc's thread.
         via : str or None
-            The address that Orthanc noted.
+            The address that Orthanc recorded.
         """
         caller = self._callers.get(thread)
         if caller is None or caller.created is None:
@@ -131,7 +131,7 @@ class Objects:
         (row, about), caller.created = caller.created, None
         self._end(thread, caller)
         if caller.title is None:
-            # It is this node's own address: TLS of the web ends on the same node.
+            # The address is this node's own, because TLS of the web ends on the same node.
             via = None
         self._record(caller, "stored", **_about(about), **_of(row), via=via, seconds=_since(caller), outcome="stored")
 
@@ -161,7 +161,7 @@ class Objects:
         if row is None or content_type != DICOM:
             return
         if caller is not None and created is not None and created[0].uuid == row.uuid:
-            # Orthanc could not put it into its index, and gives it back.
+            # Orthanc could not put it into its index, and removes it.
             self._refused(thread, created[1], **_of(row), outcome="not indexed")
             return
         about = identity.Identity()
@@ -172,11 +172,11 @@ class Objects:
         self._record(caller, "removed", **_about(about), **_of(row), seconds=_since(began), outcome=outcome)
 
     def _caller(self, thread: int) -> Caller:
-        # A thread of Orthanc's own has no caller.
+        # A thread that Orthanc started for itself has no caller.
         return self._callers.setdefault(thread, Caller(time.monotonic()))
 
     def _end(self, thread: int, caller: Caller) -> None:
-        # One HTTP request may store many images; each C-STORE begins anew.
+        # One HTTP request may store many images; a C-STORE is one image.
         if caller.title is not None or caller.address is None:
             self._callers.pop(thread, None)
 
@@ -195,7 +195,7 @@ class Objects:
             write(log.line(event, **fields, caller=caller.title, user=caller.user, address=address))
 
         if isinstance(caller.address, Future):
-            # Here and now when it is known already, else by the thread that asks.
+            # Runs at once when the address is known, else on the thread that requests it.
             caller.address.add_done_callback(lambda answer: complete(answer.result()))
         else:
             complete(caller.address)

@@ -1,4 +1,4 @@
-"""What a DICOMweb request asks for, by its path alone: a query string can hold a patient's name."""
+"""Parses the path of a DICOMweb request. The query string is not read, because it can hold a patient's name."""
 
 import re
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Gives whole studies, series and instances back as they were stored (WADO-RS), without Orthanc in between."""
+"""Returns whole studies, series and instances as they were stored (WADO-RS), without Orthanc."""

@@ -1,4 +1,4 @@
-"""How much memory all answers together may hold at a time."""
+"""Limits the memory of all answers together."""
 
 import resource
 import threading
@@ -11,28 +11,28 @@ from dataclasses import dataclass, field
 from hapacs_node.errors import BusyError
 
 _UNLIMITED_BYTES = 1 << 30
-# Of what the unit allows: storage area, reading ahead and Orthanc itself need memory too.
+# Divisor of the unit's limit: storage area, reading ahead and Orthanc itself need memory too.
 _SHARE = 4
 
 
 def allowed_bytes() -> int:
-    """Say what may be held: a quarter of what the process may have (RLIMIT_DATA in getrlimit(2))."""
+    """Return the memory for answers: a quarter of the process's limit (RLIMIT_DATA in getrlimit(2))."""
     limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
     return _UNLIMITED_BYTES if limit == resource.RLIM_INFINITY else limit // _SHARE
 
 
 @dataclass
 class Budget:
-    """Bytes that many threads share, first come, first served.
+    """A number of bytes that threads share, first come, first served.
 
-    Who holds some must not wait for more: nobody would ever go on.
+    A thread that holds bytes must not wait for more: that could be a deadlock.
 
     Parameters
     ----------
     bytes : int
-        All of them. Who wants more gets all of them, when nobody holds any.
+        Total. A thread that needs more gets the total, when no other thread holds any.
     patience_s : float
-        How long one waits.
+        Longest wait.
     """
 
     bytes: int
@@ -43,12 +43,12 @@ class Budget:
 
     @contextmanager
     def hold(self, wanted: int) -> Iterator[None]:
-        """Hold bytes for a while.
+        """Reserve bytes until the block ends.
 
         Raises
         ------
         BusyError
-            When they were not free in time.
+            When they were not free before the deadline.
         """
         share = min(wanted, self.bytes)
         self._take(share)

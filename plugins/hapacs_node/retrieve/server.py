@@ -1,6 +1,6 @@
-"""HTTPS for the balancers: a thread for each of their connections, which are few and stay open.
+"""HTTPS server for the balancers, with a thread for each of their few, long-lived connections.
 
-Who has no certificate of the site's own gets no further than the handshake.
+The handshake fails for a client without a certificate of the site's authority.
 """
 
 import socket
@@ -24,24 +24,24 @@ from hapacs_node.storage.area import StorageArea
 
 _LOG = log.get("retrieve")
 _HANDSHAKE_S = 5
-# Of one write or of the wait for the next request. The balancers give idle connections back sooner.
+# Longest time for one write, or between two requests. The balancers close idle connections sooner.
 _IDLE_S = 60
-# What has to leave within _IDLE_S: a reader may be slow, but not without end.
+# A reader must accept this many bytes within _IDLE_S.
 _PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Door:
-    """Where to listen.
+class Listener:
+    """Address and certificates of the server.
 
     Attributes
     ----------
     address, port
         Of this node.
     certificate, key : Path
-        This node's own.
+        This node's certificate and its key.
     authority : Path
-        Who signed the certificates of those that may come in.
+        The authority that signed the clients' certificates.
     """
 
     address: str
@@ -60,7 +60,7 @@ class Door:
         )
 
     def tls(self) -> ssl.SSLContext:
-        """Require a certificate of the authority."""
+        """Make a TLS context that requires a client certificate of the authority."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_mode = ssl.CERT_REQUIRED
@@ -76,11 +76,11 @@ class Retrieval:
     Parameters
     ----------
     catalog : Catalog
-        Says which instances there are.
+        Lists the instances.
     storage : StorageArea
-        Gives them.
+        Reads the instances.
     budget : Budget
-        Bounds what is in memory.
+        Limits the memory of answers.
     metrics : Metrics
         Counts the requests.
     """
@@ -92,36 +92,36 @@ class Retrieval:
     _server: "_Server | None" = field(default=None, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
 
-    def start(self, door: Door) -> int:
-        """Begin to listen, and return the port.
+    def start(self, listener: Listener) -> int:
+        """Start to listen, and return the port.
 
         Raises
         ------
         OSError
-            When the certificates can't be used, or the address can't.
+            When the certificates or the address can't be used.
         """
-        self._server = _Server(door, self)
+        self._server = _Server(listener, self)
         self._thread = threading.Thread(target=self._server.serve_forever, name="retrieve", daemon=True)
         self._thread.start()
         return int(self._server.server_address[1])
 
     def stop(self) -> None:
-        """Take no new connections. Answers under way go on as long as the process does."""
+        """Accept no new connections. Answers in progress continue while the process lives."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
 
     def probe(self) -> str:
-        """Tell whether connections are taken.
+        """Check that connections are accepted.
 
         Raises
         ------
         NodeError
-            When not.
+            When they are not.
         """
         if self._thread is None or not self._thread.is_alive():
-            raise NodeError("nobody listens for WADO-RS: restart the service")
-        return "connections are taken"
+            raise NodeError("the WADO-RS server does not run: restart the service")
+        return "connections are accepted"
 
     def answer(self, request: "_Request") -> None:
         """Answer one request.
@@ -129,10 +129,10 @@ class Retrieval:
         Raises
         ------
         NodeError
-            When the request is wrong, or its instances can't be had now.
+            When the request is wrong, or its instances can't be read now.
         """
         if not wado.is_as_stored(request.headers.get("Accept", "")):
-            request.refuse(HTTPStatus.NOT_ACCEPTABLE, "only DICOM files as they are stored can be had here")
+            request.refuse(HTTPStatus.NOT_ACCEPTABLE, "only DICOM files as they are stored can be retrieved here")
             return
         request.named = wado.named(request.path)
         instances = self.catalog.retrieve(request.named)
@@ -142,7 +142,7 @@ class Retrieval:
         frame = wado.Multipart.of(instances)
         contents = self.storage.reader.read_all([instance.object for instance in instances])
         for number, (instance, head) in enumerate(zip(instances, frame.heads, strict=True)):
-            # Whether it can be had is known before the first byte leaves, while another node may still be asked.
+            # The first instance is read before the first byte is sent, while the balancer can still ask another node.
             with self.budget.hold(instance.object.size):
                 content = next(contents)
                 if number == 0:
@@ -159,14 +159,14 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, door: Door, retrieval: Retrieval) -> None:
+    def __init__(self, listener: Listener, retrieval: Retrieval) -> None:
         self.retrieval = retrieval
-        self.tls = door.tls()
-        self.address_family = socket.AF_INET6 if ":" in door.address else socket.AF_INET
-        super().__init__((door.address, door.port), _Request)
+        self.tls = listener.tls()
+        self.address_family = socket.AF_INET6 if ":" in listener.address else socket.AF_INET
+        super().__init__((listener.address, listener.port), _Request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - of the library
-        """Note that a connection ended badly: nobody else is concerned."""
+        """Log a broken connection at the level DEBUG. Other connections are not affected."""
         _LOG.debug(log.line("connection_broken", peer=client_address[0]), exc_info=True)
 
 
@@ -176,7 +176,7 @@ class _Request(BaseHTTPRequestHandler):
     connection: socket.socket
 
     def setup(self) -> None:
-        # Here and not where connections are accepted: who is slow at the handshake holds this thread only.
+        # Not where connections are accepted, so that a slow handshake blocks only this thread.
         plain = self.request
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plain.settimeout(_HANDSHAKE_S)
@@ -192,7 +192,7 @@ class _Request(BaseHTTPRequestHandler):
         return "hapacs"
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-        """Say nothing: the balancers log each request."""
+        """Log nothing, because the balancers log each request."""
 
     def do_GET(self) -> None:
         self._status: HTTPStatus | None = None
@@ -207,14 +207,14 @@ class _Request(BaseHTTPRequestHandler):
             self._record(outcome, error, time.monotonic() - began)
 
     def _answer(self) -> tuple[str, NodeError | None]:
-        """Answer the request; tell the outcome and what went wrong."""
+        """Answer the request; return the outcome and the error."""
         try:
             self.server.retrieval.answer(self)
         except RefusedError as error:
             self.refuse(HTTPStatus.NOT_FOUND, str(error))
         except NodeError as error:
             if self._status is not None:
-                # Less than was promised: the caller sees that it isn't whole.
+                # The answer is shorter than its Content-Length, so the caller notices that it isn't whole.
                 self.close_connection = True
                 return "aborted", error
             self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
@@ -242,7 +242,7 @@ class _Request(BaseHTTPRequestHandler):
         )
 
     def refuse(self, status: HTTPStatus, why: str) -> None:
-        """Answer with a status and a line that says why."""
+        """Answer with a status and one line with the reason."""
         body = f"{why}\n".encode()
         self._status = status
         self.send_response(status)
@@ -252,7 +252,7 @@ class _Request(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def begin(self, frame: wado.Multipart) -> None:
-        """Say that all of it comes."""
+        """Send status 200 and the headers of the whole answer."""
         self._status = HTTPStatus.OK
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", frame.content_type)

@@ -1,7 +1,7 @@
-"""What is asked for by WADO-RS, and what its answer looks like, byte for byte (DICOM PS3.18 8.6.1.2, 8.7, 10.4).
+"""Parses WADO-RS requests and frames their answers (DICOM PS3.18 8.6.1.2, 8.7, 10.4).
 
-Instances in the transfer syntax in which they are stored, and nothing else: what has to be taken apart first, such as
-frames, metadata and other transfer syntaxes, is Orthanc's.
+Only instances in the transfer syntax in which they are stored. Orthanc answers requests that need parsing, such as
+frames, metadata and other transfer syntaxes.
 """
 
 import re
@@ -19,17 +19,17 @@ _PATH = re.compile(
 )
 _AS_STORED = re.compile(r'multipart/related((?:\s*;\s*[a-z-]+=(?:"[^"]*"|[^\s;,"]+))+)\s*', re.ASCII | re.IGNORECASE)
 _PARAMETER = re.compile(r';\s*([a-z-]+)=(?:"([^"]*)"|([^\s;,"]+))', re.ASCII | re.IGNORECASE)
-# Whatever a stored file says of itself must not become a header of its own.
+# The value comes from a stored file, and must not inject a header.
 _UID = re.compile(r"[0-9.]{1,64}", re.ASCII)
 
 
 def named(path: str) -> Named:
-    """Read which study, series or instance a path names.
+    """Return the study, series or instance that a path names.
 
     Raises
     ------
     RefusedError
-        When it names nothing of the kind, or asks for something in addition.
+        When the path has another form.
     """
     found = _PATH.fullmatch(path)
     if found is None:
@@ -38,7 +38,7 @@ def named(path: str) -> Named:
 
 
 def is_as_stored(accept: str) -> bool:
-    """Tell whether DICOM files in any transfer syntax are asked for, and no alternative to them (PS3.18 8.7.3.2)."""
+    """Return whether an Accept header asks only for DICOM files in any transfer syntax (PS3.18 8.7.3.2)."""
     found = _AS_STORED.fullmatch(accept)
     if found is None:
         return False
@@ -48,18 +48,18 @@ def is_as_stored(accept: str) -> bool:
 
 @dataclass(frozen=True)
 class Multipart:
-    """The frame of an answer of several parts (RFC 2387): all but the instances themselves.
+    """The frame of a multipart answer (RFC 2387): all bytes except the instances.
 
     Attributes
     ----------
     boundary : str
-        Between the parts.
+        Separator of the parts.
     heads : tuple of bytes
-        What comes before each instance.
+        The bytes before each instance.
     tail : bytes
-        What comes after the last.
+        The bytes after the last instance.
     length : int
-        Bytes of the whole answer, so that whoever gets less knows it.
+        Bytes of the whole answer, so that a caller notices when it gets fewer.
     """
 
     boundary: str
@@ -83,7 +83,7 @@ class Multipart:
 
     @property
     def content_type(self) -> str:
-        """The header of the whole answer."""
+        """Content-Type of the whole answer."""
         return f'multipart/related; type="application/dicom"; boundary={self.boundary}'
 
 

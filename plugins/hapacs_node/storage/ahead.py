@@ -1,7 +1,7 @@
-"""Reading ahead: who asks for one image of a series that the DAS lost, or never had, asks for the others soon.
+"""Reads ahead: when one image of a series comes from the archive, the other images of the series are fetched too.
 
-They are fetched from the archive meanwhile, a few at a time. A reader that comes to one that is just being fetched
-waits for it in place of fetching it once more.
+They are fetched a few at a time. A reader that needs an image which is being fetched waits for it, instead of fetching
+it a second time.
 """
 
 import threading
@@ -19,29 +19,29 @@ from hapacs_node.errors import NodeError
 from hapacs_node.metrics import Metrics
 
 _LOG = log.get("ahead")
-# Of one series; what is larger is fetched as it is asked for.
+# Limit for one series. Images beyond it are fetched when they are read.
 _LONGEST_BYTES = 1_000_000_000
 _REMEMBERED = 20_000
-# What was read ahead and is missing again after that was evicted meanwhile.
+# An image that is missing again after this time has been evicted since.
 _LATELY_S = 60
 
 
 @dataclass
 class ReadAhead:
-    """Fetches objects from the archive, for readers and ahead of them.
+    """Fetches objects from the archive, for readers and before a reader asks.
 
     Parameters
     ----------
     fetch : callable
         Reads images from one object of the archive and puts copies on the DAS.
     is_there : callable
-        Tells whether the DAS has a copy of an object already, without reading it.
+        Returns whether the DAS already has a copy of an object, without reading it.
     series : callable
         Lists the DICOM files of the series that an attachment belongs to, in the order in which they were stored.
     workers : ThreadPoolExecutor
         Threads that read ahead.
     metrics : Metrics
-        Counts what was read ahead.
+        Counts the objects that were read ahead.
     """
 
     fetch: Callable[[Sequence[StoredObject]], list[bytes]]
@@ -54,22 +54,22 @@ class ReadAhead:
     _begun: OrderedDict[UUID, float] = field(default_factory=OrderedDict, init=False)
 
     def __post_init__(self) -> None:
-        self._read_ahead = self.metrics.counter("hapacs_das_read_ahead", "DAS copies made before a read needs them")
+        self._read_ahead = self.metrics.counter("hapacs_das_read_ahead", "DAS copies restored before a read needs them")
 
     def get(self, row: StoredObject, along: Sequence[StoredObject] = ()) -> bytes:
-        """Fetch an object, or wait for it when it is being fetched already.
+        """Fetch an object, or wait for it when another thread is fetching it.
 
         Parameters
         ----------
         row : StoredObject
-            What is wanted.
+            The object.
         along : sequence of StoredObject
-            What lies in the same object of the archive and is wanted next.
+            Images in the same object of the archive that are needed next.
 
         Raises
         ------
         NodeError
-            As `fetch` does.
+            When `fetch` raises it.
         """
         along = [other for other in along if not self.is_there(other)]
         with self._lock:
@@ -81,14 +81,14 @@ class ReadAhead:
         return self._fetch_claimed(mine)[0]
 
     def begin(self, row: StoredObject) -> None:
-        """Read ahead what belongs to the same series, unless that was begun lately."""
+        """Read the other images of the series ahead, unless that began a moment ago."""
         if self._note([row.uuid]):
-            # While Orthanc stops nothing is read ahead any more.
+            # The workers refuse new work while Orthanc stops.
             with suppress(RuntimeError):
                 self.workers.submit(self._begin, row)
 
     def begin_with(self, rows: Sequence[StoredObject]) -> int:
-        """Read ahead what is wanted after the first of some objects, and return how many of them that covers."""
+        """Read ahead the objects after the first one; return how many objects, with the first, are covered."""
         self._note(row.uuid for row in rows)
         with suppress(RuntimeError):
             return 1 + self._submit(rows[1:], besides=rows[0].key)
@@ -101,13 +101,13 @@ class ReadAhead:
             _LOG.warning(log.line("read_ahead_failed", uuid=row.uuid, error=error))
             return
         place = next((number for number, other in enumerate(series) if other.uuid == row.uuid), 0)
-        # What comes before it too, but last.
+        # The images before it too, but last.
         wanted = [*series[place + 1 :], *series[:place]]
         self._note(other.uuid for other in wanted)
         self._submit(wanted)
 
     def _submit(self, wanted: Sequence[StoredObject], besides: str | None = None) -> int:
-        """Have objects fetched, those of one object of the archive at once; return how many fit."""
+        """Submit objects for fetching, grouped by object of the archive; return how many are within the limit."""
         length = count = 0
         together: dict[str, list[StoredObject]] = {}
         for other in wanted:
@@ -129,7 +129,7 @@ class ReadAhead:
             if mine:
                 self._fetch_claimed(mine)
         except NodeError as error:
-            # Whoever asks for them gets an error of his own, or finds that it works again.
+            # A reader of these objects tries again, and gets its own error when it fails too.
             _LOG.warning(log.line("read_ahead_failed", key=rows[0].key, error=error))
             return
         self._read_ahead.inc(len(mine))
@@ -140,7 +140,7 @@ class ReadAhead:
         return mine
 
     def _fetch_claimed(self, mine: dict[str, StoredObject]) -> list[bytes]:
-        """Fetch what nobody else fetches now, and tell those who came to wait for it."""
+        """Fetch objects that this thread has claimed, and pass them to the threads that wait for them."""
         try:
             contents = self.fetch(list(mine.values()))
         except BaseException as error:
@@ -156,7 +156,7 @@ class ReadAhead:
             return [self._under_way.pop(digest) for digest in mine]
 
     def _note(self, uuids: Iterable[UUID]) -> bool:
-        """Remember attachments as read ahead now; tell whether the last one had not been lately."""
+        """Record attachments as read ahead now; return whether the last one had not been read ahead a moment ago."""
         now = time.monotonic()
         new = False
         with self._lock:

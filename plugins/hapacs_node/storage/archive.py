@@ -1,7 +1,7 @@
-"""Puts images into the archive: one by one, or those that come at the same moment together as a pack.
+"""Stores images in the archive: each as an object, or as one pack when they arrive at the same moment.
 
-An object costs the archive far more than its bytes do: a place for it is asked for, its name, version and lock are
-noted in the database, and every part of the archive is told. Images that come at the same moment share that.
+Most of the cost of an archive object does not depend on its size: the archive allocates a place, writes key, version
+and lock to a database, and notifies its other servers. Images in a pack share this cost.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,23 +18,23 @@ from hapacs_node.storage.together import Together
 
 _LOG = log.get("archive")
 STORE = "cas"
-"""The name of the archive store in the catalog."""
-# What is larger gains nothing, and would hold the others of its pack up.
+"""Name of the archive store in the catalog."""
+# A larger image gains nothing, and would delay the other images of its pack.
 LARGEST_PACKED_BYTES = 2_000_000
-# SeaweedFS keeps up to 8 MiB in one piece; with the headers of a pack it must not be more.
+# SeaweedFS stores up to 8 MiB in one chunk; a pack with its headers must fit.
 _PACK_BYTES = 8_000_000
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where in the archive an image lies.
+    """The place of an image in the archive.
 
     Attributes
     ----------
     key : str
         The object.
     offset : int
-        Where in the object it begins, bytes.
+        Its first byte within the object.
     """
 
     key: str
@@ -50,13 +50,13 @@ class Archive:
     cas : Cas
         The store.
     known : callable
-        Lists the catalog rows that have any of the given digests.
+        Lists the catalog rows with any of the given digests.
     writers : ThreadPoolExecutor
         Threads that each write one large image.
     packers : ThreadPoolExecutor
-        Threads that each write what came together.
+        Threads that each write a batch of images.
     metrics : Metrics
-        Shows how many came together.
+        Shows how many images share an object.
     """
 
     cas: Cas
@@ -72,12 +72,12 @@ class Archive:
         self._together = Together(self._put_all, self.packers, lambda item: len(item[1]), _PACK_BYTES)
 
     def begin(self, digest: str, content: bytes) -> Future[Location]:
-        """Have bytes archived.
+        """Submit bytes to the archive.
 
         Returns
         -------
         Future
-            Where they lie, once they are safe there; or the CasError or CatalogError that prevented it.
+            Their place, once they are archived; or the CasError or CatalogError that prevented it.
         """
         if len(content) > LARGEST_PACKED_BYTES:
             return self.writers.submit(lambda: self._put_all([(digest, content)])[0])
@@ -100,7 +100,7 @@ class Archive:
         return [places[digest] for digest, _ in images]
 
     def _kept(self, contents: dict[str, bytes]) -> dict[str, Location]:
-        """Find what the archive has already, as far as the catalog says so and the archive agrees."""
+        """Find images that the archive already has: those in the catalog that the archive returns correctly."""
         places: dict[str, Location] = {}
         for row in self.known(list(contents)):
             if row.digest in places or row.store != STORE:

@@ -1,8 +1,8 @@
-"""Orthanc's storage area with the policy `through`: nothing is acknowledged before it lies in the archive store.
+"""Orthanc's storage area with the policy `through`: an image is acknowledged only after the archive has stored it.
 
-A DICOM file is written to the DAS and to the CAS at the same time, then noted in the catalog; only then `create`
-returns. Whatever fails, it raises: Orthanc refuses the image with 0xA700 and the modality keeps it. Bytes that reached
-one store only are harmless, because nothing refers to them.
+`create` writes a DICOM file to the DAS and the CAS at the same time, then its row to the catalog, and then returns. It
+raises when any step fails: Orthanc refuses the image with 0xA700, and the modality keeps it. Bytes that reached only
+one store do no harm, because no row refers to them.
 """
 
 from collections.abc import Sequence
@@ -38,11 +38,11 @@ class Workers:
     archivers : ThreadPoolExecutor
         Each writes one large image to the archive.
     packers : ThreadPoolExecutor
-        Each writes what came together to the archive. A few: the fewer there are, the more comes together.
+        Each writes a batch of images to the archive. With fewer threads the batches are larger.
     noters : ThreadPoolExecutor
-        Each writes rows that came together to the catalog.
+        Each writes a batch of rows to the catalog.
     fetchers : ThreadPoolExecutor
-        Each reads from the archive ahead of the callers.
+        Each reads from the archive before a caller asks.
     """
 
     archivers: ThreadPoolExecutor
@@ -51,7 +51,7 @@ class Workers:
     fetchers: ThreadPoolExecutor
 
     def shutdown(self) -> None:
-        """Take nothing new. What is to be stored and has begun still ends."""
+        """Accept no new work. Stores in progress still complete."""
         for workers in (self.archivers, self.packers, self.noters):
             workers.shutdown(wait=False)
         self.fetchers.shutdown(wait=False, cancel_futures=True)
@@ -59,18 +59,18 @@ class Workers:
 
 @dataclass
 class StorageArea:
-    """What Orthanc calls: create, read, remove. Any number of threads may be inside at once.
+    """The calls of Orthanc: create, read, remove. Any number of threads may call at the same time.
 
     Parameters
     ----------
     node : str
         This node's name, for the catalog.
     das, cas, catalog
-        The three places that an image is kept in.
+        The three places that hold an image.
     outbox : tuple of str
-        What is to be done with every DICOM file once it is stored.
+        The tasks for every DICOM file after it is stored.
     workers : Workers
-        Threads that work while the caller's writes to the DAS, or for several callers at once.
+        Threads that work while the caller's thread writes to the DAS, or for several callers at once.
     metrics : Metrics
         Times and failures of each step.
     """
@@ -87,16 +87,16 @@ class StorageArea:
     _notes: Together[StoredObject, None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._in_flight = self.metrics.gauge("hapacs_storage_in_flight", "Attachments being stored right now")
+        self._in_flight = self.metrics.gauge("hapacs_storage_in_flight", "Attachments that are being stored now")
         self._tombstones = self.metrics.counter("hapacs_catalog_tombstones", "Attachments marked as removed")
-        self._rebuilds = self.metrics.counter("hapacs_derived_rebuilds", "Derived attachments made again")
+        self._rebuilds = self.metrics.counter("hapacs_derived_rebuilds", "Derived attachments that were rebuilt")
         workers = self.workers
         self.reader = Reader(self.das, self.cas, self.catalog, workers.fetchers, self.metrics)
         self._archive = Archive(self.cas, self.catalog.by_digests, workers.archivers, workers.packers, self.metrics)
         self._notes = Together(self._note_all, workers.noters, lambda _: 1, _ROWS_AT_A_TIME)
 
     def create(self, name: str, content_type: int, content: bytes) -> StoredObject | None:
-        """Keep an attachment; return only when it can't be lost any more.
+        """Store an attachment, and return when it is stored durably.
 
         Parameters
         ----------
@@ -105,17 +105,17 @@ class StorageArea:
         content_type : int
             Orthanc's content type.
         content : bytes
-            All of it.
+            All bytes of the attachment.
 
         Returns
         -------
         StoredObject or None
-            Where it is kept; None when it can be derived again and is not archived.
+            Its catalog row; None for a derived attachment, which is not archived.
 
         Raises
         ------
         NodeError
-            When anything failed. It is as if nothing was stored.
+            When any step failed. The attachment then counts as not stored.
         """
         uuid = names.checked_uuid(name)
         if not content:
@@ -134,12 +134,12 @@ class StorageArea:
             return row
 
     def read(self, name: str, content_type: int) -> bytes:
-        """Give an attachment back, checked; a copy that is missing or wrong on the DAS is made again.
+        """Read an attachment and check it. A missing or damaged DAS copy is restored.
 
         Raises
         ------
         NodeError
-            When no place has the right bytes, or it can't be known now.
+            When no place has the right bytes, or no place can answer now.
         """
         uuid = names.checked_uuid(name)
         with reported(self.metrics, "read", uuid):
@@ -149,17 +149,17 @@ class StorageArea:
         return content
 
     def remove(self, name: str, content_type: int) -> StoredObject | None:
-        """Note that Orthanc removed an attachment. The bytes remain, unless they can be derived again.
+        """Record that Orthanc removed an attachment. Only a derived attachment loses its bytes.
 
         Returns
         -------
         StoredObject or None
-            What was removed; None when it can be derived again.
+            The removed attachment's row; None for a derived attachment.
 
         Raises
         ------
         NodeError
-            When the attachment is unknown, or that can't be known now.
+            When the attachment is unknown, or the database does not answer.
         """
         uuid = names.checked_uuid(name)
         with reported(self.metrics, "remove", uuid):
@@ -169,7 +169,7 @@ class StorageArea:
             with self.metrics.step("catalog_tombstone"):
                 row = self.catalog.tombstone(uuid, self.node)
             if row is None:
-                raise CatalogError(f"attachment {uuid} is to be removed but not in the catalog")
+                raise CatalogError(f"attachment {uuid} can't be removed: it is not in the catalog")
             self._tombstones.inc()
             return row
 
@@ -185,26 +185,26 @@ class StorageArea:
 
     @staticmethod
     def _archived(archived: Future[Location], allowed_s: float) -> Location:
-        # A request that was begun before the deadline may end after it, and the threads may all be waiting.
+        # A request that began before the deadline may end after it, and all threads may be busy.
         try:
             return archived.result(timeout=allowed_s)
         except FutureTimeoutError:
             archived.cancel()
-            raise CasUnavailableError(f"the archive did not take the object within {allowed_s:g} s") from None
+            raise CasUnavailableError(f"the archive did not store the object within {allowed_s:g} s") from None
 
     def _noted(self, noted: Future[None]) -> None:
-        # Those before it may need their whole time, when no leader answers.
+        # Earlier batches may need their whole time when no leader answers.
         allowed_s = self.catalog.database.settings.deadline_s
         try:
             noted.result(timeout=allowed_s)
         except FutureTimeoutError:
             noted.cancel()
-            raise CatalogUnavailableError(f"the catalog did not take the row within {allowed_s:g} s") from None
+            raise CatalogUnavailableError(f"the catalog did not store the row within {allowed_s:g} s") from None
 
     def _note_all(self, rows: Sequence[StoredObject]) -> list[CatalogError | None]:
         wanted = {row.uuid: (row, self.outbox if row.type == DICOM else ()) for row in rows}
         noted = self.catalog.add_all(list(wanted.values()))
-        # A name that came twice is one row; whoever has other bytes for it is told so.
+        # A name that came twice is one row. A caller that has other bytes for it gets an error.
         return [
             None
             if row.uuid in noted and wanted[row.uuid][0] == row
@@ -217,7 +217,7 @@ class StorageArea:
             with self.metrics.step("das_write_derived"):
                 self.das.write_derived(uuid, content)
         except DasError as error:
-            # It is made again from its parent when somebody asks for it.
+            # It is rebuilt from its parent when it is read.
             _LOG.warning(log.line("derived_not_written", uuid=uuid, error=error))
 
     def _read_derived(self, uuid: UUID) -> bytes:

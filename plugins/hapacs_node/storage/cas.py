@@ -1,4 +1,4 @@
-"""The archive copy: objects in a locked S3 bucket, named by the digest of what they hold."""
+"""The archive copy: objects in a locked S3 bucket, named by the digest of their content."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +16,13 @@ from hapacs_node.storage.gateways import Gateways
 _LOG = log.get("cas")
 _ORDINARY_BYTES = 32_000_000
 _SLOWEST_BYTES_PER_S = 10_000_000
-# obstore says "not found" with the built-in exception, here and in what follows.
+# obstore reports "not found" with the built-in FileNotFoundError, an OSError.
 _FAILURES = (BaseError, OSError, ValueError)
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the archive says about an object: its size and the digest noted when it was stored."""
+    """The archive's record of an object: its size, and the digest recorded when it was stored."""
 
     size: int
     digest: str | None
@@ -35,7 +35,7 @@ class Lock:
     Attributes
     ----------
     mode : str or None
-        ``GOVERNANCE`` or ``COMPLIANCE``; None when it isn't locked.
+        ``GOVERNANCE`` or ``COMPLIANCE``; None when the object is not locked.
     until : str or None
         When the lock ends, ISO 8601.
     """
@@ -45,29 +45,29 @@ class Lock:
 
 
 class Client(Protocol):
-    """What is asked of one gateway. Raises obstore's exceptions."""
+    """The requests to one gateway. They raise obstore's exceptions."""
 
     def create(self, key: str, content: bytes, digest: str) -> None:
-        """Store an object that must not exist yet; TimeoutError when the gateway doesn't say within seconds."""
+        """Store an object that must not exist yet; TimeoutError when the gateway doesn't answer within seconds."""
 
     def put(self, key: str, content: bytes) -> None:
-        """Store an object under a key that nobody else uses."""
+        """Store an object under a key that no other object uses."""
 
     def head(self, key: str) -> Recorded:
-        """Ask about an object."""
+        """Read an object's size and digest."""
 
     def get(self, key: str, offset: int, length: int) -> bytes:
         """Read a part of an object."""
 
     def lock(self, key: str) -> Lock:
-        """Ask how an object is locked."""
+        """Read an object's lock."""
 
     def probe(self) -> None:
-        """Ask whether the bucket answers, and give up soon."""
+        """Check that the bucket answers, with a short time-out."""
 
 
 def patience_s(size: int) -> int:
-    """Tell how much longer than usual a request about that many bytes may take.
+    """Return how much longer than usual a request with that many bytes may take.
 
     Parameters
     ----------
@@ -77,24 +77,24 @@ def patience_s(size: int) -> int:
     Returns
     -------
     int
-        Seconds: none for an ordinary image, for a large one at 10 MB/s. Only powers of two, because every time-out
-        needs a client of its own.
+        Seconds: 0 for an ordinary image, and for a large one its size at 10 MB/s. Only powers of two, because every
+        time-out needs its own client.
     """
     return 0 if size <= _ORDINARY_BYTES else 1 << (size // _SLOWEST_BYTES_PER_S).bit_length()
 
 
 @dataclass
 class Cas:
-    """The archive store, whichever gateway answers.
+    """The archive store, through the gateways in order of preference.
 
     Parameters
     ----------
     gateways : Gateways
         Clients in order of preference.
     deadline_s : float
-        Longest time for one ordinary object, over all gateways.
+        Longest time for one ordinary object, over all gateways, seconds.
     metrics : Metrics
-        Retries and doubts.
+        Counts retries and answers that needed a second gateway.
     """
 
     gateways: Gateways[Client]
@@ -103,32 +103,34 @@ class Cas:
 
     def __post_init__(self) -> None:
         declare = self.metrics.counter
-        self.deduplicated = declare("hapacs_cas_deduplicated", "Objects that the CAS already held")
-        self._retries = declare("hapacs_cas_retries", "Requests to the CAS made again", ["operation"])
-        self._doubted = declare("hapacs_cas_doubted", "Answers of a gateway that another had to confirm", ["reason"])
+        self.deduplicated = declare("hapacs_cas_deduplicated", "Objects that the CAS already had")
+        self._retries = declare("hapacs_cas_retries", "Requests to the CAS that were retried", ["operation"])
+        self._doubted = declare(
+            "hapacs_cas_doubted", "Answers of a gateway that another gateway had to confirm", ["reason"]
+        )
 
     def allowed_s(self, size: int) -> float:
-        """Tell how long storing or reading that many bytes may take."""
+        """Return how long storing or reading that many bytes may take, seconds."""
         return self.deadline_s + patience_s(size)
 
     def put(self, digest: str, content: bytes) -> str:
         """Archive bytes under their digest, once.
 
-        A gateway holds the lock on the name while it stores under it, and one that dies meanwhile leaves it locked for
-        a quarter of a minute: just the image that its sender sends again at once. So who gets no answer about the name
-        goes on with another. What the first request may still have stored is an object that nothing refers to.
+        A gateway locks the key while it stores the object. When the gateway dies, the key stays locked for about 15 s,
+        and a sender retries the image at once. So after a time-out the next attempt uses another key. An object that
+        the first request may still have stored is referred to by nothing.
 
         Returns
         -------
         str
-            The object's key. The object is whole: the gateway checked the digest, or it was there with this digest.
+            The object's key. The gateway checked the digest, or the object existed with this digest.
 
         Raises
         ------
         CasConflictError
-            When something else lies under the key.
+            When the key holds other bytes.
         CasUnavailableError
-            When no gateway did it in time.
+            When no gateway stored it before the deadline.
         """
         key = names.cas_key(digest)
         spare: str | None = None
@@ -150,20 +152,19 @@ class Cas:
         return self._through("put", attempt, len(content))
 
     def put_pack(self, content: bytes) -> str:
-        """Archive a pack under a name of its own.
+        """Archive a pack under a new key.
 
-        There is no condition to it, which is a third of what an object costs: a request that is made again with the
-        same bytes adds a version.
+        The request is unconditional, which saves a third of an object's cost. A retry adds a version with equal bytes.
 
         Returns
         -------
         str
-            The object's key. The object is whole: the gateway checked its digest.
+            The object's key. The gateway checked the digest.
 
         Raises
         ------
         CasUnavailableError
-            When no gateway did it in time.
+            When no gateway stored it before the deadline.
         """
         key = names.pack_key()
 
@@ -178,7 +179,7 @@ class Cas:
         return self.get_parts(key, [(digest, offset, length)])[0]
 
     def get_parts(self, key: str, parts: Sequence[tuple[str, int, int]]) -> list[bytes]:
-        """Read parts of an object at once, with what lies between them, and check them.
+        """Read parts of an object with one request, including the bytes between them, and check them.
 
         Parameters
         ----------
@@ -190,11 +191,11 @@ class Cas:
         Raises
         ------
         CasMissingError
-            When every gateway says that there is no such object.
+            When every gateway answers that there is no such object.
         CasConflictError
-            When every gateway gives other bytes.
+            When every gateway returns other bytes.
         CasUnavailableError
-            When the answer isn't known in time.
+            When no gateway gave a reliable answer before the deadline.
         """
         first = min(offset for _, offset, _ in parts)
         length = max(offset + length for _, offset, length in parts) - first
@@ -203,7 +204,7 @@ class Cas:
             content = client.get(key, first, length)
             contents = [content[offset - first : offset - first + length] for _, offset, length in parts]
             if [digest for digest, _, _ in parts] != [names.digest_of(content) for content in contents]:
-                raise CasConflictError(f"the archive object {key} is not what was stored")
+                raise CasConflictError(f"the archive object {key} has other bytes than were stored")
             return contents
 
         return self._agreed("get", attempt, key, length)
@@ -218,7 +219,7 @@ class Cas:
         return self._agreed("get", lambda client: client.get(key, offset, length), key, length)
 
     def head(self, key: str) -> Recorded:
-        """Ask what the archive recorded about an object.
+        """Read the archive's record of an object.
 
         Raises
         ------
@@ -227,7 +228,7 @@ class Cas:
         return self._agreed("head", lambda client: client.head(key), key)
 
     def lock(self, key: str) -> Lock:
-        """Ask how the archive locks an object.
+        """Read the archive's lock on an object.
 
         Raises
         ------
@@ -236,17 +237,17 @@ class Cas:
         return self._agreed("lock", lambda client: client.lock(key), key)
 
     def probe(self) -> str:
-        """Prove that a gateway and what is behind it answers right now.
+        """Check that a gateway, and the archive behind it, answers now.
 
         Returns
         -------
         str
-            Which gateways did.
+            How many gateways answer, for people.
 
         Raises
         ------
         CasUnavailableError
-            When none did.
+            When none does.
         """
         answered, reasons = [], []
         for gateway in self.gateways.members:
@@ -267,7 +268,7 @@ class Cas:
         if recorded.size != size:
             raise CasConflictError(f"the archive object {key} has {recorded.size} bytes in place of {size}")
         if recorded.digest != digest and names.digest_of(client.get(key, 0, size)) != digest:
-            raise CasConflictError(f"the archive object {key} is not what was stored")
+            raise CasConflictError(f"the archive object {key} has other bytes than were stored")
         self.deduplicated.inc()
 
     def _through[T](self, operation: str, attempt: Callable[[Client], T], size: int) -> T:
@@ -280,7 +281,7 @@ class Cas:
             try:
                 result = attempt(gateway.client)
             except _FAILURES as error:
-                # Even "not found" and "denied" pass: a gateway that lost its metadata store says so for a while.
+                # Also after "not found" and "denied": a gateway that lost its metadata store answers so for a while.
                 reasons[gateway.url] = _brief(error)
                 self.gateways.failed(gateway, _brief(error))
                 continue
@@ -289,7 +290,7 @@ class Cas:
         raise _undone(operation, allowed_s, reasons)
 
     def _agreed[T](self, operation: str, attempt: Callable[[Client], T], key: str, size: int = 0) -> T:
-        """Believe "not found" and wrong bytes only when every gateway says the same, each asked twice at most."""
+        """Accept "not found" and wrong bytes only when every gateway gives the same answer."""
         allowed_s = self.allowed_s(size)
         deadline = time.monotonic() + allowed_s
         refused: dict[str, CasError] = {}
@@ -301,7 +302,7 @@ class Cas:
                 result = attempt(gateway.client)
             except FileNotFoundError:
                 self._doubted.labels("not found").inc()
-                refused[gateway.url] = CasMissingError(f"no gateway knows the archive object {key}")
+                refused[gateway.url] = CasMissingError(f"no gateway finds the archive object {key}")
                 reasons[gateway.url] = "no such object"
             except CasConflictError as error:
                 self._doubted.labels("wrong bytes").inc()
@@ -321,12 +322,12 @@ class Cas:
 
 
 def _undone(operation: str, allowed_s: float, reasons: Mapping[str, str]) -> CasUnavailableError:
-    """Say what each gateway that was asked said last."""
-    said = "; ".join(f"{url}: {reason}" for url, reason in reasons.items()) or "none was asked"
-    return CasUnavailableError(f"no gateway did the {operation} within {allowed_s:g} s: {said}")
+    """Make an error with the last answer of each gateway."""
+    answers = "; ".join(f"{url}: {reason}" for url, reason in reasons.items()) or "no gateway was asked"
+    return CasUnavailableError(f"no gateway completed the {operation} within {allowed_s:g} s: {answers}")
 
 
 def _brief(error: BaseException) -> str:
-    """Shorten obstore's message: it begins with the request and goes on with its internals over many lines."""
+    """Shorten obstore's message, which has the request in front and many lines of internals behind."""
     text = " ".join(str(error).split("Debug source")[0].split())
     return (text.partition(" - ")[2] or text)[:200]

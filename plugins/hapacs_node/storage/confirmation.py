@@ -1,4 +1,4 @@
-"""Does the archive hold what a copy on the DAS is of? Asked of the archive itself, now, never of the catalog alone."""
+"""Checks that the archive has the bytes of a DAS copy. The archive itself is asked, never the catalog alone."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ _LOG = log.get("confirmation")
 
 
 class Extent(NamedTuple):
-    """Where in the archive some bytes are said to lie."""
+    """A place in the archive, as the catalog names it."""
 
     digest: str
     store: str
@@ -31,12 +31,12 @@ class Extent(NamedTuple):
 
 @dataclass(frozen=True)
 class Confirmation:
-    """Asks the archive about copies.
+    """Asks the archive whether it has the bytes of DAS copies.
 
     Parameters
     ----------
     cas, catalog
-        The archive, and who knows where in it an object lies.
+        The archive, and the catalog with the places of its objects.
     workers : ThreadPoolExecutor
         Threads that ask.
     """
@@ -46,16 +46,16 @@ class Confirmation:
     workers: ThreadPoolExecutor
 
     def confirmed(self, copies: Sequence[DasFile]) -> set[DasFile]:
-        """Return those of the copies that can be had again without this DAS.
+        """Return the copies that can be restored without this DAS.
 
-        An object is confirmed when the archive, asked now, has it at every place that the catalog names for it, with
-        its size and digest. A derived attachment is confirmed when its DICOM file is, and it can be cut from that; or
-        when no index refers to it.
+        An object is confirmed when the archive, asked now, has it with its size and digest at every place that the
+        catalog names. A derived attachment is confirmed when its DICOM file is confirmed and it can be cut from that
+        file, or when it is not in the index.
 
         Raises
         ------
         CatalogError, CasError
-            When the answer can't be known now. Nothing is confirmed then.
+            When the catalog or the archive does not answer. Then no copy is confirmed.
         """
         objects = [copy for copy in copies if copy.kind == "object"]
         places: dict[DasFile, set[Extent] | None] = {
@@ -75,7 +75,7 @@ class Confirmation:
 
     @staticmethod
     def _places(copy: DasFile, rows: Sequence[StoredObject]) -> set[Extent]:
-        # What a store left behind that failed before its catalog row may still be in the archive.
+        # After a store that failed before its catalog row, the archive may still have the object.
         unnoted = Extent(copy.name, STORE, names.cas_key(copy.name), 0, copy.size)
         return {_place(row) for row in rows} or {unnoted}
 
@@ -112,7 +112,7 @@ class Confirmation:
         if recorded.size < place.offset + place.length or (alone and recorded.size != place.length):
             raise CasConflictError(f"the archive object {place.key} has {recorded.size} bytes")
         if (recorded.digest, recorded.size, place.offset) != (place.digest, place.length, 0):
-            # A part of a larger object, or one whose digest nobody noted: its bytes have to tell.
+            # A part of a larger object, or an object without a recorded digest: read and check the bytes.
             self.cas.get(place.key, place.digest, place.offset, place.length)
         return True
 

@@ -1,4 +1,4 @@
-"""The online copy: files on the node's own disks, named by the digest of what they hold."""
+"""The online copy: files on the node's own disks, named by the digest of their content."""
 
 import os
 import stat
@@ -25,7 +25,7 @@ from hapacs_node.storage.files import (
 
 _LOG = log.get("das")
 _INCOMING = "incoming"
-_LEFTOVER_AGE_S = 3600  # far above every deadline: no store that is still going on is touched
+_LEFTOVER_AGE_S = 3600  # far above every deadline, so that no file of a store in progress is removed
 _DIGEST_BYTES = 32
 _SPREAD = [f"{number:02x}" for number in range(256)]  # as names.das_path spreads objects
 
@@ -53,7 +53,7 @@ class Das:
         self._free = self.metrics.gauge("hapacs_das_free_bytes", "Free space for the DAS")
 
     def write(self, digest: str, content: bytes, *, durable: bool = True) -> None:
-        """Keep bytes under their digest, whatever lies there already.
+        """Write bytes under their digest, and replace a file that exists there.
 
         Parameters
         ----------
@@ -62,38 +62,38 @@ class Das:
         content : bytes
             The whole attachment.
         durable : bool
-            Return only when the file and its name would survive a loss of power. A healed copy needn't: it is checked
-            whenever it is read.
+            Return only when the file and its name would survive a loss of power. A restored copy does not need this,
+            because every read checks it.
 
         Raises
         ------
         DasError
-            When the bytes are not there; nothing half-written remains under the digest.
+            When the bytes could not be written. No partial file remains under the digest.
         """
         self._write(names.das_path(digest), [content], durable=durable)
 
     def read(self, digest: str, size: int) -> bytes:
-        """Give back the bytes of a digest.
+        """Read the bytes of a digest and check them.
 
         Raises
         ------
         DasMissingError, DasCorruptError
-            When there is no copy or it is not whole.
+            When there is no copy, or it is damaged.
         DasError
-            When the disks don't answer.
+            When the disks fail.
         """
         content = self._read(names.das_path(digest), size)
         if names.digest_of(content) != digest:
-            raise DasCorruptError(f"the DAS copy of {digest} is not what was stored")
+            raise DasCorruptError(f"the DAS copy of {digest} has other bytes than were stored")
         return content
 
     def head(self, digest: str, length: int) -> bytes:
-        """Give back the first bytes of a digest's file, unchecked.
+        """Read the first bytes of a digest's file, unchecked.
 
         Raises
         ------
         DasMissingError, DasError
-            When there is no copy, or the disks don't answer.
+            When there is no copy, or the disks fail.
         """
         *folders, name = names.das_path(digest)
         with translated("read"):
@@ -104,15 +104,15 @@ class Das:
                 raise DasMissingError(f"the DAS has no {name}") from error
 
     def has(self, digest: str, size: int) -> bool:
-        """Tell whether there is a copy of that size; only reading it tells whether it is whole.
+        """Return whether there is a copy of that size. Only `read` checks its content.
 
         Raises
         ------
         DasError
-            When the disks don't answer.
+            When the disks fail.
         """
         *folders, name = names.das_path(digest)
-        with translated("look"):
+        with translated("stat"):
             try:
                 with self.folder(folders) as folder:
                     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -121,18 +121,18 @@ class Das:
         return stat.S_ISREG(status.st_mode) and status.st_size == size
 
     def write_derived(self, uuid: UUID, content: bytes) -> None:
-        """Keep a derived attachment behind its own digest. It can be made again, so the disk may take its time."""
+        """Write a derived attachment with its digest in front. It can be rebuilt, so it is not flushed."""
         self._write(names.derived_path(uuid), [bytes.fromhex(names.digest_of(content)), content], durable=False)
 
     def read_derived(self, uuid: UUID) -> bytes:
-        """Give back a derived attachment.
+        """Read a derived attachment and check it.
 
         Raises
         ------
         DasMissingError, DasCorruptError
-            When it has to be made again.
+            When it is missing or damaged, and has to be rebuilt.
         DasError
-            When the disks don't answer.
+            When the disks fail.
         """
         content = self._read(names.derived_path(uuid), None)
         digest, content = content[:_DIGEST_BYTES].hex(), content[_DIGEST_BYTES:]
@@ -151,17 +151,17 @@ class Das:
                 return
 
     def free_bytes(self) -> int:
-        """Measure the space that is left."""
+        """Measure the free space."""
         with translated("measure"), self._root() as root:
             return self._free_bytes(root)
 
     def probe(self) -> str:
-        """Prove that a file can be stored right now: watermark, write, flush, read, remove. Now and then clean up.
+        """Check that a file can be stored now: watermark, write, flush, read, remove. Once an hour, also clean up.
 
         Returns
         -------
         str
-            How much space is left.
+            The free space, for people.
 
         Raises
         ------
@@ -178,13 +178,13 @@ class Das:
             try:
                 write_file(folder, name, [content], durable=True)
                 if read_file(folder, name, len(content)) != content:
-                    raise DasCorruptError("the DAS gives back other bytes than were written")
+                    raise DasCorruptError("the DAS returns other bytes than were written")
             finally:
                 unlink_quietly(folder, name)
         return f"{free / 1e9:.1f} GB free"
 
     def prepare(self) -> int:
-        """Make the folders of objects that are missing, so that stores need not make and flush them one by one.
+        """Make the missing folders of objects, so that stores need not make and flush them one by one.
 
         Returns
         -------
@@ -207,7 +207,7 @@ class Das:
         return made
 
     def clean(self) -> int:
-        """Remove what interrupted stores left behind.
+        """Remove temporary files that interrupted stores left.
 
         Returns
         -------
@@ -264,7 +264,7 @@ class Das:
         if free - wanted < self.settings.minimum_free_bytes:
             raise DasFullError(
                 f"the DAS {self.settings.root} has {free} bytes free and must keep {self.settings.minimum_free_bytes}: "
-                "`hapacs-node das status` tells why nothing makes room; more disks do"
+                "`hapacs-node das status` shows why eviction does not free enough; or add disks"
             )
         return free
 
@@ -288,14 +288,14 @@ class Das:
         Raises
         ------
         OSError
-            `translated` makes a DasError of it.
+            `files.translated` turns it into a DasError.
         """
         with self._root() as root, self._below(root, folders, create=create) as folder:
             yield folder
 
     @contextmanager
     def _below(self, root: int, folders: list[str], *, create: bool = False, flush: bool = False) -> Iterator[int]:
-        """Open a folder; with `flush`, make sure that it and those above it would survive a loss of power."""
+        """Open a folder. With `flush`, make sure that it and its parents would survive a loss of power."""
         current = os.dup(root)
         try:
             for depth, name in enumerate(folders, 1):
@@ -303,8 +303,8 @@ class Das:
                 below = self._open_folder(current, name, path) if create else os.open(name, FOLDER, dir_fd=current)
                 try:
                     if flush and path not in self._flushed:
-                        # Whoever made the folder, perhaps another process a moment ago, need not have flushed it. That
-                        # is slow, and folders stay: it is done once, before this process first relies on the folder.
+                        # Another process may have made the folder a moment ago without flushing it. A flush is slow
+                        # and folders stay, so it is done once, before this process first relies on the folder.
                         os.fsync(current)
                         self._flushed.add(path)
                 finally:

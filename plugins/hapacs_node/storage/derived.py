@@ -1,9 +1,9 @@
-"""Attachments that Orthanc computed from a DICOM file: kept on the DAS only, and made again when they are missing.
+"""Attachments that Orthanc computed from a DICOM file: stored on the DAS only, and rebuilt when they are missing.
 
-Orthanc takes it for granted that an attachment in its index can be read: when reading fails, so does the request. With
-this storage area it keeps, beside each file that has pixel data, the file's beginning up to the pixel data (type 3), so
-that the tags can be read without the image. It cuts the received bytes and notes the size in its index; so the same cut
-of the same file gives the same bytes, and the MD5 that Orthanc noted proves it.
+Orthanc expects that every attachment in its index can be read; otherwise the request fails. With each file that has
+pixel data Orthanc stores the file's beginning up to the pixel data (type 3), so that it can read the tags without the
+image. It cuts the received bytes and records the size in its index. So the same cut of the same file gives the same
+bytes, and the MD5 in the index proves it.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ from hapacs_node.errors import CatalogError
 DICOM_AS_JSON = 2
 DICOM_UNTIL_PIXEL_DATA = 3
 TYPES = frozenset({DICOM_AS_JSON, DICOM_UNTIL_PIXEL_DATA})
-"""Everything else is archived. What plugins and users attach comes as type 0: nobody else could make it again."""
+"""All other types are archived. Attachments of plugins and users have type 0, and can't be rebuilt."""
 
 
 def rebuild(catalog: Catalog, uuid: UUID, read_parent: Callable[[UUID], bytes]) -> bytes:
-    """Make a derived attachment again.
+    """Rebuild a derived attachment.
 
     Parameters
     ----------
     catalog : Catalog
-        Knows the parent.
+        Finds the parent.
     uuid : UUID
         The derived attachment.
     read_parent : callable
@@ -35,12 +35,12 @@ def rebuild(catalog: Catalog, uuid: UUID, read_parent: Callable[[UUID], bytes]) 
     Returns
     -------
     bytes
-        The same bytes as were lost.
+        The same bytes as before.
 
     Raises
     ------
     CatalogError
-        When the index doesn't know it, or it is of a kind that isn't made by cutting.
+        When it is not in the index, or it is of a type that is not made by cutting.
     """
     found = catalog.derived_from(uuid)
     if found is None:
@@ -52,5 +52,5 @@ def rebuild(catalog: Catalog, uuid: UUID, read_parent: Callable[[UUID], bytes]) 
         )
     content = read_parent(parent.uuid)[: wanted.size]
     if len(content) != wanted.size or wanted.md5 not in {"", hashlib.md5(content, usedforsecurity=False).hexdigest()}:
-        raise CatalogError(f"the derived attachment {uuid} can't be made from its parent {parent.uuid}")
+        raise CatalogError(f"the derived attachment {uuid} can't be rebuilt from its parent {parent.uuid}")
     return content

@@ -1,7 +1,7 @@
-"""Makes room on a DAS that fills up: copies that the archive holds go, least recently used first.
+"""Eviction: removes DAS copies that the archive has confirmed, least recently used first.
 
-Nothing is remembered between two runs, so there is nothing to lose or to resume: the files' own times say what was used
-when. A run looks at enough shelves to know up to which age copies have to go, then goes round all of them once.
+A run keeps no state for the next one: the files' own times show when each was last used. A run samples shelves to
+estimate which age to evict, then walks all shelves once.
 """
 
 import itertools
@@ -21,19 +21,19 @@ from hapacs_node.storage.files import USE_GRAIN_S
 from hapacs_node.storage.shelves import COUNT, DasFile, Shelves
 
 _LOG = log.get("eviction")
-# So many files tell the ages of all to about one part in a hundred.
+# A sample of this size estimates the ages of all files to about 1 %.
 _SAMPLE = 200_000
 _BATCH = 200
-# A derived attachment that no index refers to may be one whose store is not over yet.
+# A derived attachment that is not in the index may belong to a store that is still in progress.
 _STORE_OVER_S = 3600
-# After a run that could not free enough: the archive, the clock or people have to change something first.
+# Wait after a run that could not free enough.
 _PAUSE_S = 60
 _REMEMBERED = 100_000
 _ROUNDS = 20
 
 
 class Cut(NamedTuple):
-    """Up to which age copies go: all of the hours before `hour`, and of that hour itself so many bytes."""
+    """The age at which eviction stops: all copies of the hours before `hour`, and `bytes_of_hour` of that hour."""
 
     hour: int
     bytes_of_hour: int
@@ -41,18 +41,18 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True)
 class Ages:
-    """What lies on the DAS by the hour of its last use, as far as it may go; estimated unless `shelves` is all of them.
+    """The evictable copies on the DAS by hour of last use; an estimate unless `shelves` is all of them.
 
     Attributes
     ----------
     by_hour : mapping
         Bytes by hours since the epoch.
     files : int
-        How many copies these are.
+        Number of these copies.
     young_bytes : int
-        Bytes of copies below the minimum age.
+        Bytes of copies younger than the minimum age.
     shelves : int
-        How many shelves were looked at.
+        Number of shelves in the sample.
     """
 
     by_hour: Mapping[int, int]
@@ -61,7 +61,7 @@ class Ages:
     shelves: int
 
     def cut(self, wanted: int) -> Cut:
-        """Tell up to which age copies have to go to free `wanted` bytes; everything when there is not so much."""
+        """Return the age up to which eviction frees `wanted` bytes; the age of all copies if they are fewer."""
         left = wanted
         for hour in sorted(self.by_hour):
             if self.by_hour[hour] >= left:
@@ -72,16 +72,16 @@ class Ages:
 
 @dataclass
 class Outcome:
-    """What a run did, or with `dry_run` would have done.
+    """The result of a run; with `dry_run`, the result that it would have had.
 
     Attributes
     ----------
     wanted_bytes : int
-        How much was to be freed.
+        Bytes that had to be freed.
     freed_bytes, objects, derived : int
-        What went.
+        Bytes, objects and derived attachments that were evicted.
     unconfirmed : int
-        Copies that stayed because the archive doesn't confirm that it holds them.
+        Copies that were kept because the archive did not confirm its own copy.
     took_s : float
         Seconds.
     """
@@ -96,18 +96,18 @@ class Outcome:
 
 @dataclass
 class Eviction:
-    """The DAS's watermarks, kept.
+    """Keeps the free space of a DAS above its watermarks.
 
     Parameters
     ----------
     shelves : Shelves
         The DAS.
     confirmation : Confirmation
-        Tells which copies may go at all.
+        Decides which copies may be evicted.
     limits : hapacs_node.settings.Eviction
         Watermarks and minimum age.
     metrics : Metrics
-        Counts what went and what had to stay.
+        Counts evicted and kept copies.
     """
 
     shelves: Shelves
@@ -116,20 +116,22 @@ class Eviction:
     metrics: Metrics
     _next: int = field(default_factory=lambda: random.randrange(COUNT), init=False)  # noqa: S311 - not a secret
     _refused: dict[str, float] = field(default_factory=dict, init=False)
-    """Copies that the archive did not confirm: asked about again after an hour only."""
+    """Copies that the archive did not confirm, with the time at which it is asked again: an hour later."""
 
     def __post_init__(self) -> None:
         declare = self.metrics.counter
         self._evicted = declare("hapacs_das_evicted", "DAS copies evicted", ["kind"])
         self._evicted_bytes = declare("hapacs_das_evicted_bytes", "Bytes of evicted DAS copies", ["kind"])
-        self._unconfirmed = declare("hapacs_das_eviction_refused", "DAS copies kept: no archive copy is confirmed")
+        self._unconfirmed = declare(
+            "hapacs_das_eviction_refused", "DAS copies kept because no archive copy is confirmed"
+        )
         self._seconds = declare("hapacs_das_eviction_seconds", "Time spent on eviction")
         self._short = self.metrics.gauge(
-            "hapacs_das_eviction_short_bytes", "Bytes that the last eviction could not free; 0 when it freed all"
+            "hapacs_das_eviction_short_bytes", "Bytes that the last eviction could not free; 0 when it freed enough"
         )
 
     def needed_bytes(self) -> int:
-        """Tell how much has to go now: nothing above the high watermark, below it what is missing to the low one.
+        """Return the bytes to free now: 0 while `below_free_bytes` are free, else the difference to `until_free_bytes`.
 
         Raises
         ------
@@ -139,14 +141,14 @@ class Eviction:
         return 0 if free >= self.limits.below_free_bytes else self.limits.until_free_bytes - free
 
     def repeat(self, stop: threading.Event, period_s: float) -> None:
-        """Look at the watermarks again and again, and make room when it is time.
+        """Check the watermarks periodically, and evict when the free space is below them.
 
         Parameters
         ----------
         stop : threading.Event
-            Ends it, also in the middle of a run.
+            Ends the loop, also in the middle of a run.
         period_s : float
-            How often to look.
+            Seconds between two checks.
         """
         pause_s = period_s
         while not stop.wait(pause_s):
@@ -155,24 +157,24 @@ class Eviction:
                 needed = self.needed_bytes()
                 outcome = self.run(needed, stop=stop) if needed else None
             except (NodeError, MemoryError) as error:
-                _LOG.error(log.line("eviction_failed", error=str(error) or "no memory is left"))
+                _LOG.error(log.line("eviction_failed", error=str(error) or "out of memory"))
                 pause_s = _PAUSE_S
             else:
                 if outcome is not None and outcome.freed_bytes < outcome.wanted_bytes:
                     pause_s = _PAUSE_S
 
     def run(self, wanted: int, *, dry_run: bool = False, stop: threading.Event | None = None) -> Outcome | None:
-        """Free `wanted` bytes, if that can be done.
+        """Evict until `wanted` bytes are free, or no evictable copy is left.
 
         Returns
         -------
         Outcome or None
-            None when another process of this node is at it.
+            None when another process of this node is evicting.
 
         Raises
         ------
         NodeError
-            When disks, database or archive don't answer; what was freed until then was confirmed.
+            When disks, database or archive don't answer. Copies evicted before that were confirmed.
         """
         with self.shelves.alone() as mine:
             if not mine:
@@ -189,7 +191,7 @@ class Eviction:
             return outcome
 
     def ages(self) -> Ages:
-        """Look at enough shelves to know what lies on all of them.
+        """Sample enough shelves to estimate the ages of all copies.
 
         Raises
         ------
@@ -215,14 +217,14 @@ class Eviction:
         return Ages(scaled, round(files * scale), round(young * scale), looked_at)
 
     def _rounds(self, outcome: Outcome, dry_run: bool, stop: threading.Event) -> None:
-        """Go round until enough is freed; what the archive does not confirm, the next round leaves out."""
+        """Walk the shelves until enough is freed. Each round leaves out copies that the archive did not confirm."""
         for _ in range(_ROUNDS):
             if outcome.freed_bytes >= outcome.wanted_bytes or stop.is_set():
                 break
             before = (outcome.freed_bytes, outcome.unconfirmed)
             left = outcome.wanted_bytes - outcome.freed_bytes
             for batch in _batches(self._candidates(self.ages().cut(left))):
-                self._take_away(batch, outcome, dry_run)
+                self._evict(batch, outcome, dry_run)
                 if outcome.freed_bytes >= outcome.wanted_bytes or stop.is_set():
                     break
             if dry_run or (outcome.freed_bytes, outcome.unconfirmed) == before:
@@ -233,7 +235,7 @@ class Eviction:
     def _candidates(self, cut: Cut) -> Iterator[DasFile]:
         of_hour = cut.bytes_of_hour
         for number, copies in self.shelves.walk(self._next):
-            # Where this run ends, the next one goes on: otherwise some shelves would always give more than others.
+            # The next run continues where this one ends, so that all shelves lose equally many copies.
             self._next = number
             now = time.time()
             for copy in copies:
@@ -245,7 +247,7 @@ class Eviction:
                     of_hour -= copy.size
                 yield copy
 
-    def _take_away(self, copies: list[DasFile], outcome: Outcome, dry_run: bool) -> None:
+    def _evict(self, copies: list[DasFile], outcome: Outcome, dry_run: bool) -> None:
         confirmed = self.confirmation.confirmed(copies)
         for copy in copies:
             if copy not in confirmed:

@@ -1,4 +1,4 @@
-"""Which gateway to ask next: the local one first, not the one that just failed."""
+"""Chooses the next gateway: the local one first, and none that failed a moment ago."""
 
 import random
 import threading
@@ -16,24 +16,24 @@ _BACKOFF_S = (0.1, 2.0)
 
 @dataclass
 class Gateway[Client]:
-    """One gateway and what is remembered of it."""
+    """One gateway and its state."""
 
     url: str
     client: Client
     retry_at: float = 0.0
-    """Monotonic time before which it is not asked while another works; 0 while it is well."""
+    """Monotonic time before which it is not asked while another gateway works; 0 while it works."""
 
 
 @dataclass
 class Gateways[Client]:
-    """The gateways to one bucket, with a memory of the dead, so that not every store pays the time-out.
+    """The gateways to one bucket. A failed gateway is suspended, so that not every store waits for its time-out.
 
     Parameters
     ----------
     members : sequence of Gateway
         In order of preference.
     metrics : Metrics
-        Shows which are in use.
+        Shows which gateways are in use.
     clock, sleep : callable
         Replaced in tests.
     """
@@ -45,14 +45,14 @@ class Gateways[Client]:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self._up = self.metrics.gauge("hapacs_cas_gateway_up", "1 while a gateway is used normally", ["gateway"])
+        self._up = self.metrics.gauge("hapacs_cas_gateway_up", "1 while a gateway is in use", ["gateway"])
         for gateway in self.members:
             self._up.labels(gateway.url).set(1)
 
     def until(self, deadline: float) -> Iterator[Gateway[Client]]:
-        """Go through the gateways, round after round with growing pauses, until `deadline`.
+        """Yield gateways, round after round with growing pauses, until `deadline`.
 
-        The caller stops when its work is done.
+        The caller stops after the first success.
         """
         attempt = 0
         while True:
@@ -68,20 +68,20 @@ class Gateways[Client]:
             self.sleep(pause)
 
     def round(self) -> list[Gateway[Client]]:
-        """Order the gateways for one round: one whose turn it is again, those in use, or all when none is left."""
+        """Order the gateways for one round: a suspended one that is due, those in use; all when there is neither."""
         now = self.clock()
         with self._lock:
-            well = [gateway for gateway in self.members if gateway.retry_at == 0]
+            working = [gateway for gateway in self.members if gateway.retry_at == 0]
             due = [gateway for gateway in self.members if 0 < gateway.retry_at <= now]
-            if not well and not due:
+            if not working and not due:
                 return sorted(self.members, key=lambda gateway: gateway.retry_at)
             if due:
-                # One store tries it; the others go on without it.
+                # One store tries it. The others continue without it.
                 due[0].retry_at = now + _PAUSE_S
-            return [*due[:1], *well]
+            return [*due[:1], *working]
 
     def worked(self, gateway: Gateway[Client]) -> None:
-        """Note that a gateway answered sensibly."""
+        """Record that a gateway worked."""
         if gateway.retry_at:
             with self._lock:
                 gateway.retry_at = 0.0
@@ -89,10 +89,10 @@ class Gateways[Client]:
             self._up.labels(gateway.url).set(1)
 
     def failed(self, gateway: Gateway[Client], reason: str) -> None:
-        """Note that a gateway did not answer, or answered that it can't."""
+        """Record that a gateway did not answer, or reported a failure; suspend it."""
         with self._lock:
-            was_well = gateway.retry_at == 0
+            was_working = gateway.retry_at == 0
             gateway.retry_at = self.clock() + _PAUSE_S
-        if was_well:
+        if was_working:
             _LOG.warning(log.line("gateway_suspended", gateway=gateway.url, pause_s=_PAUSE_S, reason=reason))
             self._up.labels(gateway.url).set(0)

@@ -1,4 +1,4 @@
-"""How bytes are named: by their SHA-256, so that a name can be checked and equal bytes are kept once."""
+"""Names of stored bytes: their SHA-256, so that a name can be checked and equal bytes are stored once."""
 
 import hashlib
 import re
@@ -9,11 +9,11 @@ from uuid import UUID, uuid4
 from hapacs_node.errors import RefusedError
 
 OBJECTS = "sha256"
-"""Under which name objects lie on the DAS and in the archive."""
+"""Folder of objects on the DAS and in the archive."""
 PACKS = "packs"
-"""Under which name packs lie in the archive."""
+"""Folder of packs in the archive."""
 DERIVED = "derived"
-"""Under which name derived attachments lie on the DAS."""
+"""Folder of derived attachments on the DAS."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -23,7 +23,7 @@ def digest_of(content: Buffer) -> str:
 
 
 def checked_digest(text: str) -> str:
-    """Return `text` when it is a digest, so that nothing else ever becomes a path or a key.
+    """Return `text` when it is a digest, so that no other text becomes a path or a key.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def checked_uuid(text: str) -> UUID:
     Raises
     ------
     RefusedError
-        When it is anything but the canonical form.
+        When it is not the canonical form.
     """
     try:
         uuid = UUID(text)
@@ -52,30 +52,30 @@ def checked_uuid(text: str) -> UUID:
 
 
 def cas_key(digest: str) -> str:
-    """Name the archive object of these bytes."""
+    """Return the archive key of these bytes."""
     return f"{OBJECTS}/{_spread(checked_digest(digest))}"
 
 
 def spare_key(digest: str) -> str:
-    """Make a name for an archive object of these bytes that nothing else has, beside the one of `cas_key`."""
+    """Make a new, unique archive key for these bytes, in addition to `cas_key`."""
     return f"{cas_key(digest)}.{uuid4()}"
 
 
 def pack_key() -> str:
-    """Make a name for a pack that nothing else has. Packs of a day lie in one folder."""
+    """Make a new, unique archive key for a pack. The packs of a day are in one folder."""
     return f"{PACKS}/{datetime.now(UTC):%Y-%m-%d}/{uuid4()}.tar"
 
 
 def das_path(digest: str) -> tuple[str, ...]:
-    """Name the DAS file of these bytes, folder by folder below the root."""
+    """Return the DAS path of these bytes, folder by folder below the root."""
     return (OBJECTS, *_spread(checked_digest(digest)).split("/"))
 
 
 def derived_path(uuid: UUID) -> tuple[str, ...]:
-    """Name the DAS file of a derived attachment, folder by folder below the root."""
+    """Return the DAS path of a derived attachment, folder by folder below the root."""
     return (DERIVED, *_spread(str(uuid)).split("/"))
 
 
 def _spread(name: str) -> str:
-    # Two levels of 256 folders: a hundred million files are some 1500 in a folder.
+    # Two levels of 256 folders: a hundred million files are about 1500 in each folder.
     return f"{name[:2]}/{name[2:4]}/{name}"

@@ -1,7 +1,7 @@
 """A pack: several images in one object of the archive.
 
-It is an ordinary tar archive without compression, whose members are named by the digests of what they hold. So a pack
-says what is in it, and can be checked and taken apart, by anybody and without our database.
+It is an ordinary tar archive without compression. Each member's name is the digest of its content. So any tar program
+can list, check and unpack it without our database.
 """
 
 import tarfile
@@ -21,7 +21,7 @@ def pack(contents: Mapping[str, bytes]) -> tuple[bytes, dict[str, int]]:
     Returns
     -------
     tuple
-        The pack, and where in it the bytes of each digest begin.
+        The pack, and the offset of the bytes of each digest in it.
     """
     parts: list[bytes] = []
     offsets: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Reads attachments: from the DAS, else from the archive, and puts a copy back on the DAS."""
+"""Reads attachments from the DAS, or else from the archive, and then restores the copy on the DAS."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +20,12 @@ from hapacs_node.storage.reported import reported
 from hapacs_node.storage.rows import Rows
 
 _LOG = log.get("storage")
-# Far more than stands before the UIDs of an instance.
+# Far more than the elements before the UIDs of an instance need.
 _HEAD_BYTES = 65_536
 
 
 class Miss(StrEnum):
-    """Why the DAS gave no bytes."""
+    """The reason why the DAS returned no bytes."""
 
     MISSING = "missing"
     CORRUPT = "corrupt"
@@ -34,14 +34,14 @@ class Miss(StrEnum):
 
 @dataclass
 class Reader:
-    """Gives the bytes of attachments, each checked against the digest in the catalog.
+    """Reads attachments, and checks each against the digest in the catalog.
 
     Parameters
     ----------
     das, cas, catalog
-        The three places that an image is kept in.
+        The three places that hold an image.
     fetchers : ThreadPoolExecutor
-        Threads that read from the archive ahead of the callers.
+        Threads that read from the archive before a caller asks.
     metrics : Metrics
         Times and failures of each step.
     """
@@ -60,23 +60,23 @@ class Reader:
         self._ahead = ReadAhead(self._fetch, self._is_on_das, self.catalog.series, self.fetchers, self.metrics)
 
     def row(self, uuid: UUID) -> StoredObject:
-        """Give the catalog row of an attachment, perhaps as it was a while ago.
+        """Return the catalog row of an attachment, possibly an older state of it.
 
         Raises
         ------
         CatalogError
-            When the catalog has none, or doesn't answer.
+            When the catalog has no row, or doesn't answer.
         """
         with self.metrics.step("catalog_find"):
             return self._rows.of(uuid)
 
     def read(self, uuid: UUID) -> bytes:
-        """Give an attachment that is archived.
+        """Read an archived attachment.
 
         Raises
         ------
         NodeError
-            When no place has the right bytes, or it can't be known now.
+            When no place has the right bytes, or no place can answer now.
         """
         found = self._online(self.row(uuid))
         if isinstance(found, bytes):
@@ -88,14 +88,14 @@ class Reader:
         return self._archived(row, found)
 
     def read_all(self, rows: Sequence[StoredObject]) -> Iterator[bytes]:
-        """Give attachments one after the other.
+        """Read attachments one after the other.
 
-        Once one of them has to come from the archive, those after it are fetched ahead of the caller.
+        After the first one that comes from the archive, the next ones are fetched before the caller asks for them.
 
         Raises
         ------
         NodeError
-            When no place has the right bytes, or it can't be known now.
+            When no place has the right bytes, or no place can answer now.
         """
         ahead_until = 0
 
@@ -112,16 +112,16 @@ class Reader:
             self.metrics.bytes.labels("read").inc(len(content))
             return content
 
-        # Only one is in memory at a time: nothing here keeps it after it was given.
+        # Only one is in memory at a time: no reference to it stays here.
         return map(give, range(len(rows)))
 
     def head(self, row: StoredObject) -> bytes:
-        """Give the beginning of an attachment, unchecked and without a new copy on the DAS.
+        """Read the beginning of an attachment, unchecked and without restoring the DAS copy.
 
         Raises
         ------
         NodeError
-            When no place gives it now.
+            When neither the DAS nor the archive returns it.
         """
         try:
             return self.das.head(row.digest, _HEAD_BYTES)
@@ -147,12 +147,10 @@ class Reader:
         return self._fetch([row], miss)[0]
 
     def _fetch(self, rows: Sequence[StoredObject], miss: Miss = Miss.MISSING) -> list[bytes]:
-        """Read images that lie in one object of the archive."""
+        """Read images from one object of the archive, and restore their DAS copies."""
         for row in rows:
             if row.store != STORE:
-                raise CatalogError(
-                    f"attachment {row.uuid} lies in the store {row.store!r}, which this node doesn't know"
-                )
+                raise CatalogError(f"attachment {row.uuid} is in the store {row.store!r}, which this node doesn't know")
         with self.metrics.step("cas_get"):
             contents = self.cas.get_parts(rows[0].key, [(row.digest, row.offset, row.length) for row in rows])
         for row, content in zip(rows, contents, strict=True):
@@ -167,10 +165,10 @@ class Reader:
             with self.metrics.step("das_heal"):
                 self.das.write(digest, content, durable=False)
         except DasError as error:
-            # The reader has the right bytes all the same; the next read tries again.
+            # The reader has the right bytes anyway. The next read tries to restore the copy again.
             _LOG.warning(log.line("das_copy_not_restored", digest=digest, error=error))
             return
         self._heals.labels(miss.value).inc()
-        # Another node's image is fetched when it is first read here: nothing to warn of.
+        # The first read of another node's image is no reason for a warning.
         write = _LOG.info if miss is Miss.MISSING else _LOG.warning
         write(log.line("das_copy_restored", digest=digest, reason=miss.value))

@@ -1,7 +1,7 @@
-"""Remembers catalog rows of what is being read: whoever reads an image of a series soon reads the others.
+"""A cache of catalog rows, loaded one series at a time, because the images of a series are usually read together.
 
-What a row says of the bytes never changes: an attachment has one digest for ever. Where in the archive they lie may
-change, so that is asked anew when it is needed.
+The digest of an attachment never changes. Its place in the archive may change, so that is read from the catalog again
+when it is needed.
 """
 
 import threading
@@ -18,12 +18,12 @@ _REMEMBERED = 20_000
 
 @dataclass
 class Rows:
-    """Catalog rows by attachment, asked for a series at a time.
+    """Catalog rows by attachment.
 
     Parameters
     ----------
     catalog : Catalog
-        Where they come from.
+        Source of the rows.
     """
 
     catalog: Catalog
@@ -31,12 +31,12 @@ class Rows:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def of(self, uuid: UUID) -> StoredObject:
-        """Give the row of an attachment, perhaps as it was a while ago.
+        """Return the row of an attachment, possibly an older state of it.
 
         Raises
         ------
         CatalogError
-            When the catalog has none, or doesn't answer.
+            When the catalog has no row, or doesn't answer.
         """
         with self._lock:
             if found := self._known.get(uuid):
@@ -53,12 +53,12 @@ class Rows:
         return row
 
     def now(self, uuid: UUID) -> StoredObject:
-        """Give the row of an attachment as it is now.
+        """Return the current row of an attachment.
 
         Raises
         ------
         CatalogError
-            When the catalog has none, or doesn't answer.
+            When the catalog has no row, or doesn't answer.
         """
         row = self.catalog.find(uuid)
         if row is None:

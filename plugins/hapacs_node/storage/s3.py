@@ -1,4 +1,4 @@
-"""One gateway of the archive, spoken to through obstore: the work is done in Rust, with the GIL released."""
+"""One gateway of the archive, reached through obstore, which works in Rust with the GIL released."""
 
 import os
 import ssl
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 _RECORDED_DIGEST = "sha256"
 _PROBE_TIMEOUT_S = 3
-# For an object whose name may be locked. Well above what a gateway takes that is only busy, and short enough that
-# there is time for another name before a modality gives up.
+# For an object whose key may be locked. Well above the time that a busy gateway needs, and short enough to try another
+# key before a modality gives up.
 _CREATE_TIMEOUT_S = 3
 
 
 @dataclass(frozen=True)
 class S3Client:
-    """What is asked of one gateway.
+    """The requests to one gateway.
 
     Parameters
     ----------
     connect : callable
-        Makes a client of obstore with the given time-out, seconds for a whole request.
+        Makes an obstore client with the given time-out for a whole request, seconds.
     plain : urllib.request.OpenerDirector
-        For the one request that obstore does not offer.
+        Sends the one request that obstore does not offer.
     timeout_s : float
-        For one request about an ordinary image.
+        Longest time for one request about an ordinary image, seconds.
     """
 
     connect: Callable[[float], S3Store]
@@ -50,25 +50,25 @@ class S3Client:
     _stores: dict[float, S3Store] = field(default_factory=dict, init=False)
 
     def create(self, key: str, content: bytes, digest: str) -> None:
-        """Store with ``If-None-Match: *``; the gateway checks the SHA-256 before it keeps anything."""
+        """Store with ``If-None-Match: *``; the gateway checks the SHA-256 before it stores the object."""
         allowed_s = min(_CREATE_TIMEOUT_S, self.timeout_s) + patience_s(len(content))
         store = self._store(allowed_s)
         began = time.monotonic()
         try:
             obstore.put(store, key, content, mode="create", use_multipart=False, attributes={_RECORDED_DIGEST: digest})
         except GenericError as error:
-            # obstore has no exception of its own for a time-out, and what it says of one may change.
+            # obstore has no exception for a time-out, and its message may change.
             if time.monotonic() - began < allowed_s:
                 raise
             raise TimeoutError(f"no answer about {key} within {allowed_s:g} s") from error
 
     def put(self, key: str, content: bytes) -> None:
-        """Store under a key that nobody else uses; the gateway checks the SHA-256 before it keeps anything."""
+        """Store under a key that no other object uses; the gateway checks the SHA-256 before it stores the object."""
         store = self._store(self.timeout_s + patience_s(len(content)))
         obstore.put(store, key, content, mode="overwrite", use_multipart=False)
 
     def head(self, key: str) -> Recorded:
-        """Ask about an object."""
+        """Read an object's size and digest."""
         answer = obstore.get(self._store(self.timeout_s), key, options={"head": True})
         return Recorded(answer.meta["size"], answer.attributes.get(_RECORDED_DIGEST))
 
@@ -78,7 +78,7 @@ class S3Client:
         return obstore.get(store, key, options={"range": (offset, offset + length)}).bytes().to_bytes()
 
     def lock(self, key: str) -> Lock:
-        """Ask how an object is locked. obstore doesn't show these headers, but signs the request that does."""
+        """Read an object's lock. obstore does not return these headers, but can sign the request."""
         url = obstore.sign(self._store(self.timeout_s), "HEAD", key, timedelta(minutes=5))
         request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - a URL of the settings
         try:
@@ -91,9 +91,9 @@ class S3Client:
             raise GenericError(str(error)) from error
 
     def probe(self) -> None:
-        """List a folder that nobody fills: unlike asking for an object, it fails when the bucket doesn't exist.
+        """List an empty folder: unlike a request for an object, this fails when the bucket doesn't exist.
 
-        The time-out is short, so that a gateway that hangs does not make the health of the others old.
+        The time-out is short, so that a gateway that hangs does not delay the probes of the others.
         """
         obstore.list_with_delimiter(self._store(min(_PROBE_TIMEOUT_S, self.timeout_s)), "probe")
 
@@ -104,8 +104,8 @@ class S3Client:
 
 def connect(settings: CasSettings, metrics: Metrics) -> Gateways[Client]:
     """Make a client for every gateway of the settings."""
-    # The archive is on the site's own network: whatever proxy the machine uses for the world, it is not meant for this.
-    # obstore has no switch for it, and takes "*" for names only.
+    # The archive is on the site's own network, so the machine's proxy must not be used for it. obstore has no option
+    # for this, and applies "*" to names only.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*,0.0.0.0/0,::/0"
     tls = ssl.create_default_context(cafile=settings.ca_file)
     plain = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
@@ -139,7 +139,7 @@ def _connector(settings: CasSettings, url: str) -> Callable[[float], S3Store]:
             virtual_hosted_style_request=False,
             checksum_algorithm="SHA256",
             client_options=options,
-            # Retrying is ours: the next attempt should go to the other gateway.
+            # `Gateways` retries: the next attempt goes to another gateway.
             retry_config={"max_retries": 0},
         )
 

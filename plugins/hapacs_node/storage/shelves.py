@@ -1,6 +1,6 @@
-"""What lies on the DAS, seen from below: its folders one by one, when each file was last used, and taking one away.
+"""Lists the files of the DAS folder by folder with their time of last use, and removes single files.
 
-Names are digests and UUIDs, so every folder is a fair sample of the whole.
+Names are digests and UUIDs, so every folder is a random sample of all files.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from hapacs_node.storage.das import Das
 from hapacs_node.storage.files import FOLDER, USE_GRAIN_S, translated
 
 COUNT = 256 * 256
-"""How many shelves there are: the folders of objects, each with the derived attachments' folder of the same name."""
+"""Number of shelves. A shelf is a folder of objects and the derived attachments' folder of the same name."""
 Kind = Literal["object", "derived"]
 KINDS: tuple[Kind, Kind] = ("object", "derived")
 _FOLDERS: dict[Kind, str] = dict(zip(KINDS, (names.OBJECTS, names.DERIVED), strict=True))
@@ -34,7 +34,7 @@ class DasFile:
     Attributes
     ----------
     kind : str
-        What it is a copy of.
+        ``object`` or ``derived``.
     name : str
         The digest or the UUID.
     size : int
@@ -42,7 +42,7 @@ class DasFile:
     used_at : float
         When it was stored or last read, seconds since the epoch, exact to `USE_GRAIN_S`.
     inode : int
-        Tells it from another file that takes its place.
+        Distinguishes it from another file that replaces it.
     """
 
     kind: Kind
@@ -59,29 +59,29 @@ class DasFile:
 
 @dataclass(frozen=True)
 class Shelves:
-    """The DAS, shelf by shelf."""
+    """The files of the DAS, shelf by shelf."""
 
     das: Das
 
     def walk(self, first: int) -> Iterator[tuple[int, list[DasFile]]]:
-        """Go round all shelves once.
+        """Walk over all shelves once.
 
         Parameters
         ----------
         first : int
-            The shelf to begin with, 0 up to `COUNT`.
+            The first shelf, from 0 to `COUNT` - 1.
 
         Yields
         ------
         tuple of int and list of DasFile
-            A shelf that there is, and what lies on it.
+            A shelf that exists, and its files.
 
         Raises
         ------
         DasError
         """
         above, below = divmod(first, 256)
-        # The folder that it begins in the middle of comes again at the end, for its beginning.
+        # When the walk begins in the middle of a folder, that folder comes again at the end for its first part.
         whole = [(number % 256, range(256)) for number in range(above + 1, above + 256)]
         for number, shelves in [(above, range(below, 256)), *whole, (above, range(below))]:
             with self._below("object", number) as objects, self._below("derived", number) as derived:
@@ -98,7 +98,7 @@ class Shelves:
                     yield int(name, 16), copies
 
     def remove(self, copy: DasFile) -> bool:
-        """Take a copy away, unless it was used or stored again since it was listed. Whoever reads it reads on.
+        """Remove a copy, unless it was used or stored again since it was listed. Open readers can read on.
 
         Raises
         ------
@@ -113,13 +113,13 @@ class Shelves:
         return False
 
     def size_bytes(self) -> int:
-        """Measure how much fits on the DAS."""
+        """Measure the capacity of the DAS."""
         with translated("measure"), self.das.folder([]) as root:
             numbers = os.fstatvfs(root)
             return numbers.f_blocks * numbers.f_frsize
 
     def settle(self) -> None:
-        """Wait until the file system's free space tells of what was removed: btrfs counts it at its next commit."""
+        """Wait until the free space includes the removed files: btrfs updates it at its next commit."""
         with translated("settle"), self.das.folder([]) as root:
             if _libc.syncfs(root) != 0:
                 code = ctypes.get_errno()
@@ -127,9 +127,9 @@ class Shelves:
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
-        """Hold the right to take copies away, or tell that another process of this node has it.
+        """Lock the DAS for eviction, and yield whether that succeeded: another process of this node may hold the lock.
 
-        The kernel takes it back from a process that dies.
+        The kernel releases the lock of a process that dies.
         """
         with translated("lock"), self.das.folder([]) as root:
             try:
@@ -165,7 +165,7 @@ def _listed(kind: Kind, above: int, shelf: str) -> list[DasFile]:
             if not stat.S_ISREG(status.st_mode) or not _is_named(kind, name, shelf):
                 continue
             if _used_at(status) > now + USE_GRAIN_S:
-                # The clock was wrong then. From now on it grows old like the others.
+                # The clock was wrong when it was used. Set the time to now, so that the file ages like the others.
                 os.utime(name, dir_fd=folder, follow_symlinks=False)
                 continue
             found.append(DasFile(kind, name, status.st_size, _used_at(status), status.st_ino))
@@ -186,7 +186,7 @@ def _used_at(status: os.stat_result) -> float:
 
 
 def _is_named(kind: Kind, name: str, shelf: str) -> bool:
-    """Tell whether a file is one of ours, by its name and where it lies."""
+    """Return whether a file is one of ours, by its name and its folder."""
     try:
         if kind == "object":
             names.checked_digest(name)

@@ -1,7 +1,7 @@
-"""What several callers want at the same moment is done once for all of them.
+"""Batches the requests of several callers.
 
-Nobody waits for others to come: whoever finds a worker free is served alone. What comes while all workers are busy
-makes the next batch. So under load each batch is as large as the load, and costs are shared.
+A request never waits for a batch to fill: when a worker is free, it is handled alone at once. Requests that arrive
+while all workers are busy make the next batch. So batches grow with the load, and share its costs.
 """
 
 import threading
@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Together[Item, Result]:
-    """Hands items to a function, as many at a time as have come.
+    """Passes items to a function in batches.
 
     Parameters
     ----------
     work : callable
-        Takes a batch and returns as many results, each a value or the exception that its caller is to get. What it
-        raises, every caller of the batch gets.
+        Takes a batch and returns one result for each item: a value, or the exception for that item's caller. When it
+        raises, every caller of the batch gets that exception.
     workers : ThreadPoolExecutor
-        Its size is the number of batches at a time. For this only.
+        Used for nothing else. Its size is the number of batches at a time.
     weight : callable
-        How much of a batch an item takes.
+        Returns how much of the capacity an item needs.
     capacity : int
-        How much fits into a batch. One item always does.
+        Largest total weight of a batch. A single item may exceed it.
     """
 
     work: Callable[[Sequence[Item]], Sequence[Result | Exception]]
@@ -36,7 +36,7 @@ class Together[Item, Result]:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def begin(self, item: Item) -> Future[Result]:
-        """Have something done. A future that is cancelled before its batch begins is left out.
+        """Submit an item. It is left out when its future is cancelled before its batch begins.
 
         Raises
         ------
@@ -45,7 +45,7 @@ class Together[Item, Result]:
         """
         future: Future[Result] = Future()
         with self._lock:
-            # One task for each item, and each task takes one item at least: none is left behind.
+            # One task for each item, and each task takes at least one item: so every item is handled.
             self.workers.submit(self._serve)
             self._waiting.append((item, future))
         return future
@@ -55,7 +55,7 @@ class Together[Item, Result]:
             return
         try:
             results = self.work([item for item, _ in batch])
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the callers wait for it
+        except BaseException as error:  # noqa: BLE001 - the callers wait for any of them
             results = [error] * len(batch)  # type: ignore[list-item] # as good as an Exception here
         for (_, future), result in zip(batch, results, strict=True):
             if isinstance(result, BaseException):

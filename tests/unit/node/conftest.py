@@ -7,7 +7,7 @@ import pytest
 
 from hapacs.pki import Authority
 from hapacs_node.metrics import Metrics
-from hapacs_node.retrieve.server import Door
+from hapacs_node.retrieve.server import Listener
 from hapacs_node.settings import Das as DasSettings
 from hapacs_node.storage.area import StorageArea, Workers
 from hapacs_node.storage.cas import Cas, Client
@@ -82,9 +82,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="session")
-def door(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Door:
-    directory = tmp_path_factory.mktemp("door")
-    return Door("127.0.0.1", 0, *certificate(authority, directory, "pacs1", "server"), authority.certificate_file)
+def listener(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Listener:
+    directory = tmp_path_factory.mktemp("listener")
+    return Listener("127.0.0.1", 0, *certificate(authority, directory, "pacs1", "server"), authority.certificate_file)
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ def test_a_probe_without_memory_is_no_success() -> None:
         raise MemoryError
 
     check = try_once(probe)
-    assert (check.ok, check.detail) == (False, "no memory is left")
+    assert (check.ok, check.detail) == (False, "out of memory")
 
 
 def test_probing_goes_on_after_an_answer_that_could_not_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:

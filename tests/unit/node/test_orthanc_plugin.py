@@ -15,7 +15,7 @@ import hapacs_node
 from hapacs_node import log
 from hapacs_node.errors import CatalogUnavailableError, NodeError
 from hapacs_node.node import Node
-from hapacs_node.retrieve.server import Door
+from hapacs_node.retrieve.server import Listener
 
 _SCRIPT = Path(hapacs_node.__file__).parent / "orthanc_plugin.py"
 
@@ -256,17 +256,17 @@ def test_stopping_orthanc_stops_the_probes(loaded: FakeOrthanc) -> None:
 
 
 def test_whole_studies_are_given_where_the_configuration_says_so(
-    orthanc: FakeOrthanc, configuration: Path, door: Door, monkeypatch: pytest.MonkeyPatch
+    orthanc: FakeOrthanc, configuration: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert configuration.exists()
-    files = {"Certificate": str(door.certificate), "Key": str(door.key), "Authority": str(door.authority)}
-    orthanc.configuration["Hapacs"] = {"Retrieve": {"Address": door.address, "Port": 0, **files}}
+    files = {"Certificate": str(listener.certificate), "Key": str(listener.key), "Authority": str(listener.authority)}
+    orthanc.configuration["Hapacs"] = {"Retrieve": {"Address": listener.address, "Port": 0, **files}}
     monkeypatch.setenv("HAPACS_SERVICE", "query")
     logger = logging.getLogger(log.ROOT)
     handlers, propagate = list(logger.handlers), logger.propagate
     node = runpy.run_path(str(_SCRIPT))["node"]
     try:
-        assert node.retrieval.probe() == "connections are taken"
+        assert node.retrieval.probe() == "connections are accepted"
         assert "retrieve" in node.health.probes
     finally:
         node.close()

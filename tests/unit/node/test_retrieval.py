@@ -17,7 +17,7 @@ from hapacs_node.errors import CatalogUnavailableError, NodeError
 from hapacs_node.metrics import Metrics
 from hapacs_node.retrieve import server as module
 from hapacs_node.retrieve.budget import Budget
-from hapacs_node.retrieve.server import Door, Retrieval
+from hapacs_node.retrieve.server import Listener, Retrieval
 from hapacs_node.storage.area import StorageArea
 from tests.unit.node.certificates import certificate
 from tests.unit.node.fakes import FakeBucket, FakeCatalog, FakeClient
@@ -75,8 +75,8 @@ def retrieval(area: StorageArea, catalog: Index, metrics: Metrics) -> Retrieval:
 
 
 @pytest.fixture
-def port(retrieval: Retrieval, door: Door) -> Iterator[int]:
-    yield retrieval.start(door)
+def port(retrieval: Retrieval, listener: Listener) -> Iterator[int]:
+    yield retrieval.start(listener)
     retrieval.stop()
 
 
@@ -129,7 +129,7 @@ def test_what_is_not_in_the_index_is_not_found(balancer: http.client.HTTPSConnec
 def test_another_form_is_not_given(balancer: http.client.HTTPSConnection, contents: list[bytes]) -> None:
     assert contents
     status, _, body = get(balancer, accept='multipart/related; type="application/dicom"; transfer-syntax=1.2')
-    assert (status, body) == (406, b"only DICOM files as they are stored can be had here\n")
+    assert (status, body) == (406, b"only DICOM files as they are stored can be retrieved here\n")
 
 
 def test_only_reading_is_answered(balancer: http.client.HTTPSConnection) -> None:
@@ -276,18 +276,18 @@ def test_who_says_nothing_is_let_go(
     assert balancer.sock.recv(1) == b""
 
 
-def test_whether_connections_are_taken_is_known(retrieval: Retrieval, door: Door) -> None:
-    with pytest.raises(NodeError, match="nobody listens"):
+def test_whether_connections_are_taken_is_known(retrieval: Retrieval, listener: Listener) -> None:
+    with pytest.raises(NodeError, match="does not run"):
         retrieval.probe()
-    retrieval.start(door)
-    assert retrieval.probe() == "connections are taken"
+    retrieval.start(listener)
+    assert retrieval.probe() == "connections are accepted"
     retrieval.stop()
     assert retrieval._thread is not None
     retrieval._thread.join(WAIT_S)
-    with pytest.raises(NodeError, match="nobody listens"):
+    with pytest.raises(NodeError, match="does not run"):
         retrieval.probe()
 
 
 def test_the_door_is_read_from_orthancs_configuration() -> None:
     document = {"Address": "192.0.2.1", "Port": 8045, "Certificate": "/c", "Key": "/k", "Authority": "/a"}
-    assert Door.of(document) == Door("192.0.2.1", 8045, Path("/c"), Path("/k"), Path("/a"))
+    assert Listener.of(document) == Listener("192.0.2.1", 8045, Path("/c"), Path("/k"), Path("/a"))

@@ -1,4 +1,4 @@
 """The catalog's migrations, run by `hapacs-node migrate`.
 
-Each must leave a schema that the version before can work with: nodes are upgraded one after the other.
+After each, the previous version of the program must still work, because nodes are upgraded one after the other.
 """

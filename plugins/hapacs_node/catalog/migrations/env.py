@@ -1,4 +1,4 @@
-"""How alembic runs here: on the connection that already holds the advisory lock, all versions in one transaction."""
+"""Runs alembic on the connection that holds the advisory lock, with all versions in one transaction."""
 
 from alembic import context
 

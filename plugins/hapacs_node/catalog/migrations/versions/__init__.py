@@ -1,1 +1,1 @@
-"""One module a version; plain SQL."""
+"""One module for each version, in plain SQL."""
