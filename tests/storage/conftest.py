@@ -13,7 +13,7 @@ from hapacs_node.node import Node
 from hapacs_node.settings import Settings
 from tests.storage.servers import ACCESS_KEY, BUCKET, PASSWORD, SECRET_KEY, Postgres, SeaweedFS, postgres_programs
 
-# Orthanc's own tables, as far as they are read (orthanc-postgresql 5.0); the real ones are used in the lab.
+# The part of Orthanc's tables that is read (orthanc-postgresql 5.0); the lab has the real ones.
 INDEX = """
 create table resources (internalid bigint primary key, resourcetype int not null, publicid varchar(64) not null,
     parentid bigint);
@@ -26,13 +26,13 @@ create table attachedfiles (id bigint, filetype int, uuid varchar(64) not null, 
 
 @pytest.fixture(autouse=True)
 def few_folders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each start of a node makes the folders of its DAS ahead: 65,536 of them, and removing them takes minutes."""
+    """Make few folders at the start of a node: removing all 65,536 takes minutes."""
     monkeypatch.setattr("hapacs_node.storage.das._SPREAD", ["00"])
 
 
 @pytest.fixture(scope="session")
 def directory() -> Iterator[Path]:
-    """A place that the user of PostgreSQL may enter."""
+    """A directory that the user of PostgreSQL may enter."""
     path = Path(tempfile.mkdtemp(prefix="hapacs-storage-"))
     path.chmod(0o755)
     yield path
@@ -58,7 +58,7 @@ def _postgres(directory: Path, _programs: None) -> Iterator[Postgres]:
 
 
 def make_bucket(server: SeaweedFS) -> None:
-    """Make the bucket with its lock."""
+    """Create the bucket with Object Lock."""
     s3 = boto3.client(
         "s3",
         endpoint_url=server.urls[0],
@@ -86,14 +86,14 @@ def _seaweedfs(directory: Path) -> Iterator[SeaweedFS]:
 
 @pytest.fixture
 def postgres(_postgres: Postgres) -> Iterator[Postgres]:
-    """The server, and again the server after a test that killed it."""
+    """The server; it is restarted after a test that killed it."""
     yield _postgres
     _postgres.resume()
 
 
 @pytest.fixture
 def seaweedfs(_seaweedfs: SeaweedFS) -> Iterator[SeaweedFS]:
-    """The servers, and again the servers after a test that killed them."""
+    """The servers; they are restarted after a test that killed them."""
     yield _seaweedfs
     _seaweedfs.resume()
 

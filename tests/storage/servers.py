@@ -28,7 +28,7 @@ _IDENTITIES = """{"identities": [
 
 
 def free_ports(count: int, *, weed: bool = False) -> list[int]:
-    """Find ports that nobody listens on; for `weed` also those 10000 above, which it takes for gRPC."""
+    """Find unused ports; for `weed` also with the ports 10000 above unused, which it uses for gRPC."""
     found: list[int] = []
     while len(found) < count:
         with socket.socket() as probe:
@@ -50,7 +50,7 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60) 
 
 
 def postgres_programs() -> Path | None:
-    """Return where PostgreSQL's programs are, or None where they are not installed."""
+    """Return the directory of PostgreSQL's programs, or None when they are not installed."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
     if debian:
         return debian[-1]
@@ -82,13 +82,13 @@ class Process:
         os.killpg(self.handle.pid, number)
 
     def kill(self) -> None:
-        """End it at once, as a loss of power would."""
+        """Kill it, as a loss of power would."""
         if self.handle is not None and self.running:
             self.signal(signal.SIGKILL)
             self.handle.wait(timeout=30)
 
     def pause(self) -> None:
-        """Make it hang, as a machine under a stuck disk does."""
+        """Make it hang, like a machine with a stuck disk."""
         self.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -142,7 +142,7 @@ class Postgres:
         self.process.kill()
 
     def resume(self) -> None:
-        """Make sure that it runs, whatever a test did to it."""
+        """Make sure that it runs, also after a test that killed or suspended it."""
         self.process.resume()
         if not self.process.running:
             self.start()
@@ -206,7 +206,7 @@ class SeaweedFS:
             wait_until(partial(_http_answers, url), f"the start of the gateway {url}")
 
     def resume(self) -> None:
-        """Make sure that all of it runs, whatever a test did to it."""
+        """Make sure that all of it runs, also after a test that killed or suspended a part."""
         for process in (self.server, *self.gateways):
             process.resume()
         self.start()

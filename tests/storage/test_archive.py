@@ -40,7 +40,7 @@ def test_an_object_is_stored_checked_and_locked(node: Node) -> None:
     assert datetime.fromisoformat(lock.until) > datetime.now(UTC) + timedelta(hours=23)
 
 
-def test_the_nodes_identity_can_not_destroy_it(node: Node, seaweedfs: SeaweedFS) -> None:
+def test_the_nodes_identity_can_not_delete_an_object(node: Node, seaweedfs: SeaweedFS) -> None:
     digest, content = fresh()
     key = node.cas.put(digest, content)
     s3 = boto3.client(
@@ -57,10 +57,8 @@ def test_the_nodes_identity_can_not_destroy_it(node: Node, seaweedfs: SeaweedFS)
     assert node.cas.get(key, digest, 0, len(content)) == content
 
 
-def test_a_gateway_that_says_nothing_about_a_name_is_not_asked_for_it_again(
-    make_node: Callable[..., Node], seaweedfs: SeaweedFS
-) -> None:
-    # As it is with a name that a dead gateway left locked: the connection is there, and no answer comes.
+def test_a_key_that_times_out_is_replaced_by_another_key(make_node: Callable[..., Node], seaweedfs: SeaweedFS) -> None:
+    # Like a key that a dead gateway left locked: the connection is accepted, and no answer comes.
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"http://127.0.0.1:{mute.getsockname()[1]}"
         node = make_node(cas={**SHORT, "gateways": [url, seaweedfs.urls[1]]})
@@ -78,14 +76,14 @@ def test_a_part_is_read_by_offset_and_length(node: Node) -> None:
     assert node.cas.get(key, names.digest_of(part), 1000, 1000) == part
 
 
-def test_a_large_object_passes_in_one_piece(node: Node) -> None:
+def test_a_large_object_is_stored_and_read_whole(node: Node) -> None:
     digest, content = fresh(40_000_000)
     key = node.cas.put(digest, content)
     assert node.cas.get(key, digest, 0, len(content)) == content
     assert node.cas.head(key).digest == digest
 
 
-def test_the_same_bytes_at_once_through_both_gateways_are_one_object(
+def test_equal_bytes_stored_through_both_gateways_are_one_object(
     make_node: Callable[..., Node], seaweedfs: SeaweedFS
 ) -> None:
     nodes = [make_node(cas={"gateways": urls}) for urls in (seaweedfs.urls, seaweedfs.urls[::-1])]
@@ -103,10 +101,10 @@ def test_the_same_bytes_at_once_through_both_gateways_are_one_object(
     assert sum(counted) == 5
 
 
-def test_the_same_bytes_from_many_at_once_are_whole_wherever_each_was_told_that_they_are(
+def test_equal_bytes_from_many_callers_are_whole_under_each_returned_key(
     make_node: Callable[..., Node], seaweedfs: SeaweedFS
 ) -> None:
-    # They wait for each other's lock on the name, and some not to the end (ADR 15).
+    # They wait for each other's lock on the key, and some time out (ADR 15).
     nodes = [make_node(cas={"gateways": urls}) for urls in (seaweedfs.urls, seaweedfs.urls[::-1])]
     for _ in range(5):
         digest, content = fresh()
@@ -123,9 +121,7 @@ def test_the_same_bytes_from_many_at_once_are_whole_wherever_each_was_told_that_
         assert [nodes[0].cas.get(key, digest, 0, len(content)) for key in keys] == [content] * len(keys)
 
 
-def test_images_that_come_at_once_share_an_object_that_is_locked_and_says_what_is_in_it(
-    node: Node, seaweedfs: SeaweedFS
-) -> None:
+def test_simultaneous_images_share_a_locked_pack_with_digests_as_names(node: Node, seaweedfs: SeaweedFS) -> None:
     contents = {str(uuid4()): fresh()[1] for _ in range(24)}
     with ThreadPoolExecutor(8) as callers:
         list(callers.map(lambda item: node.storage.create(item[0], 1, item[1]), contents.items()))
@@ -151,7 +147,7 @@ def test_images_that_come_at_once_share_an_object_that_is_locked_and_says_what_i
         assert all(names.digest_of(content) == digest for digest, content in members.items())
 
 
-def test_other_bytes_under_a_key_are_refused_not_replaced(node: Node) -> None:
+def test_other_bytes_under_a_key_are_refused(node: Node) -> None:
     digest, content = fresh()
     client = node.cas.gateways.members[0].client
     client.create(names.cas_key(digest), b"other bytes", names.digest_of(b"other bytes"))
@@ -161,7 +157,7 @@ def test_other_bytes_under_a_key_are_refused_not_replaced(node: Node) -> None:
         node.cas.get(names.cas_key(digest), digest, 0, len(content))
 
 
-def test_an_object_without_a_noted_digest_is_read_before_it_is_believed(node: Node, seaweedfs: SeaweedFS) -> None:
+def test_an_object_without_a_digest_is_read_before_it_counts_as_stored(node: Node, seaweedfs: SeaweedFS) -> None:
     digest, content = fresh()
     s3 = boto3.client(
         "s3",
@@ -175,7 +171,7 @@ def test_an_object_without_a_noted_digest_is_read_before_it_is_believed(node: No
     assert node.cas.put(digest, content) == names.cas_key(digest)
 
 
-def test_a_proxy_for_the_world_is_not_used(make_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_machines_proxy_is_not_used(make_node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
@@ -185,14 +181,14 @@ def test_a_proxy_for_the_world_is_not_used(make_node: Callable[..., Node], monke
     assert node.cas.lock(node.cas.put(digest, content)).mode == "GOVERNANCE"
 
 
-def test_missing_is_missing_at_both(node: Node) -> None:
+def test_an_object_that_both_gateways_do_not_find_is_missing(node: Node) -> None:
     with pytest.raises(CasMissingError):
         node.cas.get(names.cas_key("0" * 64), "0" * 64, 0, 1)
     with pytest.raises(CasMissingError):
         node.cas.lock(names.cas_key("0" * 64))
 
 
-def test_a_dead_gateway_is_passed_over_and_remembered(make_node: Callable[..., Node], seaweedfs: SeaweedFS) -> None:
+def test_a_dead_gateway_is_suspended(make_node: Callable[..., Node], seaweedfs: SeaweedFS) -> None:
     node = make_node(cas=SHORT)
     seaweedfs.gateways[0].kill()
     took = []
@@ -219,7 +215,7 @@ def test_a_gateway_that_hangs_costs_one_time_out(make_node: Callable[..., Node],
     assert node.metrics.registry.get_sample_value("hapacs_cas_retries_total", {"operation": "put"}) == 1
 
 
-def test_with_no_gateway_it_fails_in_time_and_then_resumes(
+def test_without_a_gateway_it_fails_at_the_deadline_and_resumes_later(
     make_node: Callable[..., Node], seaweedfs: SeaweedFS
 ) -> None:
     node = make_node(cas=SHORT)

@@ -1,4 +1,4 @@
-"""The rows that a benchmark makes and removes, in a real PostgreSQL with Orthanc's tables."""
+"""The rows that a benchmark adds and removes, in a real PostgreSQL with Orthanc's tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.storage.servers import Postgres
 NAME = "rows"
 PATTERN = Study("1.2.1", "1.2.2", "PATTERN", (Image("1.2.3", "1.2.1", b""),))
 
-# orthanc-postgresql 5.0, without the triggers: they are off while rows are made.
+# orthanc-postgresql 5.0, without the triggers, which are disabled while rows are added.
 INDEX = """
 create table resources (internalid bigserial primary key, resourcetype int not null, publicid varchar(64) not null,
     parentid bigint references resources);
@@ -61,7 +61,7 @@ TABLES = (
 
 
 class Server:
-    """The one node of a site, asked without SSH."""
+    """The only node of a site, reached without SSH."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
@@ -103,7 +103,7 @@ def rows(server: Server) -> Rows:
     return Rows(server)  # type: ignore[arg-type]
 
 
-def test_every_copy_has_all_that_the_pattern_has(server: Server, rows: Rows) -> None:
+def test_every_copy_has_all_rows_of_the_pattern(server: Server, rows: Rows) -> None:
     before = {table: len(content) for table, content in server.content().items()}
     rows.prepare(PATTERN)
     rows.add_block(0, 2, "1.9", instances=3)
@@ -152,7 +152,7 @@ def test_counters_and_references_are_right(server: Server, rows: Rows) -> None:
     assert server.rows("select count(distinct digest) = count(*) from hapacs.object") == ["t"]
 
 
-def test_removing_leaves_what_was_there(server: Server, rows: Rows) -> None:
+def test_removing_keeps_all_other_rows(server: Server, rows: Rows) -> None:
     before = server.content()
     rows.prepare(PATTERN)
     for block in range(3):
@@ -167,7 +167,7 @@ def test_removing_leaves_what_was_there(server: Server, rows: Rows) -> None:
     assert rows.blocks() == 0
 
 
-def test_a_block_that_is_cut_off_was_never_begun(server: Server, rows: Rows) -> None:
+def test_an_interrupted_block_leaves_no_rows(server: Server, rows: Rows) -> None:
     rows.prepare(PATTERN)
     server.connection.execute("alter table hapacs.outbox add constraint few check (id < 5)")
     before = server.content()

@@ -34,7 +34,7 @@ def catalog(node: Node) -> Catalog:
     return node.storage.catalog
 
 
-def test_a_row_comes_back_as_it_was_noted(catalog: Catalog) -> None:
+def test_a_row_is_read_as_it_was_written(catalog: Catalog) -> None:
     uuid = uuid4()
     catalog.add(row(uuid), ["route", "replicate"])
     found = catalog.find(uuid)
@@ -80,7 +80,7 @@ def test_the_first_removal_counts(catalog: Catalog) -> None:
     assert catalog.find(uuid) == first
 
 
-def test_the_index_tells_parents_instances_and_what_is_acknowledged(catalog: Catalog, postgres: Postgres) -> None:
+def test_the_index_gives_parents_instances_and_acknowledged_attachments(catalog: Catalog, postgres: Postgres) -> None:
     dicom, header, public_id, uid = uuid4(), uuid4(), f"instance-{uuid4()}", f"1.2.{uuid4().int}"
     with postgres.connect() as connection:
         connection.execute("insert into resources values (7, 3, %s)", [public_id])
@@ -137,7 +137,7 @@ def places(instances: list[Instance], study: str) -> list[int]:
     return [instance.object.uuid.int - int(study.rpartition(".")[2]) for instance in instances]
 
 
-def test_a_study_a_series_and_an_instance_are_what_the_index_says(catalog: Catalog, study: str) -> None:
+def test_a_study_a_series_and_an_instance_are_listed_from_the_index(catalog: Catalog, study: str) -> None:
     whole = catalog.retrieve(Named(study))
     assert places(whole, study) == [3, 4, 5]
     assert whole[0].object == catalog.find(whole[0].object.uuid)
@@ -146,7 +146,7 @@ def test_a_study_a_series_and_an_instance_are_what_the_index_says(catalog: Catal
     assert places(catalog.retrieve(Named(study, f"{study}.1", f"{study}.1.4")), study) == [4]
 
 
-def test_what_is_not_below_what_is_named_is_not_there(catalog: Catalog, study: str) -> None:
+def test_a_uid_below_another_parent_is_not_found(catalog: Catalog, study: str) -> None:
     assert catalog.retrieve(Named(f"{study}.9")) == []
     assert catalog.retrieve(Named(study, f"{study}.9")) == []
     assert catalog.retrieve(Named(study, f"{study}.1", f"{study}.2.5")) == []
@@ -154,9 +154,7 @@ def test_what_is_not_below_what_is_named_is_not_there(catalog: Catalog, study: s
     assert catalog.retrieve(Named(f"{study}.1")) == []
 
 
-def test_a_study_of_which_something_can_not_be_given_is_not_given_at_all(
-    catalog: Catalog, study: str, postgres: Postgres
-) -> None:
+def test_a_study_with_an_unreadable_file_is_refused(catalog: Catalog, study: str, postgres: Postgres) -> None:
     one = catalog.retrieve(Named(study))[0].object
     with postgres.connect() as connection:
         connection.execute("update attachedfiles set compressiontype = 2 where uuid = %s", [str(one.uuid)])
@@ -170,27 +168,25 @@ def test_a_study_of_which_something_can_not_be_given_is_not_given_at_all(
     assert places(catalog.retrieve(Named(study, f"{study}.2")), study) == [5]
 
 
-def test_a_file_whose_transfer_syntax_is_unknown_is_given_all_the_same(
-    catalog: Catalog, study: str, postgres: Postgres
-) -> None:
+def test_a_file_with_an_unknown_transfer_syntax_is_listed(catalog: Catalog, study: str, postgres: Postgres) -> None:
     with postgres.connect() as connection:
         connection.execute("delete from metadata where id = %s", [int(study.rpartition(".")[2]) + 5])
     assert [instance.transfer_syntax for instance in catalog.retrieve(Named(study, f"{study}.2"))] == [""]
 
 
 @pytest.mark.timeout(60)
-def test_attachments_are_indexed_once_and_never_again_in_the_way_of_a_store(node: Node, postgres: Postgres) -> None:
+def test_the_index_on_attachments_is_made_once_and_then_blocks_no_store(node: Node, postgres: Postgres) -> None:
     schema.index_attachments(node.database)
     with postgres.connect() as store, store.transaction():
         found = store.execute("select tablename from pg_indexes where indexname = 'hapacs_attachedfiles_uuid'")
         assert found.fetchall() == [("attachedfiles",)]
-        # As a store that is under way holds it: making an index would wait for its end.
+        # The lock of a store in progress: creating an index would wait for its end.
         store.execute("lock table attachedfiles in row exclusive mode")
         schema.index_attachments(node.database)
 
 
 class TestMigrations:
-    def test_again_changes_nothing_and_many_at_once_are_harmless(
+    def test_a_repeated_migration_changes_nothing_and_many_can_run_at_once(
         self, configure: Callable[..., Settings], postgres: Postgres
     ) -> None:
         with postgres.connect() as connection:
@@ -206,7 +202,7 @@ class TestMigrations:
         assert results.count((None, schema.expected())) == 1
         assert results.count((schema.expected(), schema.expected())) == 3
 
-    def test_a_newer_schema_is_left_alone(self, node: Node, postgres: Postgres) -> None:
+    def test_a_newer_schema_is_refused(self, node: Node, postgres: Postgres) -> None:
         with postgres.connect() as connection:
             connection.execute("update hapacs.schema_version set version_num = '9999'")
             try:
@@ -215,7 +211,7 @@ class TestMigrations:
             finally:
                 connection.execute("update hapacs.schema_version set version_num = %s", [schema.expected()])
 
-    def test_before_the_first_one_the_catalog_says_what_to_do(
+    def test_before_the_first_migration_the_error_names_the_command(
         self, configure: Callable[..., Settings], postgres: Postgres
     ) -> None:
         with postgres.connect() as connection:
@@ -228,7 +224,7 @@ class TestMigrations:
 
 
 class Proxy:
-    """Passes a connection on to PostgreSQL and can swallow the answer to what is sent next."""
+    """Forwards a connection to PostgreSQL, and can drop the answer to the next request."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.target = target
@@ -297,13 +293,13 @@ class TestLosses:
         catalog.add(row(uuid4()), [])
         assert time.monotonic() - began < 2
 
-    def test_a_server_that_hangs_costs_no_more_than_the_deadline(
+    def test_a_server_that_hangs_fails_the_work_at_the_deadline(
         self, make_node: Callable[..., Node], postgres: Postgres
     ) -> None:
         node = make_node(database={"statement_timeout_s": 1, "deadline_s": 2, "connect_timeout_s": 2})
         uuid = uuid4()
         node.storage.catalog.add(row(uuid4()), [])
-        # What waits for a lock waits as long as what waits for a standby.
+        # A wait for a lock is as long as a wait for a standby.
         with postgres.connect() as connection, connection.transaction():
             connection.execute("lock table hapacs.object in exclusive mode")
             began = time.monotonic()
@@ -319,7 +315,7 @@ class TestLosses:
         node.storage.catalog.add(row(uuid), [])
         assert node.storage.catalog.find(uuid) is not None
 
-    def test_a_commit_that_no_standby_has_is_no_acknowledgement(
+    def test_a_commit_without_a_standby_is_no_acknowledgement(
         self, make_node: Callable[..., Node], postgres: Postgres
     ) -> None:
         node = make_node(database={"statement_timeout_s": 3, "deadline_s": 4})
@@ -342,7 +338,7 @@ class TestLosses:
         node.storage.catalog.add(row(uuid), [])
         assert node.storage.catalog.find(uuid) is not None
 
-    def test_a_killed_server_is_waited_for(self, node: Node, postgres: Postgres) -> None:
+    def test_a_transaction_waits_for_a_killed_server(self, node: Node, postgres: Postgres) -> None:
         node.storage.catalog.add(row(uuid4()), [])
         postgres.kill()
         uuid = uuid4()
@@ -356,7 +352,7 @@ class TestLosses:
 
 
 class TestTwoServers:
-    """A leader that moves between two machines that share the port, as the members of a cluster do."""
+    """A failover between two servers on the same port, like the members of a cluster."""
 
     @pytest.fixture
     def pair(self, directory: Path, _programs: None) -> Iterator[tuple[Postgres, Postgres]]:
@@ -371,7 +367,7 @@ class TestTwoServers:
             for server in servers:
                 server.kill()
 
-    def test_the_one_that_takes_writes_is_found_and_found_again(
+    def test_the_leader_is_found_and_found_again_after_a_failover(
         self, make_node: Callable[..., Node], pair: tuple[Postgres, Postgres]
     ) -> None:
         first, second = pair
@@ -387,7 +383,7 @@ class TestTwoServers:
         node.storage.catalog.add(row(after), [])
         assert _has(second, after)
         assert not _has(first, after)
-        # And the machine of the new leader dies.
+        # Then the machine of the new leader dies.
         _lead(first, second)
         second.kill()
         last = uuid4()

@@ -1,4 +1,4 @@
-"""A DAS that is full, on a real file system of a fixed size, before a real archive and catalog."""
+"""A full DAS on a real file system of a fixed size, with a real archive and catalog."""
 
 import itertools
 import os
@@ -43,7 +43,7 @@ def das(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def node(make_node: Callable[..., Node], das: Path) -> Node:
-    """A node that makes room between 8 and 12 MB, and refuses below 2."""
+    """A node that evicts below 8 MB up to 12 MB, and refuses stores below 2 MB."""
     evict = {"below_free_bytes": 8_000_000, "until_free_bytes": 12_000_000, "minimum_age_s": DAY_S}
     return make_node(das={"root": str(das), "must_be_mount": True, "minimum_free_bytes": 2_000_000, "evict": evict})
 
@@ -77,7 +77,7 @@ def assert_all_there(node: Node, kept: dict[UUID, str]) -> None:
         assert names.digest_of(node.storage.read(str(uuid), DICOM)) == digest
 
 
-def test_stores_end_at_the_watermark_and_go_on_when_there_is_room(node: Node) -> None:
+def test_stores_are_refused_at_the_watermark_and_continue_after_eviction(node: Node) -> None:
     kept: dict[UUID, str] = {}
     while node.das.free_bytes() > 2_000_000 + IMAGE + 100_000:
         store(node, kept)
@@ -85,7 +85,7 @@ def test_stores_end_at_the_watermark_and_go_on_when_there_is_room(node: Node) ->
         store(node, kept)
     node.health.refresh("das")
     assert not node.health.report()["ok"]
-    # All of it is younger than the minimum age, so there is nothing that may go.
+    # All copies are younger than the minimum age, so none can be evicted.
     outcome = make_room(node)
     assert (outcome.freed_bytes, outcome.wanted_bytes > 0) == (0, True)
     for days, digest in enumerate(kept.values(), 2):
@@ -100,7 +100,7 @@ def test_stores_end_at_the_watermark_and_go_on_when_there_is_room(node: Node) ->
     assert_all_there(node, kept)
 
 
-def test_a_disk_that_is_full_in_the_middle_of_stores_loses_nothing(
+def test_a_disk_that_fills_up_during_stores_loses_no_acknowledged_image(
     make_node: Callable[..., Node], das: Path, postgres: Postgres
 ) -> None:
     node = make_node(das={"root": str(das), "must_be_mount": True, "minimum_free_bytes": 0})
@@ -126,7 +126,7 @@ def test_a_disk_that_is_full_in_the_middle_of_stores_loses_nothing(
     assert_all_there(node, kept)
 
 
-def test_room_is_made_beside_stores_and_reads_before_anything_is_refused(node: Node) -> None:
+def test_eviction_during_stores_and_reads_prevents_refusals(node: Node) -> None:
     kept: dict[UUID, str] = {}
     assert isinstance(node.eviction, Eviction)
     node.eviction.limits = node.eviction.limits.model_copy(update={"minimum_age_s": 0})
@@ -134,7 +134,7 @@ def test_room_is_made_beside_stores_and_reads_before_anything_is_refused(node: N
     keeper = threading.Thread(target=node.eviction.repeat, args=(stop, 0.05))
     keeper.start()
     try:
-        # Three times what fits.
+        # Three times the capacity.
         for number in range(3 * SIZE // IMAGE):
             store(node, kept)
             uuid = list(kept)[number // 2]
@@ -147,7 +147,7 @@ def test_room_is_made_beside_stores_and_reads_before_anything_is_refused(node: N
     assert_all_there(node, kept)
 
 
-def test_what_the_archive_lost_stays(node: Node, seaweedfs: SeaweedFS) -> None:
+def test_a_copy_that_the_archive_lost_is_kept(node: Node, seaweedfs: SeaweedFS) -> None:
     kept: dict[UUID, str] = {}
     digests = [store(node, kept) for _ in range(4)]
     for digest in digests:
@@ -171,7 +171,7 @@ def test_what_the_archive_lost_stays(node: Node, seaweedfs: SeaweedFS) -> None:
     assert_all_there(node, kept)
 
 
-def test_while_the_archive_is_down_nothing_goes(
+def test_nothing_is_evicted_while_the_archive_is_down(
     make_node: Callable[..., Node], das: Path, seaweedfs: SeaweedFS
 ) -> None:
     evict = {"below_free_bytes": 1, "until_free_bytes": SIZE, "minimum_age_s": 0}
@@ -190,7 +190,7 @@ def test_while_the_archive_is_down_nothing_goes(
     assert_all_there(node, kept)
 
 
-def test_a_derived_attachment_goes_and_is_made_again(node: Node, postgres: Postgres) -> None:
+def test_a_derived_attachment_is_evicted_and_rebuilt(node: Node, postgres: Postgres) -> None:
     content, dicom, header = os.urandom(IMAGE), uuid4(), uuid4()
     node.storage.create(str(dicom), DICOM, content)
     node.storage.create(str(header), UNTIL_PIXEL_DATA, content[:1000])

@@ -1,4 +1,4 @@
-"""Kill each server under load: what was acknowledged is all there, the rest failed, and storing goes on by itself."""
+"""Kills each server under load: all acknowledged images are there, other stores failed, and storing resumes."""
 
 import itertools
 import os
@@ -28,7 +28,7 @@ SENDERS = 4
 
 @dataclass
 class Ledger:
-    """What senders were told, as modalities would remember it."""
+    """The acknowledgements and refusals that senders got."""
 
     acknowledged: dict[UUID, str] = field(default_factory=dict)
     refused: int = 0
@@ -84,21 +84,23 @@ def assert_all_there(node: Node, ledger: Ledger, postgres: Postgres) -> None:
         assert node.das.read(digest, length) == node.cas.get(key, digest, offset, length)
 
 
-def test_the_database_is_killed(make_node: Callable[..., Node], postgres: Postgres) -> None:
+def test_killing_the_database_loses_no_acknowledged_image(make_node: Callable[..., Node], postgres: Postgres) -> None:
     node = make_node(**LIMITS)
     with sending(node) as ledger:
         wait_until(ledger.more_than(20), "the first images", 30)
         postgres.kill()
-        time.sleep(0.5)  # what was on its way arrives
+        time.sleep(0.5)  # stores in progress complete
         during = ledger.count
         wait_until(lambda: ledger.refused >= SENDERS, "the refusals", 30)
         assert ledger.count == during
         postgres.start()
-        wait_until(ledger.more_than(during + 20), "storing to go on", 30)
+        wait_until(ledger.more_than(during + 20), "storing to resume", 30)
     assert_all_there(node, ledger, postgres)
 
 
-def test_the_whole_archive_is_killed(make_node: Callable[..., Node], postgres: Postgres, seaweedfs: SeaweedFS) -> None:
+def test_killing_the_archive_loses_no_acknowledged_image(
+    make_node: Callable[..., Node], postgres: Postgres, seaweedfs: SeaweedFS
+) -> None:
     node = make_node(**LIMITS)
     with sending(node) as ledger:
         wait_until(ledger.more_than(20), "the first images", 30)
@@ -108,11 +110,11 @@ def test_the_whole_archive_is_killed(make_node: Callable[..., Node], postgres: P
         wait_until(lambda: ledger.refused >= SENDERS, "the refusals", 30)
         assert ledger.count == during
         seaweedfs.start()
-        wait_until(ledger.more_than(during + 20), "storing to go on", 60)
+        wait_until(ledger.more_than(during + 20), "storing to resume", 60)
     assert_all_there(node, ledger, postgres)
 
 
-def test_what_lies_behind_the_gateways_is_killed(
+def test_killing_the_servers_behind_the_gateways_loses_no_acknowledged_image(
     make_node: Callable[..., Node], postgres: Postgres, seaweedfs: SeaweedFS
 ) -> None:
     node = make_node(**LIMITS)
@@ -122,7 +124,7 @@ def test_what_lies_behind_the_gateways_is_killed(
         wait_until(lambda: ledger.refused >= SENDERS, "the refusals", 30)
         during = ledger.count
         seaweedfs.start()
-        wait_until(ledger.more_than(during + 20), "storing to go on", 60)
+        wait_until(ledger.more_than(during + 20), "storing to resume", 60)
     assert_all_there(node, ledger, postgres)
 
 
@@ -142,7 +144,7 @@ def test_gateways_die_in_turn_and_no_image_is_refused(
     assert_all_there(node, ledger, postgres)
 
 
-def test_the_das_is_lost_and_every_image_heals(make_node: Callable[..., Node], postgres: Postgres) -> None:
+def test_every_image_is_restored_after_the_das_is_lost(make_node: Callable[..., Node], postgres: Postgres) -> None:
     node = make_node(**LIMITS)
     with sending(node) as ledger:
         wait_until(ledger.more_than(30), "the images", 30)
@@ -156,7 +158,7 @@ def test_the_das_is_lost_and_every_image_heals(make_node: Callable[..., Node], p
 
 
 @pytest.mark.parametrize("server", ["postgres", "seaweedfs"])
-def test_health_follows(
+def test_health_follows_failures_of_database_and_archive(
     make_node: Callable[..., Node], postgres: Postgres, seaweedfs: SeaweedFS, *, server: str
 ) -> None:
     node = make_node(**LIMITS)

@@ -1,4 +1,4 @@
-"""An archive that is full, and a database that takes no more connections: refused, nothing lost, and on by itself."""
+"""A full archive, and a database without free connections: stores are refused, nothing is lost, and storing resumes."""
 
 import os
 import time
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[SeaweedFS]:
-    """An archive of some 20 MB."""
+    """An archive of about 20 MB."""
     server = SeaweedFS(tmp_path, volumes=3, volume_mb=8)
     try:
         server.start()
@@ -32,7 +32,7 @@ def small(tmp_path: Path) -> Iterator[SeaweedFS]:
         server.kill()
 
 
-def test_a_full_archive_refuses_and_still_gives_back_what_it_has(
+def test_a_full_archive_refuses_stores_and_still_answers_reads(
     make_node: Callable[..., Node], small: SeaweedFS, postgres: Postgres
 ) -> None:
     node = make_node(cas={"gateways": small.urls, "attempt_timeout_s": 2, "deadline_s": 3, "connect_timeout_s": 1})
@@ -59,7 +59,7 @@ def test_a_full_archive_refuses_and_still_gives_back_what_it_has(
 
 
 def use_up(postgres: Postgres, stack: ExitStack) -> None:
-    """Take every connection that the server gives."""
+    """Open all connections that the server accepts."""
     for _ in range(200):
         try:
             stack.enter_context(postgres.connect())
@@ -68,7 +68,7 @@ def use_up(postgres: Postgres, stack: ExitStack) -> None:
     pytest.fail("the server gives more connections than it is configured to")
 
 
-def test_a_database_without_free_connections_refuses_in_time_and_goes_on_by_itself(
+def test_without_a_free_database_connection_stores_fail_at_the_deadline_and_resume(
     make_node: Callable[..., Node], postgres: Postgres
 ) -> None:
     limits = {"statement_timeout_s": 1, "deadline_s": 2, "connect_timeout_s": 2}

@@ -1,4 +1,4 @@
-"""A DAS with copies on it, the archive and the catalog that know of them, and what makes room."""
+"""A DAS with copies, with its archive, catalog and eviction."""
 
 import os
 import time
@@ -27,7 +27,7 @@ DICOM, UNTIL_PIXEL_DATA, AS_JSON = 1, 3, 2
 
 @dataclass
 class Bench:
-    """A DAS, an archive and a catalog, and what is needed to put copies there."""
+    """A DAS, an archive and a catalog, with helpers that put copies there."""
 
     root: Path
     minimum_age_s: int = DAY
@@ -50,7 +50,7 @@ class Bench:
         )
 
     def put(self, content: bytes, age_s: float, *, archived: bool = True, noted: bool = True) -> str:
-        """Put an object on the DAS that was last used so long ago."""
+        """Put an object on the DAS whose last use is `age_s` ago."""
         digest = names.digest_of(content)
         key = names.cas_key(digest)
         self.das.write(digest, content)

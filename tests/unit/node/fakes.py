@@ -1,4 +1,4 @@
-"""Stand-ins for a bucket, its gateways and the catalog, with faults on demand."""
+"""Fakes of a bucket, its gateways and the catalog, with faults on demand."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from hapacs_node.storage.cas import Lock, Recorded
 
 @dataclass
 class FakeBucket:
-    """What lies behind all gateways."""
+    """The bucket behind all gateways."""
 
     objects: dict[str, tuple[bytes, str | None]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -1,4 +1,4 @@
-"""Asking the balancer for a caller's address: over TLS on loopback."""
+"""Requests for a caller's address, over TLS on loopback."""
 
 import socket
 import ssl
@@ -77,9 +77,7 @@ def addresses(balancer: FakeBalancer, authority: Authority, tmp_path: Path) -> I
         yield Addresses(where, workers)
 
 
-def test_a_titles_address_is_asked_for_each_time_on_one_connection(
-    addresses: Addresses, balancer: FakeBalancer
-) -> None:
+def test_each_request_asks_the_balancer_again_on_one_connection(addresses: Addresses, balancer: FakeBalancer) -> None:
     assert addresses.of("CT 1").result(5) == "203.0.113.64"
     balancer.answer = "several"
     assert addresses.of("CT 1").result(5) == "several"
@@ -87,7 +85,7 @@ def test_a_titles_address_is_asked_for_each_time_on_one_connection(
     assert balancer.connections == 1
 
 
-def test_callers_of_the_same_moment_share_a_question(addresses: Addresses, balancer: FakeBalancer) -> None:
+def test_simultaneous_requests_for_a_title_are_batched(addresses: Addresses, balancer: FakeBalancer) -> None:
     balancer.hold.clear()
     first = addresses.of("CT1")
     assert balancer.begun.wait(5)
@@ -100,21 +98,21 @@ def test_callers_of_the_same_moment_share_a_question(addresses: Addresses, balan
 @pytest.mark.parametrize(
     ("status", "answer"), [(503, "203.0.113.64"), (200, ""), (200, "no address\n"), (200, "x" * 60)]
 )
-def test_a_wrong_answer_counts_as_unknown(
+def test_an_invalid_answer_gives_unknown(
     addresses: Addresses, balancer: FakeBalancer, status: int, answer: str
 ) -> None:
     balancer.status, balancer.answer = status, answer
     assert addresses.of("CT1").result(5) == "unknown"
 
 
-def test_a_silent_balancer_counts_as_unknown_after_half_a_second(addresses: Addresses, balancer: FakeBalancer) -> None:
+def test_a_silent_balancer_gives_unknown_after_half_a_second(addresses: Addresses, balancer: FakeBalancer) -> None:
     balancer.hold.clear()
     assert addresses.of("CT1").result(3) == "unknown"
     balancer.hold.set()
     assert addresses.of("CT1").result(5) == "203.0.113.64", "the connection is replaced"
 
 
-def test_a_balancer_that_is_gone_counts_as_unknown(addresses: Addresses) -> None:
+def test_an_unreachable_balancer_gives_unknown(addresses: Addresses) -> None:
     assert addresses.balancer is not None
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -126,6 +124,6 @@ def test_a_balancer_that_is_gone_counts_as_unknown(addresses: Addresses) -> None
     assert Addresses(None, addresses.workers).of("CT1").result(0) == "unknown"
 
 
-def test_a_process_that_stops_gets_unknown(addresses: Addresses) -> None:
+def test_a_stopping_process_gets_unknown(addresses: Addresses) -> None:
     addresses.workers.shutdown()
     assert addresses.of("CT1").result(0) == "unknown"

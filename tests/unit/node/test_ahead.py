@@ -23,7 +23,7 @@ def rows(count: int, length: int = 10) -> list[StoredObject]:
 
 
 class Archive:
-    """Says what was fetched, and can be held or broken."""
+    """Records the fetches, and can block or fail."""
 
     def __init__(self, series: list[StoredObject]) -> None:
         self.in_series = series
@@ -69,7 +69,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def workers() -> Iterator[ThreadPoolExecutor]:
-    # One thread does what is submitted in its order.
+    # One thread runs the submitted work in order.
     with ThreadPoolExecutor(1) as pool:
         yield pool
 
@@ -79,7 +79,7 @@ def ahead(archive: Archive, workers: ThreadPoolExecutor, metrics: Metrics) -> Re
     return ReadAhead(archive.fetch, archive.is_there, archive.series, workers, metrics)
 
 
-def test_what_lies_in_one_object_is_fetched_at_once(
+def test_images_of_one_archive_object_are_fetched_with_one_request(
     ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor, metrics: Metrics
 ) -> None:
     first, *others = archive.in_series
@@ -92,7 +92,7 @@ def test_what_lies_in_one_object_is_fetched_at_once(
     assert metrics.registry.get_sample_value("hapacs_das_read_ahead_total") == len(packed)
 
 
-def test_who_comes_to_an_image_of_a_pack_that_is_being_fetched_waits_for_it(ahead: ReadAhead, archive: Archive) -> None:
+def test_a_reader_waits_for_an_image_of_a_pack_that_is_being_fetched(ahead: ReadAhead, archive: Archive) -> None:
     first, *others = archive.in_series
     packed = [replace(row, key="pack", offset=100 * number) for number, row in enumerate(others, 1)]
     archive.in_series = [first, *packed]
@@ -107,12 +107,12 @@ def test_who_comes_to_an_image_of_a_pack_that_is_being_fetched_waits_for_it(ahea
 
 
 def settle(workers: ThreadPoolExecutor) -> None:
-    # What was submitted may submit more.
+    # Submitted work may submit more.
     for _ in range(2):
         workers.submit(lambda: None).result(WAIT_S)
 
 
-def test_the_rest_of_the_series_is_fetched_what_follows_first(
+def test_the_rest_of_the_series_is_fetched_with_the_following_images_first(
     ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor, metrics: Metrics
 ) -> None:
     first, second, third, fourth, fifth = archive.in_series
@@ -123,7 +123,7 @@ def test_the_rest_of_the_series_is_fetched_what_follows_first(
     assert metrics.registry.get_sample_value("hapacs_das_read_ahead_total") == 3
 
 
-def test_a_series_is_begun_once_and_again_when_it_is_missing_later(
+def test_a_series_is_read_ahead_once_and_again_after_eviction(
     ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for row in archive.in_series:
@@ -137,7 +137,7 @@ def test_a_series_is_begun_once_and_again_when_it_is_missing_later(
     assert len(archive.fetched) == 4 + 4
 
 
-def test_a_reader_waits_for_what_is_under_way(ahead: ReadAhead, archive: Archive) -> None:
+def test_a_reader_waits_for_a_fetch_in_progress(ahead: ReadAhead, archive: Archive) -> None:
     archive.free.clear()
     row = archive.in_series[0]
     with ThreadPoolExecutor(3) as readers:
@@ -150,7 +150,7 @@ def test_a_reader_waits_for_what_is_under_way(ahead: ReadAhead, archive: Archive
     assert not ahead._under_way
 
 
-def test_a_failure_is_everybodys_who_waits_and_nobodys_afterwards(ahead: ReadAhead, archive: Archive) -> None:
+def test_all_waiting_readers_get_a_failure_and_later_readers_do_not(ahead: ReadAhead, archive: Archive) -> None:
     row = archive.in_series[0]
     archive.broken[row.digest] = CasUnavailableError("away")
     with pytest.raises(CasUnavailableError, match="away"):
@@ -159,7 +159,7 @@ def test_a_failure_is_everybodys_who_waits_and_nobodys_afterwards(ahead: ReadAhe
     assert ahead.get(row) == b"key0"
 
 
-def test_reading_ahead_goes_on_behind_what_fails(
+def test_reading_ahead_continues_after_a_failed_image(
     ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor
 ) -> None:
     archive.broken[archive.in_series[1].digest] = CasUnavailableError("away")
@@ -178,26 +178,28 @@ def test_without_the_catalog_nothing_is_read_ahead(
     assert ahead.get(archive.in_series[0]) == b"key0"
 
 
-def test_a_huge_series_is_not_fetched_whole(ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor) -> None:
+def test_reading_ahead_of_a_large_series_ends_at_the_limit(
+    ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor
+) -> None:
     archive.in_series = rows(5, module._LONGEST_BYTES // 2)
     ahead.begin(archive.in_series[0])
     settle(workers)
     assert archive.fetched == archive.in_series[1:3]
 
 
-def test_what_a_caller_wants_next_is_fetched_without_asking_for_the_series(
+def test_given_objects_are_read_ahead_without_a_query_for_the_series(
     ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor
 ) -> None:
     assert ahead.begin_with(archive.in_series) == 5
     settle(workers)
     assert archive.fetched == archive.in_series[1:]
-    # Orthanc asking for one of them now is no reason to begin again.
+    # A read of one of them by Orthanc does not begin again.
     ahead.begin(archive.in_series[2])
     settle(workers)
     assert archive.asked == []
 
 
-def test_a_caller_who_wants_very_much_gets_a_part_ahead_and_is_told_how_far(
+def test_reading_ahead_returns_how_many_objects_are_within_the_limit(
     ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor
 ) -> None:
     wanted = rows(5, module._LONGEST_BYTES // 2)
@@ -206,7 +208,7 @@ def test_a_caller_who_wants_very_much_gets_a_part_ahead_and_is_told_how_far(
     assert archive.fetched == wanted[1:3]
 
 
-def test_the_rest_of_a_pack_comes_with_the_image_that_is_waited_for(
+def test_the_rest_of_a_pack_is_fetched_with_the_requested_image(
     ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor
 ) -> None:
     packed = [replace(row, key="pack", offset=100 * number) for number, row in enumerate(archive.in_series, 1)]
@@ -219,7 +221,7 @@ def test_the_rest_of_a_pack_comes_with_the_image_that_is_waited_for(
     assert archive.requests == [4]
 
 
-def test_what_is_remembered_has_an_end(
+def test_the_record_of_read_ahead_images_is_bounded(
     ahead: ReadAhead, archive: Archive, workers: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_REMEMBERED", 3)

@@ -26,7 +26,7 @@ def images(count: int, size: int = 1000) -> list[bytes]:
 
 
 def put_at_once(archive: Archive, clients: list[FakeClient], contents: list[bytes]) -> list[Future[Location]]:
-    """Keep the packers busy with an image each, so that what comes meanwhile comes together."""
+    """Keep each packer busy with an image, so that later images make a batch."""
     go = threading.Event()
     begun = threading.Semaphore(0)
 
@@ -51,7 +51,7 @@ def kept(cas: Cas, catalog: FakeCatalog, workers: Workers, metrics: Metrics) -> 
     return Archive(cas, catalog.by_digests, workers.archivers, workers.packers, metrics)
 
 
-def test_a_pack_is_a_tar_archive_that_names_its_members_by_their_digests() -> None:
+def test_a_pack_is_a_tar_archive_with_digests_as_member_names() -> None:
     contents = {names.digest_of(content): content for content in [*images(3), b"x" * 512, b"y"]}
     packed, offsets = pack(contents)
     with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as tar:
@@ -61,14 +61,14 @@ def test_a_pack_is_a_tar_archive_that_names_its_members_by_their_digests() -> No
         assert packed[offsets[digest] : offsets[digest] + len(content)] == content
 
 
-def test_what_comes_alone_lies_under_its_digest(kept: Archive, bucket: FakeBucket) -> None:
+def test_a_single_image_is_stored_under_its_digest(kept: Archive, bucket: FakeBucket) -> None:
     [content] = images(1)
     digest = names.digest_of(content)
     assert kept.begin(digest, content).result(10) == Location(names.cas_key(digest))
     assert bucket.objects == {names.cas_key(digest): (content, digest)}
 
 
-def test_what_comes_together_lies_in_one_object_and_each_image_is_found_in_it(
+def test_simultaneous_images_share_an_object_and_each_is_readable(
     kept: Archive, bucket: FakeBucket, clients: list[FakeClient]
 ) -> None:
     contents = images(5)
@@ -80,14 +80,14 @@ def test_what_comes_together_lies_in_one_object_and_each_image_is_found_in_it(
         assert kept.cas.get(place.key, names.digest_of(content), place.offset, len(content)) == content
 
 
-def test_equal_bytes_are_one_member_of_a_pack(kept: Archive, clients: list[FakeClient], bucket: FakeBucket) -> None:
+def test_a_pack_has_one_member_for_equal_bytes(kept: Archive, clients: list[FakeClient], bucket: FakeBucket) -> None:
     one, other = images(2)
     places = [future.result(10) for future in put_at_once(kept, clients, [one, one, one, other])]
     assert sum(content.count(one) for content, _ in bucket.objects.values()) <= 2  # two packers at most
     assert {place.key for place in places} <= set(bucket.objects)
 
 
-def test_a_large_image_is_never_packed_and_holds_no_other_up(
+def test_a_large_image_is_never_packed_and_does_not_delay_others(
     kept: Archive, clients: list[FakeClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive, "LARGEST_PACKED_BYTES", 5000)
@@ -96,7 +96,7 @@ def test_a_large_image_is_never_packed_and_holds_no_other_up(
     assert places == [Location(names.cas_key(names.digest_of(content))) for content in contents]
 
 
-def test_without_the_archive_every_image_of_a_pack_is_refused(
+def test_all_images_of_a_pack_are_refused_while_the_archive_is_down(
     area: StorageArea, clients: list[FakeClient], catalog: FakeCatalog
 ) -> None:
     area.cas.deadline_s = 0.5
@@ -120,7 +120,7 @@ def noted(catalog: FakeCatalog, content: bytes, place: Location) -> UUID:
     return uuid
 
 
-def test_what_lies_in_a_pack_already_is_not_archived_again(
+def test_an_image_that_is_in_a_pack_is_not_archived_again(
     kept: Archive, *, clients: list[FakeClient], bucket: FakeBucket, catalog: FakeCatalog, metrics: Metrics
 ) -> None:
     contents = images(4)
@@ -134,7 +134,7 @@ def test_what_lies_in_a_pack_already_is_not_archived_again(
 
 
 @pytest.mark.parametrize("lost", ["gone", "damaged"])
-def test_what_the_catalog_says_is_believed_only_when_the_archive_agrees(
+def test_a_catalog_row_counts_only_when_the_archive_confirms_it(
     kept: Archive, bucket: FakeBucket, catalog: FakeCatalog, lost: str
 ) -> None:
     [content] = images(1)
@@ -146,7 +146,7 @@ def test_what_the_catalog_says_is_believed_only_when_the_archive_agrees(
     assert bucket.objects[names.cas_key(digest)] == (content, digest)
 
 
-def test_images_that_come_together_are_stored_and_read_like_any_other(area: StorageArea, catalog: FakeCatalog) -> None:
+def test_simultaneous_images_are_stored_and_read_correctly(area: StorageArea, catalog: FakeCatalog) -> None:
     contents = {str(uuid4()): content for content in images(40)}
     with ThreadPoolExecutor(8) as callers:
         list(callers.map(lambda item: area.create(item[0], DICOM, item[1]), contents.items()))

@@ -41,7 +41,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
     return metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-def test_an_image_lies_in_three_places_when_create_returns(
+def test_an_image_is_in_das_archive_and_catalog_when_create_returns(
     area: StorageArea, root: Path, bucket: FakeBucket, catalog: FakeCatalog, uuid: UUID
 ) -> None:
     area.create(str(uuid), DICOM, CONTENT)
@@ -53,7 +53,7 @@ def test_an_image_lies_in_three_places_when_create_returns(
     assert area.read(str(uuid), DICOM) == CONTENT
 
 
-def test_what_plugins_attach_is_archived_but_neither_routed_nor_replicated(
+def test_attachments_of_plugins_are_archived_but_neither_routed_nor_replicated(
     area: StorageArea, bucket: FakeBucket, catalog: FakeCatalog, uuid: UUID
 ) -> None:
     area.create(str(uuid), ATTACHED, CONTENT)
@@ -62,7 +62,9 @@ def test_what_plugins_attach_is_archived_but_neither_routed_nor_replicated(
     assert catalog.outbox == []
 
 
-def test_equal_bytes_are_kept_once_under_two_names(area: StorageArea, bucket: FakeBucket, catalog: FakeCatalog) -> None:
+def test_equal_bytes_are_stored_once_for_two_attachments(
+    area: StorageArea, bucket: FakeBucket, catalog: FakeCatalog
+) -> None:
     names_ = [uuid4(), uuid4()]
     for name in names_:
         area.create(str(name), DICOM, CONTENT)
@@ -95,7 +97,7 @@ def test_the_catalog_is_written_last(
     assert catalog.rows == {}
 
 
-def test_without_the_archive_nothing_is_acknowledged(
+def test_create_fails_while_the_archive_is_down(
     area: StorageArea, *, clients: list[FakeClient], catalog: FakeCatalog, uuid: UUID, metrics: Metrics
 ) -> None:
     for client in clients:
@@ -107,7 +109,7 @@ def test_without_the_archive_nothing_is_acknowledged(
     assert value(metrics, "hapacs_storage_errors_total", step="create", error="CasUnavailableError") == 1
 
 
-def test_an_archive_that_hangs_does_not_hold_the_modality_longer_than_the_deadline(
+def test_create_fails_at_the_deadline_when_the_archive_hangs(
     area: StorageArea, clients: list[FakeClient], catalog: FakeCatalog, uuid: UUID
 ) -> None:
     release = threading.Event()
@@ -123,7 +125,7 @@ def test_an_archive_that_hangs_does_not_hold_the_modality_longer_than_the_deadli
 
 @pytest.mark.parametrize("function", ["write", "fdatasync", "rename", "fsync"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
-def test_without_the_das_nothing_is_acknowledged(
+def test_create_fails_when_the_das_fails(
     area: StorageArea, catalog: FakeCatalog, uuid: UUID, *, monkeypatch: pytest.MonkeyPatch, function: str, code: int
 ) -> None:
     monkeypatch.setattr(os, function, failing(code))
@@ -133,7 +135,7 @@ def test_without_the_das_nothing_is_acknowledged(
     assert catalog.rows == {}
 
 
-def test_a_repeated_create_is_harmless_and_other_bytes_under_the_name_are_refused(
+def test_create_can_be_repeated_and_other_bytes_for_the_name_are_refused(
     area: StorageArea, catalog: FakeCatalog, uuid: UUID
 ) -> None:
     area.create(str(uuid), DICOM, CONTENT)
@@ -149,7 +151,7 @@ def test_empty_bytes_are_refused(area: StorageArea, uuid: UUID, content_type: in
         area.create(str(uuid), content_type, b"")
 
 
-def test_a_strange_name_touches_nothing(area: StorageArea, root: Path, bucket: FakeBucket) -> None:
+def test_an_invalid_name_is_refused_before_any_write(area: StorageArea, root: Path, bucket: FakeBucket) -> None:
     with pytest.raises(RefusedError):
         area.create("../../etc/passwd", DICOM, CONTENT)
     with pytest.raises(RefusedError):
@@ -168,7 +170,7 @@ def test_a_strange_name_touches_nothing(area: StorageArea, root: Path, bucket: F
     ],
     ids=["missing", "empty", "flipped", "link"],
 )
-def test_a_bad_das_copy_heals_from_the_archive_and_is_counted(
+def test_a_bad_das_copy_is_restored_from_the_archive_and_counted(
     area: StorageArea, root: Path, uuid: UUID, *, metrics: Metrics, spoil: object, reason: str
 ) -> None:
     area.create(str(uuid), DICOM, CONTENT)
@@ -182,7 +184,7 @@ def test_a_bad_das_copy_heals_from_the_archive_and_is_counted(
     assert value(metrics, "hapacs_das_heals_total", reason=reason) == 1
 
 
-def test_damage_is_logged_for_people_and_a_first_read_is_not(
+def test_a_damaged_copy_is_logged_as_a_warning_and_a_missing_one_is_not(
     area: StorageArea, root: Path, uuid: UUID, caplog: pytest.LogCaptureFixture
 ) -> None:
     area.create(str(uuid), DICOM, CONTENT)
@@ -199,7 +201,7 @@ def test_damage_is_logged_for_people_and_a_first_read_is_not(
     assert DIGEST in caplog.text
 
 
-def test_a_das_that_can_not_be_healed_does_not_keep_the_reader_from_the_bytes(
+def test_a_read_succeeds_when_the_das_copy_can_not_be_restored(
     area: StorageArea, root: Path, uuid: UUID, monkeypatch: pytest.MonkeyPatch, metrics: Metrics
 ) -> None:
     area.create(str(uuid), DICOM, CONTENT)
@@ -210,24 +212,20 @@ def test_a_das_that_can_not_be_healed_does_not_keep_the_reader_from_the_bytes(
     assert value(metrics, "hapacs_das_heals_total", reason="missing") == 0
 
 
-def test_a_das_that_fails_altogether_does_not_keep_the_reader_from_the_bytes(
-    area: StorageArea, uuid: UUID, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_succeeds_when_the_das_fails(area: StorageArea, uuid: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
     area.create(str(uuid), DICOM, CONTENT)
     monkeypatch.setattr(os, "open", failing(errno.EROFS))
     assert area.read(str(uuid), DICOM) == CONTENT
 
 
-def test_with_a_whole_das_copy_the_archive_is_not_needed(
-    area: StorageArea, clients: list[FakeClient], uuid: UUID
-) -> None:
+def test_a_whole_das_copy_is_read_without_the_archive(area: StorageArea, clients: list[FakeClient], uuid: UUID) -> None:
     area.create(str(uuid), DICOM, CONTENT)
     for client in clients:
         client.always = GenericError("connection refused")
     assert area.read(str(uuid), DICOM) == CONTENT
 
 
-def test_rotten_bytes_are_never_given_out(area: StorageArea, root: Path, bucket: FakeBucket, uuid: UUID) -> None:
+def test_damaged_bytes_are_never_returned(area: StorageArea, root: Path, bucket: FakeBucket, uuid: UUID) -> None:
     area.create(str(uuid), DICOM, CONTENT)
     rotten = b"X" + CONTENT[1:]
     damage(file_of(root, DIGEST), rotten)
@@ -236,7 +234,7 @@ def test_rotten_bytes_are_never_given_out(area: StorageArea, root: Path, bucket:
         area.read(str(uuid), DICOM)
 
 
-def test_the_catalog_says_where_an_object_lies(
+def test_an_object_is_read_from_the_place_in_the_catalog(
     area: StorageArea, bucket: FakeBucket, catalog: FakeCatalog, uuid: UUID
 ) -> None:
     bucket.objects["packs/1"] = (b"other study" + CONTENT, None)
@@ -245,7 +243,7 @@ def test_the_catalog_says_where_an_object_lies(
     assert area.read(str(uuid), DICOM) == CONTENT
 
 
-def test_a_store_that_this_node_does_not_know_is_an_error(area: StorageArea, catalog: FakeCatalog, uuid: UUID) -> None:
+def test_a_row_with_an_unknown_store_is_an_error(area: StorageArea, catalog: FakeCatalog, uuid: UUID) -> None:
     size = len(CONTENT)
     catalog.rows[uuid] = StoredObject(uuid, DIGEST, size, DICOM, "tape", KEY, 0, size, "pacs2")
     with pytest.raises(CatalogError, match="tape"):
@@ -259,7 +257,7 @@ def test_an_unknown_attachment_is_an_error(area: StorageArea, uuid: UUID) -> Non
         area.remove(str(uuid), DICOM)
 
 
-def test_removing_leaves_every_byte_and_a_tombstone(
+def test_remove_writes_a_tombstone_and_keeps_all_bytes(
     area: StorageArea, root: Path, bucket: FakeBucket, *, catalog: FakeCatalog, uuid: UUID, metrics: Metrics
 ) -> None:
     area.create(str(uuid), DICOM, CONTENT)
@@ -271,7 +269,7 @@ def test_removing_leaves_every_byte_and_a_tombstone(
 
 
 class TestDerived:
-    """The beginning of a DICOM file, which Orthanc keeps beside it."""
+    """The beginning of a DICOM file, which Orthanc stores in addition."""
 
     SIZE = CONTENT.index(b"\xe0\x7f")
     HEADER = CONTENT[:SIZE]
@@ -287,7 +285,7 @@ class TestDerived:
         )
         return name
 
-    def test_it_is_kept_on_the_das_alone(
+    def test_it_is_stored_on_the_das_only(
         self,
         area: StorageArea,
         derived: UUID,
@@ -302,7 +300,7 @@ class TestDerived:
         assert area.read(str(derived), UNTIL_PIXEL_DATA) == self.HEADER
         assert list(bucket.objects) == [KEY]
 
-    def test_it_is_made_again_from_its_parent_and_kept(
+    def test_it_is_rebuilt_from_its_parent_and_stored(
         self, area: StorageArea, derived: UUID, metrics: Metrics, catalog: FakeCatalog
     ) -> None:
         assert area.read(str(derived), UNTIL_PIXEL_DATA) == self.HEADER
@@ -310,24 +308,24 @@ class TestDerived:
         assert area.read(str(derived), UNTIL_PIXEL_DATA) == self.HEADER
         assert value(metrics, "hapacs_derived_rebuilds_total") == 1
 
-    def test_a_damaged_one_is_made_again(self, area: StorageArea, derived: UUID, root: Path) -> None:
+    def test_a_damaged_one_is_rebuilt(self, area: StorageArea, derived: UUID, root: Path) -> None:
         area.create(str(derived), UNTIL_PIXEL_DATA, self.HEADER)
         damage(root.joinpath(*names.derived_path(derived)), b"rotten")
         assert area.read(str(derived), UNTIL_PIXEL_DATA) == self.HEADER
 
-    def test_its_parent_is_healed_on_the_way(self, area: StorageArea, derived: UUID, root: Path) -> None:
+    def test_rebuilding_it_restores_its_parent(self, area: StorageArea, derived: UUID, root: Path) -> None:
         file_of(root, DIGEST).unlink()
         assert area.read(str(derived), UNTIL_PIXEL_DATA) == self.HEADER
         assert file_of(root, DIGEST).exists()
 
-    def test_a_full_das_does_not_refuse_the_image_for_its_sake(
+    def test_a_full_das_does_not_fail_storing_it(
         self, area: StorageArea, derived: UUID, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(os, "write", failing(errno.ENOSPC))
         area.create(str(derived), UNTIL_PIXEL_DATA, self.HEADER)
         assert area.read(str(derived), UNTIL_PIXEL_DATA) == self.HEADER
 
-    def test_a_cut_that_differs_from_what_orthanc_noted_is_not_given_out(
+    def test_a_cut_that_differs_from_the_index_is_not_returned(
         self, area: StorageArea, derived: UUID, catalog: FakeCatalog
     ) -> None:
         wanted, parent = catalog.parents_of[derived]
@@ -341,12 +339,12 @@ class TestDerived:
             with pytest.raises(CatalogError):
                 area.read(str(derived), UNTIL_PIXEL_DATA)
 
-    def test_without_a_parent_it_is_lost(self, area: StorageArea, derived: UUID, catalog: FakeCatalog) -> None:
+    def test_without_a_parent_reading_it_fails(self, area: StorageArea, derived: UUID, catalog: FakeCatalog) -> None:
         catalog.parents_of.clear()
         with pytest.raises(CatalogError, match="no parent"):
             area.read(str(derived), UNTIL_PIXEL_DATA)
 
-    def test_removing_removes_the_file_and_leaves_no_tombstone(
+    def test_removing_it_removes_the_file_and_writes_no_tombstone(
         self, area: StorageArea, derived: UUID, root: Path, catalog: FakeCatalog
     ) -> None:
         area.create(str(derived), UNTIL_PIXEL_DATA, self.HEADER)
@@ -370,7 +368,7 @@ def test_many_threads_store_and_read_at_once(area: StorageArea, catalog: FakeCat
     assert value(metrics, "hapacs_storage_bytes_total", direction="stored") == sum(map(len, contents))
 
 
-def test_a_series_that_is_not_on_this_das_is_fetched_with_its_first_image(
+def test_reading_the_first_image_of_a_series_fetches_the_series(
     area: StorageArea, root: Path, catalog: FakeCatalog, metrics: Metrics, clients: list[FakeClient]
 ) -> None:
     uuids = [uuid4() for _ in range(4)]

@@ -11,7 +11,7 @@ from hapacs_node.retrieve.budget import Budget, allowed_bytes
 WAIT_S = 10
 
 
-def test_no_more_is_held_than_there_is() -> None:
+def test_holds_never_exceed_the_budget() -> None:
     budget = Budget(100, WAIT_S)
     held, most, lock = 0, 0, threading.Lock()
 
@@ -30,7 +30,7 @@ def test_no_more_is_held_than_there_is() -> None:
     assert most == 90
 
 
-def test_who_does_not_get_any_in_time_is_told_so() -> None:
+def test_a_hold_that_is_not_granted_in_time_raises() -> None:
     budget = Budget(100, 0.05)
     with budget.hold(60), pytest.raises(BusyError, match="60 of 100 bytes"), budget.hold(50):
         pass
@@ -38,7 +38,7 @@ def test_who_does_not_get_any_in_time_is_told_so() -> None:
         pass
 
 
-def test_what_is_larger_than_all_of_it_goes_alone() -> None:
+def test_a_hold_larger_than_the_budget_is_granted_alone() -> None:
     budget = Budget(100, 0.05)
     with budget.hold(1000), pytest.raises(BusyError), budget.hold(1):
         pass
@@ -46,7 +46,7 @@ def test_what_is_larger_than_all_of_it_goes_alone() -> None:
         pass
 
 
-def test_a_large_one_is_not_passed_by_for_ever() -> None:
+def test_a_large_hold_is_granted_before_later_small_ones() -> None:
     budget = Budget(100, WAIT_S)
     order: list[str] = []
     with ThreadPoolExecutor(2) as pool:
@@ -63,7 +63,7 @@ def test_a_large_one_is_not_passed_by_for_ever() -> None:
             first = pool.submit(large)
             while not budget._waiting:
                 time.sleep(0.001)
-            # There is room for it, but the large one came before.
+            # There is room for it, but the large one is before it.
             second = pool.submit(small)
             while len(budget._waiting) < 2:
                 time.sleep(0.001)
@@ -72,7 +72,7 @@ def test_a_large_one_is_not_passed_by_for_ever() -> None:
     assert order == ["large", "small"]
 
 
-def test_who_gives_up_does_not_hold_up_those_behind() -> None:
+def test_a_hold_that_times_out_does_not_block_later_ones() -> None:
     budget = Budget(100, 0.2)
     with ThreadPoolExecutor(2) as pool, budget.hold(50):
 
@@ -90,7 +90,7 @@ def test_who_gives_up_does_not_hold_up_those_behind() -> None:
         small.result(WAIT_S)
 
 
-def test_what_was_held_is_given_back_after_a_failure() -> None:
+def test_a_hold_is_released_after_a_failure() -> None:
     budget = Budget(100, 0.05)
     with pytest.raises(ValueError, match="it failed"), budget.hold(100):
         raise ValueError("it failed")
@@ -98,7 +98,7 @@ def test_what_was_held_is_given_back_after_a_failure() -> None:
         pass
 
 
-def test_all_answers_get_a_quarter_of_what_the_unit_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_budget_is_a_quarter_of_the_memory_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 30, 1 << 30))
     assert allowed_bytes() == 1 << 28
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

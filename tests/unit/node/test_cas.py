@@ -22,7 +22,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
     return metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-def test_an_object_is_stored_once_with_its_digest_noted(cas: Cas, bucket: FakeBucket, metrics: Metrics) -> None:
+def test_an_object_is_stored_once_with_its_digest(cas: Cas, bucket: FakeBucket, metrics: Metrics) -> None:
     assert cas.put(DIGEST, CONTENT) == KEY
     assert cas.put(DIGEST, CONTENT) == KEY
     assert bucket.objects == {KEY: (CONTENT, DIGEST)}
@@ -32,7 +32,7 @@ def test_an_object_is_stored_once_with_its_digest_noted(cas: Cas, bucket: FakeBu
 @pytest.mark.parametrize(
     "fault", [DOWN, PermissionDeniedError("no identities yet"), FileNotFoundError("no such bucket"), ValueError("odd")]
 )
-def test_the_next_gateway_is_asked_whatever_the_first_one_says(
+def test_any_failure_of_a_gateway_leads_to_the_next_gateway(
     cas: Cas, bucket: FakeBucket, clients: list[FakeClient], fault: Exception
 ) -> None:
     clients[0].always = fault
@@ -40,7 +40,7 @@ def test_the_next_gateway_is_asked_whatever_the_first_one_says(
     assert bucket.objects[KEY] == (CONTENT, DIGEST)
 
 
-def test_a_dead_gateway_is_not_asked_by_every_store(cas: Cas, clients: list[FakeClient]) -> None:
+def test_a_dead_gateway_is_suspended(cas: Cas, clients: list[FakeClient]) -> None:
     clients[0].always = DOWN
     for number in range(10):
         content = b"%d" % number
@@ -48,14 +48,14 @@ def test_a_dead_gateway_is_not_asked_by_every_store(cas: Cas, clients: list[Fake
     assert len(clients[0].requests) == 1
 
 
-def test_a_lost_answer_is_no_second_object(cas: Cas, bucket: FakeBucket, clients: list[FakeClient]) -> None:
+def test_a_lost_answer_makes_no_second_object(cas: Cas, bucket: FakeBucket, clients: list[FakeClient]) -> None:
     clients[0].late_faults.append(GenericError("time-out"))
     assert cas.put(DIGEST, CONTENT) == KEY
     assert clients[1].requests == [("create", KEY), ("head", KEY)]
     assert len(bucket.objects) == 1
 
 
-def test_a_name_that_stays_locked_is_not_waited_for(cas: Cas, bucket: FakeBucket, clients: list[FakeClient]) -> None:
+def test_a_locked_key_is_replaced_by_another_key(cas: Cas, bucket: FakeBucket, clients: list[FakeClient]) -> None:
     clients[0].faults.append(TimeoutError("no answer about the name"))
     key = cas.put(DIGEST, CONTENT)
     assert key.startswith(f"{KEY}.")
@@ -63,7 +63,7 @@ def test_a_name_that_stays_locked_is_not_waited_for(cas: Cas, bucket: FakeBucket
     assert bucket.objects == {key: (CONTENT, None)}
 
 
-def test_a_locked_name_is_left_for_good(cas: Cas, bucket: FakeBucket, clients: list[FakeClient]) -> None:
+def test_a_key_that_timed_out_is_not_used_again(cas: Cas, bucket: FakeBucket, clients: list[FakeClient]) -> None:
     clients[0].faults.append(TimeoutError("no answer about the name"))
     clients[1].faults += [DOWN, DOWN]
     key = cas.put(DIGEST, CONTENT)
@@ -77,7 +77,7 @@ def test_a_locked_name_is_left_for_good(cas: Cas, bucket: FakeBucket, clients: l
     [(b"other bytes!", names.digest_of(b"other bytes!")), (b"a", DIGEST), (b"other bytes!", None)],
     ids=["other digest", "other size", "other bytes without a digest"],
 )
-def test_other_bytes_under_the_key_are_never_waved_through(
+def test_other_bytes_under_the_key_are_a_conflict(
     cas: Cas, bucket: FakeBucket, stored: tuple[bytes, str | None]
 ) -> None:
     bucket.objects[KEY] = stored
@@ -86,19 +86,21 @@ def test_other_bytes_under_the_key_are_never_waved_through(
     assert bucket.objects[KEY] == stored
 
 
-def test_an_object_without_a_noted_digest_is_read_and_believed_when_it_is_right(cas: Cas, bucket: FakeBucket) -> None:
+def test_an_object_without_a_recorded_digest_is_read_and_checked(cas: Cas, bucket: FakeBucket) -> None:
     bucket.objects[KEY] = (CONTENT, None)
     assert cas.put(DIGEST, CONTENT) == KEY
 
 
-def test_already_there_but_not_found_is_tried_again(cas: Cas, bucket: FakeBucket, clients: list[FakeClient]) -> None:
+def test_an_object_that_exists_but_is_not_found_is_retried(
+    cas: Cas, bucket: FakeBucket, clients: list[FakeClient]
+) -> None:
     bucket.objects[KEY] = (CONTENT, DIGEST)
     clients[0].faults += [None, FileNotFoundError(KEY)]
     assert cas.put(DIGEST, CONTENT) == KEY
     assert clients[1].requests == [("create", KEY), ("head", KEY)]
 
 
-def test_when_no_gateway_answers_it_fails_in_time_and_says_why(cas: Cas, clients: list[FakeClient]) -> None:
+def test_without_a_gateway_it_fails_at_the_deadline_with_the_reasons(cas: Cas, clients: list[FakeClient]) -> None:
     for client in clients:
         client.always = DOWN
     cas.gateways.sleep = time.sleep
@@ -119,12 +121,12 @@ def test_an_archive_that_comes_back_before_the_deadline_is_used(
     assert value(metrics, "hapacs_cas_retries_total", operation="put") == 6
 
 
-def test_reading_gives_the_part_that_was_asked_for(cas: Cas, bucket: FakeBucket) -> None:
+def test_get_returns_the_requested_part(cas: Cas, bucket: FakeBucket) -> None:
     bucket.objects["pack"] = (b"before" + CONTENT + b"after", None)
     assert cas.get("pack", DIGEST, 6, len(CONTENT)) == CONTENT
 
 
-def test_a_single_404_is_not_believed(
+def test_a_404_of_one_gateway_is_checked_at_the_other(
     cas: Cas, bucket: FakeBucket, clients: list[FakeClient], metrics: Metrics
 ) -> None:
     bucket.objects[KEY] = (CONTENT, DIGEST)
@@ -134,13 +136,13 @@ def test_a_single_404_is_not_believed(
     assert value(metrics, "hapacs_cas_doubted_total", reason="not found") == 2
 
 
-def test_missing_is_what_every_gateway_calls_missing(cas: Cas, clients: list[FakeClient]) -> None:
+def test_an_object_is_missing_when_all_gateways_answer_404(cas: Cas, clients: list[FakeClient]) -> None:
     with pytest.raises(CasMissingError):
         cas.get(KEY, DIGEST, 0, 1)
     assert [client.requests for client in clients] == [[("get", KEY)], [("get", KEY)]]
 
 
-def test_a_404_beside_a_dead_gateway_is_unknown_not_missing(cas: Cas, clients: list[FakeClient]) -> None:
+def test_a_404_with_the_other_gateway_down_is_unavailable_not_missing(cas: Cas, clients: list[FakeClient]) -> None:
     clients[1].always = DOWN
     cas.deadline_s = 0.5
     cas.gateways.sleep = time.sleep
@@ -158,7 +160,7 @@ def test_the_only_gateway_is_asked_twice(bucket: FakeBucket, metrics: Metrics) -
         cas.head(KEY)
 
 
-def test_wrong_bytes_from_one_gateway_are_asked_of_the_other(
+def test_wrong_bytes_of_one_gateway_are_read_from_the_other(
     cas: Cas, bucket: FakeBucket, clients: list[FakeClient], metrics: Metrics
 ) -> None:
     bucket.objects[KEY] = (CONTENT, DIGEST)
@@ -178,13 +180,13 @@ def test_one_gateway_that_answers_is_enough_for_health(cas: Cas, clients: list[F
         cas.probe()
 
 
-def test_the_lock_is_shown(cas: Cas) -> None:
+def test_the_lock_is_returned(cas: Cas) -> None:
     cas.put(DIGEST, CONTENT)
     assert cas.lock(KEY).mode == "GOVERNANCE"
 
 
 @given(st.integers(1, 10**11))
-def test_large_objects_get_the_time_they_need_from_few_clients(size: int) -> None:
+def test_large_objects_get_more_time_with_few_different_time_outs(size: int) -> None:
     extra_s = patience_s(size)
     assert extra_s == 0 if size <= 32_000_000 else size / 10_000_000 <= extra_s <= 2 * size / 10_000_000
     assert extra_s & (extra_s - 1) == 0

@@ -104,7 +104,7 @@ def das_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeDas:
     return fake
 
 
-def test_the_das_shows_its_marks_and_what_may_go(das_node: FakeDas) -> None:
+def test_das_status_shows_watermarks_and_evictable_bytes(das_node: FakeDas) -> None:
     report = json.loads(run("das", "status", "--json").output)
     assert report.pop("oldest_use_s") > 0
     assert report == {
@@ -119,7 +119,7 @@ def test_the_das_shows_its_marks_and_what_may_go(das_node: FakeDas) -> None:
     assert run("das", "status").exit_code == 1
 
 
-def test_room_is_made_as_the_marks_or_the_person_say(das_node: FakeDas) -> None:
+def test_das_evict_frees_as_the_watermarks_or_the_option_demand(das_node: FakeDas) -> None:
     result = run("das", "evict")
     assert result.exit_code == 0
     assert "2 objects and 1 derived attachments evicted, 100 of 100 bytes" in result.output
@@ -129,7 +129,7 @@ def test_room_is_made_as_the_marks_or_the_person_say(das_node: FakeDas) -> None:
     assert das_node.runs == [(100, False), (100, True), (600, False)]
 
 
-def test_a_person_is_told_who_else_makes_room_and_what_is_not_configured(das_node: FakeDas) -> None:
+def test_das_evict_reports_a_running_eviction_and_a_missing_configuration(das_node: FakeDas) -> None:
     das_node.freed = None
     result = run("das", "evict")
     assert (result.exit_code, "another process" in result.output) == (1, True)
@@ -156,12 +156,12 @@ def test_an_instance_shows_its_events(node: FakeNode) -> None:
     assert json.loads(run("instance", "1.2.3", "--json").stdout)["events"] == node.events
 
 
-def test_a_removed_attachment_is_called_removed(node: FakeNode) -> None:
+def test_a_removed_attachment_is_shown_as_removed(node: FakeNode) -> None:
     node.report["catalog"] = [{**_ROW, "tombstoned_at": "2026-01-02T00:00:00+00:00"}]
     assert "removed" in run("object", "a" * 64).stdout
 
 
-def test_json_is_for_machines(node: FakeNode) -> None:
+def test_json_output_is_one_document(node: FakeNode) -> None:
     answer = json.loads(run("object", "a" * 64, "--json").stdout)
     assert answer["ok"]
     assert answer["objects"][0]["digest"] == "a" * 64
@@ -171,14 +171,14 @@ def test_json_is_for_machines(node: FakeNode) -> None:
     assert result.exit_code == 1
 
 
-def test_nothing_found_is_said_and_is_no_success(node: FakeNode) -> None:
+def test_an_unknown_name_is_reported_with_exit_code_1(node: FakeNode) -> None:
     node.report["catalog"] = []
     result = run("instance", "1.2.3")
     assert result.exit_code == 1
     assert "has an instance 1.2.3" in result.stderr
 
 
-def test_a_broken_configuration_is_told_and_exits_2(tmp_path: Path) -> None:
+def test_an_invalid_configuration_is_reported_with_exit_code_2(tmp_path: Path) -> None:
     file = tmp_path / "node.json"
     file.write_text("{}")
     for command in (["check"], ["migrate"], ["instance", "1.2.3"]):
@@ -188,7 +188,7 @@ def test_a_broken_configuration_is_told_and_exits_2(tmp_path: Path) -> None:
         assert "cas: Field required" in result.stderr
 
 
-def test_a_dead_database_is_told_without_a_traceback(monkeypatch: pytest.MonkeyPatch, node: FakeNode) -> None:
+def test_a_dead_database_is_reported_without_a_traceback(monkeypatch: pytest.MonkeyPatch, node: FakeNode) -> None:
     def fail(_: str) -> None:
         raise CatalogUnavailableError("no database leader")
 

@@ -44,13 +44,13 @@ def failing(code: int) -> Callable[..., None]:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(min_size=1, max_size=5000))
-def test_what_was_written_is_read(das: Das, content: bytes) -> None:
+def test_read_returns_the_written_bytes(das: Das, content: bytes) -> None:
     digest = names.digest_of(content)
     das.write(digest, content)
     assert das.read(digest, len(content)) == content
 
 
-def test_a_file_is_named_by_its_digest_and_nobody_may_write_it(das: Das, root: Path) -> None:
+def test_a_file_is_named_by_its_digest_and_read_only(das: Das, root: Path) -> None:
     das.write(DIGEST, CONTENT)
     assert file_of(root).read_bytes() == CONTENT
     assert file_of(root).stat().st_mode & 0o337 == 0
@@ -87,7 +87,7 @@ def test_the_file_then_its_name_are_flushed_before_write_returns(
 
 
 def flushes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Note which inodes are flushed from now on."""
+    """Record which inodes are flushed."""
     flushed: list[int] = []
     fsync = os.fsync
 
@@ -99,10 +99,10 @@ def flushes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return flushed
 
 
-def test_folders_that_are_there_already_are_flushed_before_they_are_relied_on_and_only_then(
+def test_existing_folders_are_flushed_before_their_first_durable_write_only(
     das: Das, root: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Another process heals the copy, which flushes nothing.
+    # Another process restores the copy, without a flush.
     Das(das.settings, metrics).write(DIGEST, CONTENT, durable=False)
     folder = file_of(root).parent
     above = [path.stat().st_ino for path in (root, folder.parent.parent, folder.parent)]
@@ -113,9 +113,7 @@ def test_folders_that_are_there_already_are_flushed_before_they_are_relied_on_an
     assert flushed[4:] == [folder.stat().st_ino]
 
 
-def test_a_folder_that_was_lost_and_made_again_is_flushed_again(
-    das: Das, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_is_created_again_is_flushed_again(das: Das, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     das.write(DIGEST, CONTENT)
     folder = file_of(root).parent
     shutil.rmtree(folder)
@@ -129,9 +127,7 @@ def test_a_folder_that_was_lost_and_made_again_is_flushed_again(
     assert flushed[2:] == [folder.parent.stat().st_ino, folder.stat().st_ino]
 
 
-def test_preparing_makes_the_folders_that_stores_will_use(
-    das: Das, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prepare_makes_the_folders_that_stores_use(das: Das, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, first, second, _ = names.das_path(DIGEST)
     assert {first, second} <= set(das_module._SPREAD)
     monkeypatch.setattr(das_module, "_SPREAD", sorted({first, second, "00"}))
@@ -148,7 +144,7 @@ def test_a_derived_attachment_is_not_flushed(das: Das, monkeypatch: pytest.Monke
     assert flushed == []
 
 
-def test_a_healed_copy_is_not_flushed(das: Das, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restored_copy_is_not_flushed(das: Das, monkeypatch: pytest.MonkeyPatch) -> None:
     das.write(DIGEST, CONTENT)
     monkeypatch.setattr(os, "fdatasync", failing(errno.EIO))
     monkeypatch.setattr(os, "fsync", failing(errno.EIO))
@@ -178,7 +174,7 @@ def test_short_writes_are_continued(das: Das, monkeypatch: pytest.MonkeyPatch) -
         ("fstatvfs", errno.EIO, DasError),
     ],
 )
-def test_any_failure_of_the_disk_raises_and_leaves_nothing_half_written(
+def test_any_failure_of_the_disk_raises_and_leaves_no_partial_file(
     das: Das, *, root: Path, monkeypatch: pytest.MonkeyPatch, function: str, code: int, error: type[DasError]
 ) -> None:
     monkeypatch.setattr(os, function, failing(code))
@@ -189,7 +185,7 @@ def test_any_failure_of_the_disk_raises_and_leaves_nothing_half_written(
     assert not (root / "incoming").exists() or files_in(root / "incoming") == []
 
 
-def test_a_disk_that_takes_no_bytes_is_an_error(das: Das, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_of_no_bytes_is_an_error(das: Das, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "write", lambda *_: 0)
     with pytest.raises(DasError):
         das.write(DIGEST, CONTENT)
@@ -221,14 +217,14 @@ def test_a_missing_root_is_an_error(das: Das, root: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", CONTENT[:-1], CONTENT + b"x", b"X" + CONTENT[1:]], ids=["empty", "short", "long", "flipped"]
 )
-def test_damaged_copies_are_told_from_whole_ones(das: Das, root: Path, content: bytes) -> None:
+def test_a_damaged_copy_is_detected(das: Das, root: Path, content: bytes) -> None:
     das.write(DIGEST, CONTENT)
     damage(file_of(root), content)
     with pytest.raises(DasCorruptError):
         das.read(DIGEST, len(CONTENT))
 
 
-def test_bad_blocks_are_damage(das: Das, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_io_error_counts_as_a_damaged_copy(das: Das, monkeypatch: pytest.MonkeyPatch) -> None:
     das.write(DIGEST, CONTENT)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fstat", failing(errno.EIO))
@@ -236,12 +232,12 @@ def test_bad_blocks_are_damage(das: Das, monkeypatch: pytest.MonkeyPatch) -> Non
             das.read(DIGEST, len(CONTENT))
 
 
-def test_no_copy_is_missing(das: Das) -> None:
+def test_reading_without_a_copy_raises_missing(das: Das) -> None:
     with pytest.raises(DasMissingError):
         das.read(DIGEST, len(CONTENT))
 
 
-def test_what_lies_there_is_replaced_without_being_trusted(das: Das, root: Path) -> None:
+def test_an_existing_file_is_replaced(das: Das, root: Path) -> None:
     das.write(DIGEST, CONTENT)
     damage(file_of(root), b"rotten")
     das.write(DIGEST, CONTENT)
@@ -275,7 +271,7 @@ def test_a_link_in_place_of_a_folder_is_refused(das: Das, root: Path, tmp_path: 
     assert list(elsewhere.iterdir()) == []
 
 
-def test_a_folder_in_place_of_the_file_is_damage_and_no_ground_to_acknowledge(das: Das, root: Path) -> None:
+def test_a_folder_in_place_of_the_file_is_damage_and_fails_the_write(das: Das, root: Path) -> None:
     file_of(root).mkdir(parents=True)
     with pytest.raises(DasCorruptError, match="not a file"):
         das.read(DIGEST, len(CONTENT))
@@ -283,7 +279,7 @@ def test_a_folder_in_place_of_the_file_is_damage_and_no_ground_to_acknowledge(da
         das.write(DIGEST, CONTENT)
 
 
-def test_a_pipe_in_place_of_the_file_holds_nobody(das: Das, root: Path) -> None:
+def test_a_pipe_in_place_of_the_file_does_not_block(das: Das, root: Path) -> None:
     file_of(root).parent.mkdir(parents=True)
     os.mkfifo(file_of(root))
     with pytest.raises(DasCorruptError, match="not a file"):
@@ -305,19 +301,19 @@ def test_derived_attachments_are_checked_too(das: Das, root: Path) -> None:
     das.remove_derived(uuid)
 
 
-def test_probing_stores_and_removes_a_file(das: Das, root: Path, metrics: Metrics) -> None:
+def test_the_probe_stores_and_removes_a_file(das: Das, root: Path, metrics: Metrics) -> None:
     assert "GB free" in das.probe()
     assert files_in(root) == []
     assert (metrics.registry.get_sample_value("hapacs_das_free_bytes") or 0) > 0
 
 
-def test_probing_notices_a_disk_that_can_not_be_written(das: Das, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_fails_on_a_read_only_disk(das: Das, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fdatasync", failing(errno.EROFS))
     with pytest.raises(DasError, match="Read-only"):
         das.probe()
 
 
-def test_old_leftovers_are_removed_and_stores_that_go_on_are_not(das: Das, root: Path) -> None:
+def test_clean_removes_old_temporary_files_and_keeps_recent_ones(das: Das, root: Path) -> None:
     incoming = root / "incoming"
     incoming.mkdir()
     (incoming / "old").write_bytes(b"interrupted")
@@ -329,7 +325,7 @@ def test_old_leftovers_are_removed_and_stores_that_go_on_are_not(das: Das, root:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders away")
-def test_folders_made_by_root_belong_to_whom_the_das_belongs(das: Das, root: Path) -> None:
+def test_folders_made_by_root_get_the_owner_of_the_das(das: Das, root: Path) -> None:
     os.chown(root, 12345, 23456)
     das.write(DIGEST, CONTENT)
     for folder in (root / "incoming", *file_of(root).parents[:3]):

@@ -1,4 +1,4 @@
-"""How one transaction is run again, on connections that fail in every way; the real server is in tests/storage."""
+"""Retries of a transaction on connections that fail; tests/storage uses a real server."""
 
 import time
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class FakeConnection:
 
 
 class FakeDatabase(Database):
-    """Connects to nothing; `connect_faults` are raised one a connection."""
+    """Connects to nothing; each connection raises the next of `connect_faults`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,7 +79,7 @@ def test_a_connection_is_used_again(database: FakeDatabase) -> None:
     ],
     ids=["lost", "shutdown", "demoted", "gone"],
 )
-def test_after_a_loss_the_work_is_done_on_a_new_connection(
+def test_after_a_loss_the_work_is_retried_on_a_new_connection(
     database: FakeDatabase, metrics: Metrics, fault: Exception
 ) -> None:
     assert database.run(failing_once(fault)) == 1
@@ -88,7 +88,7 @@ def test_after_a_loss_the_work_is_done_on_a_new_connection(
     assert metrics.registry.get_sample_value("hapacs_database_connections_lost_total") == 1
 
 
-def test_a_loss_throws_away_the_other_connections_of_its_age(database: FakeDatabase) -> None:
+def test_a_loss_closes_the_other_connections_of_its_generation(database: FakeDatabase) -> None:
     def nested(connection: Any) -> int:
         inner: int = database.run(lambda other: cast("FakeConnection", other).number)
         return inner + int(connection.number)
@@ -98,13 +98,13 @@ def test_a_loss_throws_away_the_other_connections_of_its_age(database: FakeDatab
     assert [connection.closed for connection in database.made] == [True, True, False]
 
 
-def test_a_conflict_is_repeated_on_the_same_connection(database: FakeDatabase) -> None:
+def test_a_conflict_is_retried_on_the_same_connection(database: FakeDatabase) -> None:
     assert database.run(failing_once(sql_errors.SerializationFailure("40001"))) == 0
     assert not database.made[0].closed
 
 
-def test_a_warning_while_committing_is_no_acknowledgement(database: FakeDatabase) -> None:
-    """A wait for the synchronous standby that was cut short is reported as success with a warning."""
+def test_a_warning_during_the_commit_is_no_acknowledgement(database: FakeDatabase) -> None:
+    """PostgreSQL reports a cancelled wait for the synchronous standby as success with a warning."""
     warnings = ["canceling wait for synchronous replication due to user request"]
 
     def work(connection: Any) -> int:
@@ -115,12 +115,12 @@ def test_a_warning_while_committing_is_no_acknowledgement(database: FakeDatabase
     assert database.run(work) == 1  # done again, elsewhere
 
 
-def test_a_leader_that_is_found_in_time_is_enough(database: FakeDatabase) -> None:
+def test_a_leader_that_is_found_before_the_deadline_completes_the_work(database: FakeDatabase) -> None:
     database.connect_faults = [psycopg.OperationalError("connection refused")] * 5
     assert database.run(failing_once(), deadline_s=10) == 0
 
 
-def test_without_a_leader_it_fails_in_time(database: FakeDatabase) -> None:
+def test_without_a_leader_it_fails_at_the_deadline(database: FakeDatabase) -> None:
     database.connect_faults = [psycopg.OperationalError("connection refused")] * 1000
     began = time.monotonic()
     with pytest.raises(CatalogUnavailableError, match=r"192\.0\.2\.1.*connection refused"):
@@ -128,7 +128,7 @@ def test_without_a_leader_it_fails_in_time(database: FakeDatabase) -> None:
     assert time.monotonic() - began <= 0.6
 
 
-def test_more_work_than_connections_waits_and_fails_in_time(database: FakeDatabase) -> None:
+def test_work_without_a_free_connection_waits_and_fails_at_the_deadline(database: FakeDatabase) -> None:
     def third(_: Any) -> int:
         return database.run(failing_once(), deadline_s=0.2)
 
@@ -140,7 +140,7 @@ def test_more_work_than_connections_waits_and_fails_in_time(database: FakeDataba
     assert database.run(failing_once()) >= 0
 
 
-def test_a_refusal_is_not_repeated(database: FakeDatabase, metrics: Metrics) -> None:
+def test_a_refused_statement_is_not_retried(database: FakeDatabase, metrics: Metrics) -> None:
     with pytest.raises(CatalogError, match="refused"):
         database.run(failing_once(sql_errors.CheckViolation("size")))
     with pytest.raises(SchemaError, match="hapacs-node migrate"):
@@ -149,7 +149,7 @@ def test_a_refusal_is_not_repeated(database: FakeDatabase, metrics: Metrics) -> 
     assert len(database.made) == 1
 
 
-def test_closing_closes_what_is_idle(database: FakeDatabase) -> None:
+def test_close_closes_idle_connections(database: FakeDatabase) -> None:
     with database:
         database.run(failing_once())
     assert database.made[0].closed

@@ -1,4 +1,4 @@
-"""Making room: what may go, in which order, and that nothing goes that only this DAS has."""
+"""Eviction: which copies are evicted, in which order, and that a last copy is never evicted."""
 
 import os
 import threading
@@ -29,7 +29,7 @@ def bench(root: Path) -> Iterator[Bench]:
     bench.workers.shutdown()
 
 
-def test_the_least_recently_used_go_first_and_no_more_than_needed(bench: Bench) -> None:
+def test_the_least_recently_used_copies_are_evicted_and_no_more_than_needed(bench: Bench) -> None:
     digests = [bench.put(os.urandom(1000), age_s=days * DAY) for days in range(1, 21)]
     outcome = bench.eviction.run(3000)
     assert outcome is not None
@@ -40,9 +40,7 @@ def test_the_least_recently_used_go_first_and_no_more_than_needed(bench: Bench) 
     assert bench.count("hapacs_das_eviction_short_bytes") == 0
 
 
-def test_what_is_read_counts_as_used_and_reading_again_soon_writes_nothing(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_updates_the_time_of_use_at_most_once_an_hour(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     kept, goes = (bench.put(os.urandom(1000), age_s=age * DAY) for age in (30, 20))
     stored_at = bench.file(kept).stat().st_mtime
     bench.das.read(kept, 1000)
@@ -56,7 +54,7 @@ def test_what_is_read_counts_as_used_and_reading_again_soon_writes_nothing(
     assert not bench.file(goes).exists()
 
 
-def test_a_time_that_can_not_be_noted_keeps_nobody_from_reading(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_succeeds_when_its_time_can_not_be_recorded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = bench.put(b"image", age_s=30 * DAY)
 
     def fail(*_: object, **__: object) -> None:
@@ -66,7 +64,7 @@ def test_a_time_that_can_not_be_noted_keeps_nobody_from_reading(bench: Bench, mo
     assert bench.das.read(digest, 5) == b"image"
 
 
-def test_nothing_below_the_minimum_age_goes_however_full_it_is(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_copies_below_the_minimum_age_are_never_evicted(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     young = [bench.put(os.urandom(1000), age_s=DAY - HOUR) for _ in range(5)]
     old = bench.put(os.urandom(1000), age_s=DAY + HOUR)
     outcome = bench.eviction.run(100_000)
@@ -78,7 +76,7 @@ def test_nothing_below_the_minimum_age_goes_however_full_it_is(bench: Bench, cap
     assert "event=eviction_short" in caplog.text
 
 
-def test_what_the_archive_does_not_have_stays_and_others_go_in_its_place(bench: Bench) -> None:
+def test_copies_that_the_archive_lost_are_kept_and_others_are_evicted(bench: Bench) -> None:
     only_here = bench.put(os.urandom(1000), age_s=40 * DAY, archived=False)
     others = [bench.put(os.urandom(1000), age_s=days * DAY) for days in (20, 10)]
     outcome = bench.eviction.run(1500)
@@ -89,7 +87,7 @@ def test_what_the_archive_does_not_have_stays_and_others_go_in_its_place(bench: 
     assert bench.count("hapacs_das_eviction_refused_total") == 1
 
 
-def test_the_archive_is_asked_even_when_the_catalog_is_sure(bench: Bench) -> None:
+def test_the_archive_is_asked_even_with_a_catalog_row(bench: Bench) -> None:
     digest = bench.put(b"image", age_s=40 * DAY)
     bench.bucket.objects.clear()
     outcome = bench.eviction.run(5)
@@ -112,7 +110,7 @@ def test_the_archive_is_asked_even_when_the_catalog_is_sure(bench: Bench) -> Non
     ],
     ids=["whole", "no digest noted", "short", "long", "other bytes", "other bytes, no digest noted"],
 )
-def test_size_and_digest_of_the_archive_copy_have_to_be_right(
+def test_an_archive_copy_with_wrong_size_or_digest_is_not_confirmed(
     bench: Bench, stored: tuple[bytes, str | None], goes: bool
 ) -> None:
     digest = bench.put(b"image", age_s=40 * DAY)
@@ -121,7 +119,7 @@ def test_size_and_digest_of_the_archive_copy_have_to_be_right(
     assert bench.file(digest).exists() is not goes
 
 
-def test_every_place_that_the_catalog_names_has_to_hold_it(bench: Bench) -> None:
+def test_every_place_in_the_catalog_must_have_the_object(bench: Bench) -> None:
     digest = bench.put(b"image", age_s=40 * DAY)
     uuid = uuid4()
     bench.catalog.rows[uuid] = StoredObject(uuid, digest, 5, DICOM, "cas", "packs/1", 2, 5, "pacs1")
@@ -133,7 +131,7 @@ def test_every_place_that_the_catalog_names_has_to_hold_it(bench: Bench) -> None
     assert not bench.file(digest).exists()
 
 
-def test_an_archive_or_catalog_that_does_not_answer_stops_it(bench: Bench) -> None:
+def test_eviction_stops_when_archive_or_catalog_does_not_answer(bench: Bench) -> None:
     digest = bench.put(b"image", age_s=40 * DAY)
     for client in bench.clients:
         client.always = GenericError("connection refused")
@@ -147,14 +145,14 @@ def test_an_archive_or_catalog_that_does_not_answer_stops_it(bench: Bench) -> No
     assert bench.file(digest).exists()
 
 
-def test_one_gateway_that_knows_nothing_is_not_believed(bench: Bench) -> None:
+def test_a_404_of_one_gateway_does_not_prevent_eviction(bench: Bench) -> None:
     digest = bench.put(b"image", age_s=40 * DAY)
     bench.clients[0].always = FileNotFoundError("no such key")
     bench.eviction.run(5)
     assert not bench.file(digest).exists()
 
 
-def test_derived_attachments_go_when_they_can_be_made_again(bench: Bench) -> None:
+def test_derived_attachments_are_evicted_when_they_can_be_rebuilt(bench: Bench) -> None:
     parent = bench.put(b"image", age_s=HOUR)
     unarchived = bench.put(b"other", age_s=HOUR, archived=False)
     goes = [bench.put_derived(parent, 40 * DAY), bench.put_derived(None, 40 * DAY)]
@@ -170,14 +168,14 @@ def test_derived_attachments_go_when_they_can_be_made_again(bench: Bench) -> Non
     assert all(bench.derived_file(uuid).exists() for uuid in stays)
 
 
-def test_a_derived_attachment_whose_store_may_still_go_on_stays_whatever_the_minimum_age(root: Path) -> None:
+def test_a_recent_derived_attachment_is_kept_for_any_minimum_age(root: Path) -> None:
     bench = Bench(root, minimum_age_s=0)
     uuid = bench.put_derived(None, HOUR / 2)
     bench.eviction.run(1000)
     assert bench.derived_file(uuid).exists()
 
 
-def test_what_is_stored_again_or_read_meanwhile_stays(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_is_stored_or_read_during_the_run_is_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     again, read = bench.put(b"again", age_s=40 * DAY), bench.put(b"reads", age_s=30 * DAY)
     confirmed = bench.eviction.confirmation.confirmed
 
@@ -195,7 +193,7 @@ def test_what_is_stored_again_or_read_meanwhile_stays(bench: Bench, monkeypatch:
     assert bench.file(read).exists()
 
 
-def test_who_is_reading_reads_on(bench: Bench) -> None:
+def test_an_open_reader_continues_after_eviction(bench: Bench) -> None:
     digest = bench.put(b"image", age_s=40 * DAY)
     with bench.file(digest).open("rb") as stream:
         bench.eviction.run(5)
@@ -203,7 +201,7 @@ def test_who_is_reading_reads_on(bench: Bench) -> None:
         assert stream.read() == b"image"
 
 
-def test_only_one_process_at_a_time(bench: Bench) -> None:
+def test_only_one_process_evicts_at_a_time(bench: Bench) -> None:
     digest = bench.put(b"image", age_s=40 * DAY)
     with Shelves(bench.das).alone() as mine:
         assert mine
@@ -213,7 +211,7 @@ def test_only_one_process_at_a_time(bench: Bench) -> None:
     assert not bench.file(digest).exists()
 
 
-def test_a_dry_run_asks_and_takes_nothing_away(bench: Bench) -> None:
+def test_a_dry_run_asks_the_archive_and_removes_nothing(bench: Bench) -> None:
     digest = bench.put(b"image", age_s=40 * DAY)
     bench.put(b"other", age_s=40 * DAY, archived=False)
     outcome = bench.eviction.run(100, dry_run=True)
@@ -223,7 +221,7 @@ def test_a_dry_run_asks_and_takes_nothing_away(bench: Bench) -> None:
     assert bench.count("hapacs_das_evicted_total", kind="object") == 0
 
 
-def test_what_the_archive_did_not_confirm_is_not_asked_about_again_at_once(bench: Bench) -> None:
+def test_an_unconfirmed_copy_is_not_asked_about_again_at_once(bench: Bench) -> None:
     bench.put(b"image", age_s=40 * DAY, archived=False)
     bench.eviction.run(5)
     asked = len(bench.clients[0].requests)
@@ -232,7 +230,7 @@ def test_what_the_archive_did_not_confirm_is_not_asked_about_again_at_once(bench
     assert len(bench.clients[0].requests) == asked
 
 
-def test_files_that_are_not_ours_and_links_are_left_alone(bench: Bench, tmp_path: Path) -> None:
+def test_foreign_files_and_links_are_never_removed(bench: Bench, tmp_path: Path) -> None:
     digest = bench.put(b"image", age_s=40 * DAY)
     folder = bench.file(digest).parent
     stranger, misplaced, link = (
@@ -251,13 +249,13 @@ def test_files_that_are_not_ours_and_links_are_left_alone(bench: Bench, tmp_path
     assert elsewhere.exists()
 
 
-def test_a_time_in_the_future_is_set_right(bench: Bench) -> None:
+def test_a_time_of_use_in_the_future_is_set_to_now(bench: Bench) -> None:
     digest = bench.put(b"image", age_s=-40 * DAY)
     bench.eviction.run(5)
     assert bench.file(digest).stat().st_atime == pytest.approx(time.time(), abs=60)
 
 
-def test_the_watermarks_say_when_and_how_much(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_needed_bytes_follow_the_watermarks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.eviction.limits = Limits(below_free_bytes=100, until_free_bytes=300)
     needed = []
     for free in (1000, 300, 299, 100, 99, 0):
@@ -266,7 +264,7 @@ def test_the_watermarks_say_when_and_how_much(bench: Bench, monkeypatch: pytest.
     assert needed == [0, 0, 0, 0, 201, 300]
 
 
-def test_it_goes_on_by_itself_after_a_failure(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_continues_after_a_failure(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = bench.put(b"image", age_s=40 * DAY)
     monkeypatch.setattr(eviction_module, "_PAUSE_S", 0.01)
     monkeypatch.setattr(Eviction, "needed_bytes", lambda _: 5)
@@ -286,7 +284,7 @@ def test_it_goes_on_by_itself_after_a_failure(bench: Bench, monkeypatch: pytest.
     assert not thread.is_alive()
 
 
-def test_a_sample_stands_for_the_whole(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_estimates_all_copies(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     digests = [
         bench.put(bytes([number % 256, number // 256]) * 50, age_s=(2 + number % 10) * DAY) for number in range(400)
     ]

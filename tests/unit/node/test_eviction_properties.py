@@ -1,4 +1,4 @@
-"""Making room, whatever lies on the DAS and whatever the archive answers: properties that hold for all of it."""
+"""Properties of eviction for any files on the DAS and any answers of the archive."""
 
 import itertools
 import shutil
@@ -23,7 +23,7 @@ from tests.unit.node.eviction_bench import DAY, DICOM, HOUR, Bench
 @given(
     by_hour=st.dictionaries(st.integers(0, 500_000), st.integers(1, 10**12), max_size=50), wanted=st.integers(1, 10**13)
 )
-def test_the_cut_frees_enough_with_the_oldest_alone(by_hour: dict[int, int], wanted: int) -> None:
+def test_the_cut_frees_enough_with_the_oldest_copies_only(by_hour: dict[int, int], wanted: int) -> None:
     cut = Ages(by_hour, 0, 0, COUNT).cut(wanted)
     older = sum(size for hour, size in by_hour.items() if hour < cut.hour)
     if sum(by_hour.values()) < wanted:
@@ -36,7 +36,7 @@ def test_the_cut_frees_enough_with_the_oldest_alone(by_hour: dict[int, int], wan
 
 @dataclass(frozen=True)
 class Made:
-    """An object as hypothesis makes it."""
+    """An object that hypothesis generates."""
 
     hours: int
     size: int
@@ -51,12 +51,12 @@ MADE = st.builds(
     st.booleans(),
     st.sampled_from(["whole", "whole", "whole", "missing", "short", "other bytes", "no digest", "pack", "tape"]),
 )
-# What gateways answer: None is the truth; a lie is a single "not found" of one of them.
+# Answers of the gateways: None is the truth; "lie" is a single wrong "not found" of one of them.
 FAULTS = st.lists(st.sampled_from(["truth", "truth", "not found", "failed"]), max_size=30)
 
 
 def spoil(bench: Bench, digest: str, content: bytes, how: str) -> None:
-    """Make the archive what `how` says; the catalog, where it has a row, believes what it always did."""
+    """Bring the archive into the state `how`; a row in the catalog stays unchanged."""
     key = names.cas_key(digest)
     replace: dict[str, Callable[[], None]] = {
         "missing": lambda: bench.bucket.objects.pop(key) and None,
@@ -78,7 +78,7 @@ def spoil(bench: Bench, digest: str, content: bytes, how: str) -> None:
 
 
 def can_be_had(bench: Bench, digest: str) -> bool:
-    """Tell whether the archive holds the bytes where the catalog, or without a row the digest, says."""
+    """Return whether the archive has the bytes at the place in the catalog, or without a row under the digest."""
     rows = [row for row in bench.catalog.rows.values() if row.digest == digest]
     places: set[tuple[str, str, int, int | None]] = {(row.store, row.key, row.offset, row.length) for row in rows}
     places = places or {("cas", names.cas_key(digest), 0, None)}
@@ -95,7 +95,7 @@ def can_be_had(bench: Bench, digest: str) -> bool:
     made=st.lists(MADE, min_size=1, max_size=12), wanted=st.integers(1, 300), faults=st.tuples(FAULTS, FAULTS),
     runs=st.integers(1, 3),
 )  # fmt: skip
-def test_nothing_that_only_this_das_has_is_ever_removed(
+def test_the_last_copy_of_an_object_is_never_removed(
     made: list[Made], wanted: int, faults: tuple[list[str], list[str]], runs: int
 ) -> None:
     root = Path(tempfile.mkdtemp(prefix="hapacs-eviction-"))
@@ -120,7 +120,7 @@ def test_nothing_that_only_this_das_has_is_ever_removed(
         assert all(can_be_had(bench, digest) for digest in gone)
         assert all(there[digest].hours * HOUR >= DAY - 60 for digest in gone)
         total = sum(there[digest].size for digest in gone)
-        # Each run stops with the file that makes it enough.
+        # Each run stops after the file with which enough is freed.
         assert total <= runs * (wanted + max(one.size for one in made))
     finally:
         bench.workers.shutdown()
@@ -129,7 +129,7 @@ def test_nothing_that_only_this_das_has_is_ever_removed(
 
 @settings(max_examples=10, deadline=None)
 @given(hours=st.lists(st.integers(24, 400), min_size=1, max_size=12, unique=True), count=st.integers(1, 12))
-def test_exactly_the_oldest_go(hours: list[int], count: int) -> None:
+def test_exactly_the_oldest_copies_are_evicted(hours: list[int], count: int) -> None:
     root = Path(tempfile.mkdtemp(prefix="hapacs-eviction-"))
     bench = Bench(root)
     try:

@@ -42,7 +42,7 @@ def test_the_local_gateway_is_asked_first(make: Callable[[int], Gateways[None]])
     assert urls(make(3)) == ["g0", "g1", "g2"]
 
 
-def test_a_failed_gateway_is_left_alone_for_a_while(make: Callable[[int], Gateways[None]], clock: Clock) -> None:
+def test_a_failed_gateway_is_suspended_for_a_while(make: Callable[[int], Gateways[None]], clock: Clock) -> None:
     gateways = make(2)
     gateways.failed(gateways.members[0], "time-out")
     assert urls(gateways) == ["g1"]
@@ -50,7 +50,7 @@ def test_a_failed_gateway_is_left_alone_for_a_while(make: Callable[[int], Gatewa
     assert urls(gateways) == ["g1"]
 
 
-def test_then_one_store_tries_it_while_the_others_go_on_without(
+def test_one_store_tries_a_due_gateway_and_the_others_do_not(
     make: Callable[[int], Gateways[None]], clock: Clock
 ) -> None:
     gateways = make(2)
@@ -60,7 +60,7 @@ def test_then_one_store_tries_it_while_the_others_go_on_without(
     assert urls(gateways) == ["g1"]
 
 
-def test_a_gateway_that_works_again_is_used_again(
+def test_a_gateway_that_works_again_is_in_use_again(
     make: Callable[[int], Gateways[None]], clock: Clock, metrics: Metrics
 ) -> None:
     gateways = make(2)
@@ -72,7 +72,7 @@ def test_a_gateway_that_works_again_is_used_again(
     assert metrics.registry.get_sample_value("hapacs_cas_gateway_up", {"gateway": "g0"}) == 1
 
 
-def test_when_none_is_left_all_are_asked_the_longest_failed_first(
+def test_when_all_gateways_are_suspended_the_longest_suspended_is_first(
     make: Callable[[int], Gateways[None]], clock: Clock
 ) -> None:
     gateways = make(2)
@@ -83,7 +83,7 @@ def test_when_none_is_left_all_are_asked_the_longest_failed_first(
 
 
 @given(count=st.integers(1, 4), allowed_s=st.floats(0, 60))
-def test_every_gateway_gets_a_turn_and_the_end_is_in_time(count: int, allowed_s: float) -> None:
+def test_every_gateway_is_tried_and_the_rounds_end_before_the_deadline(count: int, allowed_s: float) -> None:
     clock = Clock()
     members = [Gateway(f"g{number}", None) for number in range(count)]
     gateways = Gateways(members, Metrics(), clock=clock, sleep=clock.sleep)

@@ -27,12 +27,12 @@ def report(health: Health) -> dict[str, object]:
     return health.report()
 
 
-def test_before_the_first_probe_nothing_is_well() -> None:
+def test_before_the_first_probe_the_node_is_not_healthy() -> None:
     answer = make("store").report()
     assert not answer["ok"]
 
 
-def test_all_is_well_when_every_probe_is() -> None:
+def test_a_node_is_healthy_when_all_probes_succeed() -> None:
     health = make("store")
     answer = report(health)
     assert answer["ok"]
@@ -42,7 +42,7 @@ def test_all_is_well_when_every_probe_is() -> None:
 
 @pytest.mark.parametrize("service", ["store", "check"])
 @pytest.mark.parametrize("name", ["database", "das", "cas"])
-def test_who_stores_needs_everything(name: str, service: Service) -> None:
+def test_a_storing_service_needs_all_probes(name: str, service: Service) -> None:
     answer = report(make(service, **{name: bad}))
     assert not answer["ok"]
     checks = answer["checks"]
@@ -56,11 +56,11 @@ def test_who_stores_needs_everything(name: str, service: Service) -> None:
     [({"das"}, True), ({"cas"}, True), ({"das", "cas"}, False), ({"database"}, False)],
     ids=["das", "cas", "both copies", "database"],
 )
-def test_who_answers_needs_the_index_and_either_copy(broken: set[str], ok: bool) -> None:
+def test_a_query_service_needs_the_index_and_one_of_the_copies(broken: set[str], ok: bool) -> None:
     assert report(make("query", **dict.fromkeys(broken, bad)))["ok"] is ok
 
 
-def test_an_old_answer_is_a_bad_one() -> None:
+def test_an_old_answer_counts_as_a_failure() -> None:
     health = make("store")
     assert report(health)["ok"]
     health.settings = HealthSettings(stale_after_s=0.01)
@@ -70,7 +70,7 @@ def test_an_old_answer_is_a_bad_one() -> None:
     assert "hangs" in str(answer["checks"])
 
 
-def test_a_probe_that_hangs_makes_no_other_one_old() -> None:
+def test_a_probe_that_hangs_does_not_delay_the_others() -> None:
     release = threading.Event()
 
     def hang() -> str:
@@ -90,7 +90,7 @@ def test_a_probe_that_hangs_makes_no_other_one_old() -> None:
         health.stop()
 
 
-def test_probes_are_repeated_and_notice_a_change() -> None:
+def test_probes_are_repeated_and_report_a_change() -> None:
     answers = iter(["fine", "fine"])
 
     def changing() -> str:
@@ -125,7 +125,7 @@ def test_a_single_failure_does_not_count() -> None:
     assert list(answers) == []
 
 
-def test_what_failed_is_asked_again_soon() -> None:
+def test_a_failed_probe_is_repeated_soon() -> None:
     answers = iter([False, False, False])
 
     def probe() -> str:

@@ -1,4 +1,4 @@
-"""The three UIDs of real files, of files cut anywhere, and of what is no DICOM file."""
+"""The three UIDs of real files, of truncated files, and of bytes that are no DICOM file."""
 
 import io
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_the_uids_of_real_files_are_read(name: str) -> None:
 
 @pytest.mark.parametrize("undefined", [False, True], ids=["defined length", "undefined length"])
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=["implicit", "explicit", "big endian"])
-def test_uids_inside_of_sequences_are_passed_over(syntax: UID, *, undefined: bool) -> None:
+def test_uids_inside_sequences_are_skipped(syntax: UID, *, undefined: bool) -> None:
     assert identity.of(image(syntax, undefined=undefined)) == Identity("1", "1.2", "1.2.3")
 
 
@@ -71,11 +71,11 @@ def test_a_file_that_ends_early_gives_no_wrong_uid(length: int) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_bytes_that_are_no_file_give_no_error(content: bytes) -> None:
+def test_bytes_that_are_no_dicom_file_give_no_error(content: bytes) -> None:
     identity.of(content)
     identity.of(bytes(128) + b"DICM" + content)
 
 
-def test_a_text_in_place_of_a_uid_is_left_out() -> None:
+def test_an_invalid_uid_is_omitted() -> None:
     content = image(ExplicitVRLittleEndian, undefined=False).replace(b"UI\x04\x001.2\0", b"UI\x04\x00Doe\0")
     assert identity.of(content) == Identity("1", None, "1.2.3")

@@ -1,4 +1,4 @@
-"""What goes to journald, in its protocol, and what comes back."""
+"""Events that are sent to journald in its protocol, and events that are found."""
 
 import json
 import logging
@@ -54,7 +54,7 @@ def test_a_value_of_several_lines_stays_one_field(journald: socket.socket, logge
     assert sent.startswith(b'PRIORITY=4\nMESSAGE=hapacs-test.storage event=refused error="one PRIORITY=0"\n')
 
 
-def test_events_go_to_standard_error_while_journald_is_away(
+def test_events_go_to_standard_error_while_journald_is_down(
     logger: logging.Logger, capfd: pytest.CaptureFixture[str]
 ) -> None:
     logger.info(log.line("stored", sop="1.2.3"))

@@ -6,7 +6,7 @@ from hapacs_node import log
 
 
 @given(st.text())
-def test_an_event_is_one_line_whatever_is_in_it(text: str) -> None:
+def test_an_event_is_one_line_for_any_value(text: str) -> None:
     line = str(log.line("stored", field=text))
     assert line.isprintable()
     assert line.startswith("event=stored field=")
@@ -20,5 +20,5 @@ def test_values_are_quoted_when_they_need_it(value: object, shown: str) -> None:
     assert str(log.line("stored", field=value)) == f"event=stored field={shown}"
 
 
-def test_fields_without_a_value_are_left_out() -> None:
+def test_fields_without_a_value_are_omitted() -> None:
     assert str(log.line("stored", caller=None, size=0)) == "event=stored size=0"

@@ -62,7 +62,7 @@ def test_a_whole_object_is_reported_with_its_lock(lookup: Lookup) -> None:
     assert report["cas"]["retained_until"] == "2036-01-01T00:00:00Z"
 
 
-def test_a_missing_das_copy_is_told_and_no_loss(lookup: Lookup, root: Path) -> None:
+def test_a_missing_das_copy_is_reported_and_ok(lookup: Lookup, root: Path) -> None:
     file_of(root, DIGEST).unlink()
     report = by_digest(lookup)
     assert report["ok"]
@@ -71,7 +71,7 @@ def test_a_missing_das_copy_is_told_and_no_loss(lookup: Lookup, root: Path) -> N
     assert not file_of(root, DIGEST).exists(), "looking must not heal"
 
 
-def test_a_damaged_das_copy_is_told(lookup: Lookup, root: Path) -> None:
+def test_a_damaged_das_copy_is_reported(lookup: Lookup, root: Path) -> None:
     damage(file_of(root, DIGEST), b"rotten")
     report = by_digest(lookup)
     assert not report["ok"]
@@ -93,7 +93,7 @@ def all_down(clients: list[FakeClient]) -> None:
     ],
     ids=["missing", "damaged", "unknown"],
 )
-def test_an_archive_copy_that_is_not_whole_is_told(
+def test_a_bad_archive_copy_is_reported(
     lookup: Lookup, bucket: FakeBucket, clients: list[FakeClient], *, spoil: Any, state: str
 ) -> None:
     spoil(bucket, clients)
@@ -152,7 +152,7 @@ def test_a_removed_instance_is_found_through_the_journal(lookup: Lookup, catalog
     assert removed["catalog"][0]["tombstoned_at"] == "2026-11-28T10:00:00+00:00"
 
 
-def test_an_instance_that_nobody_knows_is_not_ok(lookup: Lookup) -> None:
+def test_an_unknown_instance_is_not_ok(lookup: Lookup) -> None:
     assert history.of_instance(lookup, lambda *_: [], "1.2.4") == {
         "ok": False, "node": "pacs1", "objects": [], "events": [],
     }  # fmt: skip

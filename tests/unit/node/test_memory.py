@@ -1,4 +1,4 @@
-"""A process that has no memory left, in processes of their own with a limit as the unit sets it."""
+"""A process that is out of memory, in child processes with a limit like the unit's."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def _run(left_mebibytes: int, for_how_long: str) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_a_process_that_can_have_no_memory_ends() -> None:
+def test_a_process_that_stays_out_of_memory_ends() -> None:
     done = _run(4, "for good")
     assert (done.returncode, done.stdout) == (os.EX_OSERR, "")
     assert "event=out_of_memory needed_bytes=16777216" in done.stderr
 
 
 @pytest.mark.parametrize(("left_mebibytes", "for_how_long"), [(64, "for good"), (4, "for a moment")])
-def test_one_that_has_some_or_gets_it_back_goes_on(left_mebibytes: int, for_how_long: str) -> None:
+def test_a_process_with_memory_or_a_short_shortage_continues(left_mebibytes: int, for_how_long: str) -> None:
     done = _run(left_mebibytes, for_how_long)
     assert (done.returncode, done.stdout, done.stderr) == (0, "goes on\n", "")
 
 
-def test_a_probe_without_memory_is_no_success() -> None:
+def test_a_probe_without_memory_fails() -> None:
     def probe() -> str:
         raise MemoryError
 
@@ -56,7 +56,7 @@ def test_a_probe_without_memory_is_no_success() -> None:
     assert (check.ok, check.detail) == (False, "out of memory")
 
 
-def test_probing_goes_on_after_an_answer_that_could_not_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probing_continues_after_a_memory_error(monkeypatch: pytest.MonkeyPatch) -> None:
     health = Health("pacs1", "store", {"das": lambda: "good"}, settings.Health(), Metrics())
     refresh, asked = health.refresh, []
 

@@ -1,4 +1,4 @@
-"""What a node exposes, declared by its parts."""
+"""The metrics of a node, declared by its parts."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from hapacs_node import settings
 from hapacs_node.metrics import Metrics
 from hapacs_node.node import Node
 
-# Dashboards and alerts are written against these names and labels.
+# Dashboards and alerts use these names and labels.
 EXPOSED = {
     "hapacs_cas_deduplicated": (),
     "hapacs_cas_doubted": ("reason",),
@@ -37,7 +37,7 @@ EXPOSED = {
 }
 
 
-def test_a_node_exposes_what_dashboards_rely_on(tmp_path: Path) -> None:
+def test_a_node_exposes_the_metrics_of_the_dashboards(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("secret")
     (tmp_path / "cas.json").write_text('{"access_key": "node", "secret_key": "secret"}')
     evict = {"below_free_bytes": 2, "until_free_bytes": 3}
@@ -57,12 +57,12 @@ def test_a_node_exposes_what_dashboards_rely_on(tmp_path: Path) -> None:
     declared = node.metrics._declared
     node.close()
     assert {name: metric._labelnames for name, metric in declared.items()} == EXPOSED
-    # Prometheus names a metric without labels at once, whatever it counted.
+    # A metric without labels is exposed before it counts anything.
     text = node.metrics.text().decode()
     assert [name for name in EXPOSED if f"# HELP {name}" not in text] == []
 
 
-def test_a_metric_of_two_parts_is_the_same() -> None:
+def test_a_metric_that_is_declared_twice_is_the_same() -> None:
     metrics = Metrics()
     assert metrics.counter("hapacs_x", "X") is metrics.counter("hapacs_x", "X")
     with pytest.raises(TypeError, match="declared as a Counter already"):

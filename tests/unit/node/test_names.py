@@ -12,7 +12,7 @@ _DIGESTS = st.binary(max_size=64).map(lambda content: hashlib.sha256(content).he
 
 
 @given(_DIGESTS)
-def test_a_key_and_a_path_end_in_the_digest_and_stay_below_their_root(digest: str) -> None:
+def test_keys_and_paths_end_in_the_digest_below_their_root(digest: str) -> None:
     assert names.cas_key(digest) == f"sha256/{digest[:2]}/{digest[2:4]}/{digest}"
     path = names.das_path(digest)
     assert path == ("sha256", digest[:2], digest[2:4], digest)
@@ -20,7 +20,7 @@ def test_a_key_and_a_path_end_in_the_digest_and_stay_below_their_root(digest: st
 
 
 @given(_DIGESTS)
-def test_a_spare_name_is_found_by_the_digest_and_is_another_each_time(digest: str) -> None:
+def test_a_spare_key_begins_with_the_key_and_is_unique(digest: str) -> None:
     one, other = names.spare_key(digest), names.spare_key(digest)
     assert one != other
     assert all(key.startswith(f"{names.cas_key(digest)}.") for key in (one, other))
@@ -41,7 +41,7 @@ def test_a_derived_attachment_never_collides_with_an_object(uuid: UUID) -> None:
 
 
 @given(st.text(max_size=80))
-def test_what_is_no_digest_never_becomes_a_name(text: str) -> None:
+def test_a_text_that_is_no_digest_never_becomes_a_name(text: str) -> None:
     if len(text) == 64 and set(text) <= set("0123456789abcdef"):
         assert names.checked_digest(text) == text
         return
@@ -51,7 +51,7 @@ def test_what_is_no_digest_never_becomes_a_name(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["A" * 64, "a" * 63, "a" * 64 + "\n", "../" + "a" * 61, "", "a" * 65])
-def test_near_misses_of_a_digest_are_refused(text: str) -> None:
+def test_texts_similar_to_a_digest_are_refused(text: str) -> None:
     with pytest.raises(RefusedError):
         names.checked_digest(text)
 

@@ -1,4 +1,4 @@
-"""The events of objects, as Orthanc's threads cause them."""
+"""The events of objects, in the order of Orthanc's calls."""
 
 import logging
 from concurrent.futures import Future
@@ -26,7 +26,7 @@ THREAD = 7
 
 @dataclass
 class FakeAddresses(Addresses):
-    """Answers when the test wants it."""
+    """Answers when the test releases it."""
 
     balancer: None = None
     workers: None = None  # type: ignore[assignment]
@@ -160,7 +160,7 @@ def test_a_removed_image_is_recorded_with_its_uids(
         assert (event["digest"], event["address"]) == (names.digest_of(CONTENT), "192.0.2.9")
 
 
-def test_an_image_that_is_sent_again_replaces_the_former(
+def test_an_image_that_is_sent_again_replaces_the_old_one(
     objects: Objects, addresses: FakeAddresses, events: Events, area: StorageArea
 ) -> None:
     former, latter = str(uuid4()), str(uuid4())

@@ -1,4 +1,4 @@
-"""The thin layer to Orthanc, loaded as Orthanc does it, with Orthanc's module in the shape of its documentation."""
+"""The plugin module, loaded as Orthanc loads it, with a fake of Orthanc's module."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ _SCRIPT = Path(hapacs_node.__file__).parent / "orthanc_plugin.py"
 
 
 class FakeOrthanc(ModuleType):
-    """Takes registrations and log lines."""
+    """Records registrations and log lines."""
 
     class ChangeType:
         ORTHANC_STOPPED = 11
@@ -92,14 +92,14 @@ class Output:
 def orthanc(monkeypatch: pytest.MonkeyPatch) -> FakeOrthanc:
     module = FakeOrthanc()
     monkeypatch.setitem(sys.modules, "orthanc", module)
-    # This machine's journal is not for tests.
+    # Tests must not write to this machine's journal.
     monkeypatch.setattr("hapacs_node.journal.JournalHandler", logging.NullHandler)
     return module
 
 
 @pytest.fixture
 def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    # Else each start of a node makes 65,536 folders, and removing them takes minutes.
+    # Without this, each start of a node makes 65,536 folders, and removing them takes minutes.
     monkeypatch.setattr("hapacs_node.storage.das._SPREAD", ["00"])
     (tmp_path / "das").mkdir()
     (tmp_path / "password").write_text("secret")
@@ -126,7 +126,7 @@ def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def capture(loaded: FakeOrthanc) -> Iterator[list[str]]:
-    """What is logged once the plugin is loaded."""
+    """Log lines after the plugin is loaded."""
     assert loaded.storage
     lines: list[str] = []
 
@@ -165,14 +165,14 @@ def node_of(orthanc: FakeOrthanc) -> Node:
     return node
 
 
-def test_health_is_503_while_something_is_missing(loaded: FakeOrthanc) -> None:
+def test_health_is_503_while_a_check_fails(loaded: FakeOrthanc) -> None:
     node_of(loaded).health.refresh("cas")
     answer = ask(loaded, "/hapacs/health")
     assert answer.status == 503
     assert not json.loads(answer.body)["checks"]["cas"]["ok"]
 
 
-def test_health_is_200_when_all_is_well(loaded: FakeOrthanc, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_is_200_when_all_checks_succeed(loaded: FakeOrthanc, monkeypatch: pytest.MonkeyPatch) -> None:
     health = node_of(loaded).health
     monkeypatch.setattr(health, "report", lambda: {"ok": True, "checks": {}})
     answer = ask(loaded, "/hapacs/health")
@@ -202,7 +202,7 @@ def test_objects_and_instances_are_404_when_unknown(loaded: FakeOrthanc, monkeyp
     assert json.loads(ask(loaded, digests, "GET", "1" * 64).body)["digest"] == "1" * 64
 
 
-def test_what_can_not_be_known_now_is_503(loaded: FakeOrthanc, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_without_a_database_leader_is_503(loaded: FakeOrthanc, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: str) -> None:
         raise CatalogUnavailableError("no database leader")
 
@@ -255,7 +255,7 @@ def test_stopping_orthanc_stops_the_probes(loaded: FakeOrthanc) -> None:
         node_of(loaded).storage.workers.packers.submit(print)
 
 
-def test_whole_studies_are_given_where_the_configuration_says_so(
+def test_the_wado_server_starts_when_it_is_configured(
     orthanc: FakeOrthanc, configuration: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert configuration.exists()
@@ -280,7 +280,7 @@ def test_an_unknown_service_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         runpy.run_path(str(_SCRIPT))
 
 
-def test_nothing_else_imports_orthanc() -> None:
+def test_only_the_plugin_module_imports_orthanc() -> None:
     sources = [path for path in _SCRIPT.parent.rglob("*.py") if path != _SCRIPT]
     assert len(sources) > 15
     assert [path for path in sources if "import orthanc" in path.read_text()] == []

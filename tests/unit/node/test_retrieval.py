@@ -1,4 +1,4 @@
-"""WADO-RS over TLS on loopback: real sockets, DAS and certificates; the catalog and the archive are stand-ins."""
+"""WADO-RS over TLS on loopback: real sockets, DAS and certificates; catalog and archive are fakes."""
 
 import http.client
 import socket
@@ -31,7 +31,7 @@ WAIT_S = 10
 
 
 class Index(FakeCatalog):
-    """A catalog that knows one study."""
+    """A catalog with one study."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def contents(area: StorageArea, catalog: Index) -> list[bytes]:
 
 @pytest.fixture
 def lose(root: Path, catalog: Index, bucket: FakeBucket) -> Callable[[int], None]:
-    """Take away an image of the study from the DAS, and the whole archive."""
+    """Remove an image of the study from the DAS, and the whole archive."""
 
     def take(number: int) -> None:
         file_of(root, catalog.rows[catalog.study[number]].digest).unlink()
@@ -100,7 +100,7 @@ def instances_of(headers: dict[str, str], body: bytes) -> list[bytes]:
     return [part.split(b"\r\n\r\n", 1)[1][:-2] for part in body.split(b"--" + boundary)[1:-1]]
 
 
-def test_a_study_comes_as_it_was_stored_and_in_its_order(
+def test_a_study_is_retrieved_as_stored_and_in_order(
     balancer: http.client.HTTPSConnection, contents: list[bytes]
 ) -> None:
     status, headers, body = get(balancer)
@@ -119,32 +119,32 @@ def test_a_connection_serves_many_requests(balancer: http.client.HTTPSConnection
     assert balancer.sock is used
 
 
-def test_what_is_not_in_the_index_is_not_found(balancer: http.client.HTTPSConnection, contents: list[bytes]) -> None:
+def test_a_uid_that_is_not_in_the_index_is_404(balancer: http.client.HTTPSConnection, contents: list[bytes]) -> None:
     assert contents
     assert get(balancer, f"{PATH}/series/9.9")[0] == 404
     assert get(balancer, f"{PATH}/metadata")[0] == 404
     assert get(balancer, "/hapacs/metrics")[0] == 404
 
 
-def test_another_form_is_not_given(balancer: http.client.HTTPSConnection, contents: list[bytes]) -> None:
+def test_another_media_type_is_406(balancer: http.client.HTTPSConnection, contents: list[bytes]) -> None:
     assert contents
     status, _, body = get(balancer, accept='multipart/related; type="application/dicom"; transfer-syntax=1.2')
     assert (status, body) == (406, b"only DICOM files as they are stored can be retrieved here\n")
 
 
-def test_only_reading_is_answered(balancer: http.client.HTTPSConnection) -> None:
+def test_only_get_is_answered(balancer: http.client.HTTPSConnection) -> None:
     balancer.request("POST", PATH, body=b"")
     assert balancer.getresponse().status == 501
 
 
-def test_images_that_the_das_lost_come_from_the_archive_in_few_requests(
+def test_images_missing_on_the_das_are_read_from_the_archive_in_few_requests(
     balancer: http.client.HTTPSConnection,
     contents: list[bytes],
     root: Path,
     clients: list[FakeClient],
     catalog: Index,
 ) -> None:
-    # As they lie when they came together: in one object.
+    # As for images that arrived together: in one object.
     together = b"".join(contents)
     clients[0].bucket.objects["packs/one"] = (together, None)
     offset = 0
@@ -162,7 +162,7 @@ def test_images_that_the_das_lost_come_from_the_archive_in_few_requests(
     assert all(file_of(root, catalog.rows[uuid].digest).exists() for uuid in catalog.study)
 
 
-def test_a_damaged_copy_is_replaced_before_it_leaves(
+def test_a_damaged_copy_is_restored_before_it_is_sent(
     balancer: http.client.HTTPSConnection, contents: list[bytes], root: Path, catalog: Index
 ) -> None:
     file = file_of(root, catalog.rows[catalog.study[2]].digest)
@@ -172,7 +172,7 @@ def test_a_damaged_copy_is_replaced_before_it_leaves(
     assert file.read_bytes() == contents[2]
 
 
-def test_another_node_can_still_be_asked_when_the_first_image_can_not_be_had(
+def test_a_failure_of_the_first_image_is_503_so_that_another_node_can_answer(
     balancer: http.client.HTTPSConnection, contents: list[bytes], lose: Callable[[int], None]
 ) -> None:
     assert contents
@@ -180,7 +180,7 @@ def test_another_node_can_still_be_asked_when_the_first_image_can_not_be_had(
     assert get(balancer)[0] == 503
 
 
-def test_without_the_database_another_node_can_be_asked(
+def test_without_the_database_the_answer_is_503(
     balancer: http.client.HTTPSConnection, contents: list[bytes], catalog: Index
 ) -> None:
     catalog.fault = CatalogUnavailableError("no leader")
@@ -190,7 +190,7 @@ def test_without_the_database_another_node_can_be_asked(
     assert (status, instances_of(headers, body)) == (200, contents)
 
 
-def test_part_of_a_study_never_passes_for_all_of_it(
+def test_a_failure_in_the_middle_makes_the_answer_too_short(
     balancer: http.client.HTTPSConnection,
     contents: list[bytes],
     lose: Callable[[int], None],
@@ -208,7 +208,7 @@ def test_part_of_a_study_never_passes_for_all_of_it(
     assert "outcome=aborted error=" in line
 
 
-def test_no_more_is_in_memory_than_is_allowed(
+def test_answers_hold_no_more_memory_than_the_budget(
     retrieval: Retrieval, balancer: http.client.HTTPSConnection, contents: list[bytes]
 ) -> None:
     with retrieval.budget.hold(retrieval.budget.bytes):
@@ -219,7 +219,7 @@ def test_no_more_is_in_memory_than_is_allowed(
     assert (status, instances_of(headers, body)) == (200, contents)
 
 
-def test_who_goes_away_in_the_middle_leaves_nothing_behind(
+def test_a_client_that_disconnects_releases_its_memory(
     retrieval: Retrieval, balancer: http.client.HTTPSConnection, area: StorageArea, catalog: Index
 ) -> None:
     large = bytes(900_000)
@@ -238,7 +238,7 @@ def test_who_goes_away_in_the_middle_leaves_nothing_behind(
     assert retrieval.budget._held == 0
 
 
-def test_nobody_comes_in_without_a_certificate_of_the_site(
+def test_a_client_without_a_certificate_of_the_site_is_refused(
     port: int, authority: Authority, tmp_path: Path, tls: ssl.SSLContext, contents: list[bytes]
 ) -> None:
     assert contents
@@ -255,7 +255,7 @@ def test_nobody_comes_in_without_a_certificate_of_the_site(
     assert get(http.client.HTTPSConnection("127.0.0.1", port, context=tls, timeout=WAIT_S))[0] == 200
 
 
-def test_who_is_slow_at_the_handshake_holds_nobody_up(
+def test_a_slow_handshake_does_not_block_other_clients(
     port: int, balancer: http.client.HTTPSConnection, contents: list[bytes]
 ) -> None:
     assert contents
@@ -264,7 +264,7 @@ def test_who_is_slow_at_the_handshake_holds_nobody_up(
         assert get(balancer)[0] == 200
 
 
-def test_who_says_nothing_is_let_go(
+def test_a_silent_client_is_disconnected(
     monkeypatch: pytest.MonkeyPatch, port: int, balancer: http.client.HTTPSConnection, contents: list[bytes]
 ) -> None:
     assert contents
@@ -276,7 +276,7 @@ def test_who_says_nothing_is_let_go(
     assert balancer.sock.recv(1) == b""
 
 
-def test_whether_connections_are_taken_is_known(retrieval: Retrieval, listener: Listener) -> None:
+def test_the_probe_reports_whether_connections_are_accepted(retrieval: Retrieval, listener: Listener) -> None:
     with pytest.raises(NodeError, match="does not run"):
         retrieval.probe()
     retrieval.start(listener)
@@ -288,6 +288,6 @@ def test_whether_connections_are_taken_is_known(retrieval: Retrieval, listener: 
         retrieval.probe()
 
 
-def test_the_door_is_read_from_orthancs_configuration() -> None:
+def test_the_listener_is_read_from_orthancs_configuration() -> None:
     document = {"Address": "192.0.2.1", "Port": 8045, "Certificate": "/c", "Key": "/k", "Authority": "/a"}
     assert Listener.of(document) == Listener("192.0.2.1", 8045, Path("/c"), Path("/k"), Path("/a"))

@@ -17,27 +17,27 @@ def stored(catalog: FakeCatalog, count: int) -> list[UUID]:
     return uuids
 
 
-def test_a_series_is_asked_for_once(catalog: FakeCatalog) -> None:
+def test_a_series_is_queried_once(catalog: FakeCatalog) -> None:
     catalog.in_series = uuids = stored(catalog, 20)
     known = Rows(catalog)
     assert [known.of(uuid) for uuid in uuids] == [catalog.rows[uuid] for uuid in uuids]
     assert catalog.asked == [uuids[0]]
 
 
-def test_what_belongs_to_no_series_is_found_too(catalog: FakeCatalog) -> None:
+def test_an_attachment_without_a_series_is_found(catalog: FakeCatalog) -> None:
     [uuid] = stored(catalog, 1)
     assert Rows(catalog).of(uuid) == catalog.rows[uuid]
     with pytest.raises(CatalogError):
         Rows(catalog).of(uuid4())
 
 
-def test_a_catalog_that_does_not_answer_is_no_answer(catalog: FakeCatalog) -> None:
+def test_a_failure_of_the_catalog_is_raised(catalog: FakeCatalog) -> None:
     catalog.fault = CatalogUnavailableError("no leader")
     with pytest.raises(CatalogUnavailableError):
         Rows(catalog).of(uuid4())
 
 
-def test_where_the_bytes_lie_is_asked_anew_when_it_matters(catalog: FakeCatalog) -> None:
+def test_now_reads_the_current_place_from_the_catalog(catalog: FakeCatalog) -> None:
     catalog.in_series = stored(catalog, 2)
     uuid = catalog.in_series[0]
     known = Rows(catalog)
@@ -47,7 +47,7 @@ def test_where_the_bytes_lie_is_asked_anew_when_it_matters(catalog: FakeCatalog)
     assert known.now(uuid).key == "elsewhere"
 
 
-def test_only_so_much_is_remembered_and_what_is_asked_for_always(
+def test_the_cache_is_bounded_and_always_has_the_requested_row(
     catalog: FakeCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows, "_REMEMBERED", 5)

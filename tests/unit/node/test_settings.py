@@ -39,7 +39,7 @@ def _load(tmp_path: Path, document: object) -> settings.Settings:
     return settings.load(file)
 
 
-def test_a_good_file_gives_the_settings_and_its_secrets(tmp_path: Path, document: dict[str, Any]) -> None:
+def test_a_valid_file_gives_the_settings_and_its_secrets(tmp_path: Path, document: dict[str, Any]) -> None:
     loaded = _load(tmp_path, document)
     assert loaded.database.hosts == ("10.0.0.11", "10.0.0.12")
     assert loaded.database.password().get_secret_value() == "secret"
@@ -54,7 +54,7 @@ def test_secrets_are_not_shown(tmp_path: Path, document: dict[str, Any]) -> None
     assert "secret" not in str(loaded.database.password())
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path, document: dict[str, Any]) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path, document: dict[str, Any]) -> None:
     document["node"] = ""
     document["das"]["minimum_free_bytes"] = -1
     document["cas"]["gateways"] = ["10.0.0.11:8333"]
@@ -74,7 +74,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path, document: dict[str, Any])
         ((1000, 3000, 2000), "never end"),
     ],
 )
-def test_the_marks_of_the_das_have_an_order(
+def test_the_watermarks_of_the_das_must_be_in_order(
     tmp_path: Path, document: dict[str, Any], marks: tuple[int, int, int], message: str | None
 ) -> None:
     minimum, below, until = marks
@@ -89,7 +89,7 @@ def test_the_marks_of_the_das_have_an_order(
             _load(tmp_path, document)
 
 
-def test_all_unreadable_files_are_told_at_once(tmp_path: Path, document: dict[str, Any]) -> None:
+def test_all_unreadable_files_are_reported_at_once(tmp_path: Path, document: dict[str, Any]) -> None:
     (tmp_path / "password").write_text("\n")
     (tmp_path / "ca.crt").unlink()
     (tmp_path / "cas.json").write_text(f'{{"secret": "{_SECRET}"}}')
@@ -128,7 +128,7 @@ def test_a_wrong_value_is_refused_with_its_section(
         _load(tmp_path, document)
 
 
-def test_a_missing_or_broken_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_invalid_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
         settings.load(tmp_path / "node.json")
     (tmp_path / "node.json").write_text("{")

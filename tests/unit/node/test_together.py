@@ -8,7 +8,7 @@ from hapacs_node.storage.together import Together
 
 
 class Work:
-    """Keeps the first batch busy until it is let go, so that what comes meanwhile is seen."""
+    """Blocks the first batch until it is released, so that later items make a batch."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -32,7 +32,7 @@ def together(work: Work, workers: ThreadPoolExecutor, capacity: int = 100) -> To
     return Together(work, workers, abs, capacity)
 
 
-def test_who_comes_while_a_worker_is_free_is_served_alone_and_the_others_together(work: Work) -> None:
+def test_an_item_is_handled_alone_while_a_worker_is_free_and_later_items_are_batched(work: Work) -> None:
     with ThreadPoolExecutor(1) as workers:
         queue = together(work, workers)
         first = queue.begin(1)
@@ -43,7 +43,7 @@ def test_who_comes_while_a_worker_is_free_is_served_alone_and_the_others_togethe
     assert work.batches == [[1], [2, 3, 4]]
 
 
-def test_a_batch_holds_no_more_than_its_capacity_but_always_one(work: Work) -> None:
+def test_a_batch_has_at_least_one_item_and_does_not_exceed_its_capacity(work: Work) -> None:
     with ThreadPoolExecutor(1) as workers:
         queue = together(work, workers, capacity=5)
         futures = [queue.begin(1)]
@@ -54,7 +54,7 @@ def test_a_batch_holds_no_more_than_its_capacity_but_always_one(work: Work) -> N
     assert work.batches == [[1], [2, 3], [99], [4]]
 
 
-def test_a_failure_is_that_of_its_caller_or_of_the_whole_batch(work: Work) -> None:
+def test_a_failure_goes_to_one_caller_or_to_the_whole_batch(work: Work) -> None:
     with ThreadPoolExecutor(1) as workers:
         queue = together(work, workers, capacity=8)
         first = queue.begin(1)
@@ -68,7 +68,7 @@ def test_a_failure_is_that_of_its_caller_or_of_the_whole_batch(work: Work) -> No
             unlucky.result(10)
 
 
-def test_what_is_cancelled_before_its_batch_begins_is_left_out(work: Work) -> None:
+def test_an_item_that_is_cancelled_before_its_batch_is_left_out(work: Work) -> None:
     with ThreadPoolExecutor(1) as workers:
         queue = together(work, workers)
         queue.begin(1)
@@ -87,7 +87,7 @@ def test_many_callers_each_get_their_own_result() -> None:
     assert answers == [10 * number for number in range(2000)]
 
 
-def test_nothing_is_taken_any_more_once_the_workers_are_shut_down(work: Work) -> None:
+def test_items_are_refused_after_the_workers_are_shut_down(work: Work) -> None:
     workers = ThreadPoolExecutor(1)
     workers.shutdown()
     with pytest.raises(RuntimeError):

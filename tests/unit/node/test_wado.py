@@ -47,7 +47,7 @@ def test_a_path_names_a_study_a_series_or_an_instance(path: str, expected: Named
         "",
     ],
 )
-def test_anything_else_is_refused(path: str) -> None:
+def test_any_other_path_is_refused(path: str) -> None:
     with pytest.raises(RefusedError):
         wado.named(path)
 
@@ -68,12 +68,12 @@ def test_anything_else_is_refused(path: str) -> None:
         ("", False),
     ],
 )
-def test_only_files_as_they_are_stored_are_given(accept: str, expected: bool) -> None:
+def test_only_files_as_they_are_stored_are_accepted(accept: str, expected: bool) -> None:
     assert wado.is_as_stored(accept) is expected
 
 
 @given(st.lists(st.binary(min_size=1, max_size=200), min_size=1, max_size=6))
-def test_whoever_takes_the_answer_apart_finds_the_instances(contents: list[bytes]) -> None:
+def test_the_parts_of_an_answer_are_the_instances(contents: list[bytes]) -> None:
     frame = wado.Multipart.of([instance(len(content)) for content in contents])
     pieces = [part for head, content in zip(frame.heads, contents, strict=True) for part in (head, content)]
     body = b"".join([*pieces, frame.tail])
@@ -82,12 +82,12 @@ def test_whoever_takes_the_answer_apart_finds_the_instances(contents: list[bytes
     assert message.get_content_type() == "multipart/related"
     assert message.get_param("type") == "application/dicom"
     assert message.get_boundary() == frame.boundary
-    # What is between the boundaries, cut by hand: a mail parser changes the ends of lines.
+    # The bytes between the boundaries, cut by hand because a mail parser changes line ends.
     parts = body.split(f"--{frame.boundary}".encode())[1:-1]
     assert [part.split(b"\r\n\r\n", 1)[1][:-2] for part in parts] == contents
 
 
-def test_each_part_says_its_transfer_syntax_and_length() -> None:
+def test_each_part_has_its_transfer_syntax_and_length() -> None:
     frame = wado.Multipart.of([instance(7), instance(8, "1.2.840.10008.1.2.4.90"), instance(9, "")])
     first, second, third = (head.decode().splitlines() for head in frame.heads)
     assert "Content-Type: application/dicom; transfer-syntax=1.2.840.10008.1.2.1" in first
@@ -96,6 +96,6 @@ def test_each_part_says_its_transfer_syntax_and_length() -> None:
     assert "Content-Type: application/dicom" in third
 
 
-def test_a_stored_file_adds_no_header_of_its_own() -> None:
+def test_a_transfer_syntax_can_not_inject_a_header() -> None:
     frame = wado.Multipart.of([instance(7, "1.2\r\nSet-Cookie: x=y")])
     assert b"Set-Cookie" not in frame.heads[0]

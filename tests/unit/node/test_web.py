@@ -1,4 +1,4 @@
-"""What a DICOMweb path asks for."""
+"""Parsing of DICOMweb paths."""
 
 import pytest
 
@@ -28,10 +28,10 @@ from hapacs_node.record.web import Asked
         ("/dicom-web/studies/Doe", Asked("requested", "files", None, None, None)),
     ],
 )
-def test_a_path_says_what_is_asked_for(path: str, asked: Asked | None) -> None:
+def test_a_path_is_parsed_into_event_and_uids(path: str, asked: Asked | None) -> None:
     found = Asked.of(path)
     if path.endswith("Doe"):
-        # What is no UID must not reach the log, whatever it is taken for.
+        # A text that is no UID must not reach the log.
         assert "Doe" not in str(found)
     else:
         assert found == asked
