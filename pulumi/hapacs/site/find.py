@@ -27,6 +27,7 @@ _UID = re.compile(r"[0-9.]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NODE_PROGRAM = "/opt/hapacs/venv/bin/hapacs-node"
 _UNITS = ("haproxy", "orthanc-store", "orthanc-query")
+_EVENT_FIELDS = ("HAPACS_SOP", "HAPACS_SERIES", "HAPACS_STUDY", "HAPACS_DIGEST")
 _TIMEOUT_S = 120
 _WORKERS = 8
 _NO_MATCH = 1
@@ -222,11 +223,20 @@ def _report(site: Site, node: Node, command: str, name: str) -> dict[str, Any]:
 
 
 def _journal(site: Site, node: Node, name: str) -> list[str]:
-    units = [f"--unit={unit}" for unit in _UNITS]
-    words = ("sudo", "journalctl", "--quiet", "--no-pager", "--output=short-iso", *units)
+    """Find events by their fields, which journald indexes, and the output of HAProxy and Orthanc by its text."""
+    journalctl = ("sudo", "journalctl", "--quiet", "--no-pager", "--utc", "--output=short-iso")
+    by_field = " + ".join(f"{field}={name}" for field in _EVENT_FIELDS).split()
     pattern = f"'--grep=(^|[^0-9.]){re.escape(name)}([^0-9.]|$)'"
+    # Events have another transport, so that the slow search by text leaves them out.
+    by_text = ("_TRANSPORT=stdout", *(f"--unit={unit}" for unit in _UNITS), pattern)
     # It ends with 1 when no line matches.
-    return site.run(node, (*words, pattern, ";", "test", "$?", "-le", str(_NO_MATCH)), "", _TIMEOUT_S).splitlines()
+    allowed = (";", "test", "$?", "-le", str(_NO_MATCH))
+    found = [
+        line
+        for search in (by_field, by_text)
+        for line in site.run(node, (*journalctl, *search, *allowed), "", _TIMEOUT_S).splitlines()
+    ]
+    return sorted(found, key=lambda line: line.split(" ", 1)[0])
 
 
 def _count(site: Site, found: Found) -> None:

@@ -67,7 +67,9 @@ class FakeSite:
         if "psql" in words:
             return "t\n" if "pg_is_in_recovery" in text else json.dumps(self.rows)
         if "journalctl" in words:
-            return f"line of {node.name}\n"
+            if f"HAPACS_SOP={SOP}" in words:
+                return "2026-11-28T08:00:02+0000 event\n"
+            return "2026-11-28T08:00:01+0000 request\n2026-11-28T08:00:03+0000 association\n"
         return self.files[node.name] if "sh" in words else self.reports[node.name]
 
     def s3(self, node: str, _identity: str) -> Any:
@@ -191,10 +193,18 @@ def test_a_digest_is_asked_of_the_catalog_and_not_of_the_index() -> None:
     assert not any("psql" in words for words in site.asked)
 
 
-def test_journal_lines_are_those_of_the_whole_uid() -> None:
+def test_journal_lines_are_events_by_field_and_output_by_the_whole_uid() -> None:
     site = FakeSite([image("image")])
     text = printed(site, SOP, log=True)
-    assert "journal of pacs2: 1 lines\n    line of pacs2" in text
-    [words] = {words for words in site.asked if "journalctl" in words}
-    assert r"'--grep=(^|[^0-9.])1\.2\.3\.1\.1([^0-9.]|$)'" in words
-    assert {"--unit=haproxy", "--unit=orthanc-store", "--unit=orthanc-query"} <= set(words)
+    words = (
+        "2026-11-28T08:00:01+0000 request",
+        "2026-11-28T08:00:02+0000 event",
+        "2026-11-28T08:00:03+0000 association",
+    )
+    assert "\n    ".join(("journal of pacs2: 3 lines", *words)) in text
+    by_field, by_text = sorted(
+        {asked for asked in site.asked if "journalctl" in asked}, key=lambda asked: "--unit=haproxy" in asked
+    )
+    assert f"HAPACS_SOP={SOP} + HAPACS_SERIES={SOP} + HAPACS_STUDY={SOP} + HAPACS_DIGEST={SOP}" in " ".join(by_field)
+    assert r"'--grep=(^|[^0-9.])1\.2\.3\.1\.1([^0-9.]|$)'" in by_text
+    assert {"_TRANSPORT=stdout", "--unit=haproxy", "--unit=orthanc-store", "--unit=orthanc-query"} <= set(by_text)
