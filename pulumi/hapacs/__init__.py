@@ -1,1 +1,1 @@
-"""hapacs: the controller side: settings, provisioning, verification and the command line."""
+"""The controller's part of hapacs: settings, provisioning, verification and the command line."""

@@ -1,6 +1,6 @@
-"""AE titles: the one rule that decides which ones a site can use; settings and roles both ask it.
+"""AE titles: the one rule for those that a site can use; settings and roles both apply it.
 
-Every title that DICOM allows works here: HAProxy, Orthanc and JSON each get it quoted in their own way.
+Every title that DICOM allows works: it is quoted for HAProxy, Orthanc and JSON.
 """
 
 import re
@@ -9,15 +9,15 @@ from collections.abc import Iterable, Iterator
 MAXIMUM_LENGTH = 16
 
 HEALTH_CHECK = "HAPROXY"
-"""The calling title with which the balancer asks Orthanc whether it answers; nothing else may have it."""
+"""The calling title of the balancer's health checks; no other application entity may use it."""
 
 
 def problem(title: str) -> str:
     """Return why a text can't be an AE title, or an empty string.
 
     Source: DICOM PS3.5 section 6.2, value representation AE: 1 to 16 characters of the default repertoire, without
-    control characters and the backslash, not only spaces. Leading and trailing spaces don't count there, so two titles
-    that differ in them are one title; they are refused instead of compared in special ways.
+    control characters and the backslash, not only spaces. Leading and trailing spaces have no meaning there, so two
+    titles that differ in them are one title; they are refused, so that titles can be compared as text.
     """
     if not title.strip(" "):
         return "an AE title can't be empty or only spaces; give 1 to 16 characters"
@@ -31,12 +31,12 @@ def problem(title: str) -> str:
 
 
 def clashes(uses: Iterable[tuple[str, str]], health_check: str = HEALTH_CHECK) -> Iterator[tuple[str, str]]:
-    """Yield where a title is used that something else has already, and why that is wrong.
+    """Yield each place of a title that is already in use, and why that is wrong.
 
     Parameters
     ----------
     uses
-        Where each title is used, and the title.
+        Pairs of the place of a title and the title.
     health_check
         The title that belongs to the health check.
     """

@@ -1,4 +1,4 @@
-"""Differences between a deployment and its settings: machines, and what the inventory contract says."""
+"""Differences between a deployment and its settings: machines, and values of the inventory contract."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Change:
     kind, name
         Type and name of the resource.
     properties
-        Which properties differ.
+        The properties that differ.
     values
-        Of each: the value that it has, and the one that it gets; None when only `hapacs up` will know.
+        Present and future value of each property; None when only `hapacs up` will know it.
     """
 
     operation: str
@@ -53,7 +53,7 @@ class SettingChange:
     path
         From the top of the contract, such as ``("sites", "primary", "policy", "retention_days")``.
     before, after
-        None where the contract has no such value.
+        The two values; None where the contract has no such value.
     """
 
     path: tuple[str, ...]
@@ -68,18 +68,18 @@ class SettingChange:
 
 @dataclass(frozen=True)
 class Changes:
-    """Everything that `hapacs up` would change or has changed, before the roles run.
+    """All changes that `hapacs up` would make or has made before the roles run.
 
     Parameters
     ----------
     contract
         The inventory contract of the settings as they are now.
     machines
-        What the engine makes, changes or removes.
+        Resources that the engine makes, changes or removes.
     settings
-        Differences between `contract` and that of the last `hapacs up` that ended well; None before the first one.
+        Differences between `contract` and that of the last successful `hapacs up`; None before the first one.
     consequences
-        What happens to data, in sentences.
+        What happens to stored data, in sentences.
     """
 
     contract: Mapping[str, Any]
@@ -95,7 +95,7 @@ class Changes:
 
 
 def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[SettingChange]:
-    """Return what differs between two contracts, in their order."""
+    """Return the differences of two contracts, in the order of their fields."""
     return list(_compare((), before, after))
 
 
@@ -113,7 +113,7 @@ def _compare(path: tuple[str, ...], before: Any, after: Any) -> Iterator[Setting
 
 
 def _keyed(value: Any) -> Any:
-    """Return a list of named mappings as a mapping by these names, and everything else as it is."""
+    """Return a list of named mappings as a mapping by these names, and any other value unchanged."""
     if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
         for name in _NAMES:
             if all(name in item for item in value):

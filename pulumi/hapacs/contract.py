@@ -1,10 +1,10 @@
-"""The inventory contract: the only thing that Ansible knows of Pulumi.
+"""The inventory contract: all that Pulumi hands over to Ansible.
 
 The Pulumi program exports it as ``inventory``, the engine writes it to ``<state>/inventory.json`` and the inventory
 plugin ``pulumi_stack`` reads it. It is plain JSON and holds no secret. ``contract.schema.json`` describes it:
 ``python -m hapacs.contract`` prints that schema.
 
-A change that a reader of the old form could not follow raises `SCHEMA_VERSION`.
+A change that breaks readers of the old form raises `SCHEMA_VERSION`.
 """
 
 import json
@@ -26,14 +26,14 @@ Path = Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x1f]*$")]
 
 
 class ContractNode(Model):
-    """One machine that is there.
+    """One existing machine.
 
     Attributes
     ----------
     das_devices
         None on a node without a DAS.
     das_wipe_serials
-        Serial numbers of those that may be emptied when the DAS is made.
+        Serial numbers of disks that may be wiped when the DAS is made.
     """
 
     zone: GroupWord
@@ -53,7 +53,7 @@ class ContractVip(VirtualAddress):
 
 
 class ContractDicom(Dicom):
-    """The site's AE titles and ports, all given."""
+    """The site's AE titles and ports, with defaults filled in."""
 
     port: Port
     tls_port: Port
@@ -65,9 +65,10 @@ class ContractPolicy(Model):
     Attributes
     ----------
     das_minimum_free_bytes
-        Free space below which a node takes no more images; the watermark fraction is already in it.
+        Free space below which a node refuses images; includes the watermark.
     das_evict_below_bytes, das_evict_until_bytes
-        Free space below which online copies go that the archive holds, and at which that ends.
+        Free space below which eviction starts, and at which it stops. Only copies that the archive has confirmed are
+        evicted.
     orthanc_upstream
         Absent where Debian's Orthanc runs.
     """
@@ -84,7 +85,7 @@ class ContractPolicy(Model):
 
 
 class ContractSite(Model):
-    """One site: what its nodes have in common, and its nodes."""
+    """One site: settings of the site, and its nodes."""
 
     role: Literal["primary", "dr"]
     cluster_network: Network
@@ -114,9 +115,9 @@ class Contract(Model):
     Attributes
     ----------
     target
-        Kind of the target, which is the name of its module.
+        Name of the target's module.
     sizing
-        How much memory the services of a node take.
+        Memory of a node's services: ``dedicated`` or ``shared``.
     """
 
     schema_version: Literal[1]
@@ -126,12 +127,12 @@ class Contract(Model):
     sites: Annotated[Mapping[GroupWord, ContractSite], Field(min_length=1)]
 
     def plain(self) -> dict[str, Any]:
-        """Return the contract as plain JSON values; what is not set is left out."""
+        """Return the contract as plain JSON values, without fields that are not set."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
 def planned(contract: dict[str, Any], last: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the contract of a preview; devices that are not made yet are those of the last `hapacs up`."""
+    """Return the contract of a preview; devices that do not exist yet are taken from the last `hapacs up`."""
     known = {name: node for site in (last or {}).get("sites", {}).values() for name, node in site["nodes"].items()}
     for site in contract["sites"].values():
         for name, node in site["nodes"].items():
@@ -150,7 +151,7 @@ def read(file: FilePath) -> dict[str, Any] | None:
 
 
 def write(file: FilePath, contract: Mapping[str, Any]) -> None:
-    """Write a contract at once or not at all."""
+    """Write a contract atomically."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = file.with_name(f".{file.name}.new")
     new.write_text(to_text(contract), encoding="utf-8")
@@ -158,7 +159,7 @@ def write(file: FilePath, contract: Mapping[str, Any]) -> None:
 
 
 def callers(settings: Settings, site: Site) -> tuple[Caller, ...]:
-    """Return who may call a site, with the caller of ``hapacs verify``, which may do everything from one address."""
+    """Return the callers of a site, with that of ``hapacs verify``, which has all rights from one address."""
     verify, controller = settings.verify, settings.controller(site)
     own = Caller.model_validate(
         {

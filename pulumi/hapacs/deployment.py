@@ -1,8 +1,8 @@
 """Files and directories of one deployment on the controller.
 
-Settings and encrypted secrets are in the tree (``inventories/<name>/``); everything that is made (Pulumi state,
-contract, keys, logs, lab disks) is outside of it. Two variables move the made things, so that tests are isolated:
-``HAPACS_STATE_DIR`` (worth keeping) and ``HAPACS_CACHE_DIR`` (safe to lose).
+Settings and encrypted secrets are in the tree (``inventories/<name>/``); generated files (Pulumi state,
+contract, keys, logs, lab disks) are outside of it. Two variables move them, so that tests are isolated:
+``HAPACS_STATE_DIR`` (must be kept) and ``HAPACS_CACHE_DIR`` (safe to delete).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _directory(variable: str, xdg: str, fallback: str) -> Path:
 
 
 def cache_directory() -> Path:
-    """Return the directory of what can be made again: engine, images, wheels."""
+    """Return the directory of files that can be made again: engine, images, wheels."""
     return _directory("HAPACS_CACHE_DIR", "XDG_CACHE_HOME", ".cache")
 
 
@@ -57,7 +57,7 @@ def _known() -> str:
 
 
 def _suggestion(name: str) -> str:
-    """Return a hint with a name that was probably meant, or one that is possible; empty when there is none."""
+    """Return a hint with a similar name, or with a possible one; empty when there is none."""
     possible = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:31].strip("-")
     if near := difflib.get_close_matches(possible, names(), n=1):
         return f"Did you mean {near[0]!r}?"
@@ -75,9 +75,9 @@ class Deployment:
     directory
         ``inventories/<name>``: settings, inventory source, group variables, encrypted secrets.
     state
-        Made for this deployment alone: Pulumi state, contract, keys, logs, lab disks.
+        Files of this deployment only: Pulumi state, contract, keys, logs, lab disks.
     cache
-        Shared by all deployments and safe to lose.
+        Files shared by all deployments, safe to delete.
     """
 
     name: str
@@ -131,12 +131,12 @@ class Deployment:
         return self.state / "inventory.json"
 
     def require_up(self) -> None:
-        """Refuse to go on when no `up` wrote an inventory here.
+        """Raise an error when no `up` has written an inventory here.
 
         Raises
         ------
         RefusedError
-            With the places that were looked at: another user's state directory is a different one.
+            With the searched places: another user's state directory is a different one.
         """
         if not self.contract_file.exists():
             raise RefusedError(
@@ -182,12 +182,12 @@ class Deployment:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Work on the deployment alone.
+        """Lock the deployment against other commands.
 
         Raises
         ------
         RefusedError
-            If another command is at work on it.
+            If another command has locked it.
         """
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.state / ".lock").open("a") as lock:

@@ -1,4 +1,4 @@
-"""Pulumi, driven through its Automation API: an inline program, a local file backend, no account, no language host."""
+"""Runs Pulumi through its Automation API: an inline program, a local file backend, no account, no language host."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class EngineError(HapacsError):
 
 @dataclass
 class _Found:
-    """What a run of the engine says: its changes and the contract."""
+    """Result of an engine run: its changes and the contract."""
 
     machines: list[Change] = field(default_factory=list)
     drift: dict[str, dict[str, tuple[Any, Any]]] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Engine:
         return targets.create(self._deployment.settings, self._deployment.state)
 
     def preview(self) -> Changes:
-        """Compare the settings with what is there and with the last `up`, and write the contract that they give."""
+        """Compare the settings with the resources and the last `up`, and write the contract of the settings."""
         deployment, found = self._deployment, _Found()
         self._target.ready()
         with self._stack("plan", found) as (stack, log):
@@ -91,7 +91,7 @@ class Engine:
         contract.write(deployment.unfinished_file, self._configured() or {})
         with self._stack("up", found) as (stack, log):
             if self._resources(stack):
-                # What an interrupted run began is adopted when it is made again, so its note can go.
+                # Resources of an interrupted run are adopted when they are made again: its pending entries can go.
                 stack.refresh(clear_pending_creates=True, color="never", on_output=log, on_event=self._watch(found))
             stack.up(color="never", on_output=log, on_event=self._watch(found))
         contract.write(deployment.contract_file, found.contract)
@@ -108,7 +108,7 @@ class Engine:
         return Changes(new, machines, settings, self._target.consequences(machines, last))
 
     def down(self) -> list[Change]:
-        """Remove everything that the stack made, and the stack."""
+        """Remove all resources of the stack, and the stack."""
         found = _Found()
         with self._stack("down", found) as (stack, log):
             if self._resources(stack):
@@ -140,11 +140,11 @@ class Engine:
 
     @contextmanager
     def _stack(self, verb: str, found: _Found) -> Iterator[tuple[automation.Stack, Callable[[str], None]]]:
-        """Open the stack with a log; turn the engine's failures into what an operator can act on."""
+        """Open the stack with a log; turn the engine's failures into errors with a remedy."""
         deployment = self._deployment
         deployment.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         log_file = deployment.logs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-pulumi-{verb}.log"
-        # Without a directory of its own the workspace makes one for each run and leaves it behind.
+        # Without a given directory the workspace makes one for each run and never removes it.
         with log_file.open("w", encoding="utf-8") as log, TemporaryDirectory(prefix="hapacs-pulumi-") as workspace:
 
             def write(line: str) -> None:
@@ -217,7 +217,7 @@ def _operation(metadata: automation.StepEventMetadata) -> str:
 
 
 def _values(metadata: automation.StepEventMetadata) -> dict[str, tuple[Any, Any]]:
-    """Return what an existing resource has and what the program asks for, where these differ."""
+    """Return present and wanted values of a resource's properties that differ."""
     if metadata.old is None or metadata.new is None:
         return {}
     has, asked = metadata.old.outputs or {}, metadata.new.inputs or {}
@@ -229,7 +229,7 @@ def _values(metadata: automation.StepEventMetadata) -> dict[str, tuple[Any, Any]
 
 
 def _reason(message: str) -> str:
-    """Return what the engine's diagnostics say is wrong, each thing once."""
+    """Return the errors in the engine's diagnostics, each once."""
     found: list[str] = []
     taking = False
     for line in message.partition("Diagnostics:")[2].splitlines():

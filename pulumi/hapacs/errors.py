@@ -1,4 +1,4 @@
-"""The one family of errors that people see, and the exit code of each."""
+"""The errors that commands print, and the exit code of each."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class ExitCode(IntEnum):
 
 
 class HapacsError(Exception):
-    """Something an operator can act on.
+    """An error with a remedy.
 
     Parameters
     ----------
     message
-        What is wrong, and where.
+        The problem and its place.
     hint
         What to do next, as a sentence.
     """
@@ -37,12 +37,12 @@ class HapacsError(Exception):
 
 
 class RefusedError(HapacsError):
-    """The command cannot begin; nothing was touched."""
+    """The command cannot begin; it changed nothing."""
 
     exit_code = ExitCode.REFUSED
 
 
 class UsageError(HapacsError):
-    """A word of the command line is wrong."""
+    """An argument of the command line is wrong."""
 
     exit_code = ExitCode.USAGE

@@ -1,7 +1,7 @@
 """The golden image: the `install` half of every role, run once, so that bringing nodes up is configuration only.
 
-Its name is a hash of all that goes into it. It is cached in podman's image store: `down` keeps it, and when it is
-lost the next `up` bakes it again.
+Its name contains a hash of its content. It is cached in podman's image store: `down` keeps it, and the next `up` bakes
+it again when it is missing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REPOSITORY = "localhost/hapacs/node"
 _BAKER = "hapacs-bake"
 _ANSIBLE = PROJECT / "ansible"
 _WORD = re.compile(r"\w+")
-# An image holds neither the identity of one machine nor files that can be fetched again.
+# An image must not contain the identity of a machine or files that can be downloaded again.
 _CLEAN = """
 set -e
 apt-get clean
@@ -41,7 +41,7 @@ sync
 
 
 def identifier() -> str:
-    """Return the hash of everything that decides what is in the image.
+    """Return the hash of all inputs of the image.
 
     Of each role: its install tasks, the files and templates, and those of its variables that the tasks name.
     """
@@ -71,7 +71,7 @@ def ensure(on_step: Callable[[str], None] = lambda _: None) -> str:
     Parameters
     ----------
     on_step
-        Called with what is being done.
+        Called with the name of each step.
     """
     identity = identifier()
     name = f"{REPOSITORY}:{identity}"
@@ -99,7 +99,7 @@ def ensure(on_step: Callable[[str], None] = lambda _: None) -> str:
                 )
                 on_step("saving the image")
                 podman("exec", _BAKER, "sh", "-c", _CLEAN, "sh", identity)
-                # Nothing may write into it between cleaning and saving.
+                # No process may write into it between cleaning and saving.
                 podman("kill", "--signal", "KILL", _BAKER)
                 podman("commit", "--quiet", "--change", 'CMD ["/sbin/init"]', _BAKER, name)
     base_image.prune(REPOSITORY, name)
@@ -107,7 +107,7 @@ def ensure(on_step: Callable[[str], None] = lambda _: None) -> str:
 
 
 def package_variables() -> dict[str, str]:
-    """Return where the roles find, on this controller, what no Debian mirror has: Python packages and the viewer."""
+    """Return the paths of Python packages and viewer on this controller: Debian mirrors don't have them."""
     return {
         "hapacs_wheelhouse_directory": str(wheelhouse.directory()),
         "hapacs_node_wheel": str(wheelhouse.node_wheel()),
@@ -144,7 +144,7 @@ def _files(role: Path, named: str) -> dict[str, str]:
 
 @contextmanager
 def _baker(base: str, work: Path) -> Iterator[nodes.Node]:
-    """Run the node that the image is made of; nothing of it stays, however this ends."""
+    """Run the node from which the image is made; it is always removed afterwards."""
     _remove_baker()
     podman("network", "create", "--disable-dns", "--label", f"{LABEL}={_BAKER}", _BAKER)
     network = networks.find(_BAKER)

@@ -30,12 +30,12 @@ _requested = threading.Event()
 
 
 def requested() -> bool:
-    """Return whether the command is being ended: a failure seen from now on means nothing."""
+    """Return whether the command is being ended: failures from now on are its consequence."""
     return _requested.is_set()
 
 
 class Workers(ThreadPoolExecutor):
-    """A thread pool that is not waited for when the command is being ended."""
+    """A thread pool that does not delay the end of an interrupted command."""
 
     def __exit__(self, *exception: object) -> bool | None:
         """Wait for all threads, unless the command is being ended."""
@@ -45,7 +45,7 @@ class Workers(ThreadPoolExecutor):
 
 @dataclass(frozen=True)
 class Process:
-    """A process; its start time tells it from a later one with the same number."""
+    """A process; its start time distinguishes it from a later one with the same number."""
 
     pid: int
     parent: int
@@ -74,7 +74,7 @@ class Process:
 
 
 def descendants(root: int) -> set[Process]:
-    """Return the processes that a process started, and those that they started."""
+    """Return all descendants of a process."""
     children: dict[int, list[Process]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (process := Process.read(int(entry.name))):
@@ -133,7 +133,7 @@ class Guard:
             if not number:
                 return
         self._begin()
-        # Threads fail when their child processes end; nobody wants to read it.
+        # Threads fail when their child processes end; their errors are not printed.
         threading.excepthook = lambda _: None
         self._pass_on(signal.Signals(number[0]))
         select.select([reading], [], [], GRACE_S)
@@ -147,7 +147,7 @@ class Guard:
             if process.parent != os.getpid():
                 continue
             with suppress(ProcessLookupError):
-                # Programs such as pulumi take a second SIGINT as the order to drop everything.
+                # Programs such as pulumi abort at a second SIGINT without finishing their current step.
                 if not (by_terminal and os.getpgid(process.pid) == os.getpgrp()):
                     process.send(signal.SIGINT)
 
@@ -186,7 +186,7 @@ def guard(sentence: Callable[[], str]) -> Iterator[None]:
     made = Guard(sentence)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    # A command started with `nohup` stays deaf to the end of its terminal.
+    # A command started with `nohup` keeps ignoring SIGHUP.
     numbers = [one for one in _SIGNALS if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN]
     former_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     former = {number: signal.signal(number, made.interrupt) for number in numbers}

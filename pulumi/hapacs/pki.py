@@ -1,7 +1,7 @@
 """The deployment's private authorities: one for each kind of traffic, kept on the controller.
 
 An authority signs requests only; private keys of nodes are made on the nodes and never leave them. Certificates follow
-the profile of RFC 5280; names are taken from what the deployment asks for, never from the request.
+the profile of RFC 5280; names come from the deployment, never from the request.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Subject:
     Attributes
     ----------
     common_name
-        Of the subject.
+        Common name of the subject.
     sans
         Alternative names, each ``DNS:<name>`` or ``IP:<address>``.
     usages
@@ -74,7 +74,7 @@ class Subject:
 
 
 class Authority:
-    """A private certificate authority in a directory of its own.
+    """A private certificate authority in its own directory.
 
     Parameters
     ----------
@@ -105,12 +105,12 @@ class Authority:
         return self._directory / "ca.key"
 
     def ensure(self) -> bool:
-        """Make the authority when it is not there yet; return whether it was made.
+        """Make the authority if it does not exist; return whether it was made.
 
         Raises
         ------
         HapacsError
-            When half of it is there: it is never replaced, since every certificate would lose its issuer.
+            When only a part of it exists: it is never replaced, since every certificate would lose its issuer.
         """
         with self._lock():
             there = [path.exists() for path in (self.certificate_file, self._key_file)]
@@ -124,7 +124,7 @@ class Authority:
             key = ec.generate_private_key(ec.SECP256R1())
             encrypted = serialization.BestAvailableEncryption(self._passphrase)
             pem = serialization.PrivateFormat.PKCS8
-            # The certificate is written last: it says that the authority is complete.
+            # The certificate is written last: its presence means that the authority is complete.
             _write(self._key_file, key.private_bytes(serialization.Encoding.PEM, pem, encrypted), 0o600)
             _write(self.certificate_file, self._self_signed(key).public_bytes(serialization.Encoding.PEM), 0o644)
             return True
@@ -139,7 +139,7 @@ class Authority:
         Raises
         ------
         HapacsError
-            When the authority itself ends within `least`.
+            When the authority itself expires within `least`.
         """
         ends = self.certificate().not_valid_after_utc
         if ends < datetime.now(UTC) + least:
@@ -148,13 +148,13 @@ class Authority:
                 "Replace it in a maintenance window: see the README of the role pki.",
             )
 
-    def encrypt_anew(self, former: str) -> None:
+    def reencrypt(self, former: str) -> None:
         """Encrypt the authority's key with its passphrase, when it still opens with a former one.
 
         Raises
         ------
         HapacsError
-            When it opens with neither.
+            When neither passphrase opens it.
         """
         try:
             self._key()
@@ -219,7 +219,7 @@ class Authority:
         Returns
         -------
         bool
-            Whether they were made; False when those that are there still hold for longer than `renew_before`.
+            Whether they were made; False when the existing ones stay valid for longer than `renew_before`.
         """
         key_file, certificate_file = path.with_suffix(".key"), path.with_suffix(".crt")
         if key_file.exists() and certificate_file.exists():
@@ -239,7 +239,7 @@ class Authority:
         return True
 
     def _self_signed(self, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-        # The random part keeps the names of two deployments' authorities apart.
+        # The random part makes the authorities' names of two deployments different.
         unique = f"hapacs {self.name} {x509.random_serial_number() >> 96:x}"
         name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, unique)]), datetime.now(UTC)
         return (
@@ -296,7 +296,7 @@ def _issuer_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    """Write a file atomically, and flush it to disk before it gets its name."""
+    """Write a file atomically, and flush it to disk before it is renamed."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -28,9 +28,9 @@ class Failure:
     Attributes
     ----------
     message
-        Why, as the task says.
+        The task's message.
     refused
-        Why the playbook refused to begin, when that was the failure; then nothing was changed.
+        Why the playbook refused to begin; empty for other failures. A refusal changes nothing.
     """
 
     host: str
@@ -46,13 +46,13 @@ class Outcome:
     Parameters
     ----------
     log
-        Everything that Ansible printed.
+        File with Ansible's output.
     recap
         For each host: ok, changed, unreachable, failed, skipped, rescued, ignored.
     tasks
         The tasks that changed something, each with its hosts.
     said
-        Messages of the playbook for people.
+        Messages of the playbook for the operator.
     """
 
     log: Path
@@ -117,13 +117,13 @@ def run(
     logs
         Directory of the log.
     variables
-        Extra variables; no secrets, they are seen in the process list.
+        Extra variables; no secrets, because the process list shows them.
     environment
-        By default this process's own, with the programs of this virtual environment first.
+        By default that of this process, with the programs of this virtual environment first in PATH.
     on_task
         Called with the name of each play and task that begins.
     options
-        More words for ansible-playbook, such as ``--check``.
+        More options for ansible-playbook, such as ``--check``.
 
     Raises
     ------

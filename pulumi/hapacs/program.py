@@ -21,9 +21,9 @@ def program(settings: Settings, target: Target, on_contract: Callable[[dict[str,
     settings
         The deployment.
     target
-        Where its machines come from, see `hapacs.targets.create`.
+        Provides the machines, see `hapacs.targets.create`.
     on_contract
-        Gets the contract, in a preview too.
+        Called with the contract, also in a preview.
     """
     target.ready()
     sites = {

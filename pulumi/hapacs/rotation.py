@@ -24,7 +24,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "statistics": ("statistics_password",),
     "pki": ("pki_passphrase",),
 }
-"""What is changed together, and the names of the secrets without their ``hapacs_secret_``."""
+"""Secrets that are changed together, by kind; names without ``hapacs_secret_``."""
 
 FORMER_NODE_KEYS = "hapacs_secret_cas_node_former"
 FORMER_PASSPHRASE = "hapacs_secret_pki_former_passphrase"  # noqa: S105 - a name
@@ -40,7 +40,7 @@ def names(kind: str) -> list[str]:
     Raises
     ------
     RefusedError
-        When there is no such kind, or it is changed in another way.
+        When there is no such kind, or its secrets are changed by another procedure.
     """
     if kind not in KINDS:
         hint = _REFUSED.get(kind, f"There are {', '.join(KINDS)}.")
@@ -51,13 +51,13 @@ def names(kind: str) -> list[str]:
 def begin(deployment: Deployment, kind: str, user: str = "verify") -> list[str]:
     """Make and save new values; return the names of the secrets that changed.
 
-    Keys of the archive's clients keep their former value beside the new one until `end`, since gateways take both
-    meanwhile. When a rotation of them was cut off before its end, its values are used again.
+    Keys of the archive's clients keep their former value beside the new one until `end`, since gateways accept both
+    meanwhile. After an interrupted rotation of them its values are used again.
 
     Parameters
     ----------
     user
-        Of DICOMweb: whose password changes.
+        The DICOMweb user whose password changes.
     """
     wanted = names(kind)
     if kind == "pki":
@@ -107,5 +107,5 @@ def _passphrase(deployment: Deployment) -> None:
                 f"The authority {authority} has no key in {deployment.pki_directory}.",
                 "Restore it from your backup of the state directory, then run this again.",
             )
-        Authority(deployment.pki_directory, authority, present[name]).encrypt_anew(present[FORMER_PASSPHRASE])
+        Authority(deployment.pki_directory, authority, present[name]).reencrypt(present[FORMER_PASSPHRASE])
     secrets.replace(deployment, lambda _: {FORMER_PASSPHRASE: None})

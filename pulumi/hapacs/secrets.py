@@ -1,4 +1,4 @@
-"""Secrets of a deployment: made once, kept encrypted with SOPS and age, decrypted only in memory.
+"""Secrets of a deployment: generated once, stored encrypted with SOPS and age, decrypted only in memory.
 
 ``inventories/<name>/group_vars/all/secrets.sops.yaml`` holds them. The key that opens it is ``<state>/age.key`` (mode
 0600), or the file that ``HAPACS_AGE_KEY_FILE`` names. A hospital commits the encrypted file, copies the key to each
@@ -36,7 +36,7 @@ def _access_key() -> str:
     return "".join(random.choice(string.ascii_uppercase + string.digits) for _ in range(20))
 
 
-# What is made, and how. A new name here is added to existing deployments by the next `hapacs init`.
+# Functions that generate each secret. The next `hapacs init` adds a new name to existing deployments.
 SECRETS: Mapping[str, Callable[[], object]] = {
     "hapacs_secret_pulumi_passphrase": password,
     "hapacs_secret_pki_passphrase": password,
@@ -59,7 +59,7 @@ SECRETS: Mapping[str, Callable[[], object]] = {
 
 
 def ensure(deployment: Deployment) -> list[str]:
-    """Make the key and every secret that is missing; nothing that exists is changed.
+    """Generate the missing key and secrets; existing ones are not changed.
 
     Returns
     -------
@@ -91,12 +91,12 @@ def missing(deployment: Deployment) -> list[str]:
 
 
 def replace(deployment: Deployment, change: Callable[[dict[str, Any]], Mapping[str, object]]) -> None:
-    """Write the secrets again with some of them changed; one whose new value is None is dropped.
+    """Write the secrets again with some of them changed; one whose new value is None is removed.
 
     Parameters
     ----------
     change
-        Gets all secrets and returns those that become others.
+        Called with all secrets; returns the new values of those that change.
     """
     present = read(deployment)
     changed = present | dict(change(present))

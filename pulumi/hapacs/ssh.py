@@ -17,7 +17,7 @@ USER = "hapacs"
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Hold a file that the providers of several nodes make or change at the same time."""
+    """Lock a file that the providers of several nodes may change concurrently."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with file.with_name(f".{file.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -62,7 +62,7 @@ def pin(known_hosts: Path, address: str, public_key: str) -> None:
 
 
 def unpin(known_hosts: Path, address: str) -> None:
-    """Forget the host keys of ``address``."""
+    """Remove the host keys of ``address``."""
     if known_hosts.exists():
         with _edit(known_hosts) as lines:
             lines[:] = [line for line in lines if line.split()[0] != address]

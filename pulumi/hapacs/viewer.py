@@ -1,4 +1,4 @@
-"""The browser viewer OHIF, fetched on the controller and packed for the nodes: a node needs no package index.
+"""The browser viewer OHIF, downloaded on the controller and packed for the nodes: a node needs no package index.
 
 ``requirements/viewer.json`` pins the published bundle by version and hash, as the locks do for Python packages.
 """
@@ -37,14 +37,14 @@ _WANTED = re.compile(
 )
 _AS_IT_IS = {".png", ".woff2", ".conf", ""}
 _SCRIPT = re.compile(r'<script defer src="(/app\.bundle\.[0-9a-f]{16}\.js)"></script>')
-# Workers by the number of their script, and what gives away that a script makes code at run time (Emscripten's embind).
+# Workers by the number of their script, and the mark of scripts that generate code at run time (Emscripten's embind).
 _WORKER = re.compile(
     rb"new Worker\(new URL\(/\* worker import \*/__webpack_require__\.p \+ __webpack_require__\.u\((\d+)\)"
 )
 _EVALUATES = b"createNamedFunction"
 #: Lists, for nginx, the scripts of workers that make code at run time.
 WORKERS = "workers.conf"
-# The two inline scripts of the bundle's own page, as a file: so no page of ours needs inline scripts allowed.
+# The two inline scripts of the bundle's page, as a file, so that the policy need not allow inline scripts.
 _BOOT = 'function browserImportFunction(n){return import(n)}window.PUBLIC_URL="/";console.time("scriptToView");\n'
 _PAGE = """\
 <!doctype html>
@@ -88,7 +88,7 @@ def ensure() -> Path:
     Raises
     ------
     HapacsError
-        When the bundle can't be had, or is not the pinned one.
+        When the bundle can't be downloaded, or is not the pinned one.
     """
     final = path()
     if final.is_file():
@@ -131,7 +131,7 @@ def _by_hand() -> str:
 
 
 def _npm() -> list[str]:
-    """Return the words that run npm: this machine's own, else the one that the Python package index holds."""
+    """Return the command of npm: that of this machine, else the one from the Python package index."""
     if found := shutil.which("npm"):
         return [found]
     tool = subprocess.run(
@@ -162,7 +162,7 @@ def _checked(published: Path) -> bytes:
 
 
 def _pack(content: bytes, made: Path) -> None:
-    """Write what is served, compressed where that helps; the page comes last, so an interrupted copy has none."""
+    """Write the served files, compressed where that helps; the page last, so that an interrupted copy has none."""
     with tarfile.open(made, "w", format=tarfile.USTAR_FORMAT) as archive:
         for name, data in _served(content):
             plain = PurePosixPath(name).suffix in _AS_IT_IS

@@ -1,4 +1,4 @@
-"""Python packages for the nodes, fetched on the controller: a node needs no package index."""
+"""Python packages for the nodes, downloaded on the controller: a node needs no package index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hapacs.deployment import PROJECT, cache_directory
 from hapacs.errors import HapacsError
 
 REQUIREMENTS = PROJECT / "requirements" / "node.txt"
-# Apart from the rest, because only nodes with an archive need it.
+# A separate list, because only nodes with an archive need it.
 ARCHIVE = PROJECT / "requirements" / "archive.txt"
 _PLUGINS = PROJECT / "plugins"
 # Debian 13: CPython 3.13, glibc 2.41. pip needs every tag that fits.
@@ -33,7 +33,7 @@ def directory() -> Path:
 
 
 def ensure() -> Path:
-    """Fetch the locked packages unless they are there, and return their directory."""
+    """Download the locked packages unless they exist, and return their directory."""
     final = directory()
     if final.is_dir():
         return final
@@ -54,7 +54,7 @@ def ensure() -> Path:
 def node_wheel() -> Path:
     """Build the distribution ``hapacs-node`` unless it is there, and return its wheel.
 
-    Its version ends in a hash of the content, so a node sees that the code changed and pip replaces it.
+    Its version ends in a hash of the content, so that pip replaces it on a node when the code has changed.
     """
     sources = sorted(path for path in (_PLUGINS / "hapacs_node").rglob("*") if _is_source(path))
     named = [_PLUGINS / "pyproject.toml", *sources]

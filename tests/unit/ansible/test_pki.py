@@ -141,8 +141,8 @@ def test_authority_that_expires_early_is_reported(authority: Authority) -> None:
 def test_reencrypted_key_opens_with_the_new_passphrase_only(tmp_path: Path, authority: Authority) -> None:
     before = authority.certificate_file.read_bytes()
     other = Authority(tmp_path, "etcd", "another")
-    other.encrypt_anew("passphrase")
-    other.encrypt_anew("passphrase")
+    other.reencrypt("passphrase")
+    other.reencrypt("passphrase")
     assert signed(other).issuer == other.certificate().subject
     assert other.certificate_file.read_bytes() == before
     with pytest.raises(HapacsError, match="does not open"):
@@ -151,5 +151,5 @@ def test_reencrypted_key_opens_with_the_new_passphrase_only(tmp_path: Path, auth
 
 def test_key_that_opens_with_neither_passphrase_is_unchanged(tmp_path: Path, authority: Authority) -> None:
     with pytest.raises(HapacsError, match="does not open"):
-        Authority(tmp_path, "etcd", "another").encrypt_anew("wrong")
+        Authority(tmp_path, "etcd", "another").reencrypt("wrong")
     assert signed(authority)

@@ -57,7 +57,7 @@ def test_the_authorities_open_with_the_new_passphrase(deployment: Deployment, pr
         Authority(deployment.pki_directory, authority, str(present[name])).ensure()
     # Cut off after the first of them.
     secrets.replace(deployment, lambda plain: {FORMER_PASSPHRASE: plain[name], name: "begun"})
-    Authority(deployment.pki_directory, AUTHORITIES[0], "begun").encrypt_anew(str(present[name]))
+    Authority(deployment.pki_directory, AUTHORITIES[0], "begun").reencrypt(str(present[name]))
     rotation.begin(deployment, "pki")
     after = secrets.read(deployment)
     assert after[name] == "begun"
@@ -66,7 +66,7 @@ def test_the_authorities_open_with_the_new_passphrase(deployment: Deployment, pr
     passphrase = secrets.read(deployment)[name]
     assert passphrase not in {"begun", present[name]}
     for authority in AUTHORITIES:
-        Authority(deployment.pki_directory, authority, passphrase).encrypt_anew("unused")
+        Authority(deployment.pki_directory, authority, passphrase).reencrypt("unused")
 
 
 def test_authority_without_its_key_stops_the_rotation(deployment: Deployment, present: dict[str, object]) -> None:
