@@ -1,4 +1,4 @@
-"""A browser that trusts the site's own authority, and studies to look at."""
+"""A browser that trusts the site's authority, and studies to view."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.browser import studies
 from tests.browser.studies import Study
 
 CHROMIUM = "/usr/bin/chromium"
-# Debian's Chromium on a machine without a graphics card, run by root; and none of its own calls to its makers.
+# Debian's Chromium without a graphics card, run by root and without its background requests to its vendor.
 OPTIONS = [
     "--no-sandbox",
     "--disable-quic",
@@ -44,13 +44,13 @@ _TIMEOUT_MS = 60_000
 
 @pytest.fixture(scope="session")
 def site() -> Site:
-    """The site that is looked at; it has to be up."""
+    """The tested site; it has to be up."""
     return sites(Deployment.load(os.environ.get("HAPACS_TEST_DEPLOYMENT", "lab")))[0]
 
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where screenshots go."""
+    """Directory of the screenshots."""
     given = os.environ.get("HAPACS_TEST_ARTIFACTS")
     directory = Path(given) / "browser" if given else tmp_path_factory.mktemp("screenshots")
     directory.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def shown(site: Site) -> dict[str, Study]:
 
 @pytest.fixture(scope="session")
 def home(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose certificate store has the site's authority, as a workstation's has: no error is waved through."""
+    """A home whose certificate store has the site's authority, as on a workstation: no error is ignored."""
     directory = tmp_path_factory.mktemp("home")
     store = directory / ".pki" / "nssdb"
     store.mkdir(parents=True)
@@ -98,16 +98,16 @@ def browser(home: Path) -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """A logged-in person at the viewer.
+    """A logged-in user of the viewer.
 
     Attributes
     ----------
     hosts
-        Who was asked for anything.
+        Hosts of all requests.
     refused
-        Answers that say no, other than the one that asks for the login.
+        Answers with an error status, other than the request for the login.
     complaints
-        What the browser held against the page: errors, and what the policy forbade.
+        The browser's errors and its reports of violated policies.
     """
 
     page: Page
@@ -119,7 +119,7 @@ class Visit:
     requests: list[Request] = field(default_factory=list)
 
     def watch(self) -> None:
-        """Write down what the browser does."""
+        """Record the browser's requests and messages."""
         self.page.context.on("request", self._request)
         self.page.context.on("response", self._response)
         self.page.context.on("console", self._console)
@@ -128,7 +128,7 @@ class Visit:
     def _request(self, request: Request) -> None:
         self.requests.append(request)
         address = urlsplit(request.url)
-        # The rest is the page's own (blob, data) or the browser's (its viewer for PDF).
+        # Other schemes belong to the page (blob, data) or to the browser (its PDF viewer).
         if address.scheme in {"http", "https", "ws", "wss"}:
             self.hosts.add(address.hostname or request.url)
 
@@ -145,13 +145,13 @@ class Visit:
         self.page.goto(f"{self.base}/viewer?StudyInstanceUIDs={study.uid}")
 
     def screenshot(self, name: str) -> None:
-        """Keep what is on the screen."""
+        """Save a screenshot."""
         self.page.screenshot(path=self.artifacts / f"{name}.png")
 
 
 @pytest.fixture
 def context(browser: Browser, site: Site) -> Iterator[BrowserContext]:
-    """A fresh browser profile that logs in when it is asked to."""
+    """A new browser profile that logs in when the site requires it."""
     users = site.secrets["hapacs_secret_dicomweb_users"]
     context = browser.new_context(
         http_credentials={"username": "verify", "password": users["verify"]}, viewport=SIZE, reduced_motion="reduce"
@@ -163,7 +163,7 @@ def context(browser: Browser, site: Site) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def visit(context: BrowserContext, site: Site, artifacts: Path, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    """A visit to the viewer; what was on the screen when a test failed is kept."""
+    """A visit to the viewer; a screenshot is saved when the test fails."""
     visit = Visit(context.new_page(), f"https://{site.vip}:{site.contract['https_port']}", artifacts)
     visit.watch()
     yield visit
@@ -177,7 +177,7 @@ _FAILED = pytest.StashKey[bool]()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember failures, and say where the screenshots are."""
+    """Record failures, and report the directory of the screenshots."""
     report = yield
     if report.when == "call" and report.failed:
         item.stash[_FAILED] = True

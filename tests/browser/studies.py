@@ -1,4 +1,4 @@
-"""Studies for the viewer to show: made pictures of each kind, no patient anywhere."""
+"""Synthetic studies of each kind for the viewer."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from pydicom.uid import (
 
 SLICES = 40
 FRAMES = 12
-# What can be read in the SR and seen in the study list.
+# Text of the SR and description in the study list.
 FINDING = "A disc that wanders"
 
 
 @dataclass
 class Study:
-    """One study of the one made patient.
+    """One study of the synthetic patient.
 
     Attributes
     ----------
     patient
-        Name and ID; a run of the tests has its own, so that it finds its own studies.
+        Name and ID; each run of the tests has another one, so that it finds only its studies.
     """
 
     patient: str
@@ -72,7 +72,7 @@ def _file(dataset: Dataset) -> bytes:
 
 
 def picture(rows: int, position: float, scale: int) -> NDArray[np.uint16]:
-    """Draw a body with a disc in it that wanders from left to right as `position` goes from 0 to 1."""
+    """Draw a body with a disc that moves from left to right as `position` goes from 0 to 1."""
     y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : rows * 1j]
     body = (x / 0.9) ** 2 + (y / 0.7) ** 2 < 1
     disc = (x + 0.6 - 1.2 * position) ** 2 + y**2 < 0.2**2
@@ -113,7 +113,7 @@ def slices(sop_class: UID, count: int = SLICES, rows: int = 256) -> list[Dataset
 
 
 def compressed(dataset: Dataset, transfer_syntax: UID) -> Dataset:
-    """Compress the pixels of a made image without loss."""
+    """Compress the pixels of a synthetic image without loss."""
     dataset.compress(transfer_syntax, generate_instance_uid=False)
     return dataset
 

@@ -1,4 +1,4 @@
-"""A person logs in, finds a study, opens it and looks at it: each kind of study, and with a node switched off."""
+"""A user logs in, finds a study, opens and views it: each kind of study, and with a node switched off."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.browser.conftest import CHROMIUM, OPTIONS, Visit
 from tests.browser.studies import FINDING, Study
 
 CANVAS = ".cornerstone-canvas"
-# Out of the middle of a viewport, where no text lies over the picture.
+# From the middle of a viewport, where no text covers the image.
 MIDDLE = slice(0.2, 0.8)
 SHADES = 12
 DRAWN_S = 90
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def look(visit: Visit, selector: str = CANVAS) -> NDArray[np.uint8]:
-    """Return the middle of what is drawn in the first viewport, as grey values."""
+    """Return the middle of the first viewport as grey values."""
     picture = Image.open(io.BytesIO(visit.page.locator(selector).first.screenshot())).convert("L")
     grey = np.asarray(picture)
     rows, columns = (slice(int(size * MIDDLE.start), int(size * MIDDLE.stop)) for size in grey.shape)
@@ -44,7 +44,7 @@ def look(visit: Visit, selector: str = CANVAS) -> NDArray[np.uint8]:
 
 
 def is_drawn(visit: Visit) -> bool:
-    """Tell whether there is a picture: a body and a disc have more shades than an empty viewport with a spinner."""
+    """Return whether an image is drawn: body and disc have more shades than an empty viewport with a spinner."""
     if visit.page.locator(CANVAS).count() == 0:
         return False
     grey = look(visit)
@@ -53,7 +53,7 @@ def is_drawn(visit: Visit) -> bool:
 
 
 def wait_for_picture(visit: Visit) -> NDArray[np.uint8]:
-    """Wait until a picture is drawn and stands still, and return it."""
+    """Wait until an image is drawn and no longer changes, and return it."""
     eventually("a picture is drawn", lambda: is_drawn(visit), DRAWN_S)
     previous = look(visit)
 
@@ -67,12 +67,12 @@ def wait_for_picture(visit: Visit) -> NDArray[np.uint8]:
 
 
 def changed(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> bool:
-    """Tell whether another picture is shown: the disc has wandered."""
+    """Return whether another image is shown: the disc has moved."""
     return float(np.mean(np.abs(before.astype(int) - after.astype(int)) > 20)) > 0.01
 
 
 def scroll(visit: Visit) -> None:
-    """Turn the wheel over the picture."""
+    """Turn the mouse wheel over the image."""
     visit.page.locator(CANVAS).first.hover()
     for _ in range(5):
         visit.page.mouse.wheel(0, 120)
@@ -80,7 +80,7 @@ def scroll(visit: Visit) -> None:
 
 
 def see(visit: Visit, study: Study, name: str) -> None:
-    """Open a study, see its picture, turn the wheel, and see another."""
+    """Open a study, wait for its image, turn the wheel, and wait for another image."""
     visit.open(study)
     before = wait_for_picture(visit)
     visit.screenshot(name)
@@ -91,7 +91,7 @@ def see(visit: Visit, study: Study, name: str) -> None:
 
 
 def nothing_is_held_against(visit: Visit, site: Site) -> None:
-    """No host but this site was asked, nothing was refused, and no error or policy stopped anything."""
+    """Check that all requests went to this site and succeeded, without errors or violated policies."""
     assert visit.hosts == {site.vip}
     assert visit.refused == []
     assert [it for it in visit.complaints if "Failed to load resource" not in it] == []
@@ -146,14 +146,14 @@ def test_nothing_is_shown_without_a_login(browser: Browser, site: Site, login: d
     for path in ("/", "/viewer", "/app-config.js", "/dicom-web/studies"):
         answers.clear()
         with contextlib.suppress(PlaywrightError):
-            # Newer browsers have no page to show when nobody logs in, and fail.
+            # Newer browsers show no page without a login, and fail.
             page.goto(f"https://{site.vip}:{site.contract['https_port']}{path}", wait_until="commit")
         assert set(answers) == {401}, path
     context.close()
 
 
 def test_a_browser_that_does_not_know_the_authority_warns(site: Site, tmp_path: Path) -> None:
-    # So the others show that the certificate is right, and not that nobody looked.
+    # Proves that the browser of the other tests does check the certificate.
     command = [CHROMIUM, "--headless", *OPTIONS, f"--user-data-dir={tmp_path}/profile", "--dump-dom"]
     done = subprocess.run(
         [*command, f"https://{site.vip}:{site.contract['https_port']}/"],
@@ -179,7 +179,7 @@ def test_viewer_works_after_the_address_owner_is_lost(visit: Visit, site: Site, 
 
 
 def answers(site: Site) -> bool:
-    """Tell whether page and studies are served."""
+    """Return whether page and studies are served."""
     url = f"https://{site.vip}:{site.contract['https_port']}/viewer"
     try:
         return all(site.web.get(it, timeout=5).status_code < 400 for it in (url, "studies?limit=1"))
@@ -188,7 +188,7 @@ def answers(site: Site) -> bool:
 
 
 def whole(site: Site) -> bool:
-    """Tell whether every service of every node works."""
+    """Return whether all services of all nodes work."""
     try:
         services.check_services(site, collect(site))
     except CheckFailedError as error:

@@ -1,4 +1,4 @@
-"""The lab that the cluster tests share: brought up by the first of them, taken down by the last."""
+"""The lab that the cluster tests share: the first test brings it up, the last one takes it down."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Lab:
     Attributes
     ----------
     artifacts
-        Where the logs of a failure go.
+        Directory of the logs of a failure.
     """
 
     deployment: Deployment
@@ -60,12 +60,12 @@ class Lab:
 
     @property
     def site(self) -> Site:
-        """A fresh view of the lab's primary site, on which the faults are tried."""
+        """A new `Site` of the lab's primary site, on which the faults are tried."""
         return self.sites[0]
 
     @property
     def sites(self) -> list[Site]:
-        """A fresh view of all sites, the primary one first."""
+        """New `Site` objects of all sites, the primary one first."""
         return sites(self.deployment)
 
     @property
@@ -74,7 +74,7 @@ class Lab:
         return {node for one in self.sites for node in one.nodes}
 
     def running(self) -> RunningSite:
-        """Return the primary site as its nodes describe it now."""
+        """Collect the facts of the primary site now."""
         return collect(self.site)
 
     def container(self, node: str) -> str:
@@ -87,7 +87,7 @@ class Lab:
         eventually(f"{node} is off", lambda: not power.is_on(self.container(node)), 10, 0.05)
 
     def switch_on(self, node: str) -> None:
-        """Give a node its power back, if it has none."""
+        """Switch a node on, if it is off."""
         if not power.is_on(self.container(node)):
             power.power_on(self.container(node), self.deployment.ssh_key.parent)
 
@@ -102,12 +102,12 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Generator[Lab]:
-    """Give the lab of the tests; the first of them brings it up."""
+    """Return the lab of the tests; the first test brings it up."""
     given = os.environ.get("HAPACS_TEST_ARTIFACTS")
     artifacts = Path(given) if given else tmp_path_factory.mktemp("artifacts")
     artifacts.mkdir(parents=True, exist_ok=True)
     if standing := os.environ.get("HAPACS_TEST_DEPLOYMENT"):
-        # For those tests alone that leave a site as they found it: one that is up already.
+        # Only tests that leave a site unchanged may use a lab that is already up.
         yield Lab(Deployment.load(standing), artifacts)
         return
     deployment = trial.write()
@@ -117,7 +117,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Generator[Lab]:
 
 @pytest.fixture
 def under_load(lab: Lab, tmp_path: Path) -> Callable[[float], Any]:
-    """Give a context in which images are stored: at its end each is there, and none waited longer than it may."""
+    """Return a context that stores images and checks that none is lost or waits longer than allowed."""
 
     @contextmanager
     def storing(longest_s: float) -> Generator[None]:
@@ -132,12 +132,12 @@ def under_load(lab: Lab, tmp_path: Path) -> Callable[[float], Any]:
                 time.sleep(_AFTER_S)
                 ended = time.time()
             gap, entries = ledger.longest_gap(begun, ended), ledger.entries()
-            told = (
+            summary = (
                 f"longest gap {gap:.1f} s, {len(entries)} stored in {ended - begun:.0f} s, {len(sender.failures)} cut"
             )
-            print(told, [(round(at - begun, 1), why[:90]) for at, why in sender.failures[:6]])  # noqa: T201
+            print(summary, [(round(at - begun, 1), why[:90]) for at, why in sender.failures[:6]])  # noqa: T201
             assert missing(entries, SiteArchive(site, list(site.nodes))) == []
-            assert gap <= longest_s, f"{told}: {sender.failures[:5]}"
+            assert gap <= longest_s, f"{summary}: {sender.failures[:5]}"
         finally:
             ledger.close()
 
@@ -145,9 +145,9 @@ def under_load(lab: Lab, tmp_path: Path) -> Callable[[float], Any]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what strangers send where the lab is up and nothing was taken from it yet, and take the lab down last."""
+    """Run the tests of hostile input before the tests that switch nodes off, and `test_down` last."""
     places = [number for number, item in enumerate(items) if item.path.parent == Path(__file__).parent]
-    # Sorting is stable: within a part the tests stay as they stand.
+    # Sorting is stable: within a group the tests keep their order.
     ordered = sorted((items[place] for place in places), key=_turn)
     for place, item in zip(places, ordered, strict=True):
         items[place] = item
@@ -165,7 +165,7 @@ def _turn(item: pytest.Item) -> int:
 
 @pytest.fixture(autouse=True)
 def _stop_at_first_failure(request: pytest.FixtureRequest) -> None:
-    """Each of these tests begins where the one before ended, so after a failure the rest has nothing to say."""
+    """Fail all tests after the first failure: each needs the state that the one before left."""
     stands = "HAPACS_TEST_DEPLOYMENT" in os.environ
     if not stands and request.session.stash.get(_FAILED, False) and "down" not in request.node.name:
         pytest.fail("an earlier test of the cluster failed, so the state that this one needs is not there")
@@ -176,7 +176,7 @@ _FAILED = pytest.StashKey[bool]()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """After a failure keep the logs that explain it, and say where they are."""
+    """After a failure copy the logs, and report their directory."""
     report = yield
     if report.when == "call" and report.failed and (lab := getattr(item, "funcargs", {}).get("lab")) is not None:
         first = not item.session.stash.get(_FAILED, False)
@@ -187,12 +187,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def _collect(lab: Lab) -> str:
-    """Copy the journals of the nodes and what podman says of them into the artifacts."""
+    """Copy the nodes' journals and podman's description of them into the artifacts."""
     if not lab.deployment.contract_file.exists():
         return f"{lab.artifacts}\n{lab.deployment.logs} (the lab has no machines)"
     from hapacs.targets.lab.podman import LabError, podman  # noqa: PLC0415
 
-    told = [f"{lab.artifacts}: journals and units of the nodes, output of the commands, logs of the playbooks"]
+    lines = [f"{lab.artifacts}: journals and units of the nodes, output of the commands, logs of the playbooks"]
     # Copied, because the test that takes the lab down removes them with the lab.
     shutil.copytree(lab.deployment.logs, lab.artifacts / "playbooks", dirs_exist_ok=True)
     journal = ["journalctl", "--no-pager", "--output=short-precise"]
@@ -208,6 +208,6 @@ def _collect(lab: Lab) -> str:
             except (LabError, subprocess.TimeoutExpired) as error:
                 text = f"{error}\n"
             (lab.artifacts / f"{node}.{name}").write_text(text, encoding="utf-8")
-            # Where only this output is kept, it has to say the most important of it.
-            told += [f"--- {node}: last warnings", text] if name == "warnings" else []
-    return "\n".join(told)
+            # The last warnings are printed too, in case only this output is kept.
+            lines += [f"--- {node}: last warnings", text] if name == "warnings" else []
+    return "\n".join(lines)

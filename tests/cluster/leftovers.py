@@ -1,4 +1,4 @@
-"""What a lab leaves on the machine that it ran on."""
+"""Finds leftovers of a lab on the machine where it ran."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hapacs.targets.lab.podman import LABEL, leave, podman
 
 
 def of(deployment: Deployment) -> dict[str, list[str]]:
-    """Return everything on this machine that belongs to a deployment, by kind; empty lists when there is nothing."""
+    """Return the resources of a deployment on this machine by kind; empty lists when there are none."""
     name, state = deployment.name, str(deployment.state)
     mine = f"label={LABEL}={name}"
-    # Before podman is asked: that would mount its namespace again.
+    # Before podman runs, which mounts its namespace again.
     mounts = _mounts()
     all_containers = podman("ps", "--all", "--format", "{{.Names}}").split()
     all_networks = podman("network", "ls", "--format", "{{.Name}}").split()
-    # The namespace stays for as long as anybody's container is in it.
+    # The namespace stays as long as any container uses it.
     namespace = (f" {NAMESPACE.directory} ", f" {NAMESPACE.directory}/")
     belongs = (state,) if all_containers else (state, *namespace)
     found = {
@@ -56,7 +56,7 @@ def _backing_files() -> list[str]:
     for entry in Path("/sys/block").glob("loop*/loop/backing_file"):
         try:
             found.append(entry.read_text(encoding="utf-8").strip())
-        except OSError:  # detached while we looked
+        except OSError:  # detached meanwhile
             continue
     return found
 
@@ -71,7 +71,7 @@ def _processes(state: str) -> list[str]:
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:  # ended while we looked
+        except OSError:  # ended meanwhile
             continue
         if state in words:
             found.append(words.strip())

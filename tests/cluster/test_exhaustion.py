@@ -1,4 +1,4 @@
-"""Objects that take all the memory that a service may have: it is whole again soon, nothing acknowledged is lost."""
+"""Objects that exhaust the memory of a service: it recovers soon, and no acknowledged image is lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_data_set_of_millions_of_items_stops_one_service_only(
         if way == "C-STORE":
             made = hostile.sample(tmp_path / "file", hostile.many_items(head, ITEMS_MIB), sop_instance=instance)
             peer = Peer(site.store_peer.host, site.store_peer.port, site.store_peer.ae_title, 60)
-            # Cut off together with the service.
+            # The association ends with the service.
             with suppress(DicomError):
                 assert not dicom.store(site.caller, peer, [made])[0].stored
         elif way == "STOW-RS":
@@ -63,15 +63,15 @@ def _bomb(directory: Path) -> bytes:
 
 
 def _stow(site: Site, content: bytes) -> None:
-    """Send it, and see that it is not said to be stored."""
-    # Cut off together with the service.
+    """Send the content by STOW-RS, and check that it is not acknowledged."""
+    # The connection ends with the service.
     with suppress(httpx.TransportError):
         answer = hostile.stow(site.web, content)
         assert answer.status_code != httpx.codes.OK or "Value" not in answer.json()["00081199"]
 
 
 def _ill(site: Site) -> list[str]:
-    """Tell which services don't say that they can work."""
+    """Return the services that don't report that they can work."""
 
     def works(node: str, service: Literal["store", "query"]) -> bool:
         try:

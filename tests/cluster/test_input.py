@@ -1,6 +1,6 @@
-"""What broken and hostile peers send through the virtual address: refused or kept as docs/operations/input.md says.
+"""Input of broken and hostile peers at the virtual address is refused or stored as docs/operations/input.md says.
 
-After each of them the services are the same processes as before, and a well-behaved caller's image is stored.
+After each test the services are the same processes as before, and another caller's image is stored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.support import hostile
 
 UNITS = ("orthanc-store", "orthanc-query", "haproxy", "orthanc-tls")
 DICOM_TYPE = "application/dicom"
-# Orthanc answers nothing to a data set that it can't take apart, and waits for the rest.
+# Orthanc does not answer a data set that it can't parse, and waits for the rest.
 _PATIENCE_S = 5
 # The lab's Orthancs may take 1.5 GiB.
 BOMB_MIB = 2048
@@ -67,7 +67,7 @@ def site(lab: Lab) -> Site:
 
 @pytest.fixture(autouse=True)
 def _unharmed(lab: Lab) -> Iterator[None]:
-    """Hold every test to it: no process ended, and others are served."""
+    """Check after every test that no process ended and that others are served."""
     before = _processes(lab.site)
     yield
     assert _processes(lab.site) == before, "a service was ended and came back"
@@ -192,13 +192,13 @@ class TestDataSets:
         content = hostile.identified(instance, study, series, sop_class="1.2.3.4.5.6")
         made = hostile.sample(tmp_path / "file", content, sop_instance=instance, sop_class="1.2.3.4.5.6")
         with pytest.raises(DicomError, match="no association"):
-            # Nothing else was asked for, so the association has nothing that it could do.
+            # The only proposed context is refused, so the association has none.
             _store(site, made)
         assert _found(site, study, series) == []
 
 
 class TestSize:
-    """What is larger than a node can hold, on the wire or only after it was unpacked."""
+    """Objects that are larger than a node can hold, on the wire or after decompression."""
 
     def test_instance_of_two_gigabytes(self, site: Site, tmp_path: Path) -> None:
         instance, study, series = _uids()
@@ -224,7 +224,7 @@ class TestSize:
         made = hostile.sample(tmp_path / "file", content, sop_instance=instance, transfer_syntax=hostile.DEFLATED)
         if way == "C-STORE":
             with pytest.raises(DicomError, match="no association"):
-                # Nothing but the deflated transfer syntax was asked for.
+                # The only proposed transfer syntax is the deflated one.
                 _store(site, made, 30)
         else:
             answer = hostile.stow(site.web, made.content)
@@ -274,7 +274,7 @@ class TestHttp:
 
 
 class TestConnections:
-    """Who calls, how slowly, and how often."""
+    """Unlisted, slow and too many callers."""
 
     def test_an_unlisted_caller_is_refused_and_logged(self, site: Site) -> None:
         began = time.time() - 1
@@ -304,7 +304,7 @@ class TestConnections:
                     break
                 time.sleep(1)
             else:
-                pytest.fail("somebody may say one byte a second for as long as he likes")
+                pytest.fail("a caller that sends one byte a second is never disconnected")
 
     def test_a_request_without_end_is_refused(self, site: Site) -> None:
         peer = site.store_peer
@@ -333,7 +333,7 @@ class TestConnections:
         served: list[bool] = []
 
         def keep_asking() -> None:
-            # From another address than the flood, which may have no more connections: the node's own.
+            # From the node's address: the address of the flood may open no more connections.
             while not stop.is_set():
                 served.append(_served_elsewhere(site))
 
@@ -350,7 +350,7 @@ class TestConnections:
 
 
 def _served_elsewhere(site: Site) -> bool:
-    """Tell whether the balancer serves another address than this machine's: a node asks by HTTPS."""
+    """Return whether the balancer still serves another address: a node requests it by HTTPS."""
     login = base64.b64encode(f"verify:{site.secrets['hapacs_secret_dicomweb_users']['verify']}".encode()).decode()
     words = ["curl", "--silent", "--insecure", "--output", "/dev/null", "--write-out", "%{http_code}", "--config", "-"]
     url = f"https://{site.vip}:{site.contract['https_port']}/dicom-web/studies?limit=1"

@@ -1,6 +1,6 @@
-"""The lab from nothing to nothing: up, verified, unchanged, without a node, without the database leader, down.
+"""The life of a lab: up, verify, second up, loss of a node, loss of the database leader, down.
 
-The tests run in the order in which they stand. The deadlines are what the product promises.
+The tests run in their order in this file. The deadlines are those that the documents promise.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def test_check_mode_reports_no_change(lab: Lab) -> None:
 def test_storing_continues_when_a_replica_node_loses_power(lab: Lab, tmp_path: Path) -> None:
     running = lab.running()
     leader = _database_leader(running)
-    # The node that stores and holds the address is the hardest to lose; the leader has a test of its own.
+    # The loss of the node that stores and holds the address interrupts most; the database leader has its own test.
     victim = next(node for node in (*running.writers, *running.holders, *running.nodes) if node != leader)
     _lose(lab, victim, NODE_LOST_S, tmp_path)
 
@@ -96,7 +96,7 @@ def _database_leader(running: RunningSite) -> str:
 
 
 def _lose(lab: Lab, victim: str, deadline_s: float, directory: Path) -> None:
-    """Cut a node's power while images are stored, and hold the product to what it promises."""
+    """Cut a node's power while images are stored, and check the deadline and every acknowledged image."""
     site = lab.site
     ledger = Ledger(directory / "ledger.sqlite")
     peer = Peer(site.store_peer.host, site.store_peer.port, site.store_peer.ae_title, _SENDER_TIMEOUT_S)
@@ -104,10 +104,10 @@ def _lose(lab: Lab, victim: str, deadline_s: float, directory: Path) -> None:
         with Sender(site.caller, peer, ledger) as sender:
             time.sleep(_WARM_UP_S)
             before = len(ledger.entries())
-            assert before, f"nothing is stored before the fault: {sender.failures[-3:]}"
+            assert before, f"no image is stored before the fault: {sender.failures[-3:]}"
             moment = time.time()
             lab.switch_off(victim)
-            # What was sent before the node was dead says nothing.
+            # Stores that were sent before the node was off don't count.
             dead = time.time()
             eventually(
                 f"a store is accepted after {victim} lost power",
@@ -134,7 +134,7 @@ def _lose(lab: Lab, victim: str, deadline_s: float, directory: Path) -> None:
 
 
 def _whole(lab: Lab) -> bool:
-    """Tell whether every service of every node works, as `hapacs verify` sees it."""
+    """Return whether all services of all nodes work, by the checks of `hapacs verify`."""
     running = lab.running()
     try:
         services.check_services(lab.site, running)

@@ -1,7 +1,7 @@
-"""Operations on a running site, each while images are stored: nothing acknowledged is lost, and stores go on in time.
+"""Operations on a running site while images are stored: no acknowledged image is lost, and storing continues in time.
 
-They run in the order in which they stand. With ``HAPACS_TEST_DEPLOYMENT=lab`` they use a lab that stands here; else
-that of the tests, which `test_lab` brings up. The deadlines are what docs/operations promises.
+They run in their order in this file. With ``HAPACS_TEST_DEPLOYMENT=lab`` they use a lab that is up on this machine;
+else that of the tests, which `test_lab` brings up. The deadlines are those of docs/operations.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(30 * 60)]
 
 
 def run(lab: Lab, verb: str, *words: str) -> str:
-    """Run a verb as an operator does, and return what it says."""
+    """Run an operation by its command, and return its output."""
     begun = time.monotonic()
     done = lab.hapacs(verb, lab.deployment.name, *words)
     print(f"{verb} {' '.join(words)}: {time.monotonic() - begun:.0f} s")  # noqa: T201
@@ -44,7 +44,7 @@ def run(lab: Lab, verb: str, *words: str) -> str:
 
 
 def status(lab: Lab) -> dict[str, Any]:
-    """Return what `hapacs status` says of the primary site."""
+    """Return the status of the primary site, from `hapacs status`."""
     done = lab.hapacs("status", lab.deployment.name, "--json")
     found: dict[str, Any] = json.loads(done.stdout)["sites"][lab.site.name]
     return found
@@ -114,13 +114,13 @@ def test_restart_with_a_lost_node_is_completed_by_the_same_command(
             problems = _problems(status(lab))
         finally:
             lab.switch_on(victim)
-        # What was stored meanwhile is asked of every node. Whoever was lost in its own turn stays paused until the
-        # command runs again.
+        # The images are read from every node. A node that was lost in its own turn stays paused until the command
+        # runs again.
         left = {victim: [Subject.PAUSED.value]} if victim == first else {}
         eventually(f"{victim} is back by itself", lambda: _is_back(status(lab), left), BACK_S, 3)
     assert done.returncode not in {0, ExitCode.REFUSED}, done.stdout[-2000:]
     assert victim in done.stderr, done.stderr[-2000:]
-    # Who had its turn has its share again, and nobody was touched after that.
+    # A node that was restarted gets work again, and no further node was restarted.
     assert [name for name, found in problems.items() if Subject.PAUSED in found and name != victim] == []
     assert set(_restarted(before, _runs(lab, service))) <= {first, victim}
     run(lab, "restart", "--service", service, "--site", lab.site.name)
@@ -140,19 +140,19 @@ def _problems(found: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _is_back(found: dict[str, Any], left: dict[str, list[str]]) -> bool:
-    """Tell whether all is well, or nothing is wrong but what was left; else raise with what is."""
+    """Return True when there are no problems but those expected; else raise an error with all of them."""
     if found["ok"] or (left and _problems(found) == left):
         return True
     raise RuntimeError(_problems(found))
 
 
 def _restarted(before: dict[str, str], now: dict[str, str]) -> list[str]:
-    """Return the nodes on which a service is another process."""
+    """Return the nodes on which a service is a new process."""
     return [name for name in before if now[name] not in {before[name], "0"}]
 
 
 def _runs(lab: Lab, service: str) -> dict[str, str]:
-    """Tell which process each node runs as a service."""
+    """Return the process number of a service on each node."""
     site, words = lab.site, ["systemctl", "show", "--property=MainPID", "--value", service]
     return {name: site.run(node, words, "").strip() for name, node in site.nodes.items()}
 
@@ -186,7 +186,7 @@ def _ends(lab: Lab) -> list[float]:
 def test_secrets_are_rotated(lab: Lab, under_load: Callable[[float], Any], kind: str) -> None:
     with under_load(ROTATE_S):
         run(lab, "rotate", "--kind", kind)
-    # Of every site: secrets belong to all of them.
+    # On every site: secrets belong to the whole deployment.
     done = lab.hapacs("status", lab.deployment.name, "--json")
     assert json.loads(done.stdout)["ok"], done.stdout
 

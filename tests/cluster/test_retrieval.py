@@ -1,4 +1,4 @@
-"""Whole studies on their way out while nodes are taken out of service one after the other."""
+"""Whole studies are retrieved while nodes are restarted one after the other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(30 * 60)]
 _IMAGES, _ROWS = 60, 512
 _READERS = 3
 _PIECE_BYTES = 1 << 18
-# Half a minute for the whole: longer than a restart takes, and well within the time that is waited for.
+# Half a minute for the whole study: longer than a restart, and well within the time that a restart waits.
 _PAUSE_S = 0.25
 
 
@@ -40,7 +40,7 @@ def stored(site: Site) -> Generator[Study]:
 
 
 def read_slowly(site: Site, study: Study, enough: threading.Event) -> list[str]:
-    """Retrieve a study again and again; return for each time what was wrong with it, or nothing."""
+    """Retrieve a study again and again; return the problem of each retrieval, empty for none."""
     password = site.secrets["hapacs_secret_dicomweb_users"]["verify"]
     headers = {
         "Accept": multipart.AS_STORED,

@@ -1,6 +1,6 @@
-"""A deployment of the tests' own: the lab's settings under another name and on other networks.
+"""A separate deployment for the tests: the lab's settings with another name and other networks.
 
-So that a lab that somebody brought up on this machine, with what lies in it, is left alone.
+A lab that is already up on this machine, and its data, stay untouched.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _FILES = ("settings.yaml", "pulumi_stack.yml")
 
 
 def write() -> Deployment:
-    """Write the deployment's files and return it; its secrets, if a run before left any, stay."""
+    """Write the deployment's files and return it; secrets of an earlier run are kept."""
     source, directory = PROJECT / "inventories" / "lab", PROJECT / "inventories" / NAME
     directory.mkdir(exist_ok=True)
     for name in _FILES:

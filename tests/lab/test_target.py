@@ -1,4 +1,4 @@
-"""The target `lab` for real: a network, one node and its disks on this machine, through Pulumi."""
+"""The target `lab` with real resources: a network, one node and its disks on this machine, through Pulumi."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ MARK = "what was on the disk"
 
 
 def on_this_machine() -> dict[str, set[str]]:
-    """Return what a lab could leave behind."""
+    """Return the resources that a lab could leave behind."""
     return {
         "containers": set(podman("ps", "--all", "--format", "{{.Names}}").split()),
         "networks": set(podman("network", "ls", "--format", "{{.Name}}").split()),
@@ -40,7 +40,7 @@ def on_this_machine() -> dict[str, set[str]]:
 
 
 def described(root: Path, name: str, subnet: str) -> Deployment:
-    """Describe a deployment of one node on a network of its own."""
+    """Return settings of a deployment with one node and its own network."""
     settings: dict[str, Any] = yaml.safe_load((PROJECT / "inventories" / "lab" / "settings.yaml").read_text())
     site = settings["sites"]["primary"]
     settings |= {"deployment": name, "callers": [], "sites": {"primary": site}}
@@ -57,14 +57,14 @@ def described(root: Path, name: str, subnet: str) -> Deployment:
     directory = root / name
     directory.mkdir()
     made = Deployment(name, directory, root / "state" / name, cache_directory())
-    # The settings' own checks refuse a site of one node, which is all that is needed here.
+    # The checks of the settings refuse a site of one node, but one node is enough here.
     made.__dict__["settings"] = Settings.model_validate(settings)
     return made
 
 
 @pytest.fixture(scope="module")
 def base() -> Iterator[str]:
-    """Let nodes start from the base image, which is enough here."""
+    """Start nodes from the base image, which is enough here."""
     with pytest.MonkeyPatch.context() as patch:
         base = base_image.ensure()
         patch.setattr(image, "tag", lambda: base)
@@ -104,7 +104,7 @@ def on_node(deployment: Deployment, *words: str) -> str:
 
 
 def disks(deployment: Deployment) -> list[Path]:
-    """Return the files that are the node's disks."""
+    """Return the files behind the node's disks."""
     return [deployment.state / "lab" / "disks" / f"one-{index}.img" for index in range(2)]
 
 
@@ -167,14 +167,14 @@ class TestUp:
         path = deployment.state / "lab" / "disks" / "one-1.img"
         device = loops.attached(path)
         loops.detach(path)
-        # Before the disk has its device a plan cannot know that the node need not change.
+        # Without the disk's device a plan can't know that the node doesn't change.
         assert ("update", "LabDisk") in kinds(Engine(deployment).preview().machines)
         assert kinds(Engine(deployment).up().machines) == [("update", "LabDisk")]
         assert loops.attached(path) == device
 
     def test_removed_network_is_recreated_with_its_node(self, deployment: Deployment) -> None:
         on_node(deployment, "sudo", "touch", "/srv/data/kept")
-        # podman takes the node away with the network that it is on.
+        # podman removes the node together with its network.
         podman("network", "rm", "--force", "--time", "0", f"{NAME}-primary")
         repair = [("create", "LabNetwork"), ("create", "LabNode")]
 
@@ -218,7 +218,7 @@ class TestUp:
         on_node(deployment, f"echo {MARK} | sudo dd of={loops.attached(dead)} conv=notrunc,fsync status=none")
         dead.unlink()
         assert ("create", "LabDisk") in kinds(Engine(deployment).up().machines)
-        # The node sees the new file, and nothing holds the old one.
+        # The node uses the new file, and no loop device holds the old one.
         device = str(loops.attached(dead))
         assert on_node(deployment, "sudo", "blkid", "--probe", device, "||", "echo", "blank") == "blank"
         assert MARK not in on_node(deployment, "sudo", "head", "-c", "64", device, "|", "tr", "-d", r"'\\000'")
@@ -275,7 +275,7 @@ class TestUp:
 
 @pytest.mark.usefixtures("up")
 def test_down_removes_leftovers_of_a_failed_up(deployment: Deployment, before: dict[str, set[str]]) -> None:
-    # Pulumi doesn't know a node whose making failed half way.
+    # Pulumi doesn't know a node whose creation failed.
     node = inspect("container", NODE)
     assert node is not None
     podman(
@@ -284,7 +284,7 @@ def test_down_removes_leftovers_of_a_failed_up(deployment: Deployment, before: d
     Engine(deployment).down()
     teardown.sweep(deployment)
     after = on_this_machine()
-    # Other things of this machine may come and go meanwhile; ours carry the deployment's name.
+    # Only resources with the deployment's name count: others of this machine may change meanwhile.
     left = {kind: [name for name in sorted(after[kind] - before[kind]) if NAME in name] for kind in after}
     assert left == {"containers": [], "networks": [], "disks": [], "mounts": []}
     assert not deployment.state.exists()

@@ -1,1 +1,1 @@
-"""Whole sites on machines of another kind than the lab's, each made by its test and removed by it."""
+"""Whole sites on other machines than the lab's; each test makes and removes its site."""

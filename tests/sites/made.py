@@ -1,4 +1,4 @@
-"""Deployments that a test makes for itself: their files in the tree, and the command line on them."""
+"""Deployments that a test makes: their files in the tree, and the command line on them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def write(settings: Mapping[str, Any], variables: Mapping[str, Mapping[str, Any]
     Parameters
     ----------
     settings
-        As the file holds them; they name the deployment.
+        Content of the settings file; it names the deployment.
     variables
-        Variables of groups of the inventory, by the group's name.
+        Variables of the inventory's groups, by group.
     """
     name = str(settings["deployment"])
     directory = PROJECT / "inventories" / name
@@ -42,7 +42,7 @@ def write(settings: Mapping[str, Any], variables: Mapping[str, Mapping[str, Any]
 
 @contextmanager
 def removed_at_the_end(deployment: Deployment) -> Iterator[Deployment]:
-    """Remove the deployment's machines, state and files, however the tests end."""
+    """Remove the deployment's machines, state and files, also after a failed test."""
     try:
         yield deployment
     finally:

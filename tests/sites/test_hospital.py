@@ -1,8 +1,8 @@
-"""The example of a hospital on machines that exist: looked at before anything is changed, then brought up and verified.
+"""The example hospital on existing machines: they are checked before any change, then brought up and verified.
 
 The machines are Debian 13 in containers that the test makes, each with two networks and two disks. They start from the
-golden image, that is with the packages already there, so that this is configuration only; the addresses of the example
-are replaced, and its second site is left out (the lab has one). The tests run in the order in which they stand.
+golden image, which has the packages installed, so that `up` only configures them. The addresses of the example are
+replaced, and its second site is left out (the lab has one). The tests run in their order in this file.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ pytestmark = [
 ]
 
 NAME = "clinic"
-# The networks for documentation, and those that this machine has instead.
+# The networks of the example, and those that replace them here.
 NETWORKS = {"192.0.2.": "10.89.73.", "198.51.100.": "10.89.74.", "203.0.113.": "10.89.75."}
 CONTROLLER = {"cluster": "10.89.73.2", "management": "10.89.74.2"}
 DISK_BYTES = 1 << 30
 USED, SERIAL = ("pacs1", 0), "TRIAL-0001"
-# What three machines in containers of one machine can't have.
+# Settings that three containers on one machine can't have.
 CONTAINERS = {
     "postgres_shared_buffers_bytes": 128 << 20,
     "postgres_wal_keep_bytes": 256 << 20,
     "seaweedfs_volume_size_limit_mb": 1024,
     "seaweedfs_open_files": 20000,
 }
-# A container must not set the clock of its host, nor ask the world for it; it still has to run the service.
+# A container must not set its host's clock or query time servers, but it has to run the service.
 _CLOCK = """
 echo 'DAEMON_OPTS="-F 1 -x"' >/etc/default/chrony
 echo 'confdir /etc/chrony/conf.d' >/etc/chrony/chrony.conf
@@ -66,12 +66,12 @@ def settings() -> dict[str, Any]:
 
 
 def by_id(node: str, index: int) -> str:
-    """Return the name under which the settings know a machine's disk."""
+    """Return the name of a machine's disk in the settings."""
     return f"/dev/disk/by-id/trial-{node}-{index}"
 
 
 def disk(deployment: Deployment, node: str, index: int) -> str:
-    """Return the loop device that is a machine's disk."""
+    """Return the loop device behind a machine's disk."""
     path = deployment.state / "lab" / "disks" / f"{node}-{index}.img"
     loops.make_file(path, DISK_BYTES)
     return loops.attach(path)
@@ -79,7 +79,7 @@ def disk(deployment: Deployment, node: str, index: int) -> str:
 
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
-    """The deployment with its networks and disks; its machines are not there yet."""
+    """The deployment with its networks and disks, before its machines exist."""
     values = settings()
     with made.removed_at_the_end(made.write(values, {"site_main": CONTAINERS})):
         for node, spec in values["sites"]["main"]["nodes"].items():
@@ -95,7 +95,7 @@ def deployment() -> Iterator[Deployment]:
 
 @pytest.fixture(scope="module")
 def machines(deployment: Deployment) -> Deployment:
-    """The machines, as they are when somebody installed Debian on them; one has a disk that was used before."""
+    """The machines after the installation of Debian; one has a used disk."""
     identity = image.ensure()
     for name, node in deployment.settings.sites["main"].nodes.items():
         disks = tuple(disk(deployment, name, index) for index in range(2))
@@ -110,7 +110,7 @@ def machines(deployment: Deployment) -> Deployment:
         links = "\n".join(f"L+ {by_id(name, index)} - - - - {path}" for index, path in enumerate(disks))
         make = f"echo '{links}' >/etc/tmpfiles.d/disks.conf && systemd-tmpfiles --create /etc/tmpfiles.d/disks.conf"
         podman("exec", machine.container, "sh", "-c", make)
-        # From here on the controller knows only what an operator tells it.
+        # From here on the controller has only the operator's input.
         ssh.unpin(deployment.known_hosts, str(node.address))
     used = disk(deployment, *USED)
     subprocess.run(["mkfs.ext4", "-q", used], check=True, capture_output=True)
@@ -122,14 +122,14 @@ def machines(deployment: Deployment) -> Deployment:
 
 
 def pin(deployment: Deployment, *names: str) -> None:
-    """Write machines' host keys down, as an operator does who has compared them."""
+    """Pin the machines' host keys, as an operator does after comparing them."""
     for name in names:
         key = (deployment.ssh_key.parent / "hosts" / name / "ssh_host_ed25519_key.pub").read_text(encoding="utf-8")
         ssh.pin(deployment.known_hosts, str(deployment.settings.sites["main"].management_address(name)), key)
 
 
 def refused(*words: str) -> list[str]:
-    """Run ``hapacs``, which has to refuse before it touches anything, and return the problems that it names."""
+    """Run ``hapacs``, which has to refuse before any change, and return the problems that it prints."""
     done = made.hapacs(*words)
     assert done.returncode == ExitCode.REFUSED, made.output(done)
     assert "Nothing was touched" in done.stderr
@@ -149,7 +149,7 @@ def test_missing_requirements_are_reported_before_any_change(machines: Deploymen
     assert f"add '{SERIAL}' to sites.main.nodes.pacs1.wipe_serials" in held
     assert unknown.split()[0] == "pacs3"
     assert "its host key is not known" in unknown
-    # The disk is as it was.
+    # The disk is unchanged.
     found = subprocess.run(
         ["blkid", "--probe", disk(machines, *USED)], check=True, capture_output=True, text=True
     ).stdout
@@ -170,7 +170,7 @@ def test_up_succeeds_once_the_settings_allow_wiping_the_disk(machines: Deploymen
 
 def test_machine_is_reached_through_its_management_network_only(machines: Deployment) -> None:
     node = machines.settings.sites["main"].nodes["pacs2"]
-    # A neighbour is no manager: its address is in the cluster network only.
+    # Another node may not connect: its address is in the cluster network only.
     words = f"timeout 3 bash -c '</dev/tcp/{node.address}/22'"
     with pytest.raises(LabError):
         podman("exec", f"{NAME}-pacs1", "bash", "-c", words)

@@ -1,4 +1,4 @@
-"""A site whose groups have nodes of their own, from its settings alone: the machines, and a check of every role."""
+"""A site with separate nodes for each group: the machines, and check mode of every role."""
 
 from __future__ import annotations
 
@@ -48,5 +48,5 @@ def test_check_mode_works_for_every_role_and_node(split: Deployment) -> None:
     assert {host: (counts["failed"], counts["unreachable"]) for host, counts in outcome.recap.items()} == dict.fromkeys(
         outcome.recap, (0, 0)
     )
-    # A check of machines that are bare says what would be done to each.
+    # Check mode on bare machines reports the changes for each.
     assert all(counts["changed"] > 0 for counts in outcome.recap.values())
