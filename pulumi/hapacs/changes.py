@@ -38,7 +38,7 @@ class Change:
 
     @property
     def difference(self) -> str:
-        """What differs, for people."""
+        """The difference as text for the operator."""
         return "; ".join(
             f"{key}: {_text(key, values)}" if values[1] is not None else key for key, values in self.values.items()
         )
@@ -62,7 +62,7 @@ class SettingChange:
 
     @property
     def difference(self) -> str:
-        """What differs, for people."""
+        """The difference as text for the operator."""
         return _text(self.path[-1], (self.before, self.after))
 
 

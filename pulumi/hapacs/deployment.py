@@ -157,7 +157,7 @@ class Deployment:
 
     @property
     def backend(self) -> Path:
-        """Where Pulumi keeps its state."""
+        """The directory of Pulumi's state."""
         return self.state / "pulumi"
 
     @property

@@ -43,7 +43,7 @@ sync
 def identifier() -> str:
     """Return the hash of all inputs of the image.
 
-    Of each role: its install tasks, the files and templates, and those of its variables that the tasks name.
+    For each role: its install tasks, and the files, templates and variables that they name.
     """
     parts: dict[str, Any] = {
         "base": base_image.tag(),

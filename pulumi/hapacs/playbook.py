@@ -48,7 +48,7 @@ class Outcome:
     log
         File with Ansible's output.
     recap
-        For each host: ok, changed, unreachable, failed, skipped, rescued, ignored.
+        Counts by host: ok, changed, unreachable, failed, skipped, rescued, ignored.
     tasks
         The tasks that changed something, each with its hosts.
     said

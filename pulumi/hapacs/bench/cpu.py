@@ -46,7 +46,7 @@ class Used:
     Attributes
     ----------
     seconds
-        By component.
+        Seconds by component.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)

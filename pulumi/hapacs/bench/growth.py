@@ -28,7 +28,7 @@ INGEST = "ingest"
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure.
+    """Options of a measurement.
 
     Attributes
     ----------

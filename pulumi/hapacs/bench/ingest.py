@@ -23,7 +23,7 @@ _SHOWN_FAILURES = 5
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure.
+    """Options of a measurement.
 
     Attributes
     ----------

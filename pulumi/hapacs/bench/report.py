@@ -30,7 +30,7 @@ def write(results: Path, directory: Path) -> list[Path]:
     results
         A directory with a JSON file for each benchmark that was run.
     directory
-        Where results, figures and page are written. Results that `results` lacks are read from here.
+        Directory for results, figures and page. Results that `results` lacks are read from here.
 
     Returns
     -------

@@ -33,7 +33,7 @@ Doors = Mapping[str, Callable[[Study], Fetched]]
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure.
+    """Options of a measurement.
 
     Attributes
     ----------

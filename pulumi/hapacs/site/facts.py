@@ -31,7 +31,7 @@ class Server:
 
     @property
     def up(self) -> bool:
-        """Whether the balancer's health check finds it up."""
+        """Whether the balancer's health check succeeds."""
         return self.status.startswith("UP")
 
 
@@ -44,7 +44,7 @@ class Balancer:
     writers
         The storing Orthanc that it has chosen; none until something was stored.
     servers
-        By backend and name.
+        Servers by backend and name.
     error
         Why it does not answer, or empty.
     """
@@ -137,7 +137,7 @@ class NodeFacts:
     failed_units
         All units that failed, whether hapacs needs them or not.
     health
-        For each service that can be asked: why it does not work, or empty.
+        Result of each service's health check: why it does not work, or empty.
     das
         File system at the mount point of the DAS, empty when it is not mounted; None for a node without a DAS.
     leads_database, leads_archive

@@ -1,4 +1,4 @@
-"""Where an image, series or study is: index, online copies, archive objects and locks, over all nodes of a site.
+"""Finds an image, series or study: index, online copies, archive objects and locks, over all nodes of a site.
 
 The index and the catalog are read on the leader of the database. An image and its copies are then read whole by the
 nodes themselves (`hapacs-node`), which also search their journals; of a study the copies are counted, not read.
@@ -66,7 +66,7 @@ class Image:
     Attributes
     ----------
     digest, size, key, node, stored_at
-        Of the stored object; None when the catalog has no row of it.
+        Values of the stored object; None when the catalog has no row of it.
     """
 
     study: str
@@ -81,7 +81,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Lock:
-    """What the archive says of one of its objects.
+    """The archive's record of one object.
 
     Attributes
     ----------
@@ -96,18 +96,18 @@ class Lock:
 
 @dataclass
 class Found:
-    """What a site knows of a name.
+    """A site's records of a UID or digest.
 
     Attributes
     ----------
     images
         In the index; those of a study or series, or the one.
     online
-        Of a study or series: how many images have a file of the right size on the DAS of each node.
+        For a study or series: the number of images with a file of the right size on the DAS of each node.
     locks
-        Of a study or series: the archive's objects by key.
+        For a study or series: the archive's objects by key.
     nodes
-        Of one image or object: what each node reports.
+        For one image or object: the report of each node.
     journal
         Lines of each node's journal, when they were asked for.
     silent

@@ -15,7 +15,7 @@ _DAS_FILE_SYSTEM = "btrfs"
 
 
 class Subject(StrEnum):
-    """What a problem is about."""
+    """Subject of a problem."""
 
     NODE = "node"
     UNIT = "unit"
@@ -49,7 +49,7 @@ class Problem:
     node
         The node with the problem; empty for the whole site.
     message, remedy
-        What is wrong, and what to do.
+        The problem, and what to do.
     """
 
     node: str

@@ -28,7 +28,7 @@ __all__ = ["Check", "Report", "names", "run"]
 
 
 class Evidence:
-    """What the checks of one site examine; each part is collected once, when the first check needs it.
+    """Evidence for the checks of one site; each part is collected once, when the first check needs it.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ class Check:
     detail
         Evidence; for a failed check the problem and where to look.
     seconds
-        How long it took.
+        Duration of the check.
     """
 
     name: str
@@ -63,7 +63,7 @@ def require(problems: list[str]) -> None:
     Raises
     ------
     CheckFailedError
-        With the first few of them.
+        Names the first few problems.
     """
     if problems:
         raise CheckFailedError(listed(problems))

@@ -110,7 +110,7 @@ def load(directory: Path) -> tuple[list[Sample], list[NotSendable]]:
     Parameters
     ----------
     directory
-        Where the copies are written; they are read later from there.
+        Directory for the copies; they are read later.
     """
     found, skipped = originals()
     # Different folders, because some files have the same name.
@@ -129,7 +129,7 @@ def run(site: Site, directory: Path) -> RoundTrip:
     Parameters
     ----------
     directory
-        Where the sent files are written; the result needs them.
+        Directory for the sent files; the result needs them.
     """
     samples, skipped = load(directory)
     round_trip = RoundTrip(skipped)
