@@ -3,7 +3,7 @@ from email.policy import HTTP
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hapacs_node.catalog.objects import StoredObject
@@ -72,6 +72,7 @@ def test_only_files_as_they_are_stored_are_accepted(accept: str, expected: bool)
     assert wado.is_as_stored(accept) is expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=200), min_size=1, max_size=6))
 def test_the_parts_of_an_answer_are_the_instances(contents: list[bytes]) -> None:
     frame = wado.Multipart.of([instance(len(content)) for content in contents])
