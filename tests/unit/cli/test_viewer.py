@@ -156,7 +156,7 @@ def test_without_any_npm_the_way_out_is_told(tmp_path: Path, monkeypatch: pytest
     tool.write_text("echo 'no such package' >&2; exit 1\n")
     monkeypatch.setattr(viewer, "_REGISTRY_TOOL", tool)
     monkeypatch.setattr("shutil.which", lambda _name: None)
-    with pytest.raises(HapacsError, match="There is no npm") as failure:
+    with pytest.raises(HapacsError, match="npm is not installed") as failure:
         viewer.ensure()
     assert viewer.GIVEN in failure.value.hint
 

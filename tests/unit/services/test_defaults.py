@@ -23,6 +23,7 @@ PORTS = {
     "haproxy_store_ports.dicom": ("orthanc-store", "dicom"),
     "haproxy_store_ports.https": ("orthanc-store", "https"),
     "haproxy_viewer_port": ("viewer", "https"),
+    "orthanc_balancer_port": ("haproxy", "callers"),
     "orthanc_database_port": ("patroni", "database"),
     "orthanc_services.query.dicom_port": ("orthanc-query", "dicom"),
     "orthanc_services.query.http_port": ("orthanc-query", "http"),
