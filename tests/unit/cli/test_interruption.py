@@ -169,7 +169,7 @@ def test_ctrl_c_at_a_terminal_shows_no_failed_check_and_gives_the_cursor_back(
 ) -> None:
     child, terminal = pty.fork()
     if child == 0:
-        os.execve(HAPACS[0], [*HAPACS, "verify", "lab", "--only", "services"], environment | {"TERM": "xterm"})  # noqa: S606
+        os.execvpe(HAPACS[0], [*HAPACS, "verify", "lab", "--only", "services"], environment | {"TERM": "xterm"})  # noqa: S606
     deadline = time.monotonic() + DEADLINE_S
     while not connections(silent_port):
         assert time.monotonic() < deadline
