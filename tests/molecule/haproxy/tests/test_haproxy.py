@@ -109,7 +109,7 @@ def test_a_refused_caller_gets_the_reason_and_the_log_names_it(
     client = f"association from {address.rpartition('.')[0]}.1:"
     titles_and_reason = f' to port 11112 calling="{calling}" called="{called}" refused={reason} '
     log = host.check_output("journalctl --unit haproxy --no-pager --output cat --lines 20")
-    assert any(line.startswith(client) and titles_and_reason in line for line in log.splitlines())
+    assert any(line.startswith(client) and titles_and_reason in line for line in log.splitlines()), log
 
 
 def association(address: str, calling: str, *, open_s: float = 1) -> None:

@@ -90,7 +90,7 @@ def test_invalid_keepalived_configuration_is_not_installed(
     before = host.file("/etc/keepalived/keepalived.conf").content_string
     done = apply(host, "--tags=keepalived_configure", keepalived_vip={"address": "10.89.79.300", "prefix": 24})
     assert done.returncode != 0
-    assert "stays as it was" in " ".join((done.stdout + done.stderr).split())
+    assert "was not changed" in " ".join((done.stdout + done.stderr).split())
     assert host.file("/etc/keepalived/keepalived.conf").content_string == before
 
 
