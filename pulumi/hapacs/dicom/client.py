@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import ssl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -114,6 +115,22 @@ class Retrieved:
     datasets: dict[str, tuple[UID, bytes]] = field(default_factory=dict)
 
 
+class _Answers(queue.Queue[tuple[int | None, object]]):
+    """Messages of the peer, which only a waiting request takes.
+
+    pynetdicom's own loop polls the queue for requests of the peer and drops anything else. It is paused while a request
+    waits, but checks the pause before it polls: on a busy machine it took the answer, and the request waited for its
+    time-out. A caller serves no requests outside of its own (C-GET's sub-operations arrive while it waits), so the poll
+    finds nothing.
+    """
+
+    def get(self, block: bool = True, timeout: float | None = None) -> tuple[int | None, object]:
+        """Return the next message, or raise `queue.Empty`: at once for a caller that does not wait."""
+        if not block:
+            raise queue.Empty
+        return super().get(block, timeout)
+
+
 @contextmanager
 def associate(
     caller: Caller,
@@ -169,6 +186,7 @@ def associate(
         raise AssociationRefusedError(f"{where} refuses an association from {caller.ae_title}: {reason}.")
     if not association.is_established:
         raise DicomError(f"{where} gives {caller.ae_title} no association: no answer, or the connection was ended.")
+    association.dimse.msg_queue = _Answers()  # type: ignore[assignment]
     try:
         yield association
         association.release()

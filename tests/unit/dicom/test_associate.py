@@ -4,13 +4,17 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
-from pynetdicom import build_context
+from pynetdicom import AE, build_context
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_primitives import C_ECHO
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at import time
-from pynetdicom.transport import AssociationSocket
+from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
-from hapacs.dicom.client import AssociationRefusedError, Caller, DicomError, Peer, associate
+from hapacs.dicom.client import SUCCESS, AssociationRefusedError, Caller, DicomError, Peer, associate
 
 # DICOM PS3.8 9.3.4: rejected permanently, by the service user, calling title not recognised.
 REFUSAL = bytes.fromhex("03000000000400010103")
@@ -73,3 +77,40 @@ def test_no_answer_is_no_refusal(peer: Peer) -> None:
     with pytest.raises(DicomError, match="no association") as caught:
         _call(peer)
     assert not isinstance(caught.value, AssociationRefusedError)
+
+
+def test_answer_reaches_its_request_although_threads_are_preempted(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Preempted(threading.Event):
+        """The loop's pause: the loop sees that it need not pause, and polls only later."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            made = super().wait(timeout)
+            time.sleep(0.2)
+            return made
+
+    initialise, send = Association.__init__, DIMSEServiceProvider.send_msg
+
+    def slow(self: Association, *words: object, **named: object) -> None:
+        initialise(self, *words, **named)  # type: ignore[arg-type]
+        if self.is_requestor:
+            self._reactor_checkpoint = Preempted()
+            self._reactor_checkpoint.set()
+
+    def late(self: DIMSEServiceProvider, primitive: C_ECHO, context_id: int) -> None:
+        send(self, primitive, context_id)
+        if self.assoc.is_requestor:
+            time.sleep(0.6)
+
+    monkeypatch.setattr(Association, "__init__", slow)
+    monkeypatch.setattr(DIMSEServiceProvider, "send_msg", late)
+    entity = AE("PEER")
+    entity.add_supported_context(Verification)
+    server = cast(ThreadedAssociationServer, entity.start_server(("127.0.0.1", 0), block=False))
+    try:
+        peer = Peer("127.0.0.1", server.server_address[1], "PEER", timeout_s=5)
+        with associate(CALLER, peer, [build_context(Verification)]) as association:
+            # The loop has to be past its check of the pause.
+            time.sleep(0.05)
+            assert association.send_c_echo().get("Status") == SUCCESS
+    finally:
+        server.shutdown()
