@@ -9,6 +9,7 @@ from typing import Any
 
 _STREAMING = {"running", "streaming"}
 _SYNCHRONOUS = {"sync_standby", "quorum_standby"}
+_DATABASE_FREE_FRACTION = 0.1
 STORE_BACKEND = "store_dicom"
 
 
@@ -127,6 +128,19 @@ class Room:
 
 
 @dataclass(frozen=True)
+class DatabaseRoom:
+    """Size of the file system that holds the database, and its free part."""
+
+    bytes: int
+    free_bytes: int
+
+    @property
+    def scarce(self) -> bool:
+        """Whether an operator has to make room. The node gives the lead up much later (role postgres)."""
+        return self.free_bytes < _DATABASE_FREE_FRACTION * self.bytes
+
+
+@dataclass(frozen=True)
 class NodeFacts:
     """Facts of one node that answers.
 
@@ -154,6 +168,7 @@ class NodeFacts:
     firewall: bool = True
     das: str | None = None
     room: Room | None = None
+    database_room: DatabaseRoom | None = None
     addresses: frozenset[str] = frozenset()
     leads_database: bool | None = None
     leads_archive: bool | None = None
@@ -174,6 +189,7 @@ class NodeFacts:
             When a fact is missing: script and class are of different versions.
         """
         room, certificate = document["room"], document["certificate"]
+        database_room = document["database_room"]
         return cls(
             units={name: Unit(**unit) for name, unit in document["units"].items()},
             failed_units=tuple(document["failed"]),
@@ -181,6 +197,7 @@ class NodeFacts:
             firewall=document["firewall"],
             das=document["das"],
             room=Room(**room) if room else None,
+            database_room=DatabaseRoom(**database_room) if database_room else None,
             addresses=frozenset(document["addresses"]),
             leads_database=document["leads"],
             leads_archive=document["archive_leads"],

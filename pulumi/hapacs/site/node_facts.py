@@ -217,6 +217,12 @@ def room() -> dict[str, int]:
     return {"das_bytes": das.total, "das_free_bytes": das.free, "cas_used_bytes": used}
 
 
+def database_room() -> dict[str, int]:
+    """Return the size of the file system that holds the database, and its free space, in bytes."""
+    disk = shutil.disk_usage("/srv/data/postgres")
+    return {"bytes": disk.total, "free_bytes": disk.free}
+
+
 def main() -> None:
     """Collect all facts, the slow ones concurrently."""
     asked = json.loads(sys.argv[1])
@@ -237,6 +243,7 @@ def main() -> None:
             ],
             "das": mounted("/srv/das") if "pacs" in groups else None,
             "room": room() if "pacs" in groups else None,
+            "database_room": database_room() if "postgres" in groups else None,
             "firewall": run("nft", "list", "table", "inet", "hapacs")[0] == 0,
             "balancer": balancer() if "load_balancer" in groups else None,
             "archive_leads": archive_leads(asked["master_metrics_port"]) if "master_metrics_port" in asked else None,

@@ -28,6 +28,7 @@ class Subject(StrEnum):
     PAUSED = "paused"
     ETCD = "etcd"
     DATABASE = "database"
+    DATABASE_DISK = "database disk"
     ADDRESS = "virtual address"
     WRITER = "writer"
 
@@ -135,6 +136,10 @@ def _machine(name: str, facts: NodeFacts) -> Iterator[Problem]:
     if facts.das is not None and facts.das != _DAS_FILE_SYSTEM:
         message = f"/srv/das on {name} is {facts.das or 'not mounted'}"
         yield Problem(name, Subject.DAS, message, "`journalctl -u das` there")
+    if facts.database_room is not None and facts.database_room.scarce:
+        free, size = (f"{value / 2**30:.1f}" for value in (facts.database_room.free_bytes, facts.database_room.bytes))
+        message = f"the disk of the database on {name} has {free} of {size} GiB free"
+        yield Problem(name, Subject.DATABASE_DISK, message, "make room at /srv/data/postgres, or enlarge the disk")
     if facts.certificate is not None and facts.certificate.ends_at <= datetime.now(UTC):
         message = f"{facts.certificate.path} on {name} has ended ({facts.certificate.ends})"
         yield Problem(name, Subject.CERTIFICATE, message, "`hapacs renew`")

@@ -28,8 +28,8 @@ def _node(site: RunningSite, name: str, problems: list[Problem]) -> dict[str, An
     own = [_problem(problem) for problem in problems if problem.node == name]
     if name in site.silent:
         return {
-            "problems": own, "running": 0, "database": None, "virtual_address": False, "room": None, "drained": None,
-            "certificate": None,
+            "problems": own, "running": 0, "database": None, "virtual_address": False, "room": None,
+            "database_room": None, "drained": None, "certificate": None,
         }  # fmt: skip
     facts = site.nodes[name]
     return {
@@ -38,6 +38,7 @@ def _node(site: RunningSite, name: str, problems: list[Problem]) -> dict[str, An
         "database": None if facts.leads_database is None else "leader" if facts.leads_database else "replica",
         "virtual_address": name in site.holders,
         "room": vars(facts.room) if facts.room else None,
+        "database_room": vars(facts.database_room) if facts.database_room else None,
         "drained": facts.drained,
         "certificate": vars(facts.certificate) if facts.certificate else None,
     }

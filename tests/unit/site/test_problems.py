@@ -31,6 +31,7 @@ EXPECTED = {
     "balancer": (Subject.BALANCER, "c", "HAProxy on c does not answer: connection refused"),
     "other unit": (Subject.OTHER_UNIT, "c", "logrotate.service on c has failed"),
     "firewall": (Subject.FIREWALL, "c", "the firewall of c is not loaded"),
+    "database disk": (Subject.DATABASE_DISK, "c", "the disk of the database on c has 9.0 of 100.0 GiB free"),
     "das": (Subject.DAS, "c", "/srv/das on c is not mounted"),
     "certificate": (Subject.CERTIFICATE, "c", "/etc/etcd/tls/server.crt on c has ended (2020-01-01 00:00:00Z)"),
     "unreadable certificate": (Subject.CERTIFICATE, "c", "/etc/etcd/tls/server.crt on c has ended (unreadable)"),

@@ -20,6 +20,7 @@ def test_healthy_site() -> None:
     assert [state["virtual_address"] for state in found["nodes"].values()] == [False, True, False]
     assert found["nodes"]["c"]["running"] == 2
     assert found["nodes"]["c"]["room"] == {"das_bytes": 100, "das_free_bytes": 50, "cas_used_bytes": 7}
+    assert found["nodes"]["c"]["database_room"] == {"bytes": 100 * 2**30, "free_bytes": 50 * 2**30}
     assert json.loads(json.dumps(found)) == found
 
 
