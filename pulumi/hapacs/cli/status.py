@@ -1,4 +1,4 @@
-"""``hapacs status``: the nodes, what runs on them, who leads, and how much room is left."""
+"""``hapacs status``: the nodes, what runs on them, who leads, what would be stored, and how much room is left."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from hapacs import interruption
 from hapacs.cli.output import console, errors, print_item, print_json, print_table
 from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
@@ -17,13 +18,15 @@ from hapacs.site.summary import summary
 
 
 def status(name: Name = "lab", json: Json = False) -> None:
-    """Show services, leader, writer, virtual address, free space and certificates of each node."""
+    """Show services, leaders, virtual address, free space and certificates, and whether an image would be stored."""
     from hapacs.site.access import sites  # noqa: PLC0415 - its clients are slow to import
-    from hapacs.site.collect import collect  # noqa: PLC0415
+    from hapacs.site.collect import QUICK_S, collect  # noqa: PLC0415
 
     deployment = Deployment.load(name)
-    with errors.status("Asking the nodes"):
-        found = {site.name: summary(collect(site)) for site in sites(deployment)}
+    asked = sites(deployment)
+    with errors.status("Asking the nodes"), interruption.Workers(max_workers=len(asked)) as pool:
+        running = pool.map(lambda site: collect(site, QUICK_S), asked)
+        found = {site.name: summary(one) for site, one in zip(asked, running, strict=True)}
     ok = all(one["ok"] for one in found.values())
     if json:
         print_json({"deployment": name, "ok": ok, "sites": found})
@@ -74,6 +77,17 @@ def _print(name: str, site: Mapping[str, Any]) -> None:
         ("node", "services", "role", "DAS free", "CAS used", "certificates"),
         rows,
     )
+    _print_storing(site["storing"])
     for part in (site, *site["nodes"].values()):
         for problem in part["problems"]:
             print_item("[red]✗[/]", "{message}: {remedy}".format_map(problem))
+
+
+def _print_storing(storing: Mapping[str, str | None]) -> None:
+    """Print what would happen to the next image."""
+    if storing["refusal"]:
+        print_item("storing: [red]would be refused[/]:", storing["refusal"])
+    elif storing["node"]:
+        console.print(f"storing: [green]would be stored by {storing['node']}[/]")
+    else:
+        print_item("storing:", "C-ECHO succeeds; the node that would store is not known")

@@ -86,7 +86,7 @@ def memory_limit_mb(unit: str, sizing: Sizing) -> int:
     return memory.limit_mb
 
 
-def question(node: str, address: str, members: Members, sizing: Sizing) -> dict[str, Any]:
+def question(node: str, address: str, members: Members, sizing: Sizing, timeout_s: float = 10) -> dict[str, Any]:
     """Return what the script `hapacs.site.node_facts` has to look at on a node: plain data.
 
     Parameters
@@ -95,10 +95,13 @@ def question(node: str, address: str, members: Members, sizing: Sizing) -> dict[
         Of the node in the cluster network.
     members
         Names of the site's nodes by group.
+    timeout_s
+        Limit for each command and each request on the node.
     """
     services = {service.unit: service for service in of_node(node, members, sizing)}
     certificates = dict.fromkeys(path for service in services.values() for path in service.certificates)
     asked: dict[str, Any] = {
+        "timeout_s": timeout_s,
         "address": address,
         "groups": [group for group in GROUPS if node in members.get(group, ())],
         "units": list(services),

@@ -1,4 +1,8 @@
-"""Access to a site that is up: its nodes, and a client for each of its services."""
+"""Access to a site that is up: its nodes, and a client for each of its services.
+
+The clients' packages are imported where they are used: together they take several seconds, and `hapacs status` needs
+none of them.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +14,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal
-
-import boto3
-import httpx
-from botocore.config import Config
-from pyorthanc import Orthanc  # type: ignore[import-untyped]
+from typing import TYPE_CHECKING, Any, Literal
 
 from hapacs import pki, secrets, ssh
 from hapacs.deployment import Deployment
-from hapacs.dicom import Caller, Peer
 from hapacs.errors import HapacsError
 from hapacs.services import nodes as services
+from hapacs.site import association
+
+if TYPE_CHECKING:
+    import httpx
+
+    from hapacs.dicom import Caller, Peer
 
 Service = Literal["store", "query"]
 HTTPS_PORTS: Mapping[Service, int] = {
@@ -80,17 +84,43 @@ class Site:
             node: Node(name=node, **{field: values[field] for field in fields})
             for node, values in contract["nodes"].items()
         }
-        dicom, self.vip = contract["dicom"], str(contract["vip"]["address"])
-        self.store_peer = Peer(self.vip, dicom["port"], dicom["store_ae"])
-        self.query_peer = Peer(self.vip, dicom["port"], dicom["query_ae"])
+        self.vip = str(contract["vip"]["address"])
         verify = deployment.settings.verify
-        self.caller = Caller(verify.ae_title)
         controller = deployment.settings.controller(deployment.settings.sites[name])
         self.destination = (verify.ae_title, str(controller), verify.port)
 
     def members(self, group: str) -> list[Node]:
         """Return the nodes of a group."""
         return [self.nodes[name] for name in self.contract["members"].get(group, ())]
+
+    @cached_property
+    def caller(self) -> Caller:
+        """The calling side of `hapacs verify`."""
+        from hapacs.dicom import Caller  # noqa: PLC0415
+
+        return Caller(self.destination[0])
+
+    @cached_property
+    def store_peer(self) -> Peer:
+        """The store title at the virtual address."""
+        return self._peer("store_ae")
+
+    @cached_property
+    def query_peer(self) -> Peer:
+        """The query title at the virtual address."""
+        return self._peer("query_ae")
+
+    @property
+    def store_ends(self) -> association.Ends:
+        """An association of `hapacs verify` to the store title at the virtual address."""
+        dicom = self.contract["dicom"]
+        return association.Ends(self.vip, dicom["port"], dicom["store_ae"], self.destination[0])
+
+    def _peer(self, title: str) -> Peer:
+        from hapacs.dicom import Peer  # noqa: PLC0415
+
+        dicom = self.contract["dicom"]
+        return Peer(self.vip, dicom["port"], dicom[title])
 
     @cached_property
     def secrets(self) -> dict[str, Any]:
@@ -116,6 +146,8 @@ class Site:
     @cache  # noqa: B019
     def orthanc(self, node: str, service: Service) -> Any:
         """Return a client of one Orthanc on one node, past the balancer."""
+        from pyorthanc import Orthanc  # type: ignore[import-untyped] # noqa: PLC0415
+
         url = f"https://{self.nodes[node].address}:{HTTPS_PORTS[service]}"
         return Orthanc(url, return_raw_response=True, verify=self.tls("pacs", client=True), timeout=30)
 
@@ -131,6 +163,8 @@ class Site:
     @cached_property
     def web(self) -> httpx.Client:
         """An HTTP client for DICOMweb at the virtual address, with the login of `verify`."""
+        import httpx  # noqa: PLC0415
+
         users = self.secrets["hapacs_secret_dicomweb_users"]
         return httpx.Client(
             base_url=f"https://{self.vip}:{self.contract['https_port']}/dicom-web/",
@@ -142,6 +176,9 @@ class Site:
     @cache  # noqa: B019
     def s3(self, node: str, identity: Literal["node", "admin"]) -> Any:
         """Return an S3 client of one node's gateway."""
+        import boto3  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
+
         return boto3.session.Session().client(
             "s3",
             endpoint_url=f"https://{self.nodes[node].address}:{services.port('seaweedfs-s3', 's3')}",
@@ -154,7 +191,9 @@ class Site:
             ),
         )
 
-    def run_script(self, node: Node, script: Path, arguments: Any, *, root: bool) -> Any:
+    def run_script(
+        self, node: Node, script: Path, arguments: Any, *, root: bool, timeout_s: float = _SCRIPT_TIMEOUT_S
+    ) -> Any:
         """Send a script to a node, run it there with Debian's Python, and return the JSON that it prints.
 
         Raises
@@ -163,7 +202,7 @@ class Site:
             When the node doesn't answer, or the script fails.
         """
         words = [*(["sudo"] if root else []), "python3", "-", f"'{json.dumps(arguments)}'"]
-        return json.loads(self.run(node, words, script.read_text(encoding="utf-8")))
+        return json.loads(self.run(node, words, script.read_text(encoding="utf-8"), timeout_s))
 
     def run(self, node: Node, words: Sequence[str], text: str, timeout_s: float = _SCRIPT_TIMEOUT_S) -> str:
         """Run a command on a node with `text` as its input, and return its output.

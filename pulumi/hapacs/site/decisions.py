@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hapacs.services import nodes as services
+from hapacs.site.facts import STORE_BACKEND
 from hapacs.site.problems import blocking_problems, node_problems
 from hapacs.site.running import RunningSite
 
@@ -68,7 +69,24 @@ def _drain(site: RunningSite, node: str) -> list[str]:
     if node in site.silent:
         message = f"{node} does not answer by SSH ({site.silent[node]}): other nodes have taken over its work already"
         return [f"{message}. Bring it back first, then drain it"]
-    return missing_without(site, node) or list(map(str, blocking_problems(site, leaving=node)))
+    return missing_without(site, node) or [
+        *map(str, blocking_problems(site, leaving=node)),
+        *_without_storing(site, node),
+    ]
+
+
+def _without_storing(site: RunningSite, node: str) -> list[str]:
+    """Return why nothing could be stored once a node is drained: no balancer that stays finds a storing service up."""
+    away = {node, *site.drained}
+    stay = [name for name in site.members.get("pacs", ()) if name not in away]
+    seen = [
+        balancer.servers.get(STORE_BACKEND, {})
+        for name, balancer in site.balancers.items()
+        if name not in away and not balancer.error
+    ]
+    if not stay or not seen or any(servers[name].up for servers in seen for name in stay if name in servers):
+        return []
+    return [f"without {node} no storing service is up: the balancers find {', '.join(stay)} down. Repair it first"]
 
 
 def missing_without(site: RunningSite, node: str) -> list[str]:

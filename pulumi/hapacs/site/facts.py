@@ -56,20 +56,22 @@ class Balancer:
 
 
 @dataclass(frozen=True)
-class EtcdMember:
-    """A member of etcd; `leader` is the number of the member that it follows."""
-
-    endpoint: str
-    number: int
-    leader: int
-
-
-@dataclass(frozen=True)
 class Etcd:
-    """The etcd cluster as one node reports it: members that answer, and endpoints that commit."""
+    """The etcd member of a node.
 
-    members: tuple[EtcdMember, ...] = ()
-    healthy: frozenset[str] = frozenset()
+    Attributes
+    ----------
+    number, leader
+        Its own number, and that of the member that it follows.
+    commits
+        Whether it commits, which needs a majority.
+    error
+        Why it does not answer, or empty.
+    """
+
+    number: int = 0
+    leader: int = 0
+    commits: bool = False
     error: str = ""
 
 
@@ -204,7 +206,7 @@ class NodeFacts:
             drained=document["drained"],
             certificate=Certificate(**certificate) if certificate else None,
             balancer=_balancer(document["balancer"]),
-            etcd=_etcd(document["etcd"]),
+            etcd=Etcd(**document["etcd"]) if document["etcd"] else None,
             patroni=_patroni(document["patroni"]),
             listeners={int(port): address for port, address in document["listeners"].items()},
         )
@@ -220,17 +222,6 @@ def _balancer(document: Mapping[str, Any] | None) -> Balancer | None:
         for backend, found in document["servers"].items()
     }
     return Balancer(tuple(document["writers"]), servers)
-
-
-def _etcd(document: Mapping[str, Any] | None) -> Etcd | None:
-    if document is None:
-        return None
-    members = tuple(
-        EtcdMember(entry["Endpoint"], entry["Status"]["header"]["member_id"], entry["Status"]["leader"])
-        for entry in document["status"]
-    )
-    healthy = frozenset(entry["endpoint"] for entry in document["health"] if entry.get("health"))
-    return Etcd(members, healthy, document.get("error", ""))
 
 
 def _patroni(document: Mapping[str, Any] | None) -> Patroni | None:

@@ -1,7 +1,8 @@
 """Collects the facts of a node; sent there and run as root by Debian's Python, which has the standard library only.
 
 Takes the JSON object that `hapacs.services.nodes.question` returns: the node's ``groups``, the ``units`` that must be
-active, and addresses and commands for the other facts. Prints one JSON object.
+active, ``timeout_s`` for each command and request, and addresses and commands for the other facts. Prints one JSON
+object.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import sys
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,10 @@ DRAINED = Path("/var/lib/hapacs/drained")
 def run(*command: str) -> tuple[int, str, str]:
     """Return exit code, output and error output of a command."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=socket.getdefaulttimeout(), check=False)
+    except subprocess.TimeoutExpired as error:
+        return 1, "", f"{command[0]} took more than {error.timeout:g} s"
+    except OSError as error:
         return 1, "", str(error)
     return done.returncode, done.stdout, done.stderr
 
@@ -38,9 +42,10 @@ def run(*command: str) -> tuple[int, str, str]:
 def units(names: list[str]) -> dict[str, dict[str, Any]]:
     """Return the state of each unit, and how often systemd restarted it by itself."""
     states = {}
-    for name in names:
-        _, text, _ = run("systemctl", "show", "--property=ActiveState,SubState,NRestarts", name)
-        values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    _, text, _ = run("systemctl", "show", "--property=ActiveState,SubState,NRestarts", *names) if names else (0, "", "")
+    # One paragraph for each unit, in the order of the names.
+    for name, paragraph in zip_longest(names, text.strip().split("\n\n")[: len(names)], fillvalue=""):
+        values = dict(line.split("=", 1) for line in paragraph.splitlines() if "=" in line)
         state = "{ActiveState} ({SubState})".format_map({"ActiveState": "unknown", "SubState": "-", **values})
         states[name] = {
             "active": values.get("ActiveState") == "active",
@@ -69,23 +74,25 @@ def listeners() -> dict[int, str]:
 
 
 def etcd(address: str, port: int, tls: str) -> dict[str, Any]:
-    """Return etcd's status of its members, and the result of a write that needs the quorum."""
+    """Return this node's member of etcd, the member that it follows, and whether it commits, which needs a majority.
+
+    Only the own member is asked: a request to a member that is off would wait for its whole time-out.
+    """
+    # Less than the limit of `run`, so that etcdctl itself says what it waited for.
+    limit = f"{(socket.getdefaulttimeout() or 10) * 0.8:g}s"
     command = [
         "etcdctl", f"--cacert={tls}/ca-etcd.crt", f"--cert={tls}/server.crt", f"--key={tls}/server.key",
-        f"--endpoints=https://{address}:{port}", "--command-timeout=10s", "--write-out=json",
+        f"--endpoints=https://{address}:{port}", f"--dial-timeout={limit}", f"--command-timeout={limit}",
+        "--write-out=json", "endpoint",
     ]  # fmt: skip
-    answers: dict[str, Any] = {}
-    for name, words in {
-        "status": ["endpoint", "status", "--cluster"],
-        "health": ["endpoint", "health", "--cluster"],
-    }.items():
-        code, text, error = run(*command, *words)
-        try:
-            answers[name] = json.loads(text)
-        except ValueError:
-            answers[name] = []
-            answers["error"] = error.strip()[-300:] or f"etcdctl ended with {code}"
-    return answers
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        status, health = pool.map(lambda word: run(*command, word), ("status", "health"))
+    try:
+        (member,), (commits,) = json.loads(status[1]), json.loads(health[1])
+    except (ValueError, TypeError):
+        return {"error": (status[2] or health[2]).strip()[-300:] or f"etcdctl ended with {status[0]}"}
+    found = member["Status"]
+    return {"number": found["header"]["member_id"], "leader": found["leader"], "commits": commits["health"]}
 
 
 def patroni(address: str, port: int, tls: str) -> Any:
@@ -93,7 +100,7 @@ def patroni(address: str, port: int, tls: str) -> Any:
     try:
         context = ssl.create_default_context(cafile=f"{tls}/ca-postgres.crt")
         context.load_cert_chain(f"{tls}/server.crt", f"{tls}/server.key")
-        with urllib.request.urlopen(f"https://{address}:{port}/cluster", timeout=10, context=context) as answer:
+        with urllib.request.urlopen(f"https://{address}:{port}/cluster", context=context) as answer:
             return json.load(answer)
     except OSError as error:
         return {"error": str(error)}
@@ -101,16 +108,10 @@ def patroni(address: str, port: int, tls: str) -> Any:
 
 def leads() -> bool | None:
     """Return whether the PostgreSQL of this node takes writes; None when it doesn't answer."""
-    words = [
-        "psql",
-        "--no-psqlrc",
-        "--tuples-only",
-        "--no-align",
-        "--command",
-        "select pg_is_in_recovery()",
-        "postgres",
-    ]
-    _, text, _ = run("runuser", "-u", "postgres", "--", *words)
+    # setpriv becomes psql, so that a time-out ends psql too; runuser would leave it behind.
+    user = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups")
+    psql = ("psql", "--no-psqlrc", "--tuples-only", "--no-align", "--command=select pg_is_in_recovery()", "postgres")
+    _, text, _ = run(*user, *psql)
     return {"f": True, "t": False}.get(text.strip())
 
 
@@ -120,19 +121,27 @@ def problem(check: dict[str, Any]) -> str:
         code, text, error = run(*check["command"])
         return "" if code == 0 else (error or text).strip()[-300:] or f"{check['command'][0]} ended with {code}"
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{check['port']}{check['path']}", timeout=5):
+        with urllib.request.urlopen(f"http://127.0.0.1:{check['port']}{check['path']}"):
             return ""
     except urllib.error.HTTPError as error:
-        # Orthanc wraps the plugin's answer; the journal of the service holds the details.
-        return f"its health is answered {error.code}"
+        return failed_checks(error) or f"its health is answered {error.code}"
     except OSError as error:
         return str(error)
+
+
+def failed_checks(answer: urllib.error.HTTPError) -> str:
+    """Return the checks that failed, as the storage plugin of Orthanc names them; empty when it does not."""
+    try:
+        checks = json.load(answer)["checks"]
+        return ", ".join(f"{name}: {check['detail']}" for name, check in checks.items() if not check["ok"])[:300]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def archive_leads(metrics_port: int) -> bool | None:
     """Return whether the SeaweedFS master of this node leads; None when it doesn't answer."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics") as answer:
             lines = answer.read().decode().splitlines()
     except OSError:
         return None
@@ -151,7 +160,6 @@ def associations(ports: dict[str, int]) -> dict[str, int]:
 def balancer_says(command: str) -> str:
     """Return HAProxy's answer to a command."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(5)
         connection.connect(BALANCER_SOCKET)
         connection.sendall(f"{command}\n".encode())
         return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
@@ -226,6 +234,8 @@ def database_room() -> dict[str, int]:
 def main() -> None:
     """Collect all facts, the slow ones concurrently."""
     asked = json.loads(sys.argv[1])
+    # `run` and urllib have the same limit.
+    socket.setdefaulttimeout(asked["timeout_s"])
     groups = asked["groups"]
     with ThreadPoolExecutor(max_workers=8) as pool:
         checks = {unit: pool.submit(problem, check) for unit, check in asked["health"].items()}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from hapacs.services import nodes as services
 from hapacs.site.facts import STORE_BACKEND, NodeFacts
 from hapacs.site.running import RunningSite
+from hapacs.site.storing import next_store
 
 _DAS_FILE_SYSTEM = "btrfs"
 
@@ -31,6 +31,7 @@ class Subject(StrEnum):
     DATABASE_DISK = "database disk"
     ADDRESS = "virtual address"
     WRITER = "writer"
+    STORING = "storing"
 
 
 BLOCKING = frozenset({
@@ -38,7 +39,8 @@ BLOCKING = frozenset({
     Subject.ADDRESS,
 })  # fmt: skip
 """Subjects that forbid taking a node out of service. The others do no harm then, or an operation is their remedy:
-`renew` replaces an expired certificate, any rolling operation resumes a paused node."""
+`renew` replaces an expired certificate, any rolling operation resumes a paused node, and either can be why nothing is
+stored."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Problem:
 def site_problems(site: RunningSite) -> list[Problem]:
     """Return all problems of a site, each once."""
     found = [problem for name in site.names for problem in node_problems(site, name)]
-    found += [*_etcd(site), *_database(site), *_address(site), *_writer(site)]
+    found += [*_etcd(site), *_database(site), *_address(site), *_writer(site), *_storing(site)]
     return list(dict.fromkeys(found))
 
 
@@ -151,16 +153,15 @@ def _etcd(site: RunningSite) -> Iterator[Problem]:
     leaders: set[int] = set()
     members = [name for name in site.members.get("etcd", ()) if name in site.nodes]
     for name in members:
-        seen = site.nodes[name].etcd
-        if seen is None:
+        member = site.nodes[name].etcd
+        if member is None:
             continue
-        if seen.error:
-            yield Problem(name, Subject.ETCD, f"etcd on {name} does not answer: {seen.error}", log)
+        if member.error:
+            yield Problem(name, Subject.ETCD, f"etcd on {name} does not answer: {member.error}", log)
             continue
-        leaders |= {member.leader for member in seen.members}
-        for other in members:
-            if f"https://{site.address(other)}:{services.port('etcd', 'client')}" not in seen.healthy:
-                yield Problem(other, Subject.ETCD, f"etcd on {other} is not healthy", log)
+        leaders.add(member.leader)
+        if not member.commits:
+            yield Problem(name, Subject.ETCD, f"etcd on {name} does not commit", log)
     if members and len(leaders) != 1:
         remedy = "`etcdctl endpoint status --cluster` on its nodes; a majority of them has to run"
         yield Problem("", Subject.ETCD, f"etcd has {len(leaders)} leaders instead of one", remedy)
@@ -235,3 +236,10 @@ def _writer(site: RunningSite) -> Iterator[Problem]:
         if writer not in servers or not servers[writer].up:
             message = f"{writer} is chosen to store, but {site.holders[0]} does not find it up"
             yield Problem(writer, Subject.WRITER, message, f"`journalctl -u orthanc-store` on {writer}")
+
+
+def _storing(site: RunningSite) -> Iterator[Problem]:
+    """Judge what would happen to the next C-STORE."""
+    if refusal := next_store(site).refusal:
+        remedy = "`journalctl -u haproxy` on the node with the address and `journalctl -u orthanc-store` on each node"
+        yield Problem("", Subject.STORING, f"the next image would be refused: {refusal}", remedy)

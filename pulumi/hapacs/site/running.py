@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hapacs.site.facts import STORE_BACKEND, Balancer, DatabaseMember, NodeFacts
+from hapacs.site.facts import STORE_BACKEND, Balancer, DatabaseMember, Etcd, NodeFacts
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class RunningSite:
         The nodes of the site by group.
     documents
         For each node the document of `hapacs.site.node_facts`, or only an ``error`` when the node did not answer.
+    association
+        Why a C-ECHO from the controller through the virtual address failed, empty when it succeeded, None when it was
+        not tried.
 
     Attributes
     ----------
@@ -43,9 +46,14 @@ class RunningSite:
     """
 
     def __init__(
-        self, vip: str, members: Mapping[str, Sequence[Member]], documents: Mapping[str, Mapping[str, Any]]
+        self,
+        vip: str,
+        members: Mapping[str, Sequence[Member]],
+        documents: Mapping[str, Mapping[str, Any]],
+        association: str | None = None,
     ) -> None:
         self.vip = vip
+        self.association = association
         self.names = list(documents)
         self.nodes = {name: NodeFacts.parse(one) for name, one in documents.items() if "error" not in one}
         self.silent = {name: str(one["error"]) for name, one in documents.items() if "error" in one}
@@ -54,12 +62,12 @@ class RunningSite:
 
     @classmethod
     def parse(cls, plain: Mapping[str, Any]) -> RunningSite:
-        """Read the variable that ``tasks/describe_site.yml`` sets: ``{vip, members, states}``."""
+        """Read the variable that ``tasks/describe_site.yml`` sets: ``{vip, members, states}``, and ``association``."""
         members = {
             group: [Member(node["name"], node["address"], str(node.get("zone", ""))) for node in nodes]
             for group, nodes in plain["members"].items()
         }
-        return cls(plain["vip"], members, plain["states"])
+        return cls(plain["vip"], members, plain["states"], plain.get("association"))
 
     @property
     def drained(self) -> list[str]:
@@ -111,28 +119,18 @@ class RunningSite:
     @property
     def etcd_leader(self) -> str:
         """The node whose member leads etcd, or empty."""
-        for facts in self.nodes.values():
-            for member in facts.etcd.members if facts.etcd else ():
-                if member.leader == member.number:
-                    return self._at(member.endpoint)
-        return ""
+        return next((name for name, member in self._etcd_members.items() if member.number == member.leader), "")
 
     @property
     def etcd_ids(self) -> dict[str, str]:
         """Numbers of etcd's members by node, hexadecimal as etcdctl takes them."""
-        return {
-            self._at(member.endpoint): f"{member.number:x}"
-            for facts in self.nodes.values()
-            for member in (facts.etcd.members if facts.etcd else ())
-        }
+        return {name: f"{member.number:x}" for name, member in self._etcd_members.items()}
 
-    def _at(self, endpoint: str) -> str:
-        address = endpoint.partition("://")[2].rpartition(":")[0]
-        return next((name for name, node in self._nodes.items() if node.address == address), "")
-
-    def address(self, name: str) -> str:
-        """Return the address of a node in the cluster network."""
-        return self._nodes[name].address
+    @property
+    def _etcd_members(self) -> dict[str, Etcd]:
+        """Members of etcd that answer."""
+        members = {name: facts.etcd for name, facts in self.nodes.items()}
+        return {name: member for name, member in members.items() if member is not None and not member.error}
 
     def zones(self, names: Iterable[str]) -> set[str]:
         """Return the zones of some nodes."""

@@ -6,19 +6,23 @@ from typing import Any
 
 from hapacs.site.problems import Problem, site_problems
 from hapacs.site.running import RunningSite
+from hapacs.site.storing import next_store
 
 
 def summary(site: RunningSite) -> dict[str, Any]:
     """Return the state of a site as a document of plain values.
 
-    ``ok``, ``virtual_address``, ``writer`` (None until something was stored), ``problems`` of the whole site, and
-    ``nodes`` by name. A problem has ``subject``, ``message`` and ``remedy``.
+    ``ok``, ``virtual_address``, ``writer`` (None until something was stored), ``storing``, ``problems`` of the whole
+    site, and ``nodes`` by name. ``storing`` has the ``node`` that would store the next image (None when it is not
+    known), and the ``refusal`` (None when the image would be stored). A problem has ``subject``, ``message`` and
+    ``remedy``.
     """
-    problems = site_problems(site)
+    problems, storing = site_problems(site), next_store(site)
     return {
         "ok": not problems,
         "virtual_address": site.vip,
         "writer": next(iter(site.writers), None),
+        "storing": {"node": storing.node or None, "refusal": storing.refusal or None},
         "problems": [_problem(problem) for problem in problems if not problem.node],
         "nodes": {name: _node(site, name, problems) for name in site.names},
     }

@@ -13,7 +13,7 @@ from hapacs.site.running import RunningSite
 from hapacs.verify.report import CheckFailedError, require
 
 # The other subjects have their own checks.
-_SERVICES = frozenset(Subject) - {Subject.ETCD, Subject.DATABASE, Subject.ADDRESS, Subject.WRITER}
+_SERVICES = frozenset(Subject) - {Subject.ETCD, Subject.DATABASE, Subject.ADDRESS, Subject.WRITER, Subject.STORING}
 
 
 def check_services(site: Site, running: RunningSite) -> str:
@@ -78,10 +78,10 @@ def check_virtual_address(running: RunningSite) -> str:
 
 
 def check_writer(running: RunningSite) -> str:
-    """All balancers have chosen the same storing Orthanc, and the one with the virtual address finds it up."""
+    """All balancers have chosen the same storing Orthanc, and it would store the next image."""
     balancers = running.members["load_balancer"]
     _answer(running, balancers)
-    problems = _problems(running, Subject.BALANCER, Subject.WRITER)
+    problems = _problems(running, Subject.BALANCER, Subject.WRITER, Subject.STORING)
     # An image was stored, so each balancer must have a choice now.
     for node, balancer in running.balancers.items():
         if len(balancer.writers) != 1 and not balancer.error:

@@ -23,7 +23,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Document:
     document = plain(*NAMES)
     monkeypatch.setattr(Deployment, "load", lambda _name: None)
     monkeypatch.setattr(access, "sites", lambda _deployment: [SimpleNamespace(name="primary")])
-    monkeypatch.setattr(collect, "collect", lambda _site: RunningSite.parse(document))
+    monkeypatch.setattr(collect, "collect", lambda _site, _within_s: RunningSite.parse(document))
     return document
 
 
@@ -37,6 +37,7 @@ def test_healthy_site(site: Document) -> None:
     assert "2 running" in done.stdout
     assert "leader" in done.stdout
     assert "problem" not in done.stdout
+    assert "storing: would be stored by b" in done.stdout
     assert json.loads(status("--json").stdout)["sites"]["primary"]["writer"] == "b"
     assert site["states"]
 
@@ -50,3 +51,21 @@ def test_problems_are_printed_whole(site: Document) -> None:
     assert "✗ etcd on c is failed (failed): `journalctl -u etcd` there" in done.stdout
     assert "is held by no node" in done.stdout
     assert not json.loads(status("--json").stdout)["ok"]
+
+
+def test_refused_image_is_unhealthy_although_all_services_run(site: Document) -> None:
+    BREAK["no association"](site)
+    done = status()
+    assert done.exit_code == ExitCode.UNHEALTHY
+    assert "storing: would be refused: C-ECHO to 192.0.2.10 fails: no answer within 3 s" in done.stdout
+    assert "problem" not in done.stdout
+    document = json.loads(status("--json").stdout)["sites"]["primary"]
+    assert document["storing"]["refusal"] == "C-ECHO to 192.0.2.10 fails: no answer within 3 s"
+
+
+def test_node_that_would_store_can_be_unknown(site: Document) -> None:
+    site["states"]["b"] = {"error": "no answer within 4 s"}
+    done = status()
+    assert done.exit_code == ExitCode.UNHEALTHY
+    assert "storing: C-ECHO succeeds; the node that would store is not known" in done.stdout
+    assert json.loads(status("--json").stdout)["sites"]["primary"]["storing"] == {"node": None, "refusal": None}

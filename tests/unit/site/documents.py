@@ -27,7 +27,6 @@ def unit(state: str = "active (running)", restarts: int = 0) -> Document:
 def document(name: str, names: Sequence[str] = NAMES) -> Document:
     """Return the facts of a node; each part is the caller's to change."""
     holder = "b" if "b" in names else "a"
-    numbers = {other: 100 + number for number, other in enumerate(names, 1)}
     servers = {
         backend: {other: {"status": "UP", "sessions": 0, "paused": False} for other in names}
         for backend in ("store_dicom", "query_dicom")
@@ -47,16 +46,7 @@ def document(name: str, names: Sequence[str] = NAMES) -> Document:
         "associations": {"store": 0, "query": 0},
         "drained": False,
         "certificate": {"path": "/etc/etcd/tls/server.crt", "ends": "2999-01-01 00:00:00Z"},
-        "etcd": {
-            "status": [
-                {
-                    "Endpoint": f"https://{address(other)}:2379",
-                    "Status": {"leader": 100 + len(names), "header": {"member_id": number}},
-                }
-                for other, number in numbers.items()
-            ],
-            "health": [{"endpoint": f"https://{address(other)}:2379", "health": True} for other in names],
-        },
+        "etcd": {"number": 101 + names.index(name), "leader": 100 + len(names), "commits": True},
         "patroni": {
             "members": [
                 {
@@ -77,6 +67,7 @@ def plain(*names: str) -> Document:
         "vip": VIP,
         "members": dict.fromkeys(GROUPS, nodes),
         "states": {name: document(name, names) for name in names},
+        "association": "",
     }
 
 
@@ -104,11 +95,9 @@ BREAK: Mapping[str, Callable[[Document], object]] = {
     "unit": lambda site: site["states"]["c"]["units"].update(etcd=unit("failed (failed)")),
     "orthanc": lambda site: site["states"]["c"]["health"].update({"orthanc-store": "its health is answered 503"}),
     "archive": lambda site: site["states"]["c"]["health"].update({"seaweedfs-volume": "no answer"}),
-    "etcd": lambda site: site["states"]["a"]["etcd"]["health"][2].update(health=False),
-    "two etcd leaders": lambda site: site["states"]["b"]["etcd"]["status"][0]["Status"].update(leader=101),
-    "etcd silent": lambda site: site["states"]["c"].update(
-        etcd={"status": [], "health": [], "error": "context deadline exceeded"}
-    ),
+    "etcd": lambda site: site["states"]["c"]["etcd"].update(commits=False),
+    "two etcd leaders": lambda site: site["states"]["b"]["etcd"].update(leader=101),
+    "etcd silent": lambda site: site["states"]["c"].update(etcd={"error": "context deadline exceeded"}),
     "two leaders": lambda site: site["states"]["c"].update(leads=True),
     "postgres silent": lambda site: site["states"]["c"].update(leads=None),
     "patroni silent": lambda site: site["states"]["c"].update(patroni={"error": "refused"}),
@@ -127,6 +116,7 @@ BREAK: Mapping[str, Callable[[Document], object]] = {
     "unreadable certificate": lambda site: site["states"]["c"]["certificate"].update(ends="unreadable"),
     "paused": lambda site: site["states"]["b"]["balancer"]["servers"]["query_dicom"]["c"].update(paused=True),
     "two writers": lambda site: site["states"]["c"]["balancer"].update(writers=["c"]),
+    "no association": lambda site: site.update(association="no answer within 3 s"),
     "writer down": lambda site: site["states"]["b"]["balancer"]["servers"]["store_dicom"]["b"].update(status="DOWN"),
 }
 """Ways to break a healthy site of three nodes, by name."""

@@ -81,18 +81,32 @@ def test_unhealthy_node_is_not_undrained(three: Document, way: str) -> None:
     assert refused(drain(three, "c"), "undrain", "c") != []
 
 
-@pytest.mark.parametrize("way", ["certificate", "paused"])
+@pytest.mark.parametrize("way", ["certificate", "paused", "no association"])
 def test_what_an_operation_repairs_does_not_forbid_it(three: Document, way: str) -> None:
     BREAK[way](three)
     assert refused(three, "whole") == []
 
 
+def test_last_storing_service_that_is_up_is_not_drained(three: Document) -> None:
+    for name in ("a", "b", "c"):
+        servers = three["states"][name]["balancer"]["servers"]["store_dicom"]
+        servers["a"]["status"] = servers["c"]["status"] = "DOWN"
+    (found,) = refused(three, "drain", "b")
+    assert found == "without b no storing service is up: the balancers find a, c down. Repair it first"
+    assert refused(three, "drain", "a") == []
+    three["states"]["c"]["balancer"]["servers"]["store_dicom"]["c"]["status"] = "UP"
+    assert refused(three, "drain", "b") == [], "one balancer that stays can use it"
+
+
+def test_what_the_balancer_that_leaves_finds_does_not_count(three: Document) -> None:
+    for server in three["states"]["b"]["balancer"]["servers"]["store_dicom"].values():
+        server["status"] = "DOWN"
+    assert refused(three, "drain", "b") == []
+
+
 def test_node_is_undrained_while_another_is_off(three: Document) -> None:
     drain(three, "a")
     BREAK["node off"](three)
-    # The others see that the endpoint of the node that is off does not commit.
-    for name in ("a", "b"):
-        three["states"][name]["etcd"]["health"][2]["health"] = False
     assert refused(three, "undrain", "a") == []
     (found,) = refused(three, "undrain", "c")
     assert found.startswith("c does not answer by SSH (no route to host): switch it on")

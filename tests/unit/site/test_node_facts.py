@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from hapacs.site import node_facts
-from hapacs.site.facts import NodeFacts
+from hapacs.site.facts import Etcd, NodeFacts
 from tests.unit.site.documents import document
 
 QUESTION = {
-    "units": [], "address": "127.0.0.1", "groups": [], "certificates": [], "dicom_ports": {},
+    "timeout_s": 5, "units": [], "address": "127.0.0.1", "groups": [], "certificates": [], "dicom_ports": {},
     "health": {"orthanc-store": {"command": ["/nonexistent"]}},
 }  # fmt: skip
 
@@ -23,25 +27,90 @@ def test_document_of_the_script_is_read_whole(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["-", json.dumps(QUESTION)])
+    limits: list[float] = []
+    monkeypatch.setattr(socket, "setdefaulttimeout", limits.append)
     monkeypatch.setattr(node_facts, "run", lambda *_: (1, "", "there is no such program"))
     node_facts.main()
     printed = json.loads(capsys.readouterr().out)
     assert printed.keys() == document("a").keys(), "the documents of the other tests look like this one"
     assert not NodeFacts.parse(printed).firewall
+    assert limits == [5]
 
 
 def test_units_are_read_from_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = {
-        "etcd": "ActiveState=active\nSubState=running\nNRestarts=3\n",
-        "patroni": "ActiveState=failed\nSubState=failed\nNRestarts=\n",
-        "gone": "",
-    }
-    monkeypatch.setattr(node_facts, "run", lambda *command: (0, said[command[-1]], ""))
+    said = (
+        "NRestarts=3\nActiveState=active\nSubState=running\n\n"
+        "NRestarts=\nActiveState=failed\nSubState=failed\n\nActiveState=inactive\nSubState=dead\n"
+    )
+    monkeypatch.setattr(node_facts, "run", lambda *_: (0, said, ""))
     assert node_facts.units(["etcd", "patroni", "gone"]) == {
         "etcd": {"active": True, "state": "active (running)", "restarts": 3},
         "patroni": {"active": False, "state": "failed (failed)", "restarts": 0},
-        "gone": {"active": False, "state": "unknown (-)", "restarts": 0},
+        "gone": {"active": False, "state": "inactive (dead)", "restarts": 0},
     }
+
+
+def test_units_are_unknown_when_systemd_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_facts, "run", lambda *_: (1, "", "systemctl took more than 2 s"))
+    unknown = {"active": False, "state": "unknown (-)", "restarts": 0}
+    assert node_facts.units(["etcd", "patroni"]) == {"etcd": unknown, "patroni": unknown}
+
+
+def test_command_that_hangs_is_ended_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getdefaulttimeout", lambda: 0.2)
+    assert node_facts.run("sleep", "30") == (1, "", "sleep took more than 0.2 s")
+
+
+MEMBER = {"Endpoint": "https://192.0.2.1:2379", "Status": {"header": {"member_id": 7}, "leader": 9}}
+
+
+@pytest.mark.parametrize(
+    ("status", "health", "found"),
+    [
+        ([MEMBER], [{"health": True}], {"number": 7, "leader": 9, "commits": True}),
+        ([MEMBER], [{"health": False, "error": "no leader"}], {"number": 7, "leader": 9, "commits": False}),
+        ([], [{"health": False}], {"error": "context deadline exceeded"}),
+        (None, [], {"error": "context deadline exceeded"}),
+    ],
+)
+def test_own_member_of_etcd_is_read(
+    monkeypatch: pytest.MonkeyPatch, status: object, health: object, found: object
+) -> None:
+    said = {"status": json.dumps(status), "health": json.dumps(health)}
+    monkeypatch.setattr(node_facts, "run", lambda *command: (0, said[command[-1]], "context deadline exceeded\n"))
+    assert node_facts.etcd("192.0.2.1", 2379, "/etc/etcd/tls") == found
+    if "number" in str(found):
+        Etcd(**cast(dict[str, Any], found))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (200, b"{}", ""),
+        (
+            503,
+            b'{"checks": {"das": {"ok": true, "detail": "fine"}, "cas": {"ok": false, "detail": "no gateway"}}}',
+            "cas: no gateway",
+        ),
+        (503, b'{"HttpStatus": 503}', "its health is answered 503"),
+        (404, b"not JSON", "its health is answered 404"),
+    ],
+)
+def test_health_says_which_checks_fail(status: int, body: bytes, reason: str) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert node_facts.problem({"port": server.server_port, "path": "/hapacs/health"}) == reason
+        thread.join()
 
 
 def test_loopback_listeners_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

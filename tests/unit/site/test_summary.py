@@ -16,6 +16,7 @@ def test_healthy_site() -> None:
     assert found["ok"]
     assert found["virtual_address"] == VIP
     assert found["writer"] == "b"
+    assert found["storing"] == {"node": "b", "refusal": None}
     assert [state["database"] for state in found["nodes"].values()] == ["leader", "replica", "replica"]
     assert [state["virtual_address"] for state in found["nodes"].values()] == [False, True, False]
     assert found["nodes"]["c"]["running"] == 2
@@ -31,6 +32,13 @@ def test_every_problem_is_shown(way: str) -> None:
     found = summary(RunningSite.parse(site))
     assert not found["ok"]
     assert [*found["problems"], *(one for node in found["nodes"].values() for one in node["problems"])]
+
+
+def test_refusal_of_the_next_image_is_shown() -> None:
+    site = plain(*NAMES)
+    BREAK["no association"](site)
+    found = summary(RunningSite.parse(site))
+    assert found["storing"] == {"node": None, "refusal": f"C-ECHO to {VIP} fails: no answer within 3 s"}
 
 
 def test_silent_node_has_no_state() -> None:

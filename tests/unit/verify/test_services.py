@@ -64,7 +64,7 @@ FOUND = {
         "member missing", "no synchronous standby",
     ],
     "virtual address": ["no address", "two addresses"],
-    "writer": ["node off", "balancer", "two writers", "writer down", "no address"],
+    "writer": ["node off", "balancer", "two writers", "writer down", "no address", "no association"],
 }  # fmt: skip
 
 
