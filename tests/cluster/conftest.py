@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 
 from hapacs.deployment import PROJECT, Deployment
-from hapacs.dicom import Peer
-from hapacs.load.archive import SiteArchive
-from hapacs.load.ledger import Ledger, missing
-from hapacs.load.modality import Sender
+from hapacs.load.check import check
+from hapacs.load.ledger import Ledger
+from hapacs.load.plan import Plan, sender
 from hapacs.load.waiting import eventually
 from hapacs.site.access import Site, sites
 from hapacs.site.collect import collect
@@ -31,7 +30,8 @@ from tests.cluster import trial
 _COMMAND_TIMEOUT_S = 45 * 60
 _WARM_UP_S = 4
 _AFTER_S = 5
-_SENDER_TIMEOUT_S = 60
+_LOAD = Plan(shares={"ct": 1}, ct_rows=256)
+"""Two associations that store small images."""
 
 
 @dataclass
@@ -122,22 +122,20 @@ def under_load(lab: Lab, tmp_path: Path) -> Callable[[float], Any]:
     @contextmanager
     def storing(longest_s: float) -> Generator[None]:
         site, ledger = lab.site, Ledger(tmp_path / "ledger.sqlite")
-        peer = Peer(site.store_peer.host, site.store_peer.port, site.store_peer.ae_title, _SENDER_TIMEOUT_S)
         try:
-            with Sender(site.caller, peer, ledger) as sender:
-                eventually("an image is stored", ledger.entries, 60)
+            with sender(site, ledger, _LOAD):
+                eventually("an image is stored", lambda: ledger.counts()["acknowledged"], 60)
                 time.sleep(_WARM_UP_S)
                 begun = time.time()
                 yield
                 time.sleep(_AFTER_S)
                 ended = time.time()
-            gap, entries = ledger.longest_gap(begun, ended), ledger.entries()
-            summary = (
-                f"longest gap {gap:.1f} s, {len(entries)} stored in {ended - begun:.0f} s, {len(sender.failures)} cut"
-            )
-            print(summary, [(round(at - begun, 1), why[:90]) for at, why in sender.failures[:6]])  # noqa: T201
-            assert missing(entries, SiteArchive(site, list(site.nodes))) == []
-            assert gap <= longest_s, f"{summary}: {sender.failures[:5]}"
+            gap, failures = ledger.longest_gap(begun, ended), ledger.reasons()
+            stored = ledger.counts()["acknowledged"]
+            summary = f"longest gap {gap:.1f} s, {stored} stored in {ended - begun:.0f} s, {len(failures)} cut"
+            print(summary, [(round(at - begun, 1), why[:90]) for at, why in failures[:6]])  # noqa: T201
+            assert check(site, ledger).problems == []
+            assert gap <= longest_s, f"{summary}: {failures[:5]}"
         finally:
             ledger.close()
 

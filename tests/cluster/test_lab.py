@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hapacs.dicom import Peer
-from hapacs.load.archive import SiteArchive
-from hapacs.load.ledger import Ledger, missing
-from hapacs.load.modality import Sender
+from hapacs.load.check import check
+from hapacs.load.ledger import Ledger
+from hapacs.load.plan import Plan, sender
 from hapacs.load.waiting import eventually
 from hapacs.site.running import RunningSite
 from hapacs.verify import services
@@ -27,7 +26,7 @@ LEADER_LOST_S = 30
 BACK_S = 150
 _WARM_UP_S = 6
 _AFTER_S = 10
-_SENDER_TIMEOUT_S = 5
+_LOAD = Plan(shares={"ct": 1}, ct_rows=256, timeout_s=5)
 _RECAP = re.compile(r"^\s*(\S+)\s+: (ok=\d+ .*)$", re.MULTILINE)
 
 pytestmark = pytest.mark.timeout(50 * 60)
@@ -99,12 +98,11 @@ def _lose(lab: Lab, victim: str, deadline_s: float, directory: Path) -> None:
     """Cut a node's power while images are stored, and check the deadline and every acknowledged image."""
     site = lab.site
     ledger = Ledger(directory / "ledger.sqlite")
-    peer = Peer(site.store_peer.host, site.store_peer.port, site.store_peer.ae_title, _SENDER_TIMEOUT_S)
     try:
-        with Sender(site.caller, peer, ledger) as sender:
+        with sender(site, ledger, _LOAD):
             time.sleep(_WARM_UP_S)
-            before = len(ledger.entries())
-            assert before, f"no image is stored before the fault: {sender.failures[-3:]}"
+            before = ledger.counts()["acknowledged"]
+            assert before, f"no image is stored before the fault: {ledger.reasons()[-3:]}"
             moment = time.time()
             lab.switch_off(victim)
             # Stores that were sent before the node was off don't count.
@@ -118,19 +116,20 @@ def _lose(lab: Lab, victim: str, deadline_s: float, directory: Path) -> None:
             time.sleep(_AFTER_S)
             until = time.time()
         gap = ledger.longest_gap(moment, until)
-        entries = ledger.entries()
+        failures = ledger.reasons()[:40]
         accepted = ledger.first_after(dead)
         assert accepted is not None
         waited = accepted.acknowledged_at - moment
-        assert waited <= deadline_s, f"the first store was accepted after {waited:.1f} s: {sender.failures[:40]}"
-        assert gap <= deadline_s, f"for {gap:.1f} s no store was accepted: {sender.failures[:40]}"
+        assert waited <= deadline_s, f"the first store was accepted after {waited:.1f} s: {failures}"
+        assert gap <= deadline_s, f"for {gap:.1f} s no store was accepted: {failures}"
         survivors = [node for node in site.nodes if node != victim]
-        assert missing(entries, SiteArchive(site, survivors)) == []
+        assert check(site, ledger, survivors).problems == []
+        lab.switch_on(victim)
+        eventually(f"{victim} is back by itself, with all its services", lambda: _whole(lab), BACK_S, 3)
+        assert check(lab.site, ledger).problems == []
     finally:
         lab.switch_on(victim)
         ledger.close()
-    eventually(f"{victim} is back by itself, with all its services", lambda: _whole(lab), BACK_S, 3)
-    assert missing(entries, SiteArchive(lab.site, list(site.nodes))) == []
 
 
 def _whole(lab: Lab) -> bool:

@@ -19,7 +19,7 @@ from hapacs_node.settings import Settings
 from tests.storage.servers import Postgres
 
 NAME = "rows"
-PATTERN = Study("1.2.1", "1.2.2", "PATTERN", (Image("1.2.3", "1.2.1", b""),))
+PATTERN = Study("1.2.1", "1.2.2", "PATTERN", (Image("1.2.3", "1.2.1", "1.2.2", "PATTERN", b""),))
 
 # orthanc-postgresql 5.0, without the triggers, which are disabled while rows are added.
 INDEX = """

@@ -120,9 +120,14 @@ def decode(content: bytes) -> FileDataset:
 
 def with_meta(sample: Sample, encoded: bytes) -> bytes:
     """Return a whole file of an encoded data set that has the names and the transfer syntax of a sample."""
+    return whole(sample.sop_class, sample.sop_instance, sample.transfer_syntax, encoded)
+
+
+def whole(sop_class: UID, sop_instance: str, transfer_syntax: UID, encoded: bytes) -> bytes:
+    """Return a DICOM file (PS3.10) of an encoded data set."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sample.sop_class, sample.sop_instance
-    meta.TransferSyntaxUID = sample.transfer_syntax
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, UID(sop_instance)
+    meta.TransferSyntaxUID = transfer_syntax
     stream = DicomBytesIO()
     write_file_meta_info(stream, meta)
     return bytes(128) + b"DICM" + stream.getvalue() + encoded

@@ -8,13 +8,17 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hapacs.dicom import Caller, DicomError, Peer
-from hapacs.dicom.client import SUCCESS
+from hapacs.load.connections import CStore
 from hapacs.load.images import Study
-from hapacs.load.wire import Association
+from hapacs.load.ledger import Ledger
+from hapacs.load.modality import store
 
 _READY_S = 120
 
@@ -49,44 +53,60 @@ class Outcome:
 def send(caller: Caller, peer: Peer, studies: Sequence[Study]) -> Outcome:
     """Store studies concurrently, each by its own association.
 
-    All images are encoded and all associations are open before the first image is sent.
+    All associations are open before the first image is sent. The ledger lasts as long as the burst.
     """
     outcome = Outcome()
     times: list[tuple[float, float]] = []
     start = threading.Barrier(len(studies) + 1)
+    entrance = CStore(caller, peer)
 
-    def work(study: Study) -> None:
-        responses: list[float] = []
+    def work(study: Study, ledger: Ledger) -> None:
         answered = 0
         try:
-            with Association(caller, peer, "store") as association:
-                requests = [association.store_request(image.sop_instance, image.dataset) for image in study.images]
-                start.wait(_READY_S)
-                begun = time.perf_counter()
-                for request in requests:
-                    sent = time.perf_counter()
-                    status, _ = association.exchange(request)
-                    answered += 1
-                    if status == SUCCESS:
-                        responses.append(time.perf_counter() - sent)
-                    else:
-                        outcome.failures.append(f"status 0x{status:04X}")
-                times.append((begun, time.perf_counter()))
-        except (DicomError, OSError, threading.BrokenBarrierError) as error:
+            connection = entrance.connect()
+        except DicomError as error:
             # The others must not wait for this one.
             start.abort()
-            outcome.failures += [str(error)] * (len(study.images) - answered)
-        outcome.responses += responses
+            outcome.failures += [error.message] * len(study.images)
+            return
+        with contextlib.closing(connection):
+            try:
+                start.wait(_READY_S)
+            except threading.BrokenBarrierError:
+                outcome.failures += ["another association was not opened"] * len(study.images)
+                return
+            begun = time.perf_counter()
+            for image in study.images:
+                answer = store(ledger, entrance, connection, image)
+                answered += 1
+                if answer.outcome == "acknowledged":
+                    outcome.responses.append(answer.seconds)
+                else:
+                    outcome.failures.append(answer.reason)
+                if answer.outcome == "unknown":
+                    outcome.failures += [answer.reason] * (len(study.images) - answered)
+                    return
+            times.append((begun, time.perf_counter()))
 
-    threads = [threading.Thread(target=work, args=(study,), daemon=True) for study in studies]
-    for thread in threads:
-        thread.start()
-    with contextlib.suppress(threading.BrokenBarrierError):
-        start.wait(_READY_S)
-    cpu = time.process_time()
-    for thread in threads:
-        thread.join()
-    outcome.cpu_s = time.process_time() - cpu
+    with _temporary_ledger() as ledger:
+        threads = [threading.Thread(target=work, args=(study, ledger), daemon=True) for study in studies]
+        for thread in threads:
+            thread.start()
+        with contextlib.suppress(threading.BrokenBarrierError):
+            start.wait(_READY_S)
+        cpu = time.process_time()
+        for thread in threads:
+            thread.join()
+        outcome.cpu_s = time.process_time() - cpu
     if times:
         outcome.seconds = max(end for _, end in times) - min(begun for begun, _ in times)
     return outcome
+
+
+@contextmanager
+def _temporary_ledger() -> Iterator[Ledger]:
+    with (
+        TemporaryDirectory(prefix="hapacs-burst-") as directory,
+        contextlib.closing(Ledger(Path(directory) / "ledger.sqlite")) as ledger,
+    ):
+        yield ledger

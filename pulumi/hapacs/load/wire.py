@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
@@ -34,14 +34,17 @@ _STORE_REQUEST, _NO_DATASET = 0x0001, 0x0101
 _MAXIMUM_PDU = 131072
 # Message control header of a presentation data value (PS3.8 E.2).
 _COMMAND, _LAST = 0x01, 0x02
-_STORE, _FIND, _GET = 1, 3, 5
-_ABSTRACT = {
-    _STORE: CTImageStorage,
-    _FIND: StudyRootQueryRetrieveInformationModelFind,
-    _GET: StudyRootQueryRetrieveInformationModelGet,
-}
+# A P-DATA-TF with one value: type, length; length of the value, context, message control header (PS3.8 9.3.5).
+_HEADER = struct.Struct(">BxIIBB")
+_CONTROL = _HEADER.size - 1
 Service = Literal["store", "find", "get"]
-_PROPOSED: dict[Service, tuple[int, ...]] = {"store": (_STORE,), "find": (_FIND,), "get": (_STORE, _GET)}
+Kind = tuple[UID, UID]
+"""A SOP class and the one transfer syntax that is proposed for it."""
+CT: Kind = (CTImageStorage, ExplicitVRLittleEndian)
+_QUERIES: dict[Service, Kind] = {
+    "find": (StudyRootQueryRetrieveInformationModelFind, ImplicitVRLittleEndian),
+    "get": (StudyRootQueryRetrieveInformationModelGet, ImplicitVRLittleEndian),
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Message:
 
 @dataclass
 class Association:
-    """An association to store CT images, or for C-FIND or C-GET in the study root model.
+    """An association to store images, or for C-FIND or C-GET in the study root model.
 
     Parameters
     ----------
@@ -75,16 +78,25 @@ class Association:
         The two sides; the peer's time-out applies to each wait.
     service
         The service that is negotiated.
+    kinds
+        What is stored, or returned by C-GET; at most 127 (PS3.8 9.3.2).
+
+    Attributes
+    ----------
+    accepted
+        The identifiers of the presentation contexts that the peer accepts.
 
     Raises
     ------
     DicomError
-        On entry, when the peer refuses the association or the service.
+        On entry, when the peer refuses the association, the service or all kinds.
     """
 
     caller: Caller
     peer: Peer
     service: Service
+    kinds: Sequence[Kind] = (CT,)
+    accepted: dict[Kind, int] = field(init=False, default_factory=dict)
     maximum_pdu: int = field(init=False, default=_MAXIMUM_PDU)
     _socket: socket.socket = field(init=False)
     _came: io.BufferedReader = field(init=False)
@@ -115,21 +127,24 @@ class Association:
         self._came.close()
         self._socket.close()
 
-    def store_request(self, sop_instance: str, dataset: bytes) -> bytes:
-        """Encode a C-STORE for `send`."""
+    def store_request(self, sop_instance: str, dataset: bytes, kind: Kind = CT) -> bytes:
+        """Encode a C-STORE for `send`; its kind must be accepted."""
         primitive = C_STORE()
         primitive.MessageID, primitive.Priority = 1, 2
-        primitive.AffectedSOPClassUID, primitive.AffectedSOPInstanceUID = CTImageStorage, UID(sop_instance)
-        primitive.DataSet = io.BytesIO(dataset)
-        return self._encoded(C_STORE_RQ(), primitive, _STORE)
+        primitive.AffectedSOPClassUID, primitive.AffectedSOPInstanceUID = kind[0], UID(sop_instance)
+        # Only says that a data set follows: pynetdicom needs milliseconds to cut one up.
+        primitive.DataSet = io.BytesIO(b"\0")
+        context = self.accepted[kind]
+        command = self._encoded(C_STORE_RQ(), primitive, context, only=_COMMAND)
+        return command + b"".join(_pdus(dataset, context, self.maximum_pdu))
 
     def find_request(self, identifier: Dataset) -> bytes:
         """Encode a C-FIND for `send`."""
-        return self._query(C_FIND_RQ(), C_FIND(), identifier, _FIND)
+        return self._query(C_FIND_RQ(), C_FIND(), identifier)
 
     def get_request(self, identifier: Dataset) -> bytes:
         """Encode a C-GET for `send`."""
-        return self._query(C_GET_RQ(), C_GET(), identifier, _GET)
+        return self._query(C_GET_RQ(), C_GET(), identifier)
 
     def send(self, request: bytes) -> None:
         """Send an encoded request."""
@@ -191,22 +206,35 @@ class Association:
         primitive.AffectedSOPClassUID = request.AffectedSOPClassUID
         primitive.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
         primitive.Status = SUCCESS
-        return self._encoded(C_STORE_RSP(), primitive, _STORE)
+        context = next(number for kind, number in self.accepted.items() if kind[0] == request.AffectedSOPClassUID)
+        return self._encoded(C_STORE_RSP(), primitive, context)
 
-    def _query(self, message: DIMSEMessage, primitive: C_FIND | C_GET, identifier: Dataset, context: int) -> bytes:
+    def _query(self, message: DIMSEMessage, primitive: C_FIND | C_GET, identifier: Dataset) -> bytes:
+        kind = _QUERIES[self.service]
         primitive.MessageID, primitive.Priority = 1, 2
-        primitive.AffectedSOPClassUID = _ABSTRACT[context]
+        primitive.AffectedSOPClassUID = kind[0]
         primitive.Identifier = io.BytesIO(encode(identifier, is_implicit_vr=True, is_little_endian=True) or b"")
-        return self._encoded(message, primitive, context)
+        return self._encoded(message, primitive, self.accepted[kind])
 
-    def _encoded(self, message: DIMSEMessage, primitive: C_STORE | C_FIND | C_GET, context: int) -> bytes:
+    def _encoded(
+        self, message: DIMSEMessage, primitive: C_STORE | C_FIND | C_GET, context: int, only: int | None = None
+    ) -> bytes:
         message.primitive_to_message(primitive)
         parts = []
         for data in message.encode_msg(context, self.maximum_pdu):
             pdu = P_DATA_TF()
             pdu.from_primitive(data)
-            parts.append(pdu.encode())
+            encoded = pdu.encode()
+            if only is None or encoded[_CONTROL] & only:
+                parts.append(encoded)
         return b"".join(parts)
+
+    @property
+    def _proposed(self) -> dict[int, Kind]:
+        """Presentation contexts by their odd numbers (PS3.8 9.3.2)."""
+        query = _QUERIES.get(self.service)
+        kinds = [*([query] if query else []), *(self.kinds if self.service != "find" else ())]
+        return {2 * place + 1: kind for place, kind in enumerate(kinds)}
 
     @property
     def _where(self) -> str:
@@ -223,12 +251,12 @@ class Association:
         primitive.user_information = [length, implementation]
         if self.service == "get":
             # The peer stores to us on the same association (PS3.7 D.3.3.4).
-            primitive.user_information.append(build_role(CTImageStorage, scp_role=True))
+            classes = dict.fromkeys(sop_class for sop_class, _ in self.kinds)
+            primitive.user_information += [build_role(sop_class, scp_role=True) for sop_class in classes]
         contexts = []
-        for identifier in _PROPOSED[self.service]:
-            transfer = ExplicitVRLittleEndian if identifier == _STORE else ImplicitVRLittleEndian
-            contexts.append(build_context(_ABSTRACT[identifier], transfer))
-            contexts[-1].context_id = identifier
+        for number, (sop_class, transfer_syntax) in self._proposed.items():
+            contexts.append(build_context(sop_class, transfer_syntax))
+            contexts[-1].context_id = number
         primitive.presentation_context_definition_list = contexts
         pdu = A_ASSOCIATE_RQ()
         pdu.from_primitive(primitive)
@@ -241,8 +269,11 @@ class Association:
         answer.decode(struct.pack(">BxI", _ACCEPTED, len(body)) + body)
         primitive = answer.to_primitive()
         self.maximum_pdu = min(primitive.maximum_length_received or _MAXIMUM_PDU, _MAXIMUM_PDU)
-        refused = [context for context in primitive.presentation_context_definition_results_list if context.result]
-        if refused:
+        for context in primitive.presentation_context_definition_results_list:
+            if not context.result and (number := context.context_id) is not None:
+                self.accepted[self._proposed[number]] = number
+        needed = _QUERIES.get(self.service)
+        if not self.accepted or (needed and needed not in self.accepted):
             raise DicomError(f"{self._where} doesn't grant {self.caller.ae_title} the service {self.service}.")
 
     def _pdu(self) -> tuple[int, bytes]:
@@ -257,6 +288,16 @@ class Association:
         if len(content) < length:
             raise DicomError(f"{self._where} ended the connection.")
         return content
+
+
+def _pdus(dataset: bytes, context: int, maximum_pdu: int) -> Iterator[bytes]:
+    """Cut an encoded data set into P-DATA-TF PDUs of one value each."""
+    # The maximum counts what follows the length of the PDU.
+    room = maximum_pdu - 6
+    for start in range(0, len(dataset), room):
+        fragment = dataset[start : start + room]
+        control = _LAST if start + room >= len(dataset) else 0
+        yield _HEADER.pack(_P_DATA, len(fragment) + 6, len(fragment) + 2, context, control) + fragment
 
 
 def _fragments(body: bytes) -> Iterator[tuple[int, memoryview]]:

@@ -163,6 +163,10 @@ class Site:
     @cached_property
     def web(self) -> httpx.Client:
         """An HTTP client for DICOMweb at the virtual address, with the login of `verify`."""
+        return self.web_client()
+
+    def web_client(self, timeout_s: float = 60) -> httpx.Client:
+        """Make a client like `web` with its own connections."""
         import httpx  # noqa: PLC0415
 
         users = self.secrets["hapacs_secret_dicomweb_users"]
@@ -170,7 +174,7 @@ class Site:
             base_url=f"https://{self.vip}:{self.contract['https_port']}/dicom-web/",
             auth=("verify", users["verify"]),
             verify=self.tls("edge", client=False),
-            timeout=60,
+            timeout=timeout_s,
         )
 
     @cache  # noqa: B019

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -56,7 +57,7 @@ def serve() -> Iterator[Callable[..., Web]]:
 
 
 def changed(image: Image) -> Image:
-    return Image(image.sop_instance, image.study, image.dataset[:-1] + bytes([image.dataset[-1] ^ 1]))
+    return replace(image, dataset=image.dataset[:-1] + bytes([image.dataset[-1] ^ 1]))
 
 
 @pytest.mark.parametrize(

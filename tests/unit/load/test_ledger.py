@@ -1,23 +1,16 @@
-"""The ledger that faults are judged by has to be able to find a loss."""
+"""The ledger that faults are judged by."""
 
 from __future__ import annotations
 
-import hashlib
+import sqlite3
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
-from pydicom.uid import CTImageStorage
-from pynetdicom import AE, evt
-from pynetdicom.dimse_primitives import C_STORE
 
-from hapacs.dicom import Caller, Peer
-from hapacs.load.ledger import Entry, Ledger, missing
-from hapacs.load.modality import Sender
-from hapacs.load.waiting import eventually
+from hapacs.load.ledger import Instance, Ledger, LedgerError, Outcome, Second, Series
 
 
 @pytest.fixture
@@ -27,119 +20,141 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     made.close()
 
 
-def entry(name: str, acknowledged_at: float = 0, content: bytes = b"bytes") -> Entry:
-    return Entry(
-        name, "1.2", "1.2.3", "MADE", hashlib.sha256(content).hexdigest(), acknowledged_at - 0.1, acknowledged_at
-    )
+def instance(name: str, series: str = "1.2.3", digest: str = "d") -> Instance:
+    return Instance(name, "1.2", series, "MADE", digest)
 
 
-class FakeArchive:
-    def __init__(self, contents: dict[str, bytes], twice: tuple[str, ...] = ()) -> None:
-        self.contents, self.twice = contents, twice
-
-    def instances(self, _study: str, _series: str) -> list[str]:
-        return [*self.contents, *self.twice]
-
-    def dataset_bytes(self, entry: Entry) -> bytes | None:
-        return self.contents.get(entry.sop_instance)
+def add(ledger: Ledger, name: str, outcome: Outcome, at: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Record an attempt that ended at a moment, half a second after it was sent."""
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: at - 0.5)
+        attempt = ledger.begin(instance(name), "C-STORE")
+        patch.setattr(time, "time", lambda: at)
+        ledger.end(attempt, outcome, "" if outcome == "acknowledged" else "reason")
 
 
-def test_nothing_is_missing() -> None:
-    assert missing([entry("1"), entry("2")], FakeArchive({"1": b"bytes", "2": b"bytes", "9": b"other"})) == []
+def outcomes(ledger: Ledger) -> dict[str, tuple[str, int]]:
+    return {entry.sop_instance: (entry.outcome, entry.attempts) for entry in ledger.entries()}
 
 
-def test_a_lost_instance_is_found() -> None:
-    assert missing([entry("1"), entry("2")], FakeArchive({"1": b"bytes"})) == [
-        "2 is found 0 times instead of once",
-        "2 can't be read",
-    ]
+def test_instance_is_on_disk_before_it_is_sent_and_unknown_until_its_answer(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path)
+    attempt = ledger.begin(instance("1", digest="abc"), "C-STORE")
+    # Not closed: another process would see the same after the sender was killed.
+    with sqlite3.connect(path) as other:
+        assert other.execute("select sop_instance, digest, outcome from entry").fetchall() == [("1", "abc", "unknown")]
+    ledger.end(attempt, "acknowledged")
+    with sqlite3.connect(path) as other:
+        assert other.execute("select outcome from entry").fetchall() == [("acknowledged",)]
+    ledger.close()
 
 
-def test_an_instance_that_is_there_twice_is_found() -> None:
-    assert missing([entry("1")], FakeArchive({"1": b"bytes"}, ("1",))) == ["1 is found 2 times instead of once"]
+def test_every_commit_is_flushed(ledger: Ledger) -> None:
+    connection = ledger._connect()
+    assert connection.execute("pragma synchronous").fetchone() == (2,)
+    connection.close()
 
 
-def test_other_bytes_are_found() -> None:
-    assert missing([entry("1")], FakeArchive({"1": b"bytez"})) == ["1 has other bytes"]
+def test_outcome_of_an_instance_is_the_best_that_is_known(ledger: Ledger) -> None:
+    series: dict[str, list[Outcome]] = {
+        "acknowledged at last": ["refused", "unknown", "acknowledged"],
+        "perhaps stored": ["refused", "unknown", "refused"],
+        "refused": ["refused", "refused"],
+    }
+    for name, attempts in series.items():
+        for outcome in attempts:
+            ledger.end(ledger.begin(instance(name), "C-STORE"), outcome)
+    ledger.not_sent(instance("not sent"), "STOW-RS", "no association")
+    assert outcomes(ledger) == {
+        "acknowledged at last": ("acknowledged", 3), "perhaps stored": ("unknown", 3), "refused": ("refused", 2),
+        "not sent": ("refused", 1),
+    }  # fmt: skip
+    assert ledger.counts() == {"acknowledged": 1, "unknown": 1, "refused": 2}
+    assert "no association" in [reason for _, reason in ledger.reasons()]
 
 
-def test_an_empty_ledger_is_an_error() -> None:
-    with pytest.raises(ValueError, match="none can be checked"):
-        missing([], FakeArchive({}))
+def test_other_bytes_under_the_same_uid_are_refused_and_harm_no_other_thread(ledger: Ledger) -> None:
+    ledger.begin(instance("1", digest="a"), "C-STORE")
+    with pytest.raises(LedgerError, match="other bytes of 1"):
+        ledger.begin(instance("1", digest="b"), "C-STORE")
+    ledger.begin(instance("2"), "C-STORE")
+    assert outcomes(ledger) == {"1": ("unknown", 1), "2": ("unknown", 1)}
 
 
-def test_gaps_are_measured_from_the_fault_to_the_end(ledger: Ledger) -> None:
-    for moment in (10.0, 11.0, 15.0, 16.0):
-        ledger.record(entry(str(moment), moment))
+def test_threads_share_their_commits_and_lose_none(ledger: Ledger) -> None:
+    def work(number: int) -> None:
+        for place in range(25):
+            ledger.end(ledger.begin(instance(f"{number}.{place}"), "C-STORE"), "acknowledged")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ledger.counts() == {"acknowledged": 200, "refused": 0, "unknown": 0}
+
+
+def test_entries_come_by_series(ledger: Ledger) -> None:
+    for name, series in (("1", "s1"), ("2", "s2"), ("3", "s1")):
+        ledger.begin(instance(name, series), "C-STORE")
+    assert list(ledger.series()) == [Series("1.2", "s1", "MADE"), Series("1.2", "s2", "MADE")]
+    assert [entry.sop_instance for entry in ledger.entries(Series("1.2", "s1", "MADE"))] == ["1", "3"]
+
+
+def test_gaps_are_measured_from_the_fault_to_the_end(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    for at in (10.0, 11.0, 15.0, 16.0):
+        add(ledger, str(at), "acknowledged", at, monkeypatch)
+    add(ledger, "refused in the gap", "refused", 13.0, monkeypatch)
     assert ledger.longest_gap(10, 16) == 4
     assert ledger.longest_gap(15, 30) == 14
     assert ledger.longest_gap(5, 11) == 5
     assert ledger.longest_gap(20, 30) == 10
 
 
-def test_the_first_store_after_a_fault_was_also_sent_after_it(ledger: Ledger) -> None:
-    ledger.record(entry("sent before", 10.05))
-    ledger.record(entry("sent after", 12.0))
+def test_no_second_is_left_out(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes: list[tuple[str, Outcome, float]] = [
+        ("1", "acknowledged", 10.1), ("2", "acknowledged", 10.9), ("3", "refused", 10.9), ("4", "unknown", 12.2),
+    ]  # fmt: skip
+    for name, outcome, at in outcomes:
+        add(ledger, name, outcome, at, monkeypatch)
+    assert ledger.per_second(10, 13) == [Second(10, 2, 1, 0), Second(11), Second(12, 0, 0, 1), Second(13)]
+
+
+def test_the_first_store_after_a_fault_was_also_sent_after_it(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(ledger, "sent before", "acknowledged", 10.05, monkeypatch)
+    add(ledger, "refused", "refused", 11.0, monkeypatch)
+    add(ledger, "sent after", "acknowledged", 12.0, monkeypatch)
     found = ledger.first_after(10.0)
     assert found is not None
-    assert found.sop_instance == "sent after"
+    assert (found.sop_instance, found.acknowledged_at) == ("sent after", 12.0)
     assert ledger.first_after(13.0) is None
 
 
 def test_the_ledger_outlives_its_process(tmp_path: Path) -> None:
     first = Ledger(tmp_path / "ledger.sqlite")
-    first.record(entry("1", 5.0))
+    first.end(first.begin(instance("1"), "C-STORE"), "acknowledged")
     first.close()
     again = Ledger(tmp_path / "ledger.sqlite")
-    assert again.entries() == [entry("1", 5.0)]
+    assert outcomes(again) == {"1": ("acknowledged", 1)}
     again.close()
 
 
-@contextmanager
-def modality_peer(answer: Callable[[int], int]) -> Iterator[tuple[Peer, dict[str, bytes]]]:
-    """Run an SCP; `answer` maps the number of a request to its status."""
-    stored: dict[str, bytes] = {}
-    count = 0
-
-    def store(event: evt.Event) -> int:
-        nonlocal count
-        count += 1
-        status = answer(count)
-        if status == 0:
-            uid = str(cast(C_STORE, event.request).AffectedSOPInstanceUID)
-            stored[uid] = event.encoded_dataset(include_meta=False)
-        return status
-
-    entity = AE(ae_title="HAPACS")
-    entity.add_supported_context(CTImageStorage, "1.2.840.10008.1.2.1")
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
-    assert server is not None
-    try:
-        yield Peer("127.0.0.1", server.server_address[1], "HAPACS", 3), stored
-    finally:
-        server.shutdown()
+def test_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.sqlite"
+    with sqlite3.connect(path) as other:
+        other.execute("create table acknowledged (sop_instance text)")
+    with pytest.raises(LedgerError, match="no ledger of version"):
+        Ledger(path)
+    path = tmp_path / "text"
+    path.write_text("not a database, but long enough to be taken for one " * 100)
+    with pytest.raises(LedgerError, match="can't be used as a ledger"):
+        Ledger(path)
 
 
-def test_refused_images_are_sent_again_and_only_acknowledged_ones_recorded(ledger: Ledger) -> None:
-    with modality_peer(lambda count: 0xA700 if count in {2, 3} else 0) as (peer, stored):
-        with Sender(
-            Caller("MODALITY"), peer, ledger, threads=1, rows=16, images_per_association=3, pause_s=0.05
-        ) as sender:
-            eventually("six images are acknowledged", lambda: len(ledger.entries()) >= 6, 10, 0.05)
-        entries = ledger.entries()
-    assert {entry.sop_instance: entry.digest for entry in entries} == {
-        uid: hashlib.sha256(content).hexdigest() for uid, content in stored.items()
-    }
-    assert entries[1].attempts == 3
-    assert [entry.attempts for entry in entries[2:]] == [1] * (len(entries) - 2)
-    assert len(sender.failures) == 2
-
-
-def test_sender_retries_until_a_peer_answers(ledger: Ledger) -> None:
-    with modality_peer(lambda _: 0) as (peer, _):
-        gone = Peer(peer.host, 1, peer.ae_title, 1)
-        begun = time.time()
-        with Sender(Caller("MODALITY"), gone, ledger, threads=1, rows=16, pause_s=0.05) as sender:
-            eventually("two attempts fail", lambda: len(sender.failures) >= 2, 10, 0.05)
-    assert ledger.entries() == []
-    assert ledger.longest_gap(begun, begun + 1) == 1
+def test_ledger_that_cannot_be_written_says_so(ledger: Ledger, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as other:
+        other.execute("drop view entry")
+        other.execute("drop table attempt")
+    with pytest.raises(LedgerError, match="can't be written: no such table"):
+        ledger.begin(instance("1"), "C-STORE")

@@ -1,0 +1,135 @@
+"""Has the archive of a site hash its copies of catalog rows, each volume server its own, and asks for their locks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from hapacs.errors import HapacsError
+from hapacs.load import node_copies
+from hapacs.load.evidence import Copies, Row
+from hapacs.services import nodes as services
+from hapacs.site.access import BUCKET, Node, NodeError, Site
+
+_TIMEOUT_S = 600
+_WORKERS = 4
+_NOT_FOUND = {"404", "NoSuchKey", "NoSuchVersion", "MethodNotAllowed"}
+
+
+@dataclass(frozen=True)
+class _Object:
+    """The current version of an object and why it is not locked."""
+
+    version: str
+    lock: str
+
+
+class SiteCopies:
+    """The copies of a site's archive.
+
+    Parameters
+    ----------
+    nodes
+        Nodes of the archive that run.
+    """
+
+    def __init__(self, site: Site, nodes: Sequence[Node]) -> None:
+        self._site, self._nodes = site, nodes
+        # boto3 makes clients in one thread only. Only the administrator may read a lock.
+        self._gateways = [site.s3(node.name, "admin") for node in nodes]
+        policy = site.contract["policy"]
+        self._mode = str(policy["retention_mode"])
+        centers, racks, same = (int(digit) for digit in policy["cas_replication"])
+        self._wanted, self._zones = 1 + centers + racks + same, 1 + centers + racks
+
+    def of(self, rows: Sequence[Row]) -> Mapping[Row, Copies]:
+        """Return what the archive has of each row.
+
+        Raises
+        ------
+        HapacsError
+            When the archive does not answer.
+        """
+        by_key: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            by_key[str(row.key)].append(row)
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            objects = dict(zip(by_key, pool.map(self._object, by_key), strict=True))
+        known = {key: one for key, one in objects.items() if one is not None}
+        wanted = [
+            {
+                "path": f"/buckets/{BUCKET}/{key}.versions/v_{one.version}",
+                "parts": [[row.offset, row.length, row.digest] for row in by_key[key]],
+            }
+            for key, one in known.items()
+        ]
+        found: dict[Row, Copies] = {}
+        for (key, one), places in zip(known.items(), self._hashed(wanted), strict=True):
+            for number, row in enumerate(by_key[key]):
+                found[row] = self._copies(places or {}, number, one.lock)
+        return found
+
+    def _object(self, key: str) -> _Object | None:
+        """Ask the first gateway that answers; None when it does not exist."""
+        problem = "no gateway runs"
+        for client in self._gateways:
+            try:
+                head = client.head_object(Bucket=BUCKET, Key=key)
+                retention = client.get_object_retention(Bucket=BUCKET, Key=key)["Retention"]
+            except ClientError as error:
+                code = error.response.get("Error", {}).get("Code", "")
+                if code in _NOT_FOUND:
+                    return None
+                if code == "NoSuchObjectLockConfiguration":
+                    return _Object(str(head["VersionId"]), "no retention")
+                problem = str(error)
+            except BotoCoreError as error:
+                problem = str(error)
+            else:
+                return _Object(str(head["VersionId"]), self._lock_problem(retention))
+        raise HapacsError(f"The archive doesn't answer for {key}: {problem}.", "`hapacs status` says more.")
+
+    def _lock_problem(self, retention: Mapping[str, Any]) -> str:
+        if retention["Mode"] != self._mode:
+            return f"retention {retention['Mode']} instead of {self._mode}"
+        until: datetime = retention["RetainUntilDate"]
+        return "" if until > datetime.now(UTC) else f"the lock ended at {until:%Y-%m-%d %H:%M}"
+
+    def _hashed(self, objects: Sequence[Mapping[str, Any]]) -> list[dict[str, str | list[bool]] | None]:
+        """Have the first node that answers read from all volume servers."""
+        if not objects:
+            return []
+        ports = {name: services.port(f"seaweedfs-{name}", "http") for name in ("filer", "volume")}
+        arguments = {
+            "filers": [f"{node.address}:{ports['filer']}" for node in self._nodes],
+            "volumes": {node.name: f"{node.address}:{ports['volume']}" for node in self._nodes},
+            "objects": objects,
+        }
+        problem: NodeError | None = None
+        for node in self._nodes:
+            try:
+                answer: list[dict[str, str | list[bool]] | None] = self._site.run_script(
+                    node, Path(node_copies.__file__), arguments, root=True, timeout_s=_TIMEOUT_S
+                )
+            except NodeError as error:
+                problem = error
+            else:
+                return answer
+        raise problem or HapacsError("No node of the archive runs.", "`hapacs status` says more.")
+
+    def _copies(self, places: Mapping[str, str | list[bool]], number: int, lock: str) -> Copies:
+        states = {name: state if isinstance(state, str) else state[number] for name, state in places.items()}
+        whole = [name for name, state in states.items() if state is True]
+        damaged = [name for name, state in states.items() if state in {False, "damaged"}]
+        # A node that does not run may have a copy.
+        absent = [node.name for node in self._site.members("cas") if node.name not in states]
+        silent = [*absent, *(name for name, state in states.items() if state == "silent")]
+        zones = {self._site.contract["nodes"][name]["zone"] for name in (*whole, *damaged, *silent)}
+        return Copies(whole, damaged, silent, self._wanted, len(zones) >= self._zones, lock)
