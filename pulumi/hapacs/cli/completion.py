@@ -43,6 +43,13 @@ def service_names() -> list[str]:
     return [*operations.restartable(), operations.ALL]
 
 
+def drill_names() -> list[str]:
+    """Return the drills of `hapacs drill run`."""
+    from hapacs.drills import table  # noqa: PLC0415
+
+    return [drill.name for drill in table.DRILLS]
+
+
 def secret_kinds() -> list[str]:
     """Return the kinds of secrets that `hapacs rotate` replaces."""
     from hapacs import rotation  # noqa: PLC0415

@@ -171,6 +171,15 @@ Replication = Annotated[
 ]
 """SeaweedFS's notation: further copies in other data centres (none here: a site is one), zones, nodes of a zone."""
 
+MaintenanceWindow = Annotated[
+    str,
+    BeforeValidator(_text),
+    _shape(
+        r"^(daily|Mon|Tue|Wed|Thu|Fri|Sat|Sun) ([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$",
+        "write a day (Mon to Sun, or daily) and two times in UTC, such as Sun 02:00-04:00",
+    ),
+]
+
 OrthancVersion = Annotated[
     str, BeforeValidator(_text), _shape(r"^[0-9][0-9A-Za-z.+-]{0,31}$", "write a version, such as 1.12.11")
 ]

@@ -14,6 +14,7 @@ from hapacs.settings.fields import (
     DiskSerial,
     GroupWord,
     HttpUrl,
+    MaintenanceWindow,
     Network,
     Networks,
     NodeName,
@@ -47,10 +48,13 @@ class TargetSettings(Model):
         Whether no patient depends on the machines: they may be switched off and get rows that stand for no image.
     sizing
         How much memory the services of a node take, and whether it sets its own clock.
+    switches_power
+        Whether hapacs can switch the machines off and on; only then drills cut the power of a node.
     """
 
     makes_machines: ClassVar[bool]
     expendable: ClassVar[bool]
+    switches_power: ClassVar[bool]
     sizing: ClassVar[Sizing]
 
 
@@ -59,6 +63,7 @@ class LabTarget(TargetSettings):
 
     makes_machines = True
     expendable = True
+    switches_power = True
     sizing = "shared"
 
     kind: Literal["lab"]
@@ -75,6 +80,7 @@ class StaticTarget(TargetSettings):
 
     makes_machines = False
     expendable = False
+    switches_power = False
     sizing = "dedicated"
 
     kind: Literal["static"]
@@ -329,6 +335,19 @@ class VerifyCaller(Model):
     port: Port = 11190
 
 
+class Drills(Model):
+    """When drills may run on a site that patients depend on.
+
+    Attributes
+    ----------
+    window
+        Maintenance window in UTC, such as ``Sun 02:00-04:00`` or ``daily 22:00-04:00``. Without one no drill runs
+        there. A lab needs none.
+    """
+
+    window: MaintenanceWindow | None = None
+
+
 class Settings(Model):
     """A whole deployment.
 
@@ -343,6 +362,7 @@ class Settings(Model):
     sites: Annotated[Mapping[GroupWord, Site], Field(min_length=1)]
     callers: tuple[Caller, ...] = ()
     verify: VerifyCaller
+    drills: Drills = Drills()
 
     def controller(self, site: Site) -> Address:
         """Return the address from which `hapacs verify` calls a site, and at which it is called back."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from pulumi.output import contains_unknowns
 
 import pulumi
+from hapacs.errors import RefusedError
 from hapacs.settings import Node, Settings
 
 if TYPE_CHECKING:
@@ -134,6 +135,22 @@ class Target(Protocol):
         ...
 
 
+class Power(Protocol):
+    """Switches the machines of a deployment off and on, by their names. Only targets with `switches_power` have it."""
+
+    def off(self, node: str) -> None:
+        """Cut the power at once, and return when the machine is dead."""
+        ...
+
+    def on(self, node: str) -> None:
+        """Switch the machine on, and return when it answers by SSH."""
+        ...
+
+    def is_on(self, node: str) -> bool:
+        """Return whether the machine runs."""
+        ...
+
+
 class _TargetModule(Protocol):
     def create(self, settings: Settings, state: Path) -> Target: ...
 
@@ -151,3 +168,21 @@ def create(settings: Settings, state: Path) -> Target:
     # Imported by name so that no target needs what another one needs.
     module = cast("_TargetModule", import_module(f"{__name__}.{settings.target.kind}"))
     return module.create(settings, state)
+
+
+def power(deployment: Deployment) -> Power:
+    """Return the power switch of a deployment's machines.
+
+    Raises
+    ------
+    RefusedError
+        When its target has none.
+    """
+    target = deployment.settings.target
+    if not target.switches_power:
+        raise RefusedError(
+            f"The target {target.kind} can't switch machines off.",
+            "Drills that need it run in a lab: `hapacs drill list`.",
+        )
+    module = import_module(f"{__name__}.{target.kind}.power")
+    return cast("Power", module.create(deployment))

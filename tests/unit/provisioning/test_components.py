@@ -206,6 +206,7 @@ class Imagined(TargetSettings):
 
     makes_machines = True
     expendable = False
+    switches_power = False
     sizing = "dedicated"
 
     kind: Literal["imagined"]

@@ -7,7 +7,39 @@ from pathlib import Path
 from typing import Any
 
 from hapacs import ssh
+from hapacs.deployment import Deployment
+from hapacs.load.waiting import eventually
 from hapacs.targets.lab.podman import LabError, inspect, podman
+
+_DEAD_S = 10
+
+
+class LabPower:
+    """The power switch of the nodes of one lab."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+
+    def off(self, node: str) -> None:
+        """Cut a node's power, and return when it is dead."""
+        power_off(self._container(node))
+        eventually(f"{node} is off", lambda: not self.is_on(node), _DEAD_S, 0.05)
+
+    def on(self, node: str) -> None:
+        """Switch a node on, and return when it answers by SSH."""
+        power_on(self._container(node), self._deployment.ssh_key.parent)
+
+    def is_on(self, node: str) -> bool:
+        """Return whether a node runs."""
+        return is_on(self._container(node))
+
+    def _container(self, node: str) -> str:
+        return f"{self._deployment.name}-{node}"
+
+
+def create(deployment: Deployment) -> LabPower:
+    """Return the power switch of a lab."""
+    return LabPower(deployment)
 
 
 def power_off(container: str) -> None:

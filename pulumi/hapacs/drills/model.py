@@ -1,0 +1,197 @@
+"""What a drill is, and what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hapacs.errors import HapacsError
+
+What = Literal["entry", "storing", "database", "archive", "data", "planned"]
+DEADLINES_S: Mapping[What, int] = {
+    "entry": 10,
+    "storing": 10,
+    "database": 30,
+    "archive": 30,
+    # Full disks, changed bytes and clocks.
+    "data": 0,
+    "planned": 5,
+}
+"""Longest time without a Success, in seconds, by what the fault hits."""
+MINIMUM_RATE = 1.0
+"""Acknowledged images a second before the fault below which a drill is void."""
+
+
+@dataclass(frozen=True)
+class OnNode:
+    """A fault that the playbook `drill_<name>.yml` injects on a node.
+
+    Attributes
+    ----------
+    of_image
+        Whether it changes a byte of an image, which is stored before.
+    """
+
+    of_image: bool = False
+
+
+@dataclass(frozen=True)
+class PowerOff:
+    """The power of a node is cut; `subject` chooses the node, as in `hapacs.drills.subjects`."""
+
+    subject: str
+
+
+@dataclass(frozen=True)
+class Switchover:
+    """A planned switchover, by the playbook of `hapacs switchover --what`."""
+
+    what: Literal["database", "storing"]
+
+
+@dataclass(frozen=True)
+class Drill:
+    """One drill.
+
+    Attributes
+    ----------
+    sentence
+        What it does.
+    hits
+        Decides the deadline.
+    hold_s
+        How long the fault stays, unless it is undone before.
+    production
+        Whether it may run on a site that patients depend on.
+    """
+
+    name: str
+    sentence: str
+    hits: What
+    fault: OnNode | PowerOff | Switchover = OnNode()
+    hold_s: float = 40
+    production: bool = False
+
+    @property
+    def deadline_s(self) -> int:
+        """Longest time without a Success, in seconds."""
+        return DEADLINES_S[self.hits]
+
+    @property
+    def playbook(self) -> str:
+        """The playbook that injects a fault on a node."""
+        return f"drill_{self.name.replace('-', '_')}"
+
+
+@dataclass(frozen=True)
+class Injected:
+    """A fault that took effect.
+
+    Attributes
+    ----------
+    node
+        The node that it hit.
+    at
+        When, in seconds since the epoch.
+    proof
+        What shows that it took effect.
+    """
+
+    node: str
+    at: float
+    proof: str
+
+
+class UnprovedError(HapacsError):
+    """The fault was not injected or took no effect: the drill is void."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long requests took, in seconds.
+
+    Attributes
+    ----------
+    longest_without_s
+        Longest time without a request that succeeded.
+    """
+
+    count: int = 0
+    failed: int = 0
+    p50_s: float = 0
+    p99_s: float = 0
+    longest_s: float = 0
+    longest_without_s: float = 0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the check of the ledger found.
+
+    Attributes
+    ----------
+    problems
+        One line for each image that is not as it was acknowledged.
+    """
+
+    acknowledged: int = 0
+    lost: int = 0
+    corrupted: int = 0
+    duplicated: int = 0
+    unknown: int = 0
+    problems: tuple[str, ...] = ()
+
+
+@dataclass
+class Result:
+    """What a drill found.
+
+    Attributes
+    ----------
+    at
+        When the load began, in seconds since the epoch.
+    reasons
+        Why it is void or not ok, in sentences.
+    outage_s
+        Longest time without a Success; 0 when it is not longer than without a fault.
+    marks
+        Moments of the timeline, in seconds since the epoch: fault, detection, recovery, heal.
+    stored
+        Acknowledged images in each second since `at`.
+    failures
+        Times and reasons of failed stores.
+    """
+
+    drill: Drill
+    at: float
+    seed: int = 0
+    void: bool = False
+    reasons: list[str] = field(default_factory=list)
+    node: str = ""
+    proof: str = ""
+    outage_s: float = 0
+    rate_per_s: float = 0
+    marks: dict[str, float] = field(default_factory=dict)
+    stored: list[int] = field(default_factory=list)
+    failures: list[tuple[float, str]] = field(default_factory=list)
+    repeated: int = 0
+    kept: Kept = Kept()
+    queries: Times = Times()
+    reads: Times = Times()
+    versions: dict[str, str] = field(default_factory=dict)
+    report: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it proved what it is for: not void, nothing lost, in time, and the site whole without a hand."""
+        return not self.void and not self.reasons
+
+    def summary(self) -> dict[str, Any]:
+        """Return what `hapacs drill run --json` prints of it."""
+        kept = self.kept
+        return {
+            "name": self.drill.name, "ok": self.ok, "void": self.void, "acknowledged": kept.acknowledged,
+            "lost": kept.lost, "corrupted": kept.corrupted, "duplicated": kept.duplicated, "unknown": kept.unknown,
+            "outage_s": round(self.outage_s, 1), "deadline_s": self.drill.deadline_s, "report": self.report,
+        }  # fmt: skip

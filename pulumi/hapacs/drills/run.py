@@ -1,0 +1,176 @@
+"""Conducts one drill: steady state, fault with its proof, measurement, healing in every case, check of every image."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from hapacs.drills.load import Load
+from hapacs.drills.model import MINIMUM_RATE, Drill, Injected, Result, UnprovedError
+from hapacs.drills.scene import Scene
+from hapacs.errors import RefusedError
+
+_GRACE_S = 1
+"""A pause in the stores that is not longer than this, or than twice the longest one before the fault, is no outage."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long the parts of a drill take, in seconds.
+
+    Attributes
+    ----------
+    steady_s
+        Load before the fault.
+    after_s
+        Load after the fault was undone.
+    back_s
+        Time in which the site has to be whole again by itself.
+    """
+
+    steady_s: float = 8
+    after_s: float = 5
+    back_s: float = 150
+    every_s: float = 0.5
+
+
+@dataclass
+class Conductor:
+    """Conducts drills on one scene.
+
+    Parameters
+    ----------
+    watching
+        Returns the context in which a fault is undone even if this process ends; it takes the node whose power is cut.
+    stops
+        Whether a drill ends at once when the site stores nothing for longer than the deadline: patients depend on it.
+    """
+
+    scene: Scene
+    watching: Callable[[str], AbstractContextManager[None]]
+    stops: bool
+    on_step: Callable[[str], None]
+    limits: Limits = field(default_factory=Limits)
+
+    def conduct(self, drill: Drill, load: Load, seed: int) -> Result:
+        """Run a drill.
+
+        Raises
+        ------
+        RefusedError
+            When the site is not whole, or the nodes refuse drills: nothing was changed.
+        """
+        self.on_step("looking whether the site is whole")
+        if problems := self.scene.problems():
+            raise RefusedError(
+                "\n".join(["A drill begins on a site that is whole only:", *(f"- {one}" for one in problems)]),
+                "Repair that first; `hapacs status` shows it.",
+            )
+        result = Result(drill, time.time(), seed)
+        with load:
+            self.on_step("storing, before the fault")
+            time.sleep(self.limits.steady_s)
+            begun = time.time()
+            before = load.acknowledged()
+            result.rate_per_s = len(before) / (begun - result.at)
+            if result.rate_per_s < MINIMUM_RATE:
+                self._void(result, f"{result.rate_per_s:.1f} images a second were stored before the fault: too few")
+            else:
+                self._fault(drill, load, result)
+            ended = time.time()
+        self._measure(result, load, _longest([*before, begun]), ended)
+        self.on_step("checking every acknowledged image")
+        result.kept = load.check()
+        self._judge(result)
+        return result
+
+    def _fault(self, drill: Drill, load: Load, result: Result) -> None:
+        node = self.scene.subject(drill)
+        with self.watching(node):
+            try:
+                self.on_step(f"injecting the fault: {drill.sentence}")
+                injected = self.scene.inject(drill, node, load.image_bytes)
+                result.node, result.proof = injected.node, injected.proof
+                result.marks["fault"] = injected.at
+                self._hold(drill, load, injected, result)
+            except UnprovedError as error:
+                self._void(result, error.message)
+            finally:
+                self.on_step("undoing the fault")
+                self.scene.heal(node)
+                result.marks["heal"] = time.time()
+        self.on_step("waiting until the site is whole")
+        if not self._whole():
+            result.reasons.append(f"The site was not whole {self.limits.back_s:.0f} s after the fault was undone.")
+        time.sleep(self.limits.after_s)
+
+    def _hold(self, drill: Drill, load: Load, injected: Injected, result: Result) -> None:
+        """Wait while the fault is there; end early where patients depend on the site and nothing is stored."""
+        self.on_step(f"{injected.node}: {injected.proof}")
+        while time.time() < injected.at + drill.hold_s:
+            time.sleep(self.limits.every_s)
+            if not self.stops:
+                continue
+            last = next((at for at in reversed(load.acknowledged()) if at > injected.at), injected.at)
+            if time.time() - last > max(drill.deadline_s, _GRACE_S):
+                result.reasons.append(f"Stopped: nothing was stored for more than {drill.deadline_s} s.")
+                return
+
+    def _whole(self) -> bool:
+        deadline = time.time() + self.limits.back_s
+        while self.scene.problems():
+            if time.time() > deadline:
+                return False
+            time.sleep(self.limits.every_s)
+        return True
+
+    def _measure(self, result: Result, load: Load, usual_s: float, ended: float) -> None:
+        times = load.acknowledged()
+        result.stored = per_second(times, result.at, ended)
+        result.failures = [failure for failure in load.failures() if failure[0] <= ended]
+        result.repeated = load.repeated()
+        if (fault := result.marks.get("fault")) is None:
+            return
+        result.queries, result.reads = load.queries(fault, ended), load.reads(fault, ended)
+        marks = [fault, *(at for at in times if fault < at <= ended), ended]
+        begin, end = max(itertools.pairwise(marks), key=lambda gap: gap[1] - gap[0])
+        if end - begin > max(_GRACE_S, 2 * usual_s):
+            result.outage_s = end - begin
+            result.marks["recovery"] = end
+        if detected := next((at for at, _ in result.failures if at >= fault), None):
+            result.marks["detection"] = detected
+
+    @staticmethod
+    def _void(result: Result, reason: str) -> None:
+        result.void = True
+        result.reasons.append(f"Void: {reason}")
+
+    @staticmethod
+    def _judge(result: Result) -> None:
+        kept = result.kept
+        if not kept.acknowledged and not result.void:
+            result.void = True
+            result.reasons.append("Void: no image was acknowledged.")
+        for count, what in ((kept.lost, "lost"), (kept.corrupted, "corrupted"), (kept.duplicated, "duplicated")):
+            if count:
+                result.reasons.append(f"{count} acknowledged images are {what}.")
+        if result.outage_s > result.drill.deadline_s:
+            result.reasons.append(
+                f"For {result.outage_s:.1f} s no store succeeded; the deadline is {result.drill.deadline_s} s."
+            )
+
+
+def per_second(times: Sequence[float], since: float, until: float) -> list[int]:
+    """Count the moments in each second between two moments."""
+    counts = [0] * (int(until - since) + 1)
+    for at in times:
+        if since <= at <= until:
+            counts[int(at - since)] += 1
+    return counts
+
+
+def _longest(times: Sequence[float]) -> float:
+    return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0)

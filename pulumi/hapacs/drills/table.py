@@ -1,0 +1,51 @@
+"""All drills, each declared once. A fault on a node also has its playbook, ``ansible/playbooks/drill_<name>.yml``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hapacs.drills.model import Drill, OnNode, PowerOff, Switchover
+from hapacs.errors import UsageError
+
+DRILLS: tuple[Drill, ...] = (
+    Drill("storing-killed", "The storing service is killed.", "storing", hold_s=15, production=True),
+    Drill("storing-paused", "The storing service is stopped by SIGSTOP: it answers nothing.", "storing"),
+    Drill("storing-off", "The storing node loses its power.", "storing", PowerOff("storing")),
+    Drill("storing-cut-off", "The storing node is cut off from the other nodes, not from clients.", "storing"),
+    Drill("storing-deaf", "The storing node is heard by the other nodes and does not hear them.", "storing"),
+    Drill("address-off", "The node with the virtual address loses its power.", "entry", PowerOff("address")),
+    Drill("balancer-paused", "The balancer with the virtual address is stopped by SIGSTOP.", "entry"),
+    Drill("database-leader-killed", "Patroni and PostgreSQL of the leader are killed.", "database", hold_s=20),
+    Drill("database-leader-paused", "Patroni and PostgreSQL of the leader are stopped by SIGSTOP.", "database"),
+    Drill("database-leader-off", "The database leader's node loses its power.", "database", PowerOff("database")),
+    Drill("database-leader-cut-from-etcd", "The database's leader reaches no other etcd.", "database"),
+    Drill("database-answers-lost", "A COMMIT is applied and its answer never comes.", "database", hold_s=30),
+    Drill("etcd-leader-paused", "The leader of etcd is stopped by SIGSTOP.", "database"),
+    Drill("archive-volume-killed", "A volume server of the archive is killed.", "archive", hold_s=15),
+    Drill("archive-volume-paused", "A volume server of the archive is stopped by SIGSTOP.", "archive"),
+    Drill("archive-filer-paused", "The archive's filer on the storing node is stopped by SIGSTOP.", "archive"),
+    Drill("archive-gateway-killed", "The archive's gateway on the storing node is killed.", "archive", hold_s=15),
+    Drill("archive-gateway-paused", "The archive's gateway on the storing node is stopped by SIGSTOP.", "archive"),
+    Drill("archive-master-killed", "The archive's leading master is killed.", "archive"),
+    Drill("archive-master-paused", "The archive's leading master is stopped by SIGSTOP.", "archive"),
+    Drill("node-off-and-back", "A node is off for 90 s and comes back.", "entry", PowerOff("spare"), 90),
+    Drill("das-byte-flipped", "One byte of an image on a DAS changes.", "data", OnNode(of_image=True), 15),
+    Drill("archive-byte-flipped", "One byte of a replica in the archive changes.", "data", OnNode(of_image=True), 15),
+    Drill("das-full", "The DAS of the storing node is full.", "data"),
+    Drill("database-switchover", "Another node leads the database.", "planned", Switchover("database"), 10, True),
+    Drill("storing-switchover", "Another node stores, as planned.", "planned", Switchover("storing"), 10, True),
+)
+
+
+def named(names: Iterable[str]) -> list[Drill]:
+    """Return the drills of these names, in the given order.
+
+    Raises
+    ------
+    UsageError
+        When there is none of a name.
+    """
+    known = {drill.name: drill for drill in DRILLS}
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"There is no drill {', '.join(unknown)}.", "`hapacs drill list` lists them.")
+    return [known[name] for name in names]
