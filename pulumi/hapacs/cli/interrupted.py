@@ -64,8 +64,8 @@ _COMMANDS: Mapping[str, str] = {
     "it completes the rotation.",
     "bench": "The benchmark has no result. Images that it stored may remain on the site (patients HAPACS-BENCH-...), "
     "and the bare Orthanc may run on the first node for up to an hour. The next run removes rows that `growth` made.",
-    "drill": "The drill has no result. A process of its own undoes the fault now, and the node undoes it by itself when "
-    "its lease ends. `hapacs status {name}` shows whether the site is whole.",
+    "drill": "The drill has no result. A process of its own undoes the fault now, and the node undoes it by itself "
+    "when its lease ends. `hapacs status {name}` shows whether the site is whole.",
     "down": "Part of the deployment may remain. Run the same command again: it removes the rest.",
 }
 

@@ -12,11 +12,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hapacs import playbook
 from hapacs.deployment import Deployment
 from hapacs.interruption import Process
 
@@ -48,8 +47,14 @@ def watching(deployment: Deployment, directory: Path, node: str = "") -> Iterato
     file.unlink()
 
 
-def guard(deployment: Deployment, file: Path, pid: int) -> bool:
-    """Wait until the file or the process is gone; return whether the fault had to be undone."""
+def guard(file: Path, pid: int, heal: Callable[[str], None]) -> bool:
+    """Wait until the file or the process is gone; return whether the fault had to be undone.
+
+    Parameters
+    ----------
+    heal
+        Undoes it; it takes the node whose power was cut, or an empty text.
+    """
     watched = Process.read(pid)
     while watched is not None and watched.lives():
         if not file.exists():
@@ -57,19 +62,14 @@ def guard(deployment: Deployment, file: Path, pid: int) -> bool:
         time.sleep(_POLL_S)
     if not file.exists():
         return False
-    if node := file.read_text(encoding="utf-8"):
-        from hapacs import targets  # noqa: PLC0415 - pulumi is slow to import
-
-        power = targets.power(deployment)
-        if not power.is_on(node):
-            power.on(node)
-    playbook.run(
-        "drill_heal", inventory=deployment.directory, logs=deployment.logs, environment=deployment.environment()
-    )
+    heal(file.read_text(encoding="utf-8"))
     file.unlink()
     return True
 
 
 if __name__ == "__main__":
+    from hapacs.drills.scene import SiteScene
+    from hapacs.site.access import sites
+
     name, path, number = sys.argv[1:]
-    guard(Deployment.load(name), Path(path), int(number))
+    guard(Path(path), int(number), SiteScene(sites(Deployment.load(name))[0], print).heal)

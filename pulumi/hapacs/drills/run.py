@@ -13,7 +13,7 @@ from hapacs.drills.model import MINIMUM_RATE, Drill, Injected, Result, UnprovedE
 from hapacs.drills.scene import Scene
 from hapacs.errors import RefusedError
 
-_GRACE_S = 1
+_GRACE_S = 2
 """A pause in the stores that is not longer than this, or than twice the longest one before the fault, is no outage."""
 
 
@@ -74,14 +74,13 @@ class Conductor:
             self.on_step("storing, before the fault")
             time.sleep(self.limits.steady_s)
             begun = time.time()
-            before = load.acknowledged()
-            result.rate_per_s = len(before) / (begun - result.at)
+            result.rate_per_s = len(load.acknowledged()) / (begun - result.at)
             if result.rate_per_s < MINIMUM_RATE:
                 self._void(result, f"{result.rate_per_s:.1f} images a second were stored before the fault: too few")
             else:
                 self._fault(drill, load, result)
             ended = time.time()
-        self._measure(result, load, _longest([*before, begun]), ended)
+        self._measure(result, load, ended)
         self.on_step("checking every acknowledged image")
         result.kept = load.check()
         self._judge(result)
@@ -101,7 +100,8 @@ class Conductor:
             finally:
                 self.on_step("undoing the fault")
                 self.scene.heal(node)
-                result.marks["heal"] = time.time()
+                if "fault" in result.marks:
+                    result.marks["heal"] = time.time()
         self.on_step("waiting until the site is whole")
         if not self._whole():
             result.reasons.append(f"The site was not whole {self.limits.back_s:.0f} s after the fault was undone.")
@@ -127,7 +127,7 @@ class Conductor:
             time.sleep(self.limits.every_s)
         return True
 
-    def _measure(self, result: Result, load: Load, usual_s: float, ended: float) -> None:
+    def _measure(self, result: Result, load: Load, ended: float) -> None:
         times = load.acknowledged()
         result.stored = per_second(times, result.at, ended)
         result.failures = [failure for failure in load.failures() if failure[0] <= ended]
@@ -136,8 +136,9 @@ class Conductor:
             return
         result.queries, result.reads = load.queries(fault, ended), load.reads(fault, ended)
         marks = [fault, *(at for at in times if fault < at <= ended), ended]
-        begin, end = max(itertools.pairwise(marks), key=lambda gap: gap[1] - gap[0])
-        if end - begin > max(_GRACE_S, 2 * usual_s):
+        begin, end = _longest(marks)
+        usual = _longest([result.at, *(at for at in times if at <= fault)])
+        if end - begin > max(_GRACE_S, 2 * (usual[1] - usual[0])):
             result.outage_s = end - begin
             result.marks["recovery"] = end
         if detected := next((at for at, _ in result.failures if at >= fault), None):
@@ -172,5 +173,6 @@ def per_second(times: Sequence[float], since: float, until: float) -> list[int]:
     return counts
 
 
-def _longest(times: Sequence[float]) -> float:
-    return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0)
+def _longest(times: Sequence[float]) -> tuple[float, float]:
+    """Return begin and end of the longest time between two moments."""
+    return max(itertools.pairwise(times), key=lambda gap: gap[1] - gap[0], default=(0, 0))

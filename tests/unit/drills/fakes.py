@@ -1,0 +1,90 @@
+"""A scene and a load that exist in memory only, and note what happens in which order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+from hapacs.drills.model import Drill, Injected, Kept, Times, UnprovedError
+from hapacs.drills.run import Conductor, Limits
+
+DRILL = Drill("storing-killed", "The storing service is killed.", "storing", hold_s=0.02)
+SHORT = Limits(steady_s=0.05, after_s=0, back_s=0.05, every_s=0.005)
+
+
+class FakeScene:
+    """A site; its events are listed in `happened`."""
+
+    def __init__(self) -> None:
+        self.happened: list[str] = []
+        self.found: list[list[str]] = []
+        self.proof = "2 processes are gone"
+        self.failure: BaseException | None = None
+
+    def problems(self) -> list[str]:
+        self.happened.append("problems")
+        return self.found.pop(0) if self.found else []
+
+    def subject(self, _drill: Drill) -> str:
+        return "pacs1"
+
+    def inject(self, _drill: Drill, node: str, _image_bytes: bytes) -> Injected:
+        self.happened.append("inject")
+        if self.failure:
+            raise self.failure
+        if not self.proof:
+            raise UnprovedError("the fault took no effect")
+        return Injected(node, time.time(), self.proof)
+
+    def heal(self, _node: str) -> None:
+        self.happened.append("heal")
+
+
+class FakeLoad:
+    """Stores that were acknowledged at given moments, or at every millisecond."""
+
+    def __init__(self, kept: Kept | None = None) -> None:
+        self.kept = Kept(acknowledged=100) if kept is None else kept
+        self.begun = 0.0
+        self.ended = float("inf")
+        self.quiet_after = float("inf")
+        self.silent = False
+        self.image_bytes = b"\x01"
+
+    def __enter__(self) -> Self:
+        self.begun = time.time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended = time.time()
+
+    def acknowledged(self) -> list[float]:
+        until = min(time.time(), self.ended, self.begun + self.quiet_after)
+        count = 0 if self.silent else int((until - self.begun) * 1000)
+        return [self.begun + number / 1000 for number in range(count)]
+
+    def failures(self) -> list[tuple[float, str]]:
+        return []
+
+    def repeated(self) -> int:
+        return 0
+
+    def queries(self, since: float, until: float) -> Times:
+        return Times(longest_without_s=until - since)
+
+    reads = queries
+
+    def check(self) -> Kept:
+        return self.kept
+
+
+def conductor(scene: FakeScene, *, stops: bool = False) -> Conductor:
+    @contextmanager
+    def watching(node: str) -> Iterator[None]:
+        scene.happened.append(f"watch {node}")
+        yield
+        scene.happened.append("unwatch")
+
+    return Conductor(scene, watching, stops, lambda _: None, SHORT)

@@ -1,0 +1,136 @@
+"""Which drills may run where and when, which nodes they hit, and what the table promises."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hapacs.deployment import PROJECT
+from hapacs.drills import allowed, probes, table, window
+from hapacs.drills.load import kept
+from hapacs.drills.model import DEADLINES_S, Drill, OnNode, PowerOff
+from hapacs.errors import UsageError
+from hapacs.settings import Settings, load
+
+PLAYBOOKS = PROJECT / "ansible" / "playbooks"
+RUNBOOKS = PROJECT / "docs" / "operations" / "drills"
+SUNDAY = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
+LAB = load(PROJECT / "inventories" / "lab" / "settings.yaml")
+HOSPITAL = load(PROJECT / "inventories" / "example-hospital" / "settings.yaml")
+
+
+def with_window(text: str) -> Settings:
+    return HOSPITAL.model_copy(update={"drills": HOSPITAL.drills.model_copy(update={"window": text})})
+
+
+def test_deadlines_are_those_that_the_documents_promise() -> None:
+    assert DEADLINES_S == {"entry": 10, "storing": 10, "database": 30, "archive": 30, "data": 0, "planned": 5}
+
+
+def test_every_fault_on_a_node_has_its_playbook_and_no_playbook_is_left_over() -> None:
+    shared = {"drill_heal", "drill_forbid", "drill_allow"}
+    made = {path.stem for path in PLAYBOOKS.glob("drill_*.yml")}
+    assert made - shared == {drill.playbook for drill in table.DRILLS if isinstance(drill.fault, OnNode)}
+
+
+@pytest.mark.parametrize("drill", table.DRILLS, ids=lambda drill: drill.name)
+def test_every_drill_has_a_runbook(drill: Drill) -> None:
+    text = (RUNBOOKS / f"{drill.name}.md").read_text(encoding="utf-8")
+    assert f"{drill.deadline_s} s" in text
+    assert f"({drill.name}.md)" in (RUNBOOKS / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", sorted(PLAYBOOKS.glob("drill_*_*.yml")), ids=lambda path: path.stem)
+def test_every_fault_uses_the_frame(path: Path) -> None:
+    (play,) = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert play["ansible.builtin.import_playbook"] == "drill.yml"
+    assert set(play["vars"]) == {"drill_subject", "drill_fault"}
+
+
+def test_names_of_drills_are_unique() -> None:
+    assert len({drill.name for drill in table.DRILLS}) == len(table.DRILLS)
+
+
+def test_unknown_drill_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="no drill storing-sings"):
+        table.named(["storing-killed", "storing-sings"])
+
+
+def test_lab_offers_every_drill_at_any_time() -> None:
+    assert allowed.possible(table.DRILLS, LAB) == list(table.DRILLS)
+    assert allowed.refusals(table.DRILLS, LAB, SUNDAY, meant=False) == []
+
+
+def test_hospital_offers_safe_drills_only_and_none_that_cuts_power() -> None:
+    offered = allowed.possible(table.DRILLS, HOSPITAL)
+    assert offered
+    assert all(drill.production and not isinstance(drill.fault, PowerOff) for drill in offered)
+
+
+def test_hospital_without_a_window_refuses_every_drill() -> None:
+    drills = table.named(["storing-killed"])
+    assert "maintenance window" in allowed.refusals(drills, HOSPITAL, SUNDAY, meant=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant", "refused"),
+    [
+        ("Sun 02:00-04:00", True, 0),
+        ("Sun 02:00-04:00", False, 1),
+        ("Mon 02:00-04:00", True, 1),
+        ("Sun 04:00-05:00", False, 2),
+    ],
+)
+def test_hospital_needs_window_and_intention(text: str, meant: bool, refused: int) -> None:
+    drills = table.named(["storing-killed"])
+    assert len(allowed.refusals(drills, with_window(text), SUNDAY, meant=meant)) == refused
+
+
+def test_drill_that_is_not_safe_is_refused_in_a_hospital_even_in_the_window() -> None:
+    drills = table.named(["database-leader-paused"])
+    (reason,) = allowed.refusals(drills, with_window("daily 02:00-04:00"), SUNDAY, meant=True)
+    assert "not marked safe" in reason
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        ("Sun 02:00-04:00", True),
+        ("Sun 03:00-03:00", True),
+        ("Sun 03:01-04:00", False),
+        ("Sat 22:00-04:00", True),
+        ("Sun 22:00-04:00", False),
+        ("daily 22:00-04:00", True),
+        ("daily 04:00-22:00", False),
+    ],
+)
+def test_window_begins_on_its_day_and_may_go_over_midnight(text: str, inside: bool) -> None:
+    assert window.contains(text, SUNDAY) is inside
+
+
+def test_problems_of_images_are_counted_by_their_kind() -> None:
+    found = kept(
+        9,
+        [
+            "1.1 is found 0 times instead of once",
+            "1.1 can't be read",
+            "1.2 has other bytes",
+            "1.3 is found 2 times instead of once",
+            "1.4 can't be read",
+        ],
+    )
+    assert (found.lost, found.corrupted, found.duplicated) == (2, 1, 1)
+
+
+def test_times_of_queries_count_failures_and_the_longest_time_without_one() -> None:
+    answers = [(1.0, 0.1, True), (2.0, 0.2, True), (5.0, 3.0, False), (8.0, 0.1, True)]
+    found = probes.times(answers, 0.0, 9.0)
+    assert (found.count, found.failed, found.longest_s, found.longest_without_s) == (4, 1, 3.0, 6.0)
+    assert (found.p50_s, found.p99_s) == (0.1, 3.0)
+
+
+def test_no_answer_at_all_is_the_whole_time_without_one() -> None:
+    assert probes.times([], 10.0, 40.0).longest_without_s == 30.0

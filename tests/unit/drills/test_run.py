@@ -1,0 +1,116 @@
+"""The frame of a drill: void without proof, healed in every case, and red when anything is not as promised."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from hapacs.drills import run
+from hapacs.drills.model import Kept
+from hapacs.errors import RefusedError
+from tests.unit.drills.fakes import DRILL, FakeLoad, FakeScene, conductor
+
+
+def test_fault_that_harms_nothing_is_ok() -> None:
+    scene = FakeScene()
+    result = conductor(scene).conduct(DRILL, FakeLoad(), 7)
+    assert (result.ok, result.void, result.reasons, result.outage_s) == (True, False, [], 0)
+    assert (result.node, result.proof, result.seed) == ("pacs1", "2 processes are gone", 7)
+    assert result.marks["fault"] <= result.marks["heal"]
+
+
+def test_watcher_starts_before_the_fault_and_ends_after_the_healing() -> None:
+    scene = FakeScene()
+    conductor(scene).conduct(DRILL, FakeLoad(), 0)
+    assert scene.happened == ["problems", "watch pacs1", "inject", "heal", "unwatch", "problems"]
+
+
+def test_site_that_is_not_whole_is_refused_before_anything_happens() -> None:
+    scene = FakeScene()
+    scene.found = [["pacs2 does not answer: switch it on"]]
+    with pytest.raises(RefusedError, match="pacs2 does not answer"):
+        conductor(scene).conduct(DRILL, FakeLoad(), 0)
+    assert scene.happened == ["problems"]
+
+
+def test_fault_without_proof_is_void_and_healed() -> None:
+    scene = FakeScene()
+    scene.proof = ""
+    result = conductor(scene).conduct(DRILL, FakeLoad(), 0)
+    assert (result.void, result.ok) == (True, False)
+    assert "took no effect" in result.reasons[0]
+    assert "heal" in scene.happened
+
+
+def test_too_few_images_before_the_fault_are_void_and_no_fault_is_injected() -> None:
+    scene, load = FakeScene(), FakeLoad()
+    load.silent = True
+    result = conductor(scene).conduct(DRILL, load, 0)
+    assert result.void
+    assert "inject" not in scene.happened
+
+
+@pytest.mark.parametrize("failure", [OSError("lost"), KeyboardInterrupt(), RefusedError("drills are forbidden")])
+def test_fault_is_undone_after_every_failure(failure: BaseException) -> None:
+    scene = FakeScene()
+    scene.failure = failure
+    with pytest.raises(type(failure)):
+        conductor(scene).conduct(DRILL, FakeLoad(), 0)
+    assert scene.happened[-1] == "heal", "the watcher must stay: the healing may not have ended"
+
+
+@pytest.mark.parametrize(
+    ("kept", "word"),
+    [(Kept(9, lost=1), "lost"), (Kept(9, corrupted=1), "corrupted"), (Kept(9, duplicated=1), "duplicated")],
+)
+def test_one_image_that_is_not_as_acknowledged_is_red(kept: Kept, word: str) -> None:
+    result = conductor(FakeScene()).conduct(DRILL, FakeLoad(kept), 0)
+    assert (result.ok, result.void) == (False, False)
+    assert word in result.reasons[0]
+
+
+def test_no_acknowledged_image_at_all_is_void() -> None:
+    assert conductor(FakeScene()).conduct(DRILL, FakeLoad(Kept()), 0).void
+
+
+def test_outage_beyond_the_deadline_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_GRACE_S", 0.01)
+    load = FakeLoad()
+    load.quiet_after = 0.06
+    drill = dataclasses.replace(DRILL, hits="data", hold_s=0.1)
+    result = conductor(FakeScene()).conduct(drill, load, 0)
+    assert result.outage_s >= 0.08
+    assert "no store succeeded; the deadline is 0 s" in result.reasons[0]
+    assert result.marks["recovery"] > result.marks["fault"]
+
+
+def test_pause_within_the_deadline_is_ok_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_GRACE_S", 0.01)
+    load = FakeLoad()
+    load.quiet_after = 0.06
+    result = conductor(FakeScene()).conduct(dataclasses.replace(DRILL, hold_s=0.1), load, 0)
+    assert result.ok
+    assert result.outage_s >= 0.08
+
+
+def test_site_that_needs_a_hand_is_red() -> None:
+    scene = FakeScene()
+    scene.found = [[], *[["patroni is down"]] * 10_000]
+    result = conductor(scene).conduct(DRILL, FakeLoad(), 0)
+    assert not result.ok
+    assert "not whole" in result.reasons[0]
+
+
+def test_drill_stops_early_where_patients_depend_on_the_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_GRACE_S", 0.02)
+    load = FakeLoad()
+    load.quiet_after = 0.05
+    drill = dataclasses.replace(DRILL, hits="data", hold_s=30)
+    result = conductor(FakeScene(), stops=True).conduct(drill, load, 0)
+    assert result.reasons[0].startswith("Stopped")
+    assert result.marks["heal"] - result.marks["fault"] < 5
+
+
+def test_each_second_is_counted_once() -> None:
+    assert run.per_second([10.0, 10.9, 12.1, 99.0], 10.0, 12.5) == [2, 0, 1]
