@@ -152,15 +152,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _turn(item: pytest.Item) -> int:
-    groups = (
-        item.path.stem in {"test_exhaustion", "test_input"},
-        item.name.startswith("test_storing_continues_when_"),
-        item.path.stem == "test_drills",
-        item.name.startswith("test_lab_verifies_after_the_faults"),
-        item.path.stem in {"test_operations", "test_retrieval"},
-        item.name.startswith("test_down"),
-    )
-    return groups.index(True) + 1 if True in groups else 0
+    if item.name.startswith("test_down"):
+        return 4
+    if item.path.stem in {"test_exhaustion", "test_input"}:
+        return 1
+    if item.path.stem in {"test_operations", "test_retrieval"}:
+        return 3
+    return 2 if item.name.startswith(("test_storing_continues_when_", "test_lab_verifies_after_the_faults")) else 0
 
 
 @pytest.fixture(autouse=True)
