@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, Self
 
-from hapacs.dicom import DicomError, Peer
 from hapacs.drills.model import Kept, Times
 from hapacs.drills.probes import Probes
 from hapacs.errors import HapacsError
-from hapacs.load import burst
-from hapacs.load.archive import SiteArchive
-from hapacs.load.images import Study, made_study
-from hapacs.load.ledger import Entry, Ledger, missing
-from hapacs.load.modality import Sender
+from hapacs.load.check import Verdict, check
+from hapacs.load.connections import CStore
+from hapacs.load.images import Image, made_study
+from hapacs.load.ledger import Ledger
+from hapacs.load.modality import store
+from hapacs.load.plan import Plan, sender
 from hapacs.site.access import Site
 
-_ASSOCIATIONS = 4
-_TIMEOUT_S = 30
-"""How long a sender waits for an answer. Modalities wait for about as long."""
+_LOAD = Plan(associations=4, shares={"ct": 1}, ct_rows=256, timeout_s=30)
+"""Four associations that store small images. Modalities wait about as long for an answer."""
 _PROBE_ROWS = 256
 _MARK_BYTES = 64
 
@@ -80,16 +77,12 @@ class SiteLoad:
     def __init__(self, site: Site, directory: Path) -> None:
         self._site = site
         self._ledger = Ledger(directory / "ledger.sqlite")
-        peer = site.store_peer
-        self._sender = Sender(
-            site.caller, Peer(peer.host, peer.port, peer.ae_title, _TIMEOUT_S), self._ledger, threads=_ASSOCIATIONS
-        )
         self._study = made_study(1, _PROBE_ROWS)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._store(self._study)
-        self._stack.enter_context(self._sender)
+        self._store(self._study.images[0])
+        self._stack.enter_context(sender(self._site, self._ledger, _LOAD))
         self._probes = self._stack.enter_context(Probes(self._site, self._study))
         return self
 
@@ -104,15 +97,15 @@ class SiteLoad:
 
     def acknowledged(self) -> list[float]:
         """Return the times from the ledger."""
-        return [entry.acknowledged_at for entry in self._ledger.entries()]
+        return [one.acknowledged_at for one in self._ledger.acknowledgements()]
 
     def failures(self) -> list[tuple[float, str]]:
-        """Return what the senders met."""
-        return sorted(self._sender.failures)
+        """Return what the ledger has of them."""
+        return self._ledger.reasons()
 
     def repeated(self) -> int:
-        """Count the images with more than one attempt."""
-        return sum(entry.attempts > 1 for entry in self._ledger.entries())
+        """Count the acknowledged images with more than one attempt."""
+        return sum(entry.attempts > 1 and entry.outcome == "acknowledged" for entry in self._ledger.entries())
 
     def queries(self, since: float, until: float) -> Times:
         """Return the times of the queries."""
@@ -123,29 +116,24 @@ class SiteLoad:
         return self._probes.reads(since, until)
 
     def check(self) -> Kept:
-        """Search and read every acknowledged image."""
-        entries = self._ledger.entries()
-        problems = missing(entries, SiteArchive(self._site, list(self._site.nodes))) if entries else []
-        return kept(len(entries), problems)
+        """Search and read every image of the ledger, and close it."""
+        with closing(self._ledger):
+            return kept(check(self._site, self._ledger)) if self._ledger.counts()["acknowledged"] else Kept()
 
-    def _store(self, study: Study) -> None:
-        begun = time.time()
-        try:
-            outcome = burst.send(self._site.caller, self._site.store_peer, [study])
-        except DicomError as error:
-            raise HapacsError(f"The site stores no image: {error.message}", "`hapacs verify` says more.") from error
-        if outcome.failures:
-            raise HapacsError(f"The site stores no image: {outcome.failures[0]}.", "`hapacs verify` says more.")
-        for image in study.images:
-            digest = hashlib.sha256(image.dataset).hexdigest()
-            self._ledger.record(
-                Entry(image.sop_instance, study.uid, study.series, study.patient, digest, begun, time.time())
-            )
+    def _store(self, image: Image) -> None:
+        """Store the image that is queried and read."""
+        entrance = CStore(self._site.caller, replace(self._site.store_peer, timeout_s=_LOAD.timeout_s))
+        connection = entrance.connect()
+        answer = store(self._ledger, entrance, connection, image)
+        connection.close()
+        if answer.outcome != "acknowledged":
+            raise HapacsError(f"The site stores no image: {answer.reason}.", "`hapacs verify` says more.")
 
 
-def kept(acknowledged: int, problems: Sequence[str]) -> Kept:
-    """Count what `missing` found by its kind."""
-    corrupted = sum("other bytes" in problem for problem in problems)
-    duplicated = sum(" times instead of once" in problem and " 0 times" not in problem for problem in problems)
-    lost = {problem.split()[0] for problem in problems if " 0 times" in problem or "can't be read" in problem}
-    return Kept(acknowledged, len(lost), corrupted, duplicated, 0, tuple(problems))
+def kept(verdict: Verdict) -> Kept:
+    """Sum up the verdict of a check."""
+    problems = tuple(f"{one.uid}: {one.reason} {one.detail}".rstrip() for one in verdict.problems)
+    return Kept(
+        verdict.acknowledged, verdict.lost, verdict.corrupted, verdict.duplicated, verdict.unknown,
+        verdict.unprotected, problems,
+    )  # fmt: skip

@@ -131,6 +131,8 @@ class Kept:
 
     Attributes
     ----------
+    unprotected
+        Images with too few copies in the archive, or without a lock.
     problems
         One line for each image that is not as it was acknowledged.
     """
@@ -140,6 +142,7 @@ class Kept:
     corrupted: int = 0
     duplicated: int = 0
     unknown: int = 0
+    unprotected: int = 0
     problems: tuple[str, ...] = ()
 
 

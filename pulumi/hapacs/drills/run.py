@@ -155,9 +155,14 @@ class Conductor:
         if not kept.acknowledged and not result.void:
             result.void = True
             result.reasons.append("Void: no image was acknowledged.")
-        for count, what in ((kept.lost, "lost"), (kept.corrupted, "corrupted"), (kept.duplicated, "duplicated")):
+        for count, what in (
+            (kept.lost, "lost"),
+            (kept.corrupted, "corrupted"),
+            (kept.duplicated, "duplicated"),
+            (kept.unprotected, "without a second copy or a lock in the archive"),
+        ):
             if count:
-                result.reasons.append(f"{count} acknowledged images are {what}.")
+                result.reasons.append(f"{count} images are {what}.")
         if result.outage_s > result.drill.deadline_s:
             result.reasons.append(
                 f"For {result.outage_s:.1f} s no store succeeded; the deadline is {result.drill.deadline_s} s."

@@ -13,6 +13,7 @@ from hapacs.drills import allowed, probes, table, window
 from hapacs.drills.load import kept
 from hapacs.drills.model import DEADLINES_S, Drill, OnNode, PowerOff
 from hapacs.errors import UsageError
+from hapacs.load.check import Problem, Reason, Verdict
 from hapacs.settings import Settings, load
 
 PLAYBOOKS = PROJECT / "ansible" / "playbooks"
@@ -111,18 +112,13 @@ def test_window_begins_on_its_day_and_may_go_over_midnight(text: str, inside: bo
     assert window.contains(text, SUNDAY) is inside
 
 
-def test_problems_of_images_are_counted_by_their_kind() -> None:
-    found = kept(
-        9,
-        [
-            "1.1 is found 0 times instead of once",
-            "1.1 can't be read",
-            "1.2 has other bytes",
-            "1.3 is found 2 times instead of once",
-            "1.4 can't be read",
-        ],
-    )
-    assert (found.lost, found.corrupted, found.duplicated) == (2, 1, 1)
+def test_every_kind_of_problem_of_the_check_is_counted() -> None:
+    reasons = (Reason.NOT_IN_QIDO, Reason.OTHER_BYTES, Reason.FOUND_TWICE, Reason.NOT_LOCKED)
+    verdict = Verdict(9, 1, 2, problems=[Problem(f"1.{number}", reason) for number, reason in enumerate(reasons)])
+    found = kept(verdict)
+    counts = (found.acknowledged, found.lost, found.corrupted, found.duplicated, found.unknown, found.unprotected)
+    assert counts == (9, 1, 1, 1, 2, 1)
+    assert found.problems[0] == "1.0: not-in-qido"
 
 
 def test_times_of_queries_count_failures_and_the_longest_time_without_one() -> None:

@@ -62,7 +62,12 @@ def test_fault_is_undone_after_every_failure(failure: BaseException) -> None:
 
 @pytest.mark.parametrize(
     ("kept", "word"),
-    [(Kept(9, lost=1), "lost"), (Kept(9, corrupted=1), "corrupted"), (Kept(9, duplicated=1), "duplicated")],
+    [
+        (Kept(9, lost=1), "lost"),
+        (Kept(9, corrupted=1), "corrupted"),
+        (Kept(9, duplicated=1), "duplicated"),
+        (Kept(9, unprotected=1), "lock"),
+    ],
 )
 def test_one_image_that_is_not_as_acknowledged_is_red(kept: Kept, word: str) -> None:
     result = conductor(FakeScene()).conduct(DRILL, FakeLoad(kept), 0)
