@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,7 @@ deployment: lab
 """
 
 SCHEMA_VERSION = 1
+SCHEMA = Path(__file__).resolve().parents[3] / "pulumi" / "hapacs" / "contract.schema.json"
 CLI_TIMEOUT_S = 120
 
 
@@ -159,11 +161,17 @@ class Reader:
             raise ContractError(f"{self.path}: is empty")
         return values
 
-    def mapping(self, *required: str) -> dict[str, Any]:
-        """Return a mapping as it is, after making sure that it has some keys."""
-        for key in required:
+    def mapping(self, model: str) -> dict[str, Any]:
+        """Return a mapping as it is, after making sure that it has the keys that the schema requires of a model."""
+        for key in _schema()["$defs"][model]["required"]:
             self[key]
         return {key: value.value for key, value in self.items()}
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    return found
 
 
 @dataclass
@@ -255,23 +263,14 @@ def _add_site(inventory: Inventory, name: str, site: Reader) -> None:
             )
     inventory.group_variables[f"site_{name}"] = {
         "hapacs_members": members,
-        "hapacs_vip": site["vip"].mapping("address", "prefix", "router_id"),
+        "hapacs_vip": site["vip"].mapping("ContractVip"),
         "hapacs_cluster_network": site["cluster_network"].text(),
         "hapacs_management_networks": site["management_networks"].texts(),
         "hapacs_client_networks": site["client_networks"].texts(),
-        "hapacs_dicom": site["dicom"].mapping("store_ae", "query_ae", "port", "tls_port"),
+        "hapacs_dicom": site["dicom"].mapping("ContractDicom"),
         "hapacs_https_port": site["https_port"].integer(),
-        "hapacs_callers": [caller.mapping("ae_title", "networks", "may") for caller in site["callers"].elements()],
-        "hapacs_policy": site["policy"].mapping(
-            "das_watermark_fraction",
-            "das_minimum_free_bytes",
-            "das_evict_below_bytes",
-            "das_evict_until_bytes",
-            "das_minimum_age_hours",
-            "cas_replication",
-            "retention_mode",
-            "retention_days",
-        ),
+        "hapacs_callers": [caller.mapping("Caller") for caller in site["callers"].elements()],
+        "hapacs_policy": site["policy"].mapping("ContractPolicy"),
     }
 
 

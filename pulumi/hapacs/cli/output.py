@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 from rich.cells import cell_len
@@ -74,14 +75,21 @@ def print_item(head: str, text: str) -> None:
 def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows below their heads, or each row as a list when the terminal is too narrow for the table.
 
+    A column without any value is left out.
+
     Parameters
     ----------
     title, rows
         With markup.
+    heads
+        Empty for a table without heads.
     """
     if title:
         console.print(f"[bold]{title}[/]")
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    used = [any(column) for column in zip(*rows, strict=True)]
+    heads = list(compress(heads, used)) if heads else [""] * sum(used)
+    rows = [list(compress(row, used)) for row in rows]
+    table = Table(box=None, show_header=any(heads), header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for head in heads:
         table.add_column(head, no_wrap=True)
     for row in rows:
@@ -91,10 +99,11 @@ def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]])
         console.print(table)
         return
     for first, *others in rows:
-        console.print(f"[bold]{first}[/]")
+        if first:
+            console.print(f"[bold]{first}[/]" if others else first)
         for head, value in zip(heads[1:], others, strict=True):
             if value:
-                console.print(f"  [dim]{head}[/] {value}")
+                console.print(f"  [dim]{head}[/] {value}" if head else f"  {value}")
 
 
 @dataclass

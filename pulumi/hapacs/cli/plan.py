@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hapacs import secrets
-from hapacs.cli.changes import machines_document, print_changes, print_rows, settings_document
+from hapacs.cli.changes import machines_document, print_changes, settings_document
 from hapacs.cli.lifecycle import configure, opened, print_tasks, print_warnings
-from hapacs.cli.output import Steps, console, errors, print_json
+from hapacs.cli.output import Steps, console, errors, print_json, print_table
 from hapacs.cli.parameters import Json, Name
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def plan(
         return
     _print_found(found, unfinished=deployment.unfinished_file.exists())
     if new_secrets:
-        print_rows("Secrets that are made", [(secret,) for secret in new_secrets])
+        print_table("Secrets that are made", (), [(secret,) for secret in new_secrets])
     if configuration:
         _print_configuration(found, outcome)
     else:

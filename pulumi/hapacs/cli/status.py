@@ -13,7 +13,7 @@ from hapacs.cli.output import console, errors, print_item, print_json, print_tab
 from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
 from hapacs.errors import ExitCode
-from hapacs.site.facts import Certificate
+from hapacs.site.facts import Certificate, DatabaseRoom
 from hapacs.site.summary import summary
 
 
@@ -41,6 +41,15 @@ def status(name: Name = "lab", json: Json = False) -> None:
         raise typer.Exit(ExitCode.UNHEALTHY)
 
 
+def _free(free_bytes: int, size_bytes: int) -> str:
+    return f"{free_bytes / 2**30:.1f}/{size_bytes / 2**30:.1f} GiB"
+
+
+def _database_free(room: DatabaseRoom) -> str:
+    colour = "red" if room.scarce else "yellow" if room.low else "default"
+    return f"[{colour}]{_free(room.free_bytes, room.bytes)}[/]"
+
+
 def _coloured(certificate: Mapping[str, str]) -> str:
     ends = Certificate(**certificate).ends_at
     left = ends - datetime.now(UTC)
@@ -55,7 +64,7 @@ def _print(name: str, site: Mapping[str, Any]) -> None:
     rows = []
     for node, state in site["nodes"].items():
         problems = len(state["problems"])
-        room, certificate = state["room"], state["certificate"]
+        room, certificate, database = state["room"], state["certificate"], state["database_room"]
         running = f"[green]{state['running']} running[/]" + (", [yellow]drained[/]" if state["drained"] else "")
         roles = {
             "address": state["virtual_address"],
@@ -67,14 +76,15 @@ def _print(name: str, site: Mapping[str, Any]) -> None:
                 node,
                 f"{running}, [red]{problems} problem{'s' * (problems > 1)}[/]" if problems else running,
                 ", ".join(what for what, there in roles.items() if there),
-                f"{room['das_free_bytes'] / 2**30:.1f}/{room['das_bytes'] / 2**30:.1f} GiB" if room else "",
+                _free(room["das_free_bytes"], room["das_bytes"]) if room else "",
                 f"{room['cas_used_bytes'] / 2**30:.1f} GiB" if room else "",
+                _database_free(DatabaseRoom(**database)) if database else "",
                 _coloured(certificate) if certificate else "",
             )
         )
     print_table(
         f"{name}, virtual address {site['virtual_address']}",
-        ("node", "services", "role", "DAS free", "CAS used", "certificates"),
+        ("node", "services", "role", "DAS free", "CAS used", "database free", "certificates"),
         rows,
     )
     _print_storing(site["storing"])

@@ -9,7 +9,7 @@ from typing import Any
 
 _STREAMING = {"running", "streaming"}
 _SYNCHRONOUS = {"sync_standby", "quorum_standby"}
-_DATABASE_FREE_FRACTION = 0.1
+_DATABASE_FREE_FRACTION, _DATABASE_LOW_FRACTION = 0.1, 0.2
 STORE_BACKEND = "store_dicom"
 
 
@@ -140,6 +140,11 @@ class DatabaseRoom:
     def scarce(self) -> bool:
         """Whether an operator has to make room. The node gives the lead up much later (role postgres)."""
         return self.free_bytes < _DATABASE_FREE_FRACTION * self.bytes
+
+    @property
+    def low(self) -> bool:
+        """Whether an operator should plan for more room. It is no problem yet."""
+        return self.free_bytes < _DATABASE_LOW_FRACTION * self.bytes
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from hapacs.cli import output
 from hapacs.cli.output import Steps
 
 
@@ -100,3 +101,26 @@ def test_without_a_terminal_no_line_is_broken_and_every_line_ends(columns: str) 
     assert f"✓ pixel-data   1.2 s  12 images with the same pixels: {LONG}" in lines
     assert [line.split() for line in lines[3:5]] == [["node", "path", "role"], ["pacs1", LONG, "leader"]]
     assert done.stderr == f"✗ {LONG} cannot be read.\nCopy it.\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [
+        ("200", ["Settings", "primary  vip    192.0.2.10 -> 192.0.2.11", "         dicom  [104] -> [11112]"]),
+        ("30", ["Settings", "primary", "  vip", "  192.0.2.10 -> 192.0.2.11", "  dicom", "  [104] -> [11112]"]),
+    ],
+)
+def test_table_without_heads_has_no_empty_line_and_no_empty_column(
+    columns: str, lines: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "console", output.Lines(width=int(columns), force_terminal=True, color_system=None))
+    rows = [("primary", "", "vip", "192.0.2.10 -> 192.0.2.11"), ("", "", "dicom", r"\[104] -> \[11112]")]
+    output.print_table("Settings", (), rows)
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == lines
+
+
+def test_column_without_a_value_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_table("", ("node", "role", "free"), [("pacs1", "", "1 GiB"), ("pacs2", "", "2 GiB")])
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["node", "free"], ["pacs1", "1", "GiB"], ["pacs2", "2", "GiB"],
+    ]  # fmt: skip

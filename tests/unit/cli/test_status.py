@@ -10,9 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from hapacs import cli
+from hapacs.cli.status import _database_free
 from hapacs.deployment import Deployment
 from hapacs.errors import ExitCode
 from hapacs.site import access, collect
+from hapacs.site.facts import DatabaseRoom
 from hapacs.site.running import RunningSite
 from tests.unit.site.documents import BREAK, NAMES, Document, plain
 
@@ -69,3 +71,14 @@ def test_node_that_would_store_can_be_unknown(site: Document) -> None:
     assert done.exit_code == ExitCode.UNHEALTHY
     assert "storing: C-ECHO succeeds; the node that would store is not known" in done.stdout
     assert json.loads(status("--json").stdout)["sites"]["primary"]["storing"] == {"node": None, "refusal": None}
+
+
+@pytest.mark.parametrize(("free_gib", "colour"), [(50, "default"), (19, "yellow"), (9, "red")])
+def test_free_space_of_the_database_is_coloured(free_gib: int, colour: str) -> None:
+    room = DatabaseRoom(bytes=100 * 2**30, free_bytes=free_gib * 2**30)
+    assert _database_free(room) == f"[{colour}]{free_gib}.0/100.0 GiB[/]"
+
+
+def test_free_space_of_the_database_is_shown(site: Document) -> None:
+    site["states"]["a"]["database_room"] = {"bytes": 4 * 2**30, "free_bytes": 3 * 2**30}
+    assert "3.0/4.0 GiB" in status().stdout

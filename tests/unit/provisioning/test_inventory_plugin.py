@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -195,3 +196,13 @@ def test_failure_of_the_cli_is_told(plugin: ModuleType, pulumi: Callable[[str], 
 def test_missing_pulumi_names_the_option(plugin: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(plugin.ContractError, match="pulumi_executable: there is no"):
         plugin.read_cli(str(tmp_path / "none"), "lab", "file:///backend")
+
+
+def test_every_field_that_the_schema_requires_is_required(
+    refusal: Callable[[dict[str, Any]], str], contract: dict[str, Any], plugin: ModuleType
+) -> None:
+    required = json.loads(plugin.SCHEMA.read_text())["$defs"]["ContractPolicy"]["required"]
+    for name in required:
+        broken = copy.deepcopy(contract)
+        del broken["sites"]["primary"]["policy"][name]
+        assert refusal(broken).startswith(f"sites.primary.policy.{name}: is missing")

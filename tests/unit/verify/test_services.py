@@ -56,7 +56,7 @@ CHECKS = {
 FOUND = {
     "services": [
         "node off", "unit", "orthanc", "archive", "balancer", "other unit", "firewall", "das", "certificate",
-        "unreadable certificate", "paused",
+        "unreadable certificate", "paused", "database disk",
     ],
     "etcd": ["node off", "etcd", "etcd silent", "two etcd leaders"],
     "database": [
