@@ -96,7 +96,7 @@ def question(node: str, address: str, members: Members, sizing: Sizing, timeout_
     members
         Names of the site's nodes by group.
     timeout_s
-        Limit for each command and each request on the node.
+        Limit for each request to a service on the node.
     """
     services = {service.unit: service for service in of_node(node, members, sizing)}
     certificates = dict.fromkeys(path for service in services.values() for path in service.certificates)

@@ -16,7 +16,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hapacs import pki, secrets, ssh
+from hapacs import secrets, ssh
 from hapacs.deployment import Deployment
 from hapacs.errors import HapacsError
 from hapacs.services import nodes as services
@@ -134,6 +134,8 @@ class Site:
     @cache  # noqa: B019 - a site lives as long as the command
     def tls(self, authority: str, *, client: bool) -> ssl.SSLContext:
         """Return the TLS context for servers of an authority; with `client` it holds a client certificate."""
+        from hapacs import pki  # noqa: PLC0415
+
         context = ssl.create_default_context(cafile=str(self.authority_file(authority)))
         if client:
             path = self.deployment.pki_directory / f"controller-{authority}"
@@ -196,9 +198,14 @@ class Site:
         )
 
     def run_script(
-        self, node: Node, script: Path, arguments: Any, *, root: bool, timeout_s: float = _SCRIPT_TIMEOUT_S
+        self, node: Node, script: Path, arguments: Any, *, root: bool, begins_within_s: float = _SCRIPT_TIMEOUT_S
     ) -> Any:
         """Send a script to a node, run it there with Debian's Python, and return the JSON that it prints.
+
+        Parameters
+        ----------
+        begins_within_s
+            Limit for the first output of the script.
 
         Raises
         ------
@@ -206,10 +213,23 @@ class Site:
             When the node doesn't answer, or the script fails.
         """
         words = [*(["sudo"] if root else []), "python3", "-", f"'{json.dumps(arguments)}'"]
-        return json.loads(self.run(node, words, script.read_text(encoding="utf-8"), timeout_s))
+        text = script.read_text(encoding="utf-8")
+        return json.loads(self.run(node, words, text, begins_within_s=begins_within_s))
 
-    def run(self, node: Node, words: Sequence[str], text: str, timeout_s: float = _SCRIPT_TIMEOUT_S) -> str:
+    def run(
+        self,
+        node: Node,
+        words: Sequence[str],
+        text: str,
+        timeout_s: float = _SCRIPT_TIMEOUT_S,
+        begins_within_s: float | None = None,
+    ) -> str:
         """Run a command on a node with `text` as its input, and return its output.
+
+        Parameters
+        ----------
+        begins_within_s
+            Limit for the first output; by default that of the whole command.
 
         Raises
         ------
@@ -221,18 +241,27 @@ class Site:
             node.management_address, deployment.ssh_key, deployment.known_hosts, *words,
             user=node.ssh_user, port=node.ssh_port,
         )  # fmt: skip
-        try:
-            # A new session, so that Ctrl-C doesn't end the command before this process handles it.
-            done = subprocess.run(
-                command, input=text, capture_output=True, text=True, timeout=timeout_s, check=False,
-                start_new_session=True,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            raise NodeError(node.name, f"no answer within {timeout_s:.0f} s") from None
-        if done.returncode:
-            said = done.stderr.strip().splitlines()
-            raise NodeError(node.name, said[-1] if said else f"exit code {done.returncode}")
-        return done.stdout
+        first_s = min(timeout_s, begins_within_s or timeout_s)
+        # A new session, so that Ctrl-C doesn't end the command before this process handles it.
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        ) as process:  # fmt: skip
+            try:
+                try:
+                    printed, failure = process.communicate(text, first_s)
+                except subprocess.TimeoutExpired as expired:
+                    if not expired.output:
+                        raise
+                    printed, failure = process.communicate(timeout=timeout_s - first_s)
+            except subprocess.TimeoutExpired as expired:
+                process.kill()
+                waited_s = timeout_s if expired.output else first_s
+                raise NodeError(node.name, f"no answer within {waited_s:g} s") from None
+        if process.returncode:
+            said = failure.strip().splitlines()
+            raise NodeError(node.name, said[-1] if said else f"exit code {process.returncode}")
+        return printed
 
 
 def sites(deployment: Deployment) -> list[Site]:

@@ -1,7 +1,7 @@
 """Collects the facts of a node; sent there and run as root by Debian's Python, which has the standard library only.
 
 Takes the JSON object that `hapacs.services.nodes.question` returns: the node's ``groups``, the ``units`` that must be
-active, ``timeout_s`` for each command and request, and addresses and commands for the other facts. Prints one JSON
+active, ``timeout_s`` for each request to a service, and addresses and commands for the other facts. Prints one JSON
 object.
 """
 
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,14 @@ BACKENDS = ("store_dicom", "query_dicom")
 # keeps new work away from a server. The statistics don't show this while the server is down.
 PAUSED = 0x01 | 0x04 | 0x08
 DRAINED = Path("/var/lib/hapacs/drained")
+PROGRAM_LIMIT_S = 20.0
+"""Limit for programs that need processor time more than an answer; on a busy node they are slow."""
 
 
-def run(*command: str) -> tuple[int, str, str]:
+def run(*command: str, limit_s: float | None = PROGRAM_LIMIT_S) -> tuple[int, str, str]:
     """Return exit code, output and error output of a command."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=socket.getdefaulttimeout(), check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired as error:
         return 1, "", f"{command[0]} took more than {error.timeout:g} s"
     except OSError as error:
@@ -78,8 +80,7 @@ def etcd(address: str, port: int, tls: str) -> dict[str, Any]:
 
     Only the own member is asked: a request to a member that is off would wait for its whole time-out.
     """
-    # Less than the limit of `run`, so that etcdctl itself says what it waited for.
-    limit = f"{(socket.getdefaulttimeout() or 10) * 0.8:g}s"
+    limit = f"{socket.getdefaulttimeout():g}s"
     command = [
         "etcdctl", f"--cacert={tls}/ca-etcd.crt", f"--cert={tls}/server.crt", f"--key={tls}/server.key",
         f"--endpoints=https://{address}:{port}", f"--dial-timeout={limit}", f"--command-timeout={limit}",
@@ -111,7 +112,7 @@ def leads() -> bool | None:
     # setpriv becomes psql, so that a time-out ends psql too; runuser would leave it behind.
     user = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups")
     psql = ("psql", "--no-psqlrc", "--tuples-only", "--no-align", "--command=select pg_is_in_recovery()", "postgres")
-    _, text, _ = run(*user, *psql)
+    _, text, _ = run(*user, *psql, limit_s=socket.getdefaulttimeout())
     return {"f": True, "t": False}.get(text.strip())
 
 
@@ -231,40 +232,52 @@ def database_room() -> dict[str, int]:
     return {"bytes": disk.total, "free_bytes": disk.free}
 
 
+def addresses() -> list[str]:
+    """Return all addresses of this node."""
+    return [
+        entry["local"] for link in json.loads(run("ip", "-json", "address")[1] or "[]") for entry in link["addr_info"]
+    ]
+
+
 def main() -> None:
-    """Collect all facts, the slow ones concurrently."""
+    """Collect all facts concurrently: most of the time passes while other programs start and answer."""
+    # Says that the node answers; the facts follow.
+    sys.stdout.write("\n")
+    sys.stdout.flush()
     asked = json.loads(sys.argv[1])
-    # `run` and urllib have the same limit.
-    socket.setdefaulttimeout(asked["timeout_s"])
     groups = asked["groups"]
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        checks = {unit: pool.submit(problem, check) for unit, check in asked["health"].items()}
-        etcd_answer = pool.submit(etcd, asked["address"], **asked["etcd"]) if "etcd" in asked else None
-        patroni_answer = pool.submit(patroni, asked["address"], **asked["patroni"]) if "patroni" in asked else None
-        leader = pool.submit(leads) if "patroni" in asked else None
-        facts = {
-            "units": units(asked["units"]),
-            "failed": failed_units(),
-            "listeners": listeners(),
-            "addresses": [
-                entry["local"]
-                for link in json.loads(run("ip", "-json", "address")[1] or "[]")
-                for entry in link["addr_info"]
-            ],
-            "das": mounted("/srv/das") if "pacs" in groups else None,
-            "room": room() if "pacs" in groups else None,
-            "database_room": database_room() if "postgres" in groups else None,
-            "firewall": run("nft", "list", "table", "inet", "hapacs")[0] == 0,
-            "balancer": balancer() if "load_balancer" in groups else None,
-            "archive_leads": archive_leads(asked["master_metrics_port"]) if "master_metrics_port" in asked else None,
-            "health": {unit: answer.result() for unit, answer in checks.items()},
-            "associations": associations(asked["dicom_ports"]),
-            "drained": DRAINED.exists(),
-            "certificate": first_to_end(asked["certificates"]),
-            "etcd": etcd_answer.result() if etcd_answer else None,
-            "patroni": patroni_answer.result() if patroni_answer else None,
-            "leads": leader.result() if leader else None,
+    # For every socket that has no other limit.
+    socket.setdefaulttimeout(asked["timeout_s"])
+    absent = ("das", "room", "database_room", "balancer", "archive_leads", "etcd", "patroni", "leads")
+    facts: dict[str, Any] = dict.fromkeys(absent) | {"drained": DRAINED.exists()}
+    with ThreadPoolExecutor(max_workers=32) as pool:
+        health = {unit: pool.submit(problem, check) for unit, check in asked["health"].items()}
+        found: dict[str, Future[Any]] = {
+            "units": pool.submit(units, asked["units"]),
+            "failed": pool.submit(failed_units),
+            "listeners": pool.submit(listeners),
+            "addresses": pool.submit(addresses),
+            "firewall": pool.submit(lambda: run("nft", "list", "table", "inet", "hapacs")[0] == 0),
+            "associations": pool.submit(associations, asked["dicom_ports"]),
+            "certificate": pool.submit(first_to_end, asked["certificates"]),
         }
+        if "pacs" in groups:
+            found |= {"das": pool.submit(mounted, "/srv/das"), "room": pool.submit(room)}
+        if "postgres" in groups:
+            found["database_room"] = pool.submit(database_room)
+        if "load_balancer" in groups:
+            found["balancer"] = pool.submit(balancer)
+        if "master_metrics_port" in asked:
+            found["archive_leads"] = pool.submit(archive_leads, asked["master_metrics_port"])
+        if "etcd" in asked:
+            found["etcd"] = pool.submit(etcd, asked["address"], **asked["etcd"])
+        if "patroni" in asked:
+            found |= {
+                "patroni": pool.submit(patroni, asked["address"], **asked["patroni"]),
+                "leads": pool.submit(leads),
+            }
+        facts |= {name: answer.result() for name, answer in found.items()}
+        facts["health"] = {unit: answer.result() for unit, answer in health.items()}
     json.dump(facts, sys.stdout)
 
 

@@ -101,7 +101,10 @@ def node_problems(site: RunningSite, name: str, *, blocking: bool = False) -> li
 
 def _node(site: RunningSite, name: str) -> list[Problem]:
     if name in site.silent:
-        remedy = "switch it on or repair its network, and wait until `hapacs status` shows its services"
+        remedy = (
+            "switch it on or repair its network, and wait until `hapacs status` shows its services; a busy node may "
+            "only be slow"
+        )
         return [Problem(name, Subject.NODE, f"{name} does not answer by SSH ({site.silent[name]})", remedy)]
     found = [*_services(name, site.nodes[name]), *_machine(name, site.nodes[name])]
     if name in site.paused:

@@ -29,7 +29,7 @@ def test_document_of_the_script_is_read_whole(
     monkeypatch.setattr(sys, "argv", ["-", json.dumps(QUESTION)])
     limits: list[float] = []
     monkeypatch.setattr(socket, "setdefaulttimeout", limits.append)
-    monkeypatch.setattr(node_facts, "run", lambda *_: (1, "", "there is no such program"))
+    monkeypatch.setattr(node_facts, "run", lambda *_, **_limit: (1, "", "there is no such program"))
     node_facts.main()
     printed = json.loads(capsys.readouterr().out)
     assert printed.keys() == document("a").keys(), "the documents of the other tests look like this one"
@@ -56,9 +56,21 @@ def test_units_are_unknown_when_systemd_does_not_answer(monkeypatch: pytest.Monk
     assert node_facts.units(["etcd", "patroni"]) == {"etcd": unknown, "patroni": unknown}
 
 
-def test_command_that_hangs_is_ended_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "getdefaulttimeout", lambda: 0.2)
-    assert node_facts.run("sleep", "30") == (1, "", "sleep took more than 0.2 s")
+def test_command_that_hangs_is_ended_at_the_limit() -> None:
+    assert node_facts.run("sleep", "30", limit_s=0.2) == (1, "", "sleep took more than 0.2 s")
+
+
+def test_database_that_hangs_is_given_up_at_the_limit_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = []
+
+    def run(*_command: str, limit_s: float) -> tuple[int, str, str]:
+        limits.append(limit_s)
+        return 1, "", "psql took more than 3 s"
+
+    monkeypatch.setattr(socket, "getdefaulttimeout", lambda: 3.0)
+    monkeypatch.setattr(node_facts, "run", run)
+    assert node_facts.leads() is None
+    assert limits == [3.0]
 
 
 MEMBER = {"Endpoint": "https://192.0.2.1:2379", "Status": {"header": {"member_id": 7}, "leader": 9}}
@@ -76,6 +88,7 @@ MEMBER = {"Endpoint": "https://192.0.2.1:2379", "Status": {"header": {"member_id
 def test_own_member_of_etcd_is_read(
     monkeypatch: pytest.MonkeyPatch, status: object, health: object, found: object
 ) -> None:
+    monkeypatch.setattr(socket, "getdefaulttimeout", lambda: 3.0)
     said = {"status": json.dumps(status), "health": json.dumps(health)}
     monkeypatch.setattr(node_facts, "run", lambda *command: (0, said[command[-1]], "context deadline exceeded\n"))
     assert node_facts.etcd("192.0.2.1", 2379, "/etc/etcd/tls") == found
