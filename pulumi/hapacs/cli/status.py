@@ -41,6 +41,15 @@ def status(name: Name = "lab", json: Json = False) -> None:
         raise typer.Exit(ExitCode.UNHEALTHY)
 
 
+def _services(state: Mapping[str, Any]) -> str:
+    if state["drained"] is None:
+        return "[red]does not answer[/]"
+    drained = ", [yellow]drained[/]" if state["drained"] else ""
+    count = len(state["problems"])
+    problems = f", [red]{count} problem{'s' * (count > 1)}[/]" if count else ""
+    return f"[green]{state['running']} running[/]{drained}{problems}"
+
+
 def _free(free_bytes: int, size_bytes: int) -> str:
     return f"{free_bytes / 2**30:.1f}/{size_bytes / 2**30:.1f} GiB"
 
@@ -63,9 +72,7 @@ def _print(name: str, site: Mapping[str, Any]) -> None:
     """Print a site: a row for each node, then its problems with what to do about them."""
     rows = []
     for node, state in site["nodes"].items():
-        problems = len(state["problems"])
         room, certificate, database = state["room"], state["certificate"], state["database_room"]
-        running = f"[green]{state['running']} running[/]" + (", [yellow]drained[/]" if state["drained"] else "")
         roles = {
             "address": state["virtual_address"],
             "writer": node == site["writer"],
@@ -74,7 +81,7 @@ def _print(name: str, site: Mapping[str, Any]) -> None:
         rows.append(
             (
                 node,
-                f"{running}, [red]{problems} problem{'s' * (problems > 1)}[/]" if problems else running,
+                _services(state),
                 ", ".join(what for what, there in roles.items() if there),
                 _free(room["das_free_bytes"], room["das_bytes"]) if room else "",
                 f"{room['cas_used_bytes'] / 2**30:.1f} GiB" if room else "",

@@ -82,3 +82,9 @@ def test_free_space_of_the_database_is_coloured(free_gib: int, colour: str) -> N
 def test_free_space_of_the_database_is_shown(site: Document) -> None:
     site["states"]["a"]["database_room"] = {"bytes": 4 * 2**30, "free_bytes": 3 * 2**30}
     assert "3.0/4.0 GiB" in status().stdout
+
+
+def test_silent_node_is_shown_as_one_that_does_not_answer(site: Document) -> None:
+    BREAK["node off"](site)
+    (row,) = [line for line in status().stdout.splitlines() if line.startswith("c ")]
+    assert row.split() == ["c", "does", "not", "answer"]
