@@ -198,14 +198,21 @@ class Site:
         )
 
     def run_script(
-        self, node: Node, script: Path, arguments: Any, *, root: bool, begins_within_s: float = _SCRIPT_TIMEOUT_S
+        self,
+        node: Node,
+        script: Path,
+        arguments: Any,
+        *,
+        root: bool,
+        timeout_s: float = _SCRIPT_TIMEOUT_S,
+        begins_within_s: float | None = None,
     ) -> Any:
         """Send a script to a node, run it there with Debian's Python, and return the JSON that it prints.
 
         Parameters
         ----------
         begins_within_s
-            Limit for the first output of the script.
+            Limit for the first output of the script; by default that of the whole script.
 
         Raises
         ------
@@ -214,7 +221,7 @@ class Site:
         """
         words = [*(["sudo"] if root else []), "python3", "-", f"'{json.dumps(arguments)}'"]
         text = script.read_text(encoding="utf-8")
-        return json.loads(self.run(node, words, text, begins_within_s=begins_within_s))
+        return json.loads(self.run(node, words, text, timeout_s, begins_within_s))
 
     def run(
         self,
