@@ -45,6 +45,10 @@ unit: dev ## Tests without nodes: settings, contract, components, plugins, stora
 molecule: setup ## Each role on a node of its own
 	@$(pytest) $(molecule_tests)
 
+.PHONY: drills
+drills: ## Break the lab on purpose, one fault after the other, and check every image (about an hour)
+	@$(bin)/hapacs drill run --all --deployment lab
+
 .PHONY: cluster
 cluster: setup ## Labs of their own, end to end: up, verify, bad input, faults, operations, down, other sites (two hours)
 	@$(pytest) $(cluster_tests)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Break a site on purpose while it stores, and check every image.")
 
 _RED = "[red]✗[/]"
+_LONG_S = 3600
 
 
 @app.command("list")
@@ -61,6 +62,9 @@ def run(  # noqa: PLR0917 - typer calls it
         ),
     ] = "lab",
     every: Annotated[bool, typer.Option("--all", help="Run all drills, in an order that the seed decides.")] = False,
+    long: Annotated[
+        bool, typer.Option("--long", help="With --all: repeat them, each time in another order, for an hour.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the order. [default: a random one]")] = None,
     meant: Annotated[bool, typer.Option("--i-mean-it", help="Needed where patients depend on the site.")] = False,
     json: Json = False,
@@ -71,20 +75,18 @@ def run(  # noqa: PLR0917 - typer calls it
     """  # fmt: skip
     from hapacs.drills import allowed, table  # noqa: PLC0415
 
-    if every == bool(drills):
-        raise UsageError("Name drills, or give --all.", "`hapacs drill list` lists them.")
+    if every == bool(drills) or (long and not every):
+        raise UsageError("Name drills, or give --all, alone or with --long.", "`hapacs drill list` lists them.")
     deployment = Deployment.load(name)
     settings = deployment.settings
     chosen = allowed.possible(table.DRILLS, settings) if every else table.named(drills or [])
     seed = secrets.randbelow(2**32) if seed is None else seed
-    if every:
-        random.Random(seed).shuffle(chosen)  # noqa: S311 - an order, not a secret
     deployment.require_up()
     if reasons := allowed.refusals(chosen, settings, datetime.now(UTC), meant=meant):
         raise RefusedError("\n".join(["Refused, nothing was changed:", *(f"- {one}" for one in reasons)]))
     results = []
     with deployment.alone():
-        for result in _run(deployment, chosen, seed, quiet=json):
+        for result in _run(deployment, _ordered(chosen, seed, long=long) if every else chosen, seed, quiet=json):
             results.append(result)
             if not json:
                 _show(result)
@@ -142,11 +144,24 @@ def _lever(name: str, verb: str, sentence: str) -> None:
     console.print(sentence.format(name=name))
 
 
+def _ordered(drills: list[Drill], seed: int, *, long: bool) -> Iterator[Drill]:
+    """Yield the drills in the order of the seed; with `long` again and again until no further one begins."""
+    chance = random.Random(seed)  # noqa: S311 - an order, not a secret
+    end = time.monotonic() + _LONG_S
+    again = True
+    while again:
+        for drill in chance.sample(drills, len(drills)):
+            if long and time.monotonic() >= end:
+                return
+            yield drill
+        again = long
+
+
 def _directory(deployment: Deployment) -> Path:
     return deployment.state / "drills"
 
 
-def _run(deployment: Deployment, drills: list[Drill], seed: int, *, quiet: bool) -> Iterator[Result]:
+def _run(deployment: Deployment, drills: Iterable[Drill], seed: int, *, quiet: bool) -> Iterator[Result]:
     from hapacs.drills import guardian, versions  # noqa: PLC0415
     from hapacs.drills import report as reports  # noqa: PLC0415
     from hapacs.drills.load import SiteLoad  # noqa: PLC0415 - its clients are slow to import

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def ran(site: Deployment, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     assert site.contract_file.exists()
     names: list[str] = []
 
-    def run(_deployment: Deployment, drills: list[Drill], seed: int, *, quiet: bool) -> Iterator[Result]:
+    def run(_deployment: Deployment, drills: Iterable[Drill], seed: int, *, quiet: bool) -> Iterator[Result]:
         for drill in drills:
             names.append(drill.name)
             void = drill.name == "das-full"
@@ -83,7 +83,15 @@ def test_all_runs_every_drill_in_the_order_of_the_seed(ran: list[str]) -> None:
     assert sorted(first) == sorted(ran)
 
 
-@pytest.mark.parametrize("words", [[], ["--all", "storing-killed"], ["storing-sings"]])
+def test_long_run_repeats_the_drills_until_the_hour_is_over(ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter(range(0, 10**6, 60))
+    monkeypatch.setattr("hapacs.cli.drill.time.monotonic", lambda: next(moments))
+    call("run", "--all", "--long", "--seed", "3")
+    assert 50 <= len(ran) <= 61
+    assert ran[:26] != ran[26:52]
+
+
+@pytest.mark.parametrize("words", [[], ["--all", "storing-killed"], ["storing-sings"], ["storing-killed", "--long"]])
 def test_wrong_choice_is_a_usage_error(ran: list[str], words: list[str]) -> None:
     with pytest.raises(UsageError):
         call("run", *words)

@@ -1,0 +1,99 @@
+"""Which node a fault hits, and that it is undone on every node although one answers late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from hapacs import playbook
+from hapacs.drills import scene, subjects, table
+from hapacs.drills.model import UnprovedError
+from hapacs.drills.scene import SiteScene
+from hapacs.errors import HapacsError
+from hapacs.site.access import NodeError, Site
+from hapacs.site.running import RunningSite
+from tests.unit.site import documents
+
+(DRILL,) = table.named(["storing-killed"])
+
+
+class FakeSite:
+    """Three nodes; `late` is how often a node does not answer before it does."""
+
+    def __init__(self, late: dict[str, int]) -> None:
+        self.late, self.asked = late, list[str]()
+        self.name = "primary"
+        self.nodes = {name: SimpleNamespace(name=name) for name in ("a", "b", "c")}
+        self.deployment = SimpleNamespace(directory="d", logs="l", environment=dict)
+
+    def run(self, node: Any, words: Sequence[str], _text: str) -> str:
+        assert "heal" in words[0]
+        if self.late.get(node.name, 0):
+            self.late[node.name] -= 1
+            raise NodeError(node.name, "no answer")
+        self.asked.append(node.name)
+        return ""
+
+
+def made(late: dict[str, int] | None = None) -> tuple[SiteScene, FakeSite]:
+    site = FakeSite(late or {})
+    return SiteScene(cast("Site", site), lambda _: None), site
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hapacs.drills.scene.time.sleep", lambda _: None)
+
+
+def test_fault_is_undone_on_every_node_also_on_one_that_answers_late() -> None:
+    subject, site = made({"b": 3})
+    subject.heal("")
+    assert sorted(site.asked) == ["a", "b", "c"]
+
+
+def test_node_that_never_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene, "_LEASE_MARGIN_S", 0)
+    subject, _ = made({"b": 10**9})
+    with pytest.raises(HapacsError, match="A fault on b may still be there"):
+        subject.heal("")
+
+
+def test_injected_fault_is_what_the_node_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    played: list[tuple[str, dict[str, Any]]] = []
+
+    def run(name: str, **options: Any) -> Any:
+        played.append((name, options["variables"]))
+        return SimpleNamespace(said=['{"node": "b", "at": 7.5, "proof": "9 processes are gone"}'])
+
+    monkeypatch.setattr(playbook, "run", run)
+    injected = made()[0].inject(DRILL, "", b"\x01\xff")
+    assert (injected.node, injected.at, injected.proof) == ("b", 7.5, "9 processes are gone")
+    assert played == [("drill_storing_killed", {"drill_lease_s": 75, "drill_bytes": "01ff", "site": "primary"})]
+
+
+def test_playbook_that_fails_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(name: str, **_: Any) -> Any:
+        raise playbook.PlaybookError(name, cast("Any", SimpleNamespace(failures=[], log="log")))
+
+    monkeypatch.setattr(playbook, "run", run)
+    with pytest.raises(UnprovedError):
+        made()[0].inject(DRILL, "", b"")
+
+
+@pytest.mark.parametrize(
+    ("subject", "node"),
+    [
+        ("storing", "b"), ("database", "a"), ("address", "b"), ("archive_leader", "a"), ("etcd_leader", "c"),
+        ("spare", "c"), ("archive", "c"),
+    ],
+)  # fmt: skip
+def test_fault_hits_the_node_in_that_office(subject: str, node: str) -> None:
+    assert subjects.nodes(RunningSite.parse(documents.plain("a", "b", "c")), subject)[0] == node
+
+
+def test_unknown_subject_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no subject 'writer'"):
+        subjects.nodes(RunningSite.parse(documents.plain("a", "b", "c")), "writer")
