@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from hapacs.cli import bench, down, drill, environment, find, interrupted, lifecycle, operations, plan, status, verify
+from hapacs.cli import (
+    bench,
+    down,
+    drill,
+    environment,
+    find,
+    interrupted,
+    lifecycle,
+    load,
+    operations,
+    plan,
+    status,
+    verify,
+)
 from hapacs.deployment import PROJECT
 
 EPILOG = """
@@ -64,5 +77,6 @@ app.command("switchover", rich_help_panel=OPERATE)(operations.switchover)
 app.command("restart", rich_help_panel=OPERATE)(operations.restart)
 app.command("renew", rich_help_panel=OPERATE)(operations.renew)
 app.command("rotate", rich_help_panel=OPERATE)(operations.rotate)
+app.add_typer(load.app, name="load", rich_help_panel=MEASURE)
 app.add_typer(bench.app, name="bench", rich_help_panel=MEASURE)
 app.add_typer(drill.app, name="drill", rich_help_panel=MEASURE)

@@ -51,6 +51,8 @@ _COMMANDS: Mapping[str, str] = {
     "status": _NOTHING_CHANGED,
     "find": _NOTHING_CHANGED,
     "env": _NOTHING_CHANGED,
+    "load": "The ledger has everything that was sent; images without an answer are unknown in it. "
+    "`hapacs load check {name}` checks it.",
     "verify": "The verification has no result: its remaining checks did not run. Test images that it stored may remain "
     "on the site. Run the same command again to verify.",
     "drain": "The node may be partly drained, and a task may still finish on it. `hapacs status {name}` shows its "

@@ -50,7 +50,7 @@ class SiteCopies:
         self._wanted, self._zones = 1 + centers + racks + same, 1 + centers + racks
 
     def of(self, rows: Sequence[Row]) -> Mapping[Row, Copies]:
-        """Return what the archive has of each row.
+        """Return what the archive has of each row; nothing of a row whose object does not exist.
 
         Raises
         ------
@@ -72,8 +72,10 @@ class SiteCopies:
         ]
         found: dict[Row, Copies] = {}
         for (key, one), places in zip(known.items(), self._hashed(wanted), strict=True):
+            if places is None:
+                continue
             for number, row in enumerate(by_key[key]):
-                found[row] = self._copies(places or {}, number, one.lock)
+                found[row] = self._copies(places, number, one.lock)
         return found
 
     def _object(self, key: str) -> _Object | None:

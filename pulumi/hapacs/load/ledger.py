@@ -187,6 +187,16 @@ class Ledger:
         found.update(self._rows("select outcome, count(*) from entry group by outcome"))
         return found
 
+    def acknowledged(self, since: float) -> int:
+        """Return the number of acknowledgements since a moment."""
+        sql = "select count(*) from attempt where outcome = 'acknowledged' and ended_at >= ?"
+        return int(next(self._rows(sql, since))[0])
+
+    def reason_counts(self, since: float) -> Mapping[str, int]:
+        """Return how often each reason ended an attempt without an acknowledgement since a moment."""
+        sql = "select reason, count(*) from attempt where outcome != 'acknowledged' and ended_at >= ? group by 1"
+        return dict(self._rows(sql, since))
+
     def reasons(self) -> list[tuple[float, str]]:
         """Return when attempts ended without an acknowledgement, and why."""
         sql = "select ended_at, reason from attempt where outcome != 'acknowledged' and ended_at is not null order by 1"

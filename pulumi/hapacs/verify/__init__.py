@@ -69,13 +69,14 @@ class Evidence:
 
     def close(self) -> None:
         """Remove the files that were sent, here and at the site."""
-        from hapacs.verify import marked  # noqa: PLC0415
+        from hapacs.dicom import marks  # noqa: PLC0415
+        from hapacs.site import marked  # noqa: PLC0415
 
         if self._files is not None:
             self._files.cleanup()
             # The next run begins by removing images that can't be removed now.
             with suppress(HapacsError, HTTPError):
-                marked.remove(self.site)
+                marked.remove(self.site, marks.VERIFY)
 
     def running_after_storing(self) -> RunningSite:
         """Return the running site after files were stored: only then a balancer must have chosen a writer."""

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import httpx
 
 from hapacs.dicom import Sample, files, marks
 from hapacs.site.access import Site
+from hapacs.site.marked import PATIENT_ID, delete, remove, storing
 from hapacs.verify import round_trip
 from hapacs.verify.report import CheckFailedError, require
 
-# Orthanc removes a study image by image, each with a transaction of the catalog.
-_TIMEOUT_S = 120
 _READERS = 6
-_PATIENT_ID = "PatientID"
 
 
 def check_removed(site: Site) -> str:
     """Remove the images of this run from the index, and check that a search finds none."""
-    images = remove(site)
-    found = site.web.get("studies", params={_PATIENT_ID: f"{marks.VERIFY}*", "includefield": _PATIENT_ID})
+    images = remove(site, marks.VERIFY)
+    found = site.web.get("studies", params={PATIENT_ID: f"{marks.VERIFY}*", "includefield": PATIENT_ID})
     if found.status_code not in {httpx.codes.OK, httpx.codes.NO_CONTENT}:
         raise CheckFailedError(f"QIDO-RS for patients that begin with {marks.VERIFY} is answered {found.status_code}")
     listed = found.json() if found.content else []
@@ -44,29 +41,10 @@ def remove_leftovers(site: Site) -> None:
 
     Raises
     ------
-    CheckFailedError
+    RemovalError
     """
-    remove(site)
+    remove(site, marks.VERIFY)
     remove_unmarked(site, [sample for sample in round_trip.originals()[0] if not sample.refusal])
-
-
-def remove(site: Site) -> int:
-    """Remove every patient with the mark of `verify` from the index, and return their number of images.
-
-    Raises
-    ------
-    CheckFailedError
-        When Orthanc refuses, or no node answers.
-    """
-    client = _storing(site)
-    query = {"Query": {_PATIENT_ID: f"{marks.VERIFY}*"}, "CaseSensitive": True}
-    images = len(_post(client, "tools/find", query | {"Level": "Instance"}))
-    patients = _post(client, "tools/find", query | {"Level": "Patient", "Expand": True})
-    for patient in patients:
-        # Checked here again, because Orthanc interprets the wildcard.
-        if patient["MainDicomTags"][_PATIENT_ID].startswith(marks.VERIFY):
-            _delete(client, f"patients/{patient['ID']}")
-    return images
 
 
 def remove_unmarked(site: Site, samples: Sequence[Sample]) -> int:
@@ -86,34 +64,7 @@ def remove_unmarked(site: Site, samples: Sequence[Sample]) -> int:
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         found = [sample for sample, known in zip(samples, pool.map(there, samples), strict=True) if known]
     if found:
-        client = _storing(site)
+        client = storing(site)
         for instance in sorted({round_trip.orthanc_id(sample) for sample in found}):
-            _delete(client, f"instances/{instance}")
+            delete(client, f"instances/{instance}")
     return len(found)
-
-
-def _storing(site: Site) -> Any:
-    """Return a client of a storing Orthanc that answers; each of them works on the one index."""
-    for node in site.members("pacs"):
-        client = site.orthanc(node.name, "store")
-        try:
-            answer = client.get(f"{client.url}/system")
-        except httpx.HTTPError:
-            continue
-        if answer.status_code == httpx.codes.OK:
-            return client
-    raise CheckFailedError("no storing Orthanc answers, so images of verify stay in the index")
-
-
-def _post(client: Any, path: str, document: dict[str, Any]) -> list[Any]:
-    answer = client.post(f"{client.url}/{path}", json=document, timeout=_TIMEOUT_S)
-    if answer.status_code != httpx.codes.OK:
-        raise CheckFailedError(f"POST /{path} is answered {answer.status_code}")
-    found: list[Any] = answer.json()
-    return found
-
-
-def _delete(client: Any, path: str) -> None:
-    answer = client.delete(f"{client.url}/{path}", timeout=_TIMEOUT_S)
-    if answer.status_code not in {httpx.codes.OK, httpx.codes.NOT_FOUND}:
-        raise CheckFailedError(f"DELETE /{path} is answered {answer.status_code}")

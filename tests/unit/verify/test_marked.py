@@ -14,6 +14,7 @@ import pytest
 
 from hapacs.dicom import Sample, files, marks, read_sample
 from hapacs.site.access import Node, Site
+from hapacs.site.marked import RemovalError, remove
 from hapacs.verify import marked
 from hapacs.verify.report import CheckFailedError
 from hapacs.verify.round_trip import orthanc_id
@@ -87,18 +88,18 @@ def test_only_patients_with_the_mark_are_removed(index: Index) -> None:
 
 def test_an_answer_with_other_patients_removes_none_of_them(index: Index) -> None:
     index.greedy = True
-    marked.remove(site_of(index))
+    remove(site_of(index), marks.VERIFY)
     assert index.deleted == ["/patients/a"]
 
 
 def test_a_refused_removal_is_reported(index: Index) -> None:
     index.status = 500
-    with pytest.raises(CheckFailedError, match="DELETE /patients/a is answered 500"):
+    with pytest.raises(RemovalError, match="DELETE /patients/a is answered 500"):
         marked.check_removed(site_of(index))
 
 
 def test_a_patient_that_is_still_listed_is_reported(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(marked, "remove", lambda _: 0)
+    monkeypatch.setattr(marked, "remove", lambda *_: 0)
     with pytest.raises(CheckFailedError, match="1 studies of HAPACS-VERIFY- patients are still listed"):
         marked.check_removed(site_of(index))
 

@@ -1,0 +1,92 @@
+"""Copies in the archive are read from the volume server itself, past the gateway, and a damaged one is found."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+import boto3
+import pytest
+
+from hapacs.load import node_copies
+from tests.storage.servers import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedFS
+
+_CONTENT = bytes(range(256)) * 40_000
+_NOBODY = "127.0.0.1:1"
+
+
+def port(server: SeaweedFS, name: str) -> str:
+    found = re.search(rf"-{name}\.port=(\d+)", " ".join(server.server.command))
+    assert found is not None
+    return f"127.0.0.1:{found[1]}"
+
+
+@pytest.fixture
+def wanted(seaweedfs: SeaweedFS) -> dict[str, Any]:
+    """An object of several chunks, with the parts of two images, and what is asked about it."""
+    client = boto3.client(
+        "s3", endpoint_url=seaweedfs.urls[0], aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
+        region_name="us-east-1",
+    )  # fmt: skip
+    client.put_object(Bucket=BUCKET, Key="packs/copies", Body=_CONTENT)
+    version = client.head_object(Bucket=BUCKET, Key="packs/copies")["VersionId"]
+    half = len(_CONTENT) // 2
+    parts = [[start, half, hashlib.sha256(_CONTENT[start : start + half]).hexdigest()] for start in (0, half)]
+    return {
+        "filers": [_NOBODY, port(seaweedfs, "filer")],
+        "volumes": {"pacs1": port(seaweedfs, "volume"), "pacs2": _NOBODY},
+        "objects": [{"path": f"/buckets/{BUCKET}/packs/copies.versions/v_{version}", "parts": parts}],
+    }
+
+
+def look(wanted: dict[str, Any]) -> list[dict[str, Any] | None]:
+    return node_copies.look(wanted, node_copies.Servers(None), "")
+
+
+def test_each_image_of_an_object_is_hashed_on_each_server(wanted: dict[str, Any]) -> None:
+    assert look(wanted) == [{"pacs1": [True, True], "pacs2": "silent"}]
+
+
+def test_other_bytes_of_one_image_are_found(wanted: dict[str, Any]) -> None:
+    wanted["objects"][0]["parts"][1][2] = "0" * 64
+    assert look(wanted) == [{"pacs1": [True, False], "pacs2": "silent"}]
+
+
+def test_object_that_is_missing_has_no_copies(wanted: dict[str, Any]) -> None:
+    wanted["objects"].append({"path": f"/buckets/{BUCKET}/packs/none.versions/v_0", "parts": []})
+    assert look(wanted)[1] is None
+
+
+def test_server_without_the_volume_has_no_copy(wanted: dict[str, Any]) -> None:
+    servers = node_copies.Servers(None)
+    found = node_copies.chunks(servers, wanted["filers"], "", wanted["objects"][0]["path"])
+    assert found is not None
+    assert len(found) > 1
+    for chunk in found:
+        chunk["file_id"] = "9999," + chunk["file_id"].partition(",")[2]
+    parts = wanted["objects"][0]["parts"]
+    assert node_copies.copy(servers, wanted["volumes"]["pacs1"], found, parts) == "missing"
+
+
+def test_flipped_bit_on_the_disk_is_found(wanted: dict[str, Any], seaweedfs: SeaweedFS) -> None:
+    found = node_copies.chunks(node_copies.Servers(None), wanted["filers"], "", wanted["objects"][0]["path"])
+    assert found is not None
+    (file,) = seaweedfs.directory.glob(f"*_{found[0]['file_id'].partition(',')[0]}.dat")
+    content = bytearray(file.read_bytes())
+    place = content.index(_CONTENT[:1024]) + 512
+    content[place] ^= 1
+    file.write_bytes(content)
+    (answer,) = look(wanted)
+    assert answer is not None
+    # Its CRC is wrong, so the server returns nothing of it.
+    assert answer["pacs1"] in ("damaged", [False, True])
+    content[place] ^= 1
+    file.write_bytes(content)
+    assert look(wanted) == [{"pacs1": [True, True], "pacs2": "silent"}]
+
+
+def test_no_filer_that_answers_is_an_error(wanted: dict[str, Any]) -> None:
+    wanted["filers"] = [_NOBODY]
+    with pytest.raises(OSError, match=re.escape(_NOBODY)):
+        look(wanted)
