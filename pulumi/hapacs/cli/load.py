@@ -141,10 +141,9 @@ def _send(site: Site, ledger: Ledger, plan: Plan, seconds: float, *, quiet: bool
             time.sleep(_POLL_S)
             step.now(f"{ledger.acknowledged(begun):,} acknowledged")
     ended = time.time()
-    counts = ledger.counts()
     acknowledged = ledger.acknowledged(begun)
     return {
-        **counts,
+        **{str(outcome): count for outcome, count in ledger.counts().items()},
         "acknowledged_now": acknowledged,
         "seconds": round(ended - begun, 1),
         "per_s": round(acknowledged / (ended - begun), 2),
