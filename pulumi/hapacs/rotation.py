@@ -17,8 +17,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "pacs": ("postgres_pacs",),
     "cas": ("postgres_cas",),
     "patroni": ("patroni_rest",),
-    "archive-node": ("cas_node_access_key", "cas_node_secret_key"),
-    "archive-admin": ("cas_admin_access_key", "cas_admin_secret_key"),
+    "archive-node": ("cas_node_access_key", "cas_node_secret_key", "cas_reader_access_key", "cas_reader_secret_key"),
     "archive-tokens": ("cas_jwt_signing", "cas_jwt_filer_signing", "cas_jwt_filer_read"),
     "dicomweb": ("dicomweb_users",),
     "statistics": ("statistics_password",),
@@ -26,7 +25,11 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 }
 """Secrets that are changed together, by kind; names without ``hapacs_secret_``."""
 
-FORMER_NODE_KEYS = "hapacs_secret_cas_node_former"
+FORMER_NODE_KEYS: Mapping[str, str] = {
+    "node": "hapacs_secret_cas_node_former",
+    "reader": "hapacs_secret_cas_reader_former",
+}
+"""Former keys during a rotation, by identity."""
 FORMER_PASSPHRASE = "hapacs_secret_pki_former_passphrase"  # noqa: S105 - a name
 _REFUSED = {
     "pulumi": "Pulumi's state is encrypted with its passphrase: change both at once with `pulumi stack "
@@ -64,13 +67,13 @@ def begin(deployment: Deployment, kind: str, user: str = "verify") -> list[str]:
         _passphrase(deployment)
         return wanted
     secrets.replace(deployment, _changes(kind, wanted, user))
-    return [*wanted, FORMER_NODE_KEYS] if kind == "archive-node" else wanted
+    return [*wanted, *FORMER_NODE_KEYS.values()] if kind == "archive-node" else wanted
 
 
 def end(deployment: Deployment, kind: str) -> None:
     """Remove former values, which no service uses any more."""
     if kind == "archive-node":
-        secrets.replace(deployment, lambda _: {FORMER_NODE_KEYS: None})
+        secrets.replace(deployment, lambda _: dict.fromkeys(FORMER_NODE_KEYS.values()))
 
 
 def _changes(kind: str, wanted: list[str], user: str) -> Callable[[dict[str, Any]], Mapping[str, object]]:
@@ -81,10 +84,13 @@ def _changes(kind: str, wanted: list[str], user: str) -> Callable[[dict[str, Any
                 raise RefusedError(f"DICOMweb has no user {user!r}.", f"There are {', '.join(sorted(users))}.")
             return {wanted[0]: users | {user: secrets.password()}}
         if kind == "archive-node":
-            if FORMER_NODE_KEYS in present:
-                return {}
-            former = {key: present[f"hapacs_secret_cas_node_{key}"] for key in ("access_key", "secret_key")}
-            return {FORMER_NODE_KEYS: former} | {name: secrets.SECRETS[name]() for name in wanted}
+            new: dict[str, object] = {}
+            for identity, former in FORMER_NODE_KEYS.items():
+                if former not in present:
+                    keys = {key: f"hapacs_secret_cas_{identity}_{key}" for key in ("access_key", "secret_key")}
+                    new[former] = {key: present[name] for key, name in keys.items()}
+                    new |= {name: secrets.SECRETS[name]() for name in keys.values()}
+            return new
         return {name: secrets.SECRETS[name]() for name in wanted}
 
     return change

@@ -42,8 +42,8 @@ class SiteCopies:
 
     def __init__(self, site: Site, nodes: Sequence[Node]) -> None:
         self._site, self._nodes = site, nodes
-        # boto3 makes clients in one thread only. Only the administrator may read a lock.
-        self._gateways = [site.s3(node.name, "admin") for node in nodes]
+        # boto3 makes clients in one thread only.
+        self._gateways = [site.s3(node.name, "reader") for node in nodes]
         policy = site.contract["policy"]
         self._mode = str(policy["retention_mode"])
         centers, racks, same = (int(digit) for digit in policy["cas_replication"])

@@ -130,7 +130,7 @@ _ARCHIVE = (
         memory=_memory(dedicated=Memory(512, 2048), shared=Memory(128, 256)),
         certificates=("/etc/seaweedfs/s3",),
         restart=Restart("__seaweedfs_current", tasks="current"),
-        secrets=(Secret("archive-node"), Secret("archive-admin"), _TOKENS),
+        secrets=(Secret("archive-node"), _TOKENS),
         health=Health(command=(_CHECK, "s3", "{address}")),
         metrics=Metrics("metrics"),
     ),

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from hapacs.dicom import Caller, Peer
 
 Service = Literal["store", "query"]
+Identity = Literal["node", "reader"]
+"""Whose keys at the archive: those of the storing or those of the answering services."""
 HTTPS_PORTS: Mapping[Service, int] = {
     "store": services.port("orthanc-store", "https"),
     "query": services.port("orthanc-query", "https"),
@@ -180,7 +182,7 @@ class Site:
         )
 
     @cache  # noqa: B019
-    def s3(self, node: str, identity: Literal["node", "admin"]) -> Any:
+    def s3(self, node: str, identity: Identity) -> Any:
         """Return an S3 client of one node's gateway."""
         import boto3  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415

@@ -253,8 +253,8 @@ def _count(site: Site, found: Found) -> None:
 
     found.online = _each(site, "pacs", online, found.silent)
     keys = sorted({image.key for image in found.images if image.key is not None})
-    # Only the administrator may read the retention. boto3 makes clients in one thread only.
-    gateways = [site.s3(node.name, "admin") for node in site.members("cas")]
+    # boto3 makes clients in one thread only.
+    gateways = [site.s3(node.name, "reader") for node in site.members("cas")]
     with ThreadPoolExecutor(_WORKERS) as pool:
         found.locks = dict(zip(keys, pool.map(lambda key: _lock(gateways, key), keys), strict=True))
 

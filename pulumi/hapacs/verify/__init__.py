@@ -102,7 +102,16 @@ class Entry:
 
 
 def _entries() -> tuple[Entry, ...]:
-    from hapacs.verify import archive, marked, retrieving, services, storing, unauthorized, web_viewer  # noqa: PLC0415
+    from hapacs.verify import (  # noqa: PLC0415
+        archive,
+        marked,
+        refusals,
+        retrieving,
+        services,
+        storing,
+        unauthorized,
+        web_viewer,
+    )
 
     orthanc = (
         "`journalctl -u orthanc-store` and `-u orthanc-query` on the nodes, HAProxy's log on the node with the address"
@@ -126,7 +135,8 @@ def _entries() -> tuple[Entry, ...]:
         Entry("pixel-data", orthanc, lambda e: storing.check_pixels(e.round_trip)),
         Entry("catalog-and-das", cas, lambda e: storing.check_copies(e.round_trip)),
         Entry("cas-objects", cas, lambda e: archive.check_objects(e.site, e.round_trip)),
-        Entry("cas-deletion-refused", cas, lambda e: archive.check_deletion(e.site, e.round_trip)),
+        Entry("cas-deletion-refused", cas, lambda e: refusals.check_deletion(e.site, e.round_trip)),
+        Entry("cas-changes-refused", cas, lambda e: refusals.check_changes(e.site)),
         Entry("c-find", orthanc, lambda e: retrieving.check_find(e.site, e.round_trip)),
         Entry("c-get", orthanc, lambda e: retrieving.check_get(e.site, e.round_trip)),
         Entry("c-move", orthanc, lambda e: retrieving.check_move(e.site, e.round_trip)),

@@ -56,7 +56,7 @@ def offered(state: Path, line: str) -> set[str]:
         ("hapacs drain --node p", {"pacs1", "pacs2", "pacs3"}),
         ("hapacs restart lab --service patr", {"patroni"}),
         ("hapacs restart lab --site ", {"primary", "dr"}),
-        ("hapacs rotate lab --kind archive-", {"archive-node", "archive-admin", "archive-tokens"}),
+        ("hapacs rotate lab --kind archive-", {"archive-node", "archive-tokens"}),
         ("hapacs verify lab --only c-", {"c-echo", "c-store", "c-find", "c-get", "c-move"}),
         ("hapacs switchover lab --what ", {"database", "storing"}),
     ],

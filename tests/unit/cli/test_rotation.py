@@ -28,16 +28,33 @@ def test_only_the_secrets_of_the_kind_change(deployment: Deployment, present: di
 def test_keys_of_the_nodes_are_kept_beside_the_new_ones_until_the_end(
     deployment: Deployment, present: dict[str, object]
 ) -> None:
-    former = {key: present[f"hapacs_secret_cas_node_{key}"] for key in ("access_key", "secret_key")}
+    former = {
+        name: {key: present[f"hapacs_secret_cas_{identity}_{key}"] for key in ("access_key", "secret_key")}
+        for identity, name in FORMER_NODE_KEYS.items()
+    }
     names = rotation.begin(deployment, "archive-node")
     begun = secrets.read(deployment)
-    assert begun[FORMER_NODE_KEYS] == former
-    assert FORMER_NODE_KEYS in names
+    assert {name: begun[name] for name in former} == former
+    assert former.keys() <= set(names)
+    assert not [name for name in rotation.names("archive-node") if begun[name] == present[name]]
     # Cut off and begun again: what some gateways know already is used, and what others still need is not forgotten.
     rotation.begin(deployment, "archive-node")
     assert secrets.read(deployment) == begun
     rotation.end(deployment, "archive-node")
     assert secrets.read(deployment).keys() == present.keys()
+
+
+def test_rotation_that_an_earlier_version_began_keeps_its_keys(
+    deployment: Deployment, present: dict[str, object]
+) -> None:
+    former = {"access_key": "former", "secret_key": "former-secret"}
+    secrets.replace(deployment, lambda _: {FORMER_NODE_KEYS["node"]: former})
+    names = rotation.begin(deployment, "archive-node")
+    begun = secrets.read(deployment)
+    assert begun[FORMER_NODE_KEYS["node"]] == former
+    assert begun["hapacs_secret_cas_node_secret_key"] == present["hapacs_secret_cas_node_secret_key"]
+    assert begun["hapacs_secret_cas_reader_secret_key"] != present["hapacs_secret_cas_reader_secret_key"]
+    assert set(names) <= begun.keys()
 
 
 def test_one_dicomweb_user_gets_a_new_password(deployment: Deployment, present: dict[str, object]) -> None:

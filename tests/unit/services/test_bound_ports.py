@@ -26,7 +26,7 @@ NODE, ADDRESS, VIP = "pacs1", "10.89.77.11", "10.89.77.10"
 ANY = "0.0.0.0"  # noqa: S104 - where Orthanc listens
 SECRETS = (
     "pki_passphrase", "postgres_superuser", "postgres_replication", "postgres_rewind", "postgres_pacs", "postgres_cas",
-    "patroni_rest", "statistics_password", "cas_admin_access_key", "cas_admin_secret_key", "cas_node_access_key",
+    "patroni_rest", "statistics_password", "cas_reader_access_key", "cas_reader_secret_key", "cas_node_access_key",
     "cas_node_secret_key", "cas_jwt_signing", "cas_jwt_filer_signing", "cas_jwt_filer_read",
 )  # fmt: skip
 GIVEN: dict[str, Any] = {

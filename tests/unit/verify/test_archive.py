@@ -1,59 +1,19 @@
-"""The archive, asked by S3: a wrong object, a missing lock and a deletion that succeeds are reported."""
+"""The archive, asked by S3: a wrong object, a missing lock, and a deletion or a change that succeeds are reported."""
 
 from __future__ import annotations
 
-import io
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import cast
 
 import pytest
-from botocore.exceptions import ClientError
 
 from hapacs import dicom
 from hapacs.dicom import files
-from hapacs.site.access import Node, Site
-from hapacs.verify import archive
+from hapacs.site.access import Identity, Site
+from hapacs.verify import archive, refusals
 from hapacs.verify.report import CheckFailedError
 from hapacs.verify.round_trip import Kept, RoundTrip
-
-
-class FakeS3:
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.mode = "GOVERNANCE"
-        self.until = datetime.now(UTC) + timedelta(days=1)
-        self.error = "AccessDenied"
-        # Of what is not there; the policy refuses that too.
-        self.nothing_error = "AccessDenied"
-        self.version: str | None = "v1"
-        self.deleted: list[dict[str, Any]] = []
-
-    def get_object(self, **_: str) -> dict[str, Any]:
-        return {"Body": io.BytesIO(self.content)}
-
-    def head_object(self, **_: str) -> dict[str, Any]:
-        return {"VersionId": self.version} if self.version else {}
-
-    def get_object_retention(self, **_: str) -> dict[str, Any]:
-        return {"Retention": {"Mode": self.mode, "RetainUntilDate": self.until}}
-
-    def delete_object(self, **words: Any) -> None:
-        if error := self.nothing_error if words["Key"] == "nothing" else self.error:
-            raise ClientError({"Error": {"Code": error}}, "DeleteObject")
-        self.deleted.append(words)
-
-
-class FakeSite:
-    contract = {"policy": {"retention_mode": "GOVERNANCE"}}  # noqa: RUF012 - nobody changes it
-
-    def __init__(self, client: FakeS3) -> None:
-        self.client = client
-
-    def members(self, _group: str) -> list[Node]:
-        return [Node("pacs1", "", "", "", 22)]
-
-    def s3(self, _node: str, _identity: str) -> FakeS3:
-        return self.client
+from tests.unit.verify.fake_s3 import FakeS3, FakeSite
 
 
 @pytest.fixture
@@ -69,17 +29,25 @@ def found() -> RoundTrip:
 
 @pytest.fixture
 def client() -> FakeS3:
+    """The client with the answering services' keys."""
     return FakeS3(b"stored bytes")
 
 
 @pytest.fixture
-def site(client: FakeS3) -> Site:
-    return cast(Site, FakeSite(client))
+def node() -> FakeS3:
+    """The client with the storing services' keys."""
+    return FakeS3(b"stored bytes")
+
+
+@pytest.fixture
+def site(client: FakeS3, node: FakeS3) -> Site:
+    return cast(Site, FakeSite({"reader": client, "node": node}))
 
 
 def test_all_is_well(site: Site, found: RoundTrip) -> None:
     assert archive.check_objects(site, found).startswith("1 objects")
-    assert "deleting 1 objects was refused" in archive.check_deletion(site, found)
+    assert "deleting 1 objects was refused" in refusals.check_deletion(site, found)
+    assert refusals.check_changes(site) == "20 requests were refused at 1 gateways"
 
 
 def test_object_with_other_content_is_reported(site: Site, found: RoundTrip, client: FakeS3) -> None:
@@ -100,27 +68,60 @@ def test_wrong_retention_mode_is_reported(site: Site, found: RoundTrip, client: 
         archive.check_objects(site, found)
 
 
-def test_successful_deletion_is_reported_for_each_identity(site: Site, found: RoundTrip, client: FakeS3) -> None:
-    client.error = ""
-    with pytest.raises(CheckFailedError, match=r"deleted by the nodes' identity.*deleted by the administrator"):
-        archive.check_deletion(site, found)
-    assert client.deleted[1]["BypassGovernanceRetention"] is True
+@pytest.mark.parametrize("identity", ["node", "reader"])
+def test_successful_deletion_is_reported_for_each_identity(site: Site, found: RoundTrip, identity: Identity) -> None:
+    client = site.s3("pacs1", identity)
+    client.allowed = {"delete_object sha256/xx"}
+    with pytest.raises(CheckFailedError, match=f"deleting sha256/xx with {refusals.IDENTITIES[identity]} succeeded"):
+        refusals.check_deletion(site, found)
+    assert client.asked[-1][1]["BypassGovernanceRetention"] is True
 
 
-def test_gateway_that_deletes_is_found_without_risking_an_image(site: Site, found: RoundTrip, client: FakeS3) -> None:
-    client.error = client.nothing_error = ""
-    with pytest.raises(CheckFailedError, match=r"the gateway of pacs1: nothing was deleted by the nodes' identity"):
-        archive.check_deletion(site, found)
-    assert {words["Key"] for words in client.deleted} == {"nothing"}
+@pytest.mark.parametrize("request_", ["delete_object", "delete_objects"])
+def test_gateway_that_deletes_is_found_without_risking_an_image(
+    site: Site, found: RoundTrip, node: FakeS3, request_: str
+) -> None:
+    node.allowed = {request_}
+    with pytest.raises(CheckFailedError, match=r"the gateway of pacs1: .* of nothing .*succeeded; `hapacs up` repairs"):
+        refusals.check_deletion(site, found)
+    assert "sha256/xx" not in str(node.asked)
 
 
-def test_error_is_not_a_refusal(site: Site, found: RoundTrip, client: FakeS3) -> None:
-    client.error = "InternalError"
+@pytest.mark.parametrize("identity", ["node", "reader"])
+@pytest.mark.parametrize(
+    ("request_", "what"),
+    [
+        ("put_bucket_lifecycle_configuration", "a lifecycle rule"),
+        ("put_bucket_policy", "a bucket policy"),
+        ("put_object_lock_configuration", "a default lock"),
+        ("put_bucket_acl", "an ACL of the bucket"),
+        ("put_bucket_versioning", "a change of versioning"),
+        ("put_object_acl", "an ACL of an object"),
+        ("put_object_retention", "a shorter retention"),
+        ("put_object_legal_hold", "a legal hold"),
+    ],
+)
+def test_accepted_change_is_reported(site: Site, identity: Identity, request_: str, what: str) -> None:
+    site.s3("pacs1", identity).allowed = {request_}
+    with pytest.raises(CheckFailedError, match=f"pacs1: {what} with {refusals.IDENTITIES[identity]} succeeded"):
+        refusals.check_changes(site)
+
+
+def test_multi_delete_is_tried_on_the_object_of_the_check_only(site: Site, node: FakeS3) -> None:
+    refusals.check_changes(site)
+    keys = [words["Delete"]["Objects"][0]["Key"] for name, words in node.asked if name == "delete_objects"]
+    assert set(keys) == {"nothing", "verify/refusals"}
+
+
+def test_error_is_not_a_refusal(site: Site, found: RoundTrip, node: FakeS3) -> None:
+    node.error = "InternalError"
     with pytest.raises(CheckFailedError, match="InternalError instead of a refusal"):
-        archive.check_deletion(site, found)
+        refusals.check_deletion(site, found)
+    with pytest.raises(CheckFailedError, match="InternalError instead of a refusal"):
+        refusals.check_changes(site)
 
 
 def test_check_without_objects_fails(site: Site) -> None:
-    for check in (archive.check_objects, archive.check_deletion):
+    for check in (archive.check_objects, refusals.check_deletion):
         with pytest.raises(CheckFailedError, match="no object of this run"):
             check(site, RoundTrip([]))

@@ -4,21 +4,17 @@
 
 from __future__ import annotations
 
-import datetime
-import hashlib
-import hmac
 import json
 import ssl
 import subprocess
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from dataclasses import dataclass
+from contextlib import ExitStack
 from typing import Any
 from xml.etree import ElementTree
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.s3_client import TIMEOUT_S, Client
+from ansible.module_utils.temporary_gateway import temporary_gateway
 
 DOCUMENTATION = r"""
 module: seaweedfs_archive
@@ -26,6 +22,9 @@ short_description: Keep the locked bucket of a SeaweedFS store
 description:
   - Has every write below the bucket synced to disk, makes the bucket with Object Lock, gives it a default retention and
     a policy that refuses deletion. What is already so is left alone.
+  - Looks with the nodes' keys, which may not configure the bucket. To change something it runs a gateway of its own on
+    127.0.0.1 for as long as that takes. Nobody else has the keys of its identity, so no gateway of the site knows an
+    administrator.
   - Never makes the bucket when the volume servers hold volumes of it. Its metadata would then be lost or elsewhere, and
     an empty bucket would hide that.
   - With C(guard) only the gateway of this node is looked at. One that does not refuse deletion, because it never heard
@@ -35,14 +34,15 @@ options:
   settle_s: {type: int, default: 0, description: 'With C(guard): for how long it has to refuse, in seconds.'}
   weed: {type: path, description: The weed program. Needed without C(guard), as are the next three and the last three.}
   configuration: {type: path, description: The directory whose security.toml the shell uses.}
+  runtime: {type: path, default: /run, description: Where the temporary gateway has its files.}
   masters: {type: str, description: 'The masters as host:port, with commas.'}
   filer: {type: str, description: 'A filer as host:port.'}
   endpoint: {type: str, required: true, description: The URL of an S3 gateway.}
   ca_file: {type: path, required: true, description: The authority that the gateway's certificate comes from.}
   bucket: {type: str, required: true, description: The bucket.}
   region: {type: str, required: true, description: The region that requests are signed for.}
-  access_key: {type: str, required: true, description: The administrator's access key.}
-  secret_key: {type: str, required: true, description: The administrator's secret key.}
+  access_key: {type: str, required: true, description: The nodes' access key.}
+  secret_key: {type: str, required: true, description: The nodes' secret key.}
   retention_mode: {type: str, choices: [GOVERNANCE, COMPLIANCE], description: Mode of retention.}
   retention_days: {type: int, description: Length of retention.}
   holds_data: {type: bool, description: Whether any volume server holds volumes of the bucket.}
@@ -54,87 +54,27 @@ done: {type: list, elements: str, returned: always, description: What was change
 """
 
 XML_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
-TIMEOUT_S = 20
 # The store may still be electing its leader or starting its gateway.
 READY_S = 60
 GATEWAY = "seaweedfs-s3.service"
-# An object that does not exist, so that nothing is lost when the deletion is not refused.
+# Refused to everyone, also to an identity that may do anything. Not in it: what the provisioning of the bucket needs.
+REFUSED = (
+    "s3:BypassGovernanceRetention",
+    "s3:DeleteBucket",
+    "s3:DeleteBucketPolicy",
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+    "s3:PutBucketAcl",
+    "s3:PutLifecycleConfiguration",
+    "s3:PutObjectAcl",
+)
+# An object that does not exist, so that nothing is lost when the deletion is not refused. The nodes' identity may
+# delete this one, so only the bucket's policy refuses it.
 NO_VERSION = "0" * 32
 
 
 class ArchiveError(Exception):
     """The archive is not as it must be, and the message says what to do."""
-
-
-def signature_headers(
-    method: str,
-    url: str,
-    body: bytes,
-    *,
-    access_key: str,
-    secret_key: str,
-    region: str,
-    now: datetime.datetime,
-    headers: dict[str, str] | None = None,
-) -> dict[str, str]:
-    """Return the headers of a request signed with AWS Signature Version 4 for the service `s3`.
-
-    Parameters
-    ----------
-    headers : dict, optional
-        Further headers of the request; they are signed and returned too.
-    """
-    parts = urllib.parse.urlsplit(url)
-    stamp = now.strftime("%Y%m%dT%H%M%SZ")
-    digest = hashlib.sha256(body).hexdigest()
-    signed = {key.lower(): value for key, value in (headers or {}).items()}
-    signed |= {"host": parts.netloc, "x-amz-content-sha256": digest, "x-amz-date": stamp}
-    names = ";".join(sorted(signed))
-    query = "&".join(sorted(item if "=" in item else item + "=" for item in parts.query.split("&") if item))
-    canonical = "\n".join(
-        [method, parts.path or "/", query, *(f"{key}:{signed[key]}" for key in sorted(signed)), "", names, digest]
-    )
-    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
-    text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
-    key = ("AWS4" + secret_key).encode()
-    for step in scope.split("/"):
-        key = hmac.new(key, step.encode(), hashlib.sha256).digest()
-    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    authorization = f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
-    return {**signed, "authorization": authorization}
-
-
-@dataclass(frozen=True)
-class Client:
-    """An S3 client for the few requests made here, so that a node needs no further package."""
-
-    endpoint: str
-    region: str
-    access_key: str
-    secret_key: str
-    context: ssl.SSLContext
-
-    def request(
-        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
-    ) -> tuple[int, bytes]:
-        """Send one request; return its status and body, whatever the status is."""
-        url = self.endpoint + path
-        signed = signature_headers(
-            method,
-            url,
-            body,
-            access_key=self.access_key,
-            secret_key=self.secret_key,
-            region=self.region,
-            now=datetime.datetime.now(datetime.UTC),
-            headers=headers,
-        )
-        request = urllib.request.Request(url, data=body or None, method=method, headers=signed)  # noqa: S310 (https)
-        try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=self.context) as answer:  # noqa: S310
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
 
 
 def lock_configuration(mode: str, days: int) -> bytes:
@@ -152,7 +92,7 @@ def read_lock_configuration(body: bytes) -> dict[str, str]:
 
 
 def policy(bucket: str) -> dict[str, Any]:
-    """Return the bucket policy: nobody deletes, not even the administrator."""
+    """Return the bucket policy: nobody deletes."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -160,8 +100,8 @@ def policy(bucket: str) -> dict[str, Any]:
                 "Sid": "NobodyDeletes",
                 "Effect": "Deny",
                 "Principal": "*",
-                "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
-                "Resource": [f"arn:aws:s3:::{bucket}/*"],
+                "Action": list(REFUSED),
+                "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
             }
         ],
     }
@@ -200,6 +140,15 @@ class Archive:
             parameters["secret_key"],
             ssl.create_default_context(cafile=parameters["ca_file"]),
         )
+        self.stack = ExitStack()
+        self._provisioner: Client | None = None
+
+    @property
+    def provisioner(self) -> Client:
+        """A client that may configure the bucket; its gateway runs from the first use until the stack is closed."""
+        if self._provisioner is None:
+            self._provisioner = self.stack.enter_context(temporary_gateway(self.parameters))
+        return self._provisioner
 
     def shell(self, command: str) -> str:
         """Run one command of `weed shell`."""
@@ -240,9 +189,9 @@ class Archive:
             except OSError as error:
                 status, body = 0, str(error).encode()
             if status in (200, 404):
-                return status == 200  # noqa: PLR2004
+                return bool(status == 200)  # noqa: PLR2004
             if status == 403:  # noqa: PLR2004
-                raise ArchiveError("The S3 gateway refuses the administrator's keys: its identities.json has others.")
+                raise ArchiveError("The S3 gateway refuses the nodes' keys: its identities.json has others.")
             if time.monotonic() > deadline:
                 raise ArchiveError(f"No answer from the S3 gateway in {READY_S} s, last {status}: {body[:300]!r}")
             time.sleep(1)
@@ -261,9 +210,9 @@ class Archive:
             self.shell(f"fs.configure -locationPrefix={prefix} -fsync -apply")
         if not there and self.change("create the bucket"):
             headers = {"x-amz-bucket-object-lock-enabled": "true"}
-            self.expect("creating the bucket", self.client.request("PUT", f"/{self.bucket}", headers=headers))
+            self.expect("creating the bucket", self.provisioner.request("PUT", f"/{self.bucket}", headers=headers))
         self.keep_lock(there=there)
-        self.keep_policy()
+        self.keep_policy(there=there)
 
     def refuses_deletion(self, settle_s: int) -> bool:
         """Say whether the gateway refuses to delete, even what is not there, for so many seconds on end."""
@@ -306,20 +255,24 @@ class Archive:
     def keep_lock(self, *, there: bool) -> None:
         """Set the default retention of a bucket that was made with Object Lock."""
         mode, days = self.parameters["retention_mode"], str(self.parameters["retention_days"])
-        status, body = self.client.request("GET", f"/{self.bucket}?object-lock")
+        # A bucket that was just made may not be known yet to the gateway of this node.
+        status, body = self.client.request("GET", f"/{self.bucket}?object-lock") if there else (404, b"")
         now = read_lock_configuration(body) if status == 200 else {}  # noqa: PLR2004
-        if there and now.get("ObjectLockEnabled") != "Enabled":
+        # A gateway that still has the identities of an earlier version does not tell: a run in check mode meets it.
+        told = not (status == 403 and self.check_mode)  # noqa: PLR2004
+        if there and told and now.get("ObjectLockEnabled") != "Enabled":
             raise ArchiveError(f"Bucket {self.bucket} has no Object Lock, which can't be added: use another bucket.")
         if (now.get("Mode"), now.get("Days")) != (mode, days) and self.change(f"default retention {mode} {days} days"):
             wanted = lock_configuration(mode, int(days))
-            self.expect("the default retention", self.client.request("PUT", f"/{self.bucket}?object-lock", wanted))
+            answer = self.provisioner.request("PUT", f"/{self.bucket}?object-lock", wanted)
+            self.expect("the default retention", answer)
 
-    def keep_policy(self) -> None:
+    def keep_policy(self, *, there: bool) -> None:
         """Set the policy that refuses deletion."""
-        status, body = self.client.request("GET", f"/{self.bucket}?policy")
+        status, body = self.client.request("GET", f"/{self.bucket}?policy") if there else (404, b"")
         wanted = policy(self.bucket)
         if (status != 200 or plain(json.loads(body)) != plain(wanted)) and self.change("refuse deletion"):  # noqa: PLR2004
-            answer = self.client.request("PUT", f"/{self.bucket}?policy", json.dumps(wanted).encode())
+            answer = self.provisioner.request("PUT", f"/{self.bucket}?policy", json.dumps(wanted).encode())
             self.expect("the bucket policy", answer)
 
 
@@ -332,6 +285,7 @@ def main() -> None:
             "guard": {"type": "bool", "default": False},
             "settle_s": {"type": "int", "default": 0},
             **{name: {"type": "path"} for name in ("weed", "configuration")},
+            "runtime": {"type": "path", "default": "/run"},
             **{name: {"type": "str"} for name in ("masters", "filer")},
             "ca_file": {"type": "path", "required": True},
             **{name: {"type": "str", "required": True} for name in texts},
@@ -349,7 +303,8 @@ def main() -> None:
         if module.params["guard"]:
             archive.guard()
         else:
-            archive.keep()
+            with archive.stack:
+                archive.keep()
     except FileNotFoundError as error:
         if module.check_mode:
             module.exit_json(changed=True, done=[f"make the archive (nothing is installed yet: {error.filename})"])

@@ -49,16 +49,33 @@ def test_object_is_readable_at_each_gateway(address: str, authorities: Path) -> 
 
 
 def test_object_is_locked(address: str, authorities: Path) -> None:
-    admin = gateway(address, authorities, "admin")
-    lock = admin.get_object_lock_configuration(Bucket="archive")["ObjectLockConfiguration"]
+    node, reader = gateway(address, authorities), gateway(address, authorities, "reader")
+    lock = node.get_object_lock_configuration(Bucket="archive")["ObjectLockConfiguration"]
     assert lock["Rule"]["DefaultRetention"] == {"Mode": "GOVERNANCE", "Days": 1}
-    until = admin.head_object(Bucket="archive", Key=KEY)["ObjectLockRetainUntilDate"]
+    until = reader.head_object(Bucket="archive", Key=KEY)["ObjectLockRetainUntilDate"]
     assert until > datetime.now(UTC) + timedelta(hours=22)
-    version = admin.head_object(Bucket="archive", Key=KEY)["VersionId"]
-    for client in (admin, gateway(address, authorities)):
+    version = reader.head_object(Bucket="archive", Key=KEY)["VersionId"]
+    for client in (node, reader):
         for words in ({}, {"VersionId": version}):
             with pytest.raises(ClientError, match=r"AccessDenied|MethodNotAllowed"):
                 client.delete_object(Bucket="archive", Key=KEY, **words)
+
+
+def test_reader_stores_nothing(address: str, authorities: Path) -> None:
+    with pytest.raises(ClientError, match="AccessDenied"):
+        gateway(address, authorities, "reader").put_object(Bucket="archive", Key=f"{KEY}.reader", Body=CONTENT)
+
+
+def test_identity_at_the_filer_is_unknown_to_the_gateways(host: Any, address: str, authorities: Path) -> None:
+    weed = f"cd /etc/seaweedfs && /opt/hapacs/seaweedfs/bin/weed shell -master={address}:9333 -filer={address}:8888"
+    user = "s3.configure -user=intruder"
+    key = "-access_key=intruder -secret_key=intruder-secret-of-the-test -actions=Admin"
+    host.check_output(f"echo '{user} {key} -apply' | ({weed})")
+    try:
+        with pytest.raises(ClientError, match="InvalidAccessKeyId"):
+            gateway(address, authorities, "intruder").list_objects_v2(Bucket="archive")
+    finally:
+        host.check_output(f"echo '{user} -delete -apply' | ({weed})")
 
 
 def test_object_copies_are_in_two_racks(host: Any, address: str) -> None:
