@@ -61,6 +61,9 @@ _DATABASE = (
         metrics=Metrics("rest"),
     ),
     Service("postgres-apart.timer", role="postgres", group="postgres"),
+    # Restarts a database or Patroni that hangs, and hands the lead over when the disk is full (ADR 25).
+    Service("postgres-fence", role="postgres", group="postgres"),
+    Service("postgres-room", role="postgres", group="postgres"),
 )
 
 _CHECK = "/opt/hapacs/seaweedfs/bin/seaweedfs-check"

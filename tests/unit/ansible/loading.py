@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,5 +33,22 @@ def load(path: str) -> ModuleType:
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def load_script(path: str) -> ModuleType:
+    """Return the script at ``ansible/roles/<path>``, which has no suffix; it may import modules beside it."""
+    file = ANSIBLE / "roles" / path
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))
+    specification = importlib.util.spec_from_file_location(
+        file.name.replace("-", "_"), loader=SourceFileLoader(file.name.replace("-", "_"), str(file))
+    )
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    # Dataclasses look their module up.
+    sys.modules[specification.name] = module
     specification.loader.exec_module(module)
     return module

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from tests.unit.ansible.loading import ANSIBLE
-
-PATH = ANSIBLE / "roles" / "postgres" / "files" / "postgres-cluster"
+from tests.unit.ansible.loading import load_script
 
 CONFIGURATION = {
     "name": "a",
@@ -24,12 +20,7 @@ CONFIGURATION = {
 
 @pytest.fixture
 def script() -> ModuleType:
-    loader = SourceFileLoader("postgres_cluster", str(PATH))
-    specification = spec_from_loader(loader.name, loader)
-    assert specification is not None
-    module = module_from_spec(specification)
-    loader.exec_module(module)
-    return module
+    return load_script("postgres/files/postgres-cluster")
 
 
 def member(name: str, role: str = "quorum_standby", state: str = "streaming") -> dict[str, Any]:
@@ -56,6 +47,11 @@ def answers(
     return ask, moved
 
 
+def fake(script: ModuleType, monkeypatch: pytest.MonkeyPatch, ask: Callable[..., Any]) -> None:
+    monkeypatch.setattr(script, "ask", ask)
+    monkeypatch.setattr(script.patroni_http, "ask", ask)
+
+
 @pytest.mark.parametrize(
     ("found", "said"),
     [
@@ -78,14 +74,14 @@ def test_lost_standby_does_not_make_this_node_unhealthy(script: ModuleType) -> N
 
 def test_etcd_is_handed_over_when_one_node_leads_both(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     ask, moved = answers("a", 1)
-    monkeypatch.setattr(script, "ask", ask)
+    fake(script, monkeypatch, ask)
     script.apart(CONFIGURATION)
     assert moved == [(1, {"targetID": "2"})]
 
 
 def test_failed_member_is_not_selected(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     ask, moved = answers("a", 1, dead=(2,))
-    monkeypatch.setattr(script, "ask", ask)
+    fake(script, monkeypatch, ask)
     script.apart(CONFIGURATION)
     assert moved == [(1, {"targetID": "3"})]
 
@@ -101,6 +97,6 @@ def test_no_leader_moves_without_need(
     dead: tuple[int, ...],
 ) -> None:
     ask, moved = answers(database_leader, etcd_leader, dead=dead)
-    monkeypatch.setattr(script, "ask", ask)
+    fake(script, monkeypatch, ask)
     script.apart(CONFIGURATION)
     assert moved == []

@@ -119,6 +119,67 @@ def test_a_new_leader_has_every_row(other_host: Callable[[str], Any]) -> None:
     assert sql(hosts[old], "SELECT count(*) FROM proof") == "1001"
 
 
+def test_fences_run_and_find_a_good_database_alive(host: Any) -> None:
+    for unit in ("postgres-fence", "postgres-room"):
+        assert host.service(unit).is_running
+        assert host.service(unit).is_enabled
+
+
+def accepts_writes(hosts: dict[str, Any]) -> str:
+    """Return a node whose database commits a row within 3 s, or empty."""
+    command = "timeout 3 runuser --user postgres -- psql --no-psqlrc --command %s postgres"
+    statement = "CREATE TEMPORARY TABLE written ON COMMIT DROP AS SELECT 1"
+    committed = "SELECT pg_logical_emit_message(true, 'proof', 'x')"
+    for name, host in hosts.items():
+        if host.run(command, statement).rc == 0 and host.run(command, committed).rc == 0:
+            return name
+    return ""
+
+
+@pytest.mark.parametrize("frozen", ["postgres", "patroni"])
+def test_what_hangs_is_killed_and_the_database_takes_writes(other_host: Callable[[str], Any], frozen: str) -> None:
+    hosts = {name: other_host(name) for name in NODES}
+    old = eventually("a leader", lambda: leader(hosts[NODES[0]]), 60, 1)
+    since = hosts[old].check_output("date '+%F %T'")
+    killed = "journalctl --no-pager --unit=postgres-fence --since=%s --grep='killing both'"
+    try:
+        hosts[old].check_output("pkill -STOP -x %s", frozen)
+        eventually("the fence kills", lambda: hosts[old].run(killed, since).rc == 0, LEADER_LOST_S, 1)
+        eventually("a write is accepted", lambda: accepts_writes(hosts), LEADER_LOST_S, 1)
+    finally:
+        hosts[old].run("pkill -CONT -x %s", frozen)
+    eventually("all follow", lambda: roles(hosts[old]) == ["Leader", "Quorum Standby", "Quorum Standby"], 90, 2)
+
+
+def test_leader_without_room_hands_over_to_a_standby_with_room(other_host: Callable[[str], Any]) -> None:
+    hosts = {name: other_host(name) for name in NODES}
+    small = next(name for name in NODES if name != leader(hosts[NODES[0]]))
+    units = "patroni postgres-fence postgres-room"
+    hosts[small].check_output(
+        f"systemctl stop {units} && cd /srv/data && mv postgres/17 postgres-17 && "
+        "mount -t tmpfs -o size=$(( $(du -sm postgres-17 | cut -f1) + 900 ))M,mode=700 tmpfs postgres && "
+        f"chown postgres:postgres postgres && cp -a postgres-17 postgres/17 && systemctl start {units}"
+    )
+    witness = hosts[next(name for name in NODES if name != small)]
+    try:
+        eventually("all follow", lambda: roles(witness).count("Quorum Standby") == 2, 90, 2)
+        switch = "patronictl -c /etc/patroni/hapacs.yml switchover --leader=%s --candidate=%s --force"
+        witness.check_output(switch, leader(witness), small)
+        eventually("all follow the small one", lambda: roles(witness).count("Quorum Standby") == 2, 90, 2)
+        assert leader(witness) == small
+        hosts[small].run("dd if=/dev/zero of=/srv/data/postgres/fill bs=1M")
+        new = eventually(
+            "another one leads", lambda: leader(witness) if leader(witness) not in {"", small} else "", LEADER_LOST_S, 1
+        )
+        assert accepts_writes({new: hosts[new]})
+    finally:
+        hosts[small].check_output(
+            f"systemctl stop {units}; umount /srv/data/postgres && mv /srv/data/postgres-17 /srv/data/postgres/17 && "
+            f"systemctl start {units}"
+        )
+    eventually("the small one follows", lambda: roles(witness).count("Quorum Standby") == 2, 120, 2)
+
+
 def test_leaders_of_database_and_etcd_are_on_different_nodes(host: Any) -> None:
     assert host.service("postgres-apart.timer").is_running
     assert host.check_output("runuser --user postgres -- /usr/local/lib/hapacs/postgres-cluster apart")
