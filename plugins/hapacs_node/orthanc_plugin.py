@@ -11,13 +11,15 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 
 import orthanc  # type: ignore[import-not-found] # exists inside Orthanc only
 
-from hapacs_node import log, settings
+from hapacs_node import index_guard, log, settings
+from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.errors import NodeError
 from hapacs_node.health import Service
 from hapacs_node.journal import JournalHandler
@@ -132,10 +134,12 @@ def _harmless(what: str) -> Iterator[None]:
 
 def _changed(change: int, _level: int, _resource: str) -> None:
     if change == orthanc.ChangeType.ORTHANC_STOPPED:
+        guard.stop()
         node.close()
 
 
-configuration = json.loads(orthanc.GetConfiguration()).get("Hapacs", {})
+orthanc_configuration = json.loads(orthanc.GetConfiguration())
+configuration = orthanc_configuration.get("Hapacs", {})
 logging.getLogger(log.ROOT).addHandler(JournalHandler())
 logging.getLogger(log.ROOT).setLevel(logging.INFO)
 logging.getLogger(log.ROOT).propagate = False
@@ -143,6 +147,11 @@ node = Node.build(
     settings.load(Path(os.environ.get("HAPACS_NODE_FILE", settings.DEFAULT_PATH))),
     _service(),
     Balancer.of(configuration["Callers"]) if "Callers" in configuration else None,
+)
+# The role orthanc gives the sessions of the index the name of the server.
+guard = index_guard.IndexGuard(
+    partial(index_guard.answers_at, orthanc_configuration["HttpPort"]),
+    partial(Catalog(node.database).has_session, orthanc_configuration["DatabaseServerIdentifier"]),
 )
 orthanc.RegisterStorageArea(_create, _read, _remove)
 orthanc.RegisterIncomingCStoreInstanceFilter(_dicom_arrived)
@@ -154,6 +163,7 @@ orthanc.RegisterRestCallback("/hapacs/objects/([0-9a-f]{64})", _object)
 orthanc.RegisterRestCallback("/hapacs/instances/([0-9a-f.-]{1,64})", _instance)
 orthanc.RegisterOnChangeCallback(_changed)
 node.start()
+guard.start()
 # Only the query service has this section in its configuration.
 if "Retrieve" in configuration:
     node.retrieval.start(Listener.of(configuration["Retrieve"]))

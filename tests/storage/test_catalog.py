@@ -46,6 +46,15 @@ def test_a_row_is_read_as_it_was_written(catalog: Catalog) -> None:
     assert catalog.find(uuid4()) is None
 
 
+def test_a_session_is_found_by_its_application_while_it_lasts(catalog: Catalog, postgres: Postgres) -> None:
+    name = f"orthanc-store-{'n' * 63}"
+    assert not catalog.has_session(name)
+    with postgres.connect() as connection:
+        connection.execute("select set_config('application_name', %s, false)", [name])
+        assert catalog.has_session(name)
+    wait_until(lambda: not catalog.has_session(name), "the end of the session", 10)
+
+
 def test_row_and_outbox_are_written_together_or_not_at_all(catalog: Catalog, postgres: Postgres) -> None:
     uuid = uuid4()
     with pytest.raises(CatalogError, match="refused"):

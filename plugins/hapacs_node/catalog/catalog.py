@@ -91,3 +91,9 @@ class Catalog:
         deadline_s = self.database.settings.statement_timeout_s
         self.database.run(lambda connection: heartbeats.beat(connection, node, service), deadline_s=deadline_s)
         return "the leader accepts writes"
+
+    def has_session(self, application: str, deadline_s: float = 4) -> bool:
+        """Return whether the leader has a session of an application."""
+        return self.database.run(
+            lambda connection: heartbeats.has_session(connection, application), deadline_s=deadline_s
+        )

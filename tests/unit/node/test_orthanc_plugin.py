@@ -38,7 +38,9 @@ class FakeOrthanc(ModuleType):
         self.on_c_store: Callable[[Any], int] = lambda _: -1
         self.on_stored: Callable[[Any, str], None] = lambda *_: None
         self.on_http: Callable[..., bool] = lambda *_, **__: False
-        self.configuration: dict[str, Any] = {"DicomAet": "HAPACS"}
+        self.configuration: dict[str, Any] = {
+            "DicomAet": "HAPACS", "HttpPort": 9, "DatabaseServerIdentifier": "orthanc-store-pacs1",
+        }  # fmt: skip
 
     def GetConfiguration(self) -> str:  # noqa: N802
         return json.dumps(self.configuration)
