@@ -7,9 +7,10 @@ path, name or number is never broken or shortened.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import compress
@@ -41,8 +42,30 @@ class Lines(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print, and leave a word whole that is longer than a line."""
+        # Rich breaks no line at all when it must not cut words.
         defaults: dict[str, Any] = {"overflow": "ignore", "crop": False}
+        if self.is_terminal:
+            objects = tuple(self._broken(one, options) if isinstance(one, str) else one for one in objects)
         super().print(*objects, **(defaults | options))
+
+    def _broken(self, text: str, options: Mapping[str, Any]) -> Text:
+        shown = Text.from_markup(text) if options.get("markup", True) else Text(text)
+        return Text("\n").join(lines_of(shown, self.width))
+
+
+def lines_of(text: Text, width: int) -> list[Text]:
+    """Break a text at blanks, so that a line is longer than the width only when a single word is."""
+    found = []
+    for line in text.split("\n", allow_blank=True):
+        begins, breaks = 0, []
+        for word in re.finditer(r"\S+", line.plain):
+            if line.plain[begins : word.start()].strip() and cell_len(line.plain[begins : word.end()]) > width:
+                begins = word.start()
+                breaks.append(begins)
+        found += line.divide(breaks)
+    for one in found:
+        one.rstrip()
+    return found
 
 
 console = Lines(highlight=False)
@@ -66,8 +89,8 @@ def print_item(head: str, text: str) -> None:
     indent = cell_len(Text.from_markup(head).plain) + 1
     if narrow := console.width < max(_NARROW, indent + _NARROW // 2):
         indent = 4
-    lines = Text(text).wrap(console, max(console.width - indent, 1), overflow="ignore")
-    rest = [" " * indent + escape(line.plain.rstrip()) for line in lines if line.plain]
+    lines = lines_of(Text(text), console.width - indent)
+    rest = [" " * indent + escape(line.plain) for line in lines if line.plain]
     first = [head] if narrow or not rest else [f"{head} {rest.pop(0).lstrip()}"]
     console.print("\n".join(first + rest))
 
@@ -103,7 +126,8 @@ def print_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]])
             console.print(f"[bold]{first}[/]" if others else first)
         for head, value in zip(heads[1:], others, strict=True):
             if value:
-                console.print(f"  [dim]{head}[/] {value}" if head else f"  {value}")
+                # A value stays beside its head.
+                console.print(Text.from_markup(f"  [dim]{head}[/] {value}") if head else f"  {value}")
 
 
 @dataclass

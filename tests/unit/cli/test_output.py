@@ -51,6 +51,8 @@ from hapacs.cli import output
 output.console.print("The whole log of this command is in {LONG} and stays there.")
 output.print_error("{LONG} cannot be read.", "Copy it.")
 output.print_item("[green]✓[/] pixel-data   1.2 s ", "12 images with the same pixels: {LONG}")
+output.print_item("[red]✗[/]", "pacs1 does not answer: switch it on or repair its network, and wait until it does " * 3)
+output.console.print("[red]The deployment is unhealthy.[/] `hapacs verify lab` tests more; `hapacs up lab` repairs.")
 output.print_table("site", ("node", "path", "role"), [("pacs1", "{LONG}", "leader")])
 output.print_table("", ("node", "services", "role"), [("pacs1", "20 running", "leader"), ("pacs2", "19 running", "")])
 """
@@ -62,7 +64,7 @@ def at_terminal(columns: int) -> list[str]:
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "NO_COLOR"}}
     with subprocess.Popen(
-        [sys.executable, "-c", SHOW], stdout=theirs, stderr=theirs, stdin=theirs, env=environment | {"TERM": "dumb"}
+        [sys.executable, "-c", SHOW], stdout=theirs, stderr=theirs, stdin=theirs, env=environment | {"TERM": "xterm"}
     ):
         os.close(theirs)
         shown = b""
@@ -99,7 +101,7 @@ def test_without_a_terminal_no_line_is_broken_and_every_line_ends(columns: str) 
     assert done.stdout.endswith("\n")
     assert f"The whole log of this command is in {LONG} and stays there." in lines
     assert f"✓ pixel-data   1.2 s  12 images with the same pixels: {LONG}" in lines
-    assert [line.split() for line in lines[3:5]] == [["node", "path", "role"], ["pacs1", LONG, "leader"]]
+    assert [line.split() for line in lines[5:7]] == [["node", "path", "role"], ["pacs1", LONG, "leader"]]
     assert done.stderr == f"✗ {LONG} cannot be read.\nCopy it.\n"
 
 
