@@ -55,7 +55,7 @@ class Lines(Console):
 
 def lines_of(text: Text, width: int) -> list[Text]:
     """Break a text at blanks, so that a line is longer than the width only when a single word is."""
-    found = []
+    found: list[Text] = []
     for line in text.split("\n", allow_blank=True):
         begins, breaks = 0, []
         for word in re.finditer(r"\S+", line.plain):
