@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from typing import Any
 
 import boto3
@@ -12,7 +13,6 @@ import pytest
 from hapacs.load import node_copies
 from tests.storage.servers import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedFS
 
-_CONTENT = bytes(range(256)) * 40_000
 _NOBODY = "127.0.0.1:1"
 
 
@@ -23,16 +23,22 @@ def port(server: SeaweedFS, name: str) -> str:
 
 
 @pytest.fixture
-def wanted(seaweedfs: SeaweedFS) -> dict[str, Any]:
+def stored() -> bytes:
+    """Bytes of their own for each test, so that they are found on the disk."""
+    return secrets.token_bytes(1024) + bytes(10_000_000)
+
+
+@pytest.fixture
+def wanted(seaweedfs: SeaweedFS, stored: bytes) -> dict[str, Any]:
     """An object of several chunks, with the parts of two images, and what is asked about it."""
     client = boto3.client(
         "s3", endpoint_url=seaweedfs.urls[0], aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
         region_name="us-east-1",
     )  # fmt: skip
-    client.put_object(Bucket=BUCKET, Key="packs/copies", Body=_CONTENT)
+    client.put_object(Bucket=BUCKET, Key="packs/copies", Body=stored)
     version = client.head_object(Bucket=BUCKET, Key="packs/copies")["VersionId"]
-    half = len(_CONTENT) // 2
-    parts = [[start, half, hashlib.sha256(_CONTENT[start : start + half]).hexdigest()] for start in (0, half)]
+    half = len(stored) // 2
+    parts = [[start, half, hashlib.sha256(stored[start : start + half]).hexdigest()] for start in (0, half)]
     return {
         "filers": [_NOBODY, port(seaweedfs, "filer")],
         "volumes": {"pacs1": port(seaweedfs, "volume"), "pacs2": _NOBODY},
@@ -63,18 +69,22 @@ def test_server_without_the_volume_has_no_copy(wanted: dict[str, Any]) -> None:
     found = node_copies.chunks(servers, wanted["filers"], "", wanted["objects"][0]["path"])
     assert found is not None
     assert len(found) > 1
-    for chunk in found:
-        chunk["file_id"] = "9999," + chunk["file_id"].partition(",")[2]
-    parts = wanted["objects"][0]["parts"]
-    assert node_copies.copy(servers, wanted["volumes"]["pacs1"], found, parts) == "missing"
+    address, parts = wanted["volumes"]["pacs1"], wanted["objects"][0]["parts"]
+    volumes = node_copies.held(servers, address)
+    assert volumes is not None
+    assert node_copies.copy(servers, address, volumes, found, parts) == [True, True]
+    # It would pass a request for another volume on to the server that has it.
+    volumes.remove(found[-1]["file_id"].partition(",")[0])
+    assert node_copies.copy(servers, address, volumes, found, parts) == "missing"
+    assert node_copies.copy(servers, _NOBODY, {"1"}, [{"file_id": "1,0", "size": 1}], parts) == "silent"
 
 
-def test_flipped_bit_on_the_disk_is_found(wanted: dict[str, Any], seaweedfs: SeaweedFS) -> None:
+def test_flipped_bit_on_the_disk_is_found(wanted: dict[str, Any], seaweedfs: SeaweedFS, stored: bytes) -> None:
     found = node_copies.chunks(node_copies.Servers(None), wanted["filers"], "", wanted["objects"][0]["path"])
     assert found is not None
     (file,) = seaweedfs.directory.glob(f"*_{found[0]['file_id'].partition(',')[0]}.dat")
     content = bytearray(file.read_bytes())
-    place = content.index(_CONTENT[:1024]) + 512
+    place = content.index(stored[:1024]) + 512
     content[place] ^= 1
     file.write_bytes(content)
     (answer,) = look(wanted)

@@ -84,19 +84,41 @@ def chunks(servers: Servers, filers: list[str], key: str, path: str) -> list[dic
     raise OSError(problem)
 
 
-def copy(servers: Servers, address: str, found: list[dict[str, Any]], parts: list[list[Any]]) -> str | list[bool]:
+def held(servers: Servers, address: str) -> set[str] | None:
+    """Return the volumes that a server has; None when it does not answer."""
+    try:
+        status, body = servers.get(address, "/status", {})
+    except (OSError, http.client.HTTPException):
+        return None
+    if status != _FOUND:
+        return None
+    return {str(volume["Id"]) for volume in json.loads(body)["Volumes"] or []}
+
+
+def copy(
+    servers: Servers, address: str, volumes: set[str] | None, found: list[dict[str, Any]], parts: list[list[Any]]
+) -> str | list[bool]:
     """Read the chunks from one volume server and hash the parts.
+
+    Parameters
+    ----------
+    volumes
+        What `held` returns: a server passes a request for another volume on to one that has it.
 
     Returns
     -------
     str or list of bool
         Whether each part has its digest; ``missing``, ``damaged`` or ``silent`` when there is nothing to hash.
     """
+    if volumes is None:
+        return "silent"
+    if not {chunk["file_id"].partition(",")[0] for chunk in found} <= volumes:
+        return "missing"
     hashes = [hashlib.sha256() for _ in parts]
     for chunk in found:
         start = chunk.get("offset", 0)
         try:
-            # Without this a server that lacks the volume passes the request on to one that has it.
+            # Without this a busy server passes the request on to another one that has the volume.
             status, body = servers.get(address, f"/{chunk['file_id']}?proxied=true", {})
         except (OSError, http.client.HTTPException):
             return "silent"
@@ -113,12 +135,16 @@ def copy(servers: Servers, address: str, found: list[dict[str, Any]], parts: lis
 
 def look(arguments: dict[str, Any], servers: Servers, key: str) -> list[dict[str, Any] | None]:
     """Hash the copies of each object on each volume server; None for an object that the filer does not have."""
+    volumes = {name: held(servers, address) for name, address in arguments["volumes"].items()}
 
     def one(wanted: dict[str, Any]) -> dict[str, Any] | None:
         found = chunks(servers, arguments["filers"], key, wanted["path"])
         if found is None:
             return None
-        return {name: copy(servers, at, found, wanted["parts"]) for name, at in arguments["volumes"].items()}
+        return {
+            name: copy(servers, address, volumes[name], found, wanted["parts"])
+            for name, address in arguments["volumes"].items()
+        }
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         return list(pool.map(one, arguments["objects"]))
