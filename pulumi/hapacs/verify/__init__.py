@@ -156,6 +156,7 @@ def _entries() -> tuple[Entry, ...]:
         ),
         Entry("dicom-tls", web, lambda e: unauthorized.check_dicom_tls(e.site)),
         Entry("inner-ports-shut", ports, lambda e: unauthorized.check_inner_ports(e.site, e.running)),
+        Entry("local-ports-shut", ports, lambda e: unauthorized.check_local_ports(e.site)),
         Entry("images-removed", orthanc, lambda e: marked.check_removed(e.site)),
         Entry(
             "no-restarts", "the units named", lambda e: services.check_restarts(e.running, e.running_after_storing())

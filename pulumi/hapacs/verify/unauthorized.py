@@ -72,6 +72,30 @@ def check_inner_ports(site: Site, running: RunningSite) -> str:
     return f"{tried} attempts from {len(answers)} machines: {tried - reached} dropped, {reached} refused"
 
 
+def check_local_ports(site: Site) -> str:
+    """No ordinary user of a node reaches Orthanc's HTTP, which asks for no certificate."""
+    inner = [port.number for port in network.ports(["pacs"]) if port.name == "http" and port.guard == "closed"]
+    nodes = site.members("pacs")
+    loopback = ("127.0.0.1", "::1")
+    targets = [{"address": address, "port": port, "kind": "closed"} for address in loopback for port in inner]
+
+    def tried(node: Node) -> list[dict[str, Any]]:
+        results: list[dict[str, Any]] = site.run_script(node, Path(port_probe.__file__), targets, root=False)
+        return results
+
+    with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
+        answers = dict(zip(nodes, pool.map(tried, nodes), strict=True))
+    problems = [
+        f"port {result['port']} of {result['address']} can be reached by {node.ssh_user} on {node.name} itself: "
+        "look at `nft list table inet hapacs_orthanc` there"
+        for node, results in answers.items()
+        for result in results
+        if result["problem"]
+    ]
+    require(problems)
+    return f"{len(inner)} ports of {len(nodes)} nodes are shut for users of the node"
+
+
 def check_web_login(site: Site) -> str:
     """DICOMweb requires a login and serves nothing in the clear."""
     url = f"https://{site.vip}:{site.contract['https_port']}/dicom-web/studies"

@@ -28,6 +28,7 @@ DICOM_PORTS = {"store": 4242, "query": 4243}
 HTTPS_PORTS = {"store": 8042, "query": 8043}
 HTTP_PORTS = {"store": 18042, "query": 18043}
 RETRIEVE_PORT = 8045
+COULD_NOT_CONNECT = 7  # curl(1)
 TITLES = {"store": "HAPACS", "query": "HAPACS_QR"}
 # Small on the wire, of any size in memory (ADR 17): deflated, and JPIP's two deflated ones.
 DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
@@ -171,6 +172,11 @@ def test_plain_http_is_limited_to_the_node(host: Any, address: str, service: str
     assert (
         host.check_output("curl --silent --output /dev/null --write-out '%%{http_code}' " + plain, "127.0.0.1") == "200"
     )
+    # Other users of the node are refused, at the node's own address too.
+    for place in ("127.0.0.1", address):
+        assert (
+            host.run(f"runuser -u nobody -- curl --silent --output /dev/null {plain % place}").rc == COULD_NOT_CONNECT
+        )
     # The firewall drops what comes from elsewhere; without it Orthanc answers 401.
     with pytest.raises(httpx.ConnectTimeout):
         httpx.get(plain % address, timeout=3)
