@@ -20,6 +20,10 @@ class RefusedError(NodeError):
     """The request itself is invalid: empty bytes, a malformed name."""
 
 
+class ReplacementRefusedError(RefusedError):
+    """The policy forbids to replace an image that is stored with other bytes."""
+
+
 class CatalogError(NodeError):
     """The catalog refused: the attachment is unknown, or exists with other bytes."""
 
@@ -54,6 +58,10 @@ class CasUnavailableError(CasError):
 
 class CasMissingError(CasError):
     """Every gateway answers that the object doesn't exist."""
+
+
+class CasDamagedError(CasUnavailableError):
+    """The archive answers, but can't return the object: no copy of it is whole."""
 
 
 class CasConflictError(CasError):

@@ -7,7 +7,15 @@ from uuid import UUID
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.index import Origin
 from hapacs_node.catalog.objects import StoredObject
-from hapacs_node.errors import CasConflictError, CasError, CasMissingError, DasCorruptError, DasError, DasMissingError
+from hapacs_node.errors import (
+    CasConflictError,
+    CasDamagedError,
+    CasError,
+    CasMissingError,
+    DasCorruptError,
+    DasError,
+    DasMissingError,
+)
 from hapacs_node.storage import derived, names
 from hapacs_node.storage.cas import Cas
 from hapacs_node.storage.das import Das
@@ -136,7 +144,7 @@ class Lookup:
             lock = self.cas.lock(row.key)
         except CasMissingError:
             return CopyState("missing")
-        except CasConflictError as error:
+        except (CasConflictError, CasDamagedError) as error:
             return CopyState("damaged", str(error))
         except CasError as error:
             return CopyState("unknown", str(error))

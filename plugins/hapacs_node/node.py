@@ -18,6 +18,7 @@ from hapacs_node.memory import MemoryGuard
 from hapacs_node.metrics import Metrics
 from hapacs_node.record.addresses import Addresses, Balancer
 from hapacs_node.record.objects import Objects
+from hapacs_node.record.replacement import Replacement
 from hapacs_node.retrieve.budget import Budget, allowed_bytes
 from hapacs_node.retrieve.server import Retrieval
 from hapacs_node.settings import Settings
@@ -89,7 +90,7 @@ class Node:
         )
         storage = StorageArea(settings.node, das, cas, catalog, settings.outbox, workers, metrics)
         askers = ThreadPoolExecutor(_ASKERS, thread_name_prefix="caller")
-        objects = Objects(storage, Addresses(balancer, askers))
+        objects = Objects(storage, Addresses(balancer, askers), Replacement(settings.replace, catalog))
         retrieval = Retrieval(catalog, storage, Budget(allowed_bytes(), _ANSWER_S), metrics)
         probes: dict[str, Callable[[], str]] = {
             "database": partial(catalog.beat, settings.node, service),

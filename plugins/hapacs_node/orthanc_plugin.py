@@ -20,7 +20,7 @@ import orthanc  # type: ignore[import-not-found] # exists inside Orthanc only
 
 from hapacs_node import index_guard, log, settings
 from hapacs_node.catalog.catalog import Catalog
-from hapacs_node.errors import NodeError
+from hapacs_node.errors import NodeError, ReplacementRefusedError
 from hapacs_node.health import Service
 from hapacs_node.journal import JournalHandler
 from hapacs_node.node import Node
@@ -28,6 +28,8 @@ from hapacs_node.record.addresses import Balancer
 from hapacs_node.retrieve.server import Listener
 
 _LOG = log.get("plugin")
+# Statuses of a C-STORE (PS3.7 9.1.1.1.9 and PS3.4 B.2.3): a sender repeats the second one later, and not the first one.
+_NOT_AUTHORIZED, _OUT_OF_RESOURCES = 0x0124, 0xA700
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -104,9 +106,18 @@ def _remove(uuid: str, content_type: int) -> None:
 
 
 def _dicom_arrived(instance: Any) -> int:
-    # Orthanc refuses the image when this raises, or returns anything but zero.
+    # Orthanc refuses the image when this raises, or returns anything but zero, which is the status of the answer.
+    thread = threading.get_ident()
     with _harmless("C-STORE"):
-        node.objects.dicom_arrived(threading.get_ident(), instance.GetInstanceRemoteAet())
+        node.objects.dicom_arrived(thread, instance.GetInstanceRemoteAet())
+    if node.settings.replace == "allow":
+        return 0
+    try:
+        _own_stack.submit(node.objects.admit, thread, instance.GetInstanceData()).result()
+    except ReplacementRefusedError:
+        return _NOT_AUTHORIZED
+    except NodeError:
+        return _OUT_OF_RESOURCES
     return 0
 
 

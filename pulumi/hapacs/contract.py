@@ -18,7 +18,7 @@ from pydantic import Field, StringConstraints, model_validator
 from hapacs.changes import NOT_MADE_YET
 from hapacs.services.model import Group, Sizing
 from hapacs.settings.fields import Address, DeploymentName, DiskSerial, GroupWord, Network, Networks, NodeName, Port
-from hapacs.settings.models import Caller, Dicom, Model, OrthancUpstream, Settings, Site, VirtualAddress
+from hapacs.settings.models import Caller, Dicom, Model, OrthancUpstream, Replace, Settings, Site, VirtualAddress
 
 SCHEMA_VERSION = 1
 
@@ -71,6 +71,8 @@ class ContractPolicy(Model):
         evicted.
     orthanc_upstream
         Absent where Debian's Orthanc runs.
+    replace
+        Which caller may replace a stored image by one with the same UIDs and other bytes.
     """
 
     das_watermark_fraction: float
@@ -82,6 +84,7 @@ class ContractPolicy(Model):
     retention_mode: Literal["GOVERNANCE", "COMPLIANCE"]
     retention_days: int
     orthanc_upstream: OrthancUpstream | None = None
+    replace: Replace
 
 
 class ContractSite(Model):

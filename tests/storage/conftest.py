@@ -3,12 +3,15 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import boto3
 import pytest
 
 from hapacs_node import settings
 from hapacs_node.catalog import schema
+from hapacs_node.catalog.catalog import Catalog
+from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.node import Node
 from hapacs_node.settings import Settings
 from tests.storage.servers import ACCESS_KEY, BUCKET, PASSWORD, SECRET_KEY, Postgres, SeaweedFS, postgres_programs
@@ -22,6 +25,12 @@ create table metadata (id bigint, type int, value text, revision int);
 create table attachedfiles (id bigint, filetype int, uuid varchar(64) not null, compressedsize bigint,
     uncompressedsize bigint, compressiontype int, uncompressedhash varchar(40), compressedhash varchar(40));
 """
+
+DIGEST = "ab" * 32
+
+
+def row(uuid: UUID, digest: str = DIGEST, caller: str | None = None) -> StoredObject:
+    return StoredObject(uuid, digest, 12, 1, "cas", f"sha256/{digest}", 0, 12, "pacs1", caller=caller)
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +150,38 @@ def make_node(configure: Callable[..., Settings]) -> Iterator[Callable[..., Node
 @pytest.fixture
 def node(make_node: Callable[..., Node]) -> Node:
     return make_node()
+
+
+@pytest.fixture
+def catalog(node: Node) -> Catalog:
+    return node.storage.catalog
+
+
+@pytest.fixture
+def study(catalog: Catalog, postgres: Postgres) -> str:
+    """A study of two series, with two instances and one, in the index and the catalog."""
+    number = uuid4().int % 10**9
+    uid = f"1.2.{number}"
+    with postgres.connect() as connection:
+
+        def resource(place: int, level: int, parent: int | None, tag: tuple[int, int], value: str) -> int:
+            connection.execute(
+                "insert into resources values (%s, %s, %s, %s)", [number + place, level, f"r{number + place}", parent]
+            )
+            connection.execute("insert into dicomidentifiers values (%s, %s, %s, %s)", [number + place, *tag, value])
+            return number + place
+
+        top = resource(0, 1, None, (32, 13), uid)
+        for series, instances in ((1, (3, 4)), (2, (5,))):
+            middle = resource(series, 2, top, (32, 14), f"{uid}.{series}")
+            for instance in instances:
+                low = resource(instance, 3, middle, (8, 24), f"{uid}.{series}.{instance}")
+                file = UUID(int=low)
+                for kind, name in ((1, file), (3, uuid4())):
+                    connection.execute(
+                        "insert into attachedfiles values (%s, %s, %s, 12, 12, 1, '', '')", [low, kind, str(name)]
+                    )
+                connection.execute("insert into metadata values (%s, 9, '1.2.840.10008.1.2.1', 0)", [low])
+                connection.execute("insert into metadata values (%s, 4, 'other', 0)", [low])
+                catalog.add(row(file), [])
+    return uid

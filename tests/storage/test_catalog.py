@@ -14,24 +14,13 @@ import pytest
 from hapacs_node.catalog import schema
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
-from hapacs_node.catalog.objects import StoredObject
-from hapacs_node.catalog.retrieval import Instance, Named
+from hapacs_node.catalog.removals import Removal
 from hapacs_node.errors import CatalogError, CatalogUnavailableError, SchemaError
 from hapacs_node.metrics import Metrics
 from hapacs_node.node import Node
 from hapacs_node.settings import Settings
+from tests.storage.conftest import DIGEST, row
 from tests.storage.servers import Postgres, free_ports, wait_until
-
-DIGEST = "ab" * 32
-
-
-def row(uuid: UUID, digest: str = DIGEST) -> StoredObject:
-    return StoredObject(uuid, digest, 12, 1, "cas", f"sha256/{digest}", 0, 12, "pacs1")
-
-
-@pytest.fixture
-def catalog(node: Node) -> Catalog:
-    return node.storage.catalog
 
 
 def test_a_row_is_read_as_it_was_written(catalog: Catalog) -> None:
@@ -72,18 +61,18 @@ def test_other_bytes_under_a_known_name_are_refused(catalog: Catalog) -> None:
     catalog.add(row(uuid), [])
     with pytest.raises(CatalogError, match="other bytes"):
         catalog.add(row(uuid, "cd" * 32), [])
-    catalog.tombstone(uuid, "pacs1")
+    catalog.tombstone(uuid, "pacs1", Removal("removed"))
     with pytest.raises(CatalogError):
         catalog.add(row(uuid), [])
 
 
 def test_the_first_removal_counts(catalog: Catalog) -> None:
     uuid = uuid4()
-    assert not catalog.tombstone(uuid, "pacs1")
+    assert not catalog.tombstone(uuid, "pacs1", Removal("removed"))
     catalog.add(row(uuid), [])
-    assert catalog.tombstone(uuid, "pacs1")
+    assert catalog.tombstone(uuid, "pacs1", Removal("removed"))
     first = catalog.find(uuid)
-    assert catalog.tombstone(uuid, "pacs2")
+    assert catalog.tombstone(uuid, "pacs2", Removal("removed"))
     assert first is not None
     assert first.tombstoned_at is not None
     assert catalog.find(uuid) == first
@@ -110,77 +99,6 @@ def test_the_index_gives_parents_instances_and_acknowledged_attachments(catalog:
             public_id: [dicom, header]
         }
     assert catalog.acknowledged([dicom, uuid4()]) == {dicom}
-
-
-@pytest.fixture
-def study(catalog: Catalog, postgres: Postgres) -> str:
-    """A study of two series, with two instances and one, in the index and the catalog."""
-    number = uuid4().int % 10**9
-    uid = f"1.2.{number}"
-    with postgres.connect() as connection:
-
-        def resource(place: int, level: int, parent: int | None, tag: tuple[int, int], value: str) -> int:
-            connection.execute(
-                "insert into resources values (%s, %s, %s, %s)", [number + place, level, f"r{number + place}", parent]
-            )
-            connection.execute("insert into dicomidentifiers values (%s, %s, %s, %s)", [number + place, *tag, value])
-            return number + place
-
-        top = resource(0, 1, None, (32, 13), uid)
-        for series, instances in ((1, (3, 4)), (2, (5,))):
-            middle = resource(series, 2, top, (32, 14), f"{uid}.{series}")
-            for instance in instances:
-                low = resource(instance, 3, middle, (8, 24), f"{uid}.{series}.{instance}")
-                file = UUID(int=low)
-                for kind, name in ((1, file), (3, uuid4())):
-                    connection.execute(
-                        "insert into attachedfiles values (%s, %s, %s, 12, 12, 1, '', '')", [low, kind, str(name)]
-                    )
-                connection.execute("insert into metadata values (%s, 9, '1.2.840.10008.1.2.1', 0)", [low])
-                connection.execute("insert into metadata values (%s, 4, 'other', 0)", [low])
-                catalog.add(row(file), [])
-    return uid
-
-
-def places(instances: list[Instance], study: str) -> list[int]:
-    return [instance.object.uuid.int - int(study.rpartition(".")[2]) for instance in instances]
-
-
-def test_a_study_a_series_and_an_instance_are_listed_from_the_index(catalog: Catalog, study: str) -> None:
-    whole = catalog.retrieve(Named(study))
-    assert places(whole, study) == [3, 4, 5]
-    assert whole[0].object == catalog.find(whole[0].object.uuid)
-    assert {instance.transfer_syntax for instance in whole} == {"1.2.840.10008.1.2.1"}
-    assert places(catalog.retrieve(Named(study, f"{study}.1")), study) == [3, 4]
-    assert places(catalog.retrieve(Named(study, f"{study}.1", f"{study}.1.4")), study) == [4]
-
-
-def test_a_uid_below_another_parent_is_not_found(catalog: Catalog, study: str) -> None:
-    assert catalog.retrieve(Named(f"{study}.9")) == []
-    assert catalog.retrieve(Named(study, f"{study}.9")) == []
-    assert catalog.retrieve(Named(study, f"{study}.1", f"{study}.2.5")) == []
-    # A UID of one level is not one of another.
-    assert catalog.retrieve(Named(f"{study}.1")) == []
-
-
-def test_a_study_with_an_unreadable_file_is_refused(catalog: Catalog, study: str, postgres: Postgres) -> None:
-    one = catalog.retrieve(Named(study))[0].object
-    with postgres.connect() as connection:
-        connection.execute("update attachedfiles set compressiontype = 2 where uuid = %s", [str(one.uuid)])
-    with pytest.raises(CatalogError, match="compressed by Orthanc"):
-        catalog.retrieve(Named(study))
-    with postgres.connect() as connection:
-        connection.execute("update attachedfiles set compressiontype = 1 where uuid = %s", [str(one.uuid)])
-        connection.execute("delete from hapacs.object where uuid = %s", [one.uuid])
-    with pytest.raises(CatalogError, match="not in the catalog"):
-        catalog.retrieve(Named(study))
-    assert places(catalog.retrieve(Named(study, f"{study}.2")), study) == [5]
-
-
-def test_a_file_with_an_unknown_transfer_syntax_is_listed(catalog: Catalog, study: str, postgres: Postgres) -> None:
-    with postgres.connect() as connection:
-        connection.execute("delete from metadata where id = %s", [int(study.rpartition(".")[2]) + 5])
-    assert [instance.transfer_syntax for instance in catalog.retrieve(Named(study, f"{study}.2"))] == [""]
 
 
 @pytest.mark.timeout(60)

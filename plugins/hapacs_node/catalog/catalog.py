@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
-from hapacs_node.catalog import heartbeats, index, objects, retrieval
+from hapacs_node.catalog import heartbeats, index, objects, removals, retrieval
 from hapacs_node.catalog.database import Database
-from hapacs_node.catalog.index import Attachment, Origin
+from hapacs_node.catalog.index import Attachment, Origin, Present
 from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.catalog.removals import DeletedStudy, Removal
 from hapacs_node.catalog.retrieval import Instance, Named
 from hapacs_node.errors import CatalogError
 
@@ -48,9 +50,37 @@ class Catalog:
         """List the attachments that have any of these bytes."""
         return self.database.run(lambda connection: objects.by_digests(connection, digests))
 
-    def tombstone(self, uuid: UUID, node: str) -> StoredObject | None:
+    def tombstone(self, uuid: UUID, node: str, removal: Removal) -> StoredObject | None:
         """Mark an attachment as removed by a node, and return it; None when it is unknown."""
-        return self.database.run(lambda connection: objects.tombstone(connection, uuid, node))
+        return self.database.run(lambda connection: removals.tombstone(connection, uuid, node, removal))
+
+    def removed_without_study(self, limit: int) -> list[StoredObject]:
+        """List removed DICOM files whose study is not known, the last removal first."""
+        return self.database.run(lambda connection: removals.without_study(connection, limit))
+
+    def identify_removed(self, uuid: UUID, study: str, series: str, sop: str) -> None:
+        """Record the UIDs of a removed DICOM file; empty ones when it has none."""
+        self.database.run(lambda connection: removals.identify(connection, uuid, study, series, sop))
+
+    def removed(self, study: str) -> dict[tuple[str, str], StoredObject]:
+        """Return the removed images of a study by series and SOP Instance UID; of several the last removed one."""
+        return self.database.run(lambda connection: removals.of_study(connection, study))
+
+    def stored(self, study: str) -> dict[tuple[str, str], str | None]:
+        """Return the digests of the images of a study in the index by series and SOP Instance UID."""
+        return self.database.run(lambda connection: removals.stored(connection, study))
+
+    def deleted_studies(self, since: datetime | None, limit: int) -> Sequence[DeletedStudy]:
+        """List the studies of which images were removed on request, the last removal first."""
+        return self.database.run(lambda connection: removals.deleted(connection, since, limit))
+
+    def inherit_caller(self, digest: str, caller: str | None) -> None:
+        """Record who stored an image first, for one that was restored."""
+        self.database.run(lambda connection: removals.inherit(connection, digest, caller))
+
+    def present(self, study: str, series: str, sop: str) -> list[Present]:
+        """List the images with these UIDs in the index, and who stored each."""
+        return self.database.run(lambda connection: index.present(connection, study, series, sop))
 
     def derived_from(self, uuid: UUID) -> tuple[Attachment, Attachment] | None:
         """Find a derived attachment and the DICOM file that it was derived from."""

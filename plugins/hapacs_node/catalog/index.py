@@ -73,6 +73,22 @@ class Origin:
     via: str | None
 
 
+@dataclass(frozen=True)
+class Present:
+    """An image that is in the index.
+
+    Attributes
+    ----------
+    digest : str or None
+        SHA-256 of its bytes; None when the catalog has no row.
+    caller : str or None
+        Who stored it: ``title:...`` or ``user:...``; None when it isn't known.
+    """
+
+    digest: str | None
+    caller: str | None
+
+
 _WITH_PARENT = """
 select d.uuid, d.filetype, d.uncompressedsize, d.compressiontype, coalesce(d.uncompressedhash, ''),
        p.uuid, p.filetype, p.uncompressedsize, p.compressiontype, coalesce(p.uncompressedhash, '')
@@ -118,6 +134,21 @@ join dicomidentifiers series
 join resources parent on parent.internalid = instance.parentid
 join dicomidentifiers study on study.id = parent.parentid and study.taggroup = 32 and study.tagelement = 13
 where instance.resourcetype = 3 and instance.publicid = any(%(names)s)
+"""
+
+# Of images from before the catalog knew callers, Orthanc's metadata 3 has the title.
+_PRESENT = """
+select encode(o.digest, 'hex'), coalesce(o.caller, 'title:' || nullif(title.value, ''))
+from dicomidentifiers sop
+join resources instance on instance.internalid = sop.id and instance.resourcetype = 3
+join resources parent on parent.internalid = instance.parentid
+join dicomidentifiers series on series.id = parent.internalid and series.taggroup = 32 and series.tagelement = 14
+join dicomidentifiers study on study.id = parent.parentid and study.taggroup = 32 and study.tagelement = 13
+join attachedfiles file on file.id = instance.internalid and file.filetype = 1
+left join metadata title on title.id = instance.internalid and title.type = 3
+left join hapacs.object o on o.uuid = file.uuid::uuid
+where sop.taggroup = 8 and sop.tagelement = 24 and sop.value = %(sop)s
+and series.value = %(series)s and study.value = %(study)s
 """
 
 _ACKNOWLEDGED = "select uuid from attachedfiles where uuid = any(%(uuids)s)"
@@ -178,6 +209,12 @@ def origins(connection: Connection, names: Sequence[str]) -> dict[str, Origin]:
 def acknowledged(connection: Connection, uuids: Sequence[UUID]) -> set[UUID]:
     """Return those attachments that are in the index."""
     return {UUID(row[0]) for row in connection.execute(_ACKNOWLEDGED, {"uuids": [str(uuid) for uuid in uuids]})}
+
+
+def present(connection: Connection, study: str, series: str, sop: str) -> list[Present]:
+    """List the images with these UIDs; the index has several when patients differ."""
+    found = connection.execute(_PRESENT, {"study": study, "series": series, "sop": sop})
+    return [Present(*row) for row in found]
 
 
 def _attachment(row: tuple[object, ...]) -> Attachment:

@@ -33,6 +33,8 @@ class StoredObject:
         UTC; None before it is stored.
     tombstoned_at : datetime or None
         When Orthanc removed it; the bytes remain.
+    caller : str or None
+        Who stored it: ``title:...`` or ``user:...``; None when it isn't known.
     """
 
     uuid: UUID
@@ -46,6 +48,7 @@ class StoredObject:
     node: str
     stored_at: datetime | None = None
     tombstoned_at: datetime | None = None
+    caller: str | None = None
 
 
 # One statement is one transaction and one round trip. It is repeated after a lost acknowledgement of a COMMIT: an equal
@@ -54,11 +57,12 @@ _ADD = """
 with given as (
     select * from unnest(
         %(uuids)s::uuid[], %(digests)s::bytea[], %(sizes)s::bigint[], %(types)s::int[], %(stores)s::text[],
-        %(keys)s::text[], %(offsets)s::bigint[], %(lengths)s::bigint[], %(nodes)s::text[], %(outboxes)s::text[]
-    ) as g (uuid, digest, size, type, store, key, "offset", length, node, outbox)
+        %(keys)s::text[], %(offsets)s::bigint[], %(lengths)s::bigint[], %(nodes)s::text[], %(callers)s::text[],
+        %(outboxes)s::text[]
+    ) as g (uuid, digest, size, type, store, key, "offset", length, node, caller, outbox)
 ), stored as (
-    insert into hapacs.object as o (uuid, digest, size, type, store, key, "offset", length, node)
-    select uuid, digest, size, type, store, key, "offset", length, node from given
+    insert into hapacs.object as o (uuid, digest, size, type, store, key, "offset", length, node, caller)
+    select uuid, digest, size, type, store, key, "offset", length, node, caller from given
     on conflict (uuid) do update set digest = excluded.digest
     where o.digest = excluded.digest and o.size = excluded.size and o.type = excluded.type and o.tombstoned_at is null
     returning uuid
@@ -71,7 +75,8 @@ select uuid from stored
 """
 
 COLUMNS = (
-    "uuid, encode(digest, 'hex') as digest, size, type, store, key, \"offset\", length, node, stored_at, tombstoned_at"
+    "uuid, encode(digest, 'hex') as digest, size, type, store, key, \"offset\", length, node, stored_at, "
+    "tombstoned_at, caller"
 )
 """Columns of a StoredObject, in its order."""
 
@@ -94,13 +99,6 @@ select {COLUMNS} from (
     where one.uuid = %(uuid)s
 ) as files join hapacs.object using (uuid)
 order by internalid
-"""  # noqa: S608 - a constant
-
-_TOMBSTONE = f"""
-update hapacs.object
-set tombstoned_at = coalesce(tombstoned_at, clock_timestamp()), tombstoned_by = coalesce(tombstoned_by, %(node)s)
-where uuid = %(uuid)s
-returning {COLUMNS}
 """  # noqa: S608 - a constant
 
 
@@ -129,6 +127,7 @@ def add(connection: Connection, rows: Sequence[tuple[StoredObject, Sequence[str]
         "offsets": [row.offset for row, _ in rows],
         "lengths": [row.length for row, _ in rows],
         "nodes": [row.node for row, _ in rows],
+        "callers": [row.caller for row, _ in rows],
         "outboxes": [" ".join(outbox) for _, outbox in rows],
     }
     return {uuid for (uuid,) in connection.execute(_ADD, parameters)}
@@ -160,15 +159,3 @@ def by_digests(connection: Connection, digests: Sequence[str]) -> list[StoredObj
 def series(connection: Connection, uuid: UUID) -> list[StoredObject]:
     """List the DICOM files of the series that an attachment belongs to, in the order in which they were stored."""
     return [StoredObject(*row) for row in connection.execute(_SERIES, {"uuid": str(uuid)})]
-
-
-def tombstone(connection: Connection, uuid: UUID, node: str) -> StoredObject | None:
-    """Mark an attachment as removed. The first removal counts; its bytes remain.
-
-    Returns
-    -------
-    StoredObject or None
-        The attachment; None when the catalog doesn't know it.
-    """
-    found = connection.execute(_TOMBSTONE, {"uuid": uuid, "node": node}).fetchone()
-    return None if found is None else StoredObject(*found)

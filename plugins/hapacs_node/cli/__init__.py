@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from hapacs_node import history, journal, log, settings
+from hapacs_node import restore as restore_
 from hapacs_node.catalog import schema
 from hapacs_node.catalog.database import Database
-from hapacs_node.cli import copies, occupancy
+from hapacs_node.cli import copies, occupancy, studies
 from hapacs_node.errors import ConfigurationError, NodeError
 from hapacs_node.health import try_once
 from hapacs_node.metrics import Metrics
@@ -27,10 +29,14 @@ from hapacs_node.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 _out = Console()
+_MOST_STUDIES = 1000
 _err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 das_app = typer.Typer(no_args_is_help=True, help="Usage of this node's DAS, and eviction.")
 app.add_typer(das_app, name="das")
+
+study_app = typer.Typer(no_args_is_help=True, help="Studies that were deleted, and their restoration.")
+app.add_typer(study_app, name="study")
 
 ConfigOption = Annotated[
     # `settings.load` reports an unreadable file, and what to do.
@@ -135,6 +141,52 @@ def evict(
             f"{outcome.wanted_bytes} bytes; {outcome.unconfirmed} kept, the archive does not confirm them"
         )
     raise typer.Exit(1 if short else 0)
+
+
+@study_app.command()
+def deleted(
+    config: ConfigOption = settings.DEFAULT_PATH,
+    as_json: JsonOption = False,
+    since: Annotated[datetime | None, typer.Option(help="Only what was deleted since then, UTC.")] = None,
+) -> None:
+    """List the studies of which images were deleted: when, by whom, and how many are not in the index now."""
+    with _node(config) as node:
+        unread = restore_.identify(node.storage.catalog, node.storage.reader)
+        after = None if since is None else since.replace(tzinfo=UTC)
+        document = studies.deleted(node.storage.catalog.deleted_studies(after, _MOST_STUDIES), unread)
+    if as_json:
+        _print_json(document)
+    else:
+        _out.print(studies.deleted_table(document))
+        if unread:
+            _err.print(f"{unread} deleted images can't be read now: their studies are not in the list")
+    raise typer.Exit(0 if document["ok"] else 1)
+
+
+@study_app.command()
+def restore(
+    study: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    store: Annotated[str, typer.Option(help="The storing Orthanc of a node, https://ADDRESS:PORT.")],
+    config: ConfigOption = settings.DEFAULT_PATH,
+    as_json: JsonOption = False,
+    operator: Annotated[str, typer.Option(help="Name for the journal.")] = "root",
+) -> None:
+    """Store the deleted images of a study again; images that the index has are not touched."""
+    logging.getLogger(f"{log.ROOT}.restore").setLevel(logging.INFO)
+    logging.getLogger(log.ROOT).addHandler(journal.JournalHandler())
+    with _node(config) as node:
+        orthanc = restore_.Orthanc.of(store)
+        restoration = restore_.Restoration(node.storage.catalog, node.storage.reader, orthanc.store)
+        document = studies.restored(study, restoration.study(study, operator))
+    if as_json:
+        _print_json(document)
+    elif not document["images"]:
+        _err.print(f"no image of study {study} was deleted")
+    else:
+        _out.print(", ".join(f"{count} {state}" for state, count in document["counts"].items()))
+        if not document["ok"]:
+            _out.print(studies.restored_table(document))
+    raise typer.Exit(0 if document["ok"] else 1)
 
 
 def _show(found: dict[str, Any], as_json: bool, nothing: str) -> None:

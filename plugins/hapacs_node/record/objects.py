@@ -14,41 +14,16 @@ from uuid import UUID
 from hapacs_node import log
 from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.catalog.removals import Reason, Removal
 from hapacs_node.errors import NodeError
 from hapacs_node.record import identity, web
 from hapacs_node.record.addresses import Addresses
+from hapacs_node.record.caller import Caller
+from hapacs_node.record.replacement import Replacement
 from hapacs_node.storage import names
 from hapacs_node.storage.area import StorageArea
 
 _LOG = log.get("objects")
-
-
-@dataclass
-class Caller:
-    """The caller of a thread's work.
-
-    Attributes
-    ----------
-    began : float
-        When the work began, monotonic seconds.
-    title : str or None
-        Calling title of an association.
-    user : str or None
-        User of a web request.
-    address : Future or str or None
-        The caller's own address.
-    recorded : bool
-        Whether an event already names the request.
-    created : tuple of StoredObject and Identity, or None
-        An image that is in the storage area, and not yet in the index.
-    """
-
-    began: float
-    title: str | None = None
-    user: str | None = None
-    address: Future[str] | str | None = None
-    recorded: bool = False
-    created: tuple[StoredObject, identity.Identity] | None = None
 
 
 @dataclass
@@ -61,15 +36,35 @@ class Objects:
         The storage area.
     addresses : Addresses
         Requests the addresses of DICOM callers.
+    replacement : Replacement
+        Decides whether an image may replace another one.
     """
 
     storage: StorageArea
     addresses: Addresses
+    replacement: Replacement
     _callers: dict[int, Caller] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        about = "Images that replaced one with the same UIDs and other bytes"
+        self._replaced = self.storage.metrics.counter("hapacs_images_replaced", about, ["caller"])
 
     def dicom_arrived(self, thread: int, title: str) -> None:
         """Remember that a thread has received an image by C-STORE."""
         self._callers[thread] = Caller(time.monotonic(), title, address=self.addresses.of(title))
+
+    def admit(self, thread: int, content: bytes) -> None:
+        """Check that an image that arrived by C-STORE replaces no image that it may not replace.
+
+        Raises
+        ------
+        ReplacementRefusedError
+            When it may not be stored.
+        CatalogError
+            When the catalog can't be asked.
+        """
+        if self.replacement.rule != "allow":
+            self._check(thread, identity.of(content), names.digest_of(content), size=len(content))
 
     def http_arrived(self, thread: int, path: str, headers: Mapping[str, str], *, reads: bool) -> None:
         """Remember that a thread has received a web request, and record a DICOMweb request.
@@ -106,8 +101,11 @@ class Objects:
             # One HTTP request may store many images. The time of a C-STORE starts when it arrives.
             caller.began = time.monotonic()
         about = identity.of(content)
+        if caller.title is None and self.replacement.rule != "allow":
+            # A C-STORE was checked when it arrived, where it can be answered with a status of its own.
+            self._check(thread, about, names.digest_of(content), uuid=name, size=len(content))
         try:
-            row = self.storage.create(name, content_type, content)
+            row = self.storage.create(name, content_type, content, caller.who)
         except BaseException as error:
             digest = names.digest_of(content)
             self._refused(thread, about, uuid=name, digest=digest, size=len(content), outcome=type(error).__name__)
@@ -154,22 +152,50 @@ class Objects:
 
     def remove(self, thread: int, name: str, content_type: int) -> None:
         """Remove an attachment; see `StorageArea.remove`."""
+        if content_type != DICOM:
+            self.storage.remove(name, content_type, Removal("removed"))
+            return
         caller = self._callers.get(thread)
         created = None if caller is None else caller.created
         began = time.monotonic()
-        row = self.storage.remove(name, content_type)
-        if row is None or content_type != DICOM:
+        uuid = names.checked_uuid(name)
+        reason, about = self._reason(uuid, created)
+        removal = Removal(reason, None if caller is None else caller.who, about.study, about.series, about.sop)
+        row = self.storage.remove(name, content_type, removal)
+        if row is None:
             return
-        if caller is not None and created is not None and created[0].uuid == row.uuid:
+        if reason == "refused":
             # Orthanc could not put it into its index, and removes it.
-            self._refused(thread, created[1], **_of(row), outcome="not indexed")
-            return
-        about = identity.Identity()
+            self._refused(thread, about, **_of(row), outcome="not indexed")
+        elif reason == "replaced" and created is not None:
+            old, new = row.caller, created[0].caller
+            self._replaced.labels("unknown" if None in (old, new) else "same" if old == new else "other").inc()
+            fields = {"new_digest": created[0].digest, "old_caller": old, "new_caller": new}
+            self._record(caller, "replaced", **_about(about), **_of(row), **fields, seconds=_since(began))
+        else:
+            self._record(caller, "removed", **_about(about), **_of(row), seconds=_since(began), outcome=reason)
+
+    def _reason(
+        self, uuid: UUID, created: tuple[StoredObject, identity.Identity] | None
+    ) -> tuple[Reason, identity.Identity]:
+        """Return why an attachment is removed, and its UIDs as far as they can be read."""
+        if created is not None and created[0].uuid == uuid:
+            return "refused", created[1]
         with suppress(NodeError):
-            about = identity.of(self.storage.reader.head(row))
-        # An image that is stored again replaces the one before.
-        outcome = "removed" if created is None else "replaced"
-        self._record(caller, "removed", **_about(about), **_of(row), seconds=_since(began), outcome=outcome)
+            row = self.storage.reader.row(uuid)
+            if created is not None:
+                # An image that is stored again replaces the one with the same UIDs.
+                return "resent" if created[0].digest == row.digest else "replaced", created[1]
+            return "removed", identity.of(self.storage.reader.head(row))
+        return "removed", identity.Identity()
+
+    def _check(self, thread: int, about: identity.Identity, digest: str, **fields: object) -> None:
+        caller = self._caller(thread)
+        try:
+            self.replacement.check(about, digest, caller.who)
+        except NodeError as error:
+            self._refused(thread, about, digest=digest, **fields, outcome=type(error).__name__, error=error)
+            raise
 
     def _caller(self, thread: int) -> Caller:
         # A thread that Orthanc started for itself has no caller.
@@ -189,7 +215,7 @@ class Objects:
     @staticmethod
     def _record(caller: Caller | None, event: str, **fields: object) -> None:
         caller = caller or Caller(0)
-        write = _LOG.warning if event == "refused" else _LOG.info
+        write = _LOG.warning if event in {"refused", "replaced"} else _LOG.info
 
         def complete(address: str | None) -> None:
             write(log.line(event, **fields, caller=caller.title, user=caller.user, address=address))

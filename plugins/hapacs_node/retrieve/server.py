@@ -16,7 +16,7 @@ from typing import Any, Self
 from hapacs_node import log
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.retrieval import Named
-from hapacs_node.errors import NodeError, RefusedError
+from hapacs_node.errors import CasDamagedError, NodeError, RefusedError
 from hapacs_node.metrics import Metrics
 from hapacs_node.retrieve import wado
 from hapacs_node.retrieve.budget import Budget
@@ -217,7 +217,9 @@ class _Request(BaseHTTPRequestHandler):
                 # The answer is shorter than its Content-Length, so the caller notices that it isn't whole.
                 self.close_connection = True
                 return "aborted", error
-            self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+            # The balancer repeats a 503 on other nodes, where the archive's copy is damaged just as well.
+            damaged = isinstance(error, CasDamagedError)
+            self.refuse(HTTPStatus.INTERNAL_SERVER_ERROR if damaged else HTTPStatus.SERVICE_UNAVAILABLE, str(error))
             return "unavailable", error
         return "sent" if self._status == HTTPStatus.OK else "refused", None
 

@@ -15,6 +15,7 @@ from hapacs_node import log
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.catalog.removals import Removal
 from hapacs_node.errors import CasUnavailableError, CatalogError, CatalogUnavailableError, DasError, RefusedError
 from hapacs_node.metrics import Metrics
 from hapacs_node.storage import derived, names
@@ -95,7 +96,7 @@ class StorageArea:
         self._archive = Archive(self.cas, self.catalog.by_digests, workers.archivers, workers.packers, self.metrics)
         self._notes = Together(self._note_all, workers.noters, lambda _: 1, _ROWS_AT_A_TIME)
 
-    def create(self, name: str, content_type: int, content: bytes) -> StoredObject | None:
+    def create(self, name: str, content_type: int, content: bytes, caller: str | None = None) -> StoredObject | None:
         """Store an attachment, and return when it is stored durably.
 
         Parameters
@@ -106,6 +107,8 @@ class StorageArea:
             Orthanc's content type.
         content : bytes
             All bytes of the attachment.
+        caller : str or None
+            Who stores it, for the catalog.
 
         Returns
         -------
@@ -127,7 +130,8 @@ class StorageArea:
             digest = names.digest_of(content)
             at = self._keep(digest, content)
             size = len(content)
-            row = StoredObject(uuid, digest, size, content_type, STORE, at.key, at.offset, size, self.node)
+            place = (STORE, at.key, at.offset, size, self.node)
+            row = StoredObject(uuid, digest, size, content_type, *place, caller=caller)
             with self.metrics.step("catalog_add"):
                 self._noted(self._notes.begin(row))
             self.metrics.bytes.labels("stored").inc(size)
@@ -148,8 +152,8 @@ class StorageArea:
         self.metrics.bytes.labels("read").inc(len(content))
         return content
 
-    def remove(self, name: str, content_type: int) -> StoredObject | None:
-        """Record that Orthanc removed an attachment. Only a derived attachment loses its bytes.
+    def remove(self, name: str, content_type: int, removal: Removal) -> StoredObject | None:
+        """Record that Orthanc removed an attachment, and why. Only a derived attachment loses its bytes.
 
         Returns
         -------
@@ -167,7 +171,7 @@ class StorageArea:
                 self.das.remove_derived(uuid)
                 return None
             with self.metrics.step("catalog_tombstone"):
-                row = self.catalog.tombstone(uuid, self.node)
+                row = self.catalog.tombstone(uuid, self.node, removal)
             if row is None:
                 raise CatalogError(f"attachment {uuid} can't be removed: it is not in the catalog")
             self._tombstones.inc()

@@ -8,7 +8,7 @@ from typing import Protocol
 from obstore.exceptions import AlreadyExistsError, BaseError
 
 from hapacs_node import log
-from hapacs_node.errors import CasConflictError, CasError, CasMissingError, CasUnavailableError
+from hapacs_node.errors import CasConflictError, CasDamagedError, CasError, CasMissingError, CasUnavailableError
 from hapacs_node.metrics import Metrics
 from hapacs_node.storage import names
 from hapacs_node.storage.gateways import Gateways
@@ -95,11 +95,15 @@ class Cas:
         Longest time for one ordinary object, over all gateways, seconds.
     metrics : Metrics
         Counts retries and answers that needed a second gateway.
+    damaged_after_s : float
+        Time after which an object counts as damaged when the gateways answer other requests, seconds. With one more
+        request it is below the 10 s after which a reader gets an answer.
     """
 
     gateways: Gateways[Client]
     deadline_s: float
     metrics: Metrics
+    damaged_after_s: float = 6
 
     def __post_init__(self) -> None:
         declare = self.metrics.counter
@@ -194,6 +198,8 @@ class Cas:
             When every gateway answers that there is no such object.
         CasConflictError
             When every gateway returns other bytes.
+        CasDamagedError
+            When the archive answers, but no gateway returns the object.
         CasUnavailableError
             When no gateway gave a reliable answer before the deadline.
         """
@@ -263,6 +269,14 @@ class Cas:
             raise CasUnavailableError(f"no gateway answers: {'; '.join(reasons)}")
         return f"{len(answered)} of {len(self.gateways.members)} gateways answer"
 
+    @staticmethod
+    def _answers(client: Client) -> bool:
+        try:
+            client.probe()
+        except _FAILURES:
+            return False
+        return True
+
     def _confirm(self, client: Client, key: str, digest: str, size: int) -> None:
         recorded = client.head(key)
         if recorded.size != size:
@@ -290,12 +304,17 @@ class Cas:
         raise _undone(operation, allowed_s, reasons)
 
     def _agreed[T](self, operation: str, attempt: Callable[[Client], T], key: str, size: int = 0) -> T:
-        """Accept "not found" and wrong bytes only when every gateway gives the same answer."""
+        """Accept "not found" and wrong bytes only when every gateway gives the same answer.
+
+        When no copy is whole, a gateway answers late and with an error, or not at all. So when two gateways have failed
+        for `damaged_after_s`, and the last one answers other requests, waiting does not help.
+        """
         allowed_s = self.allowed_s(size)
         deadline = time.monotonic() + allowed_s
         refused: dict[str, CasError] = {}
         reasons: dict[str, str] = {}
         asked = 0
+        began = time.monotonic()
         for gateway in self.gateways.until(deadline):
             asked += 1
             try:
@@ -312,6 +331,12 @@ class Cas:
                 reasons[gateway.url] = _brief(error)
                 self.gateways.failed(gateway, _brief(error))
                 self._retries.labels(operation).inc()
+                failed = len(reasons) >= min(2, len(self.gateways.members))
+                late = time.monotonic() - began >= self.damaged_after_s
+                if failed and late and self._answers(gateway.client):
+                    raise CasDamagedError(
+                        f"the archive answers, but not with the object {key}: {_all(reasons)}"
+                    ) from error
                 continue
             else:
                 self.gateways.worked(gateway)
@@ -323,8 +348,11 @@ class Cas:
 
 def _undone(operation: str, allowed_s: float, reasons: Mapping[str, str]) -> CasUnavailableError:
     """Make an error with the last answer of each gateway."""
-    answers = "; ".join(f"{url}: {reason}" for url, reason in reasons.items()) or "no gateway was asked"
-    return CasUnavailableError(f"no gateway completed the {operation} within {allowed_s:g} s: {answers}")
+    return CasUnavailableError(f"no gateway completed the {operation} within {allowed_s:g} s: {_all(reasons)}")
+
+
+def _all(reasons: Mapping[str, str]) -> str:
+    return "; ".join(f"{url}: {reason}" for url, reason in reasons.items()) or "no gateway was asked"
 
 
 def _brief(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Reads attachments from the DAS, or else from the archive, and then restores the copy on the DAS."""
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from hapacs_node import log
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.objects import StoredObject
-from hapacs_node.errors import CatalogError, DasCorruptError, DasError, DasMissingError
+from hapacs_node.errors import CasDamagedError, CatalogError, DasCorruptError, DasError, DasMissingError
 from hapacs_node.metrics import Metrics
 from hapacs_node.storage.ahead import ReadAhead
 from hapacs_node.storage.archive import STORE
@@ -22,6 +23,8 @@ from hapacs_node.storage.rows import Rows
 _LOG = log.get("storage")
 # Far more than the elements before the UIDs of an instance need.
 _HEAD_BYTES = 65_536
+# Orthanc asks several times for one image. Only the first one waits until the damage is certain.
+_DAMAGED_FOR_S = 10
 
 
 class Miss(StrEnum):
@@ -53,6 +56,7 @@ class Reader:
     metrics: Metrics
     _rows: Rows = field(init=False)
     _ahead: ReadAhead = field(init=False)
+    _damaged: dict[str, tuple[float, CasDamagedError]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._heals = self.metrics.counter("hapacs_das_heals", "DAS copies restored from the CAS", ["reason"])
@@ -142,9 +146,21 @@ class Reader:
             return Miss.FAILED
 
     def _archived(self, row: StoredObject, miss: Miss, along: Sequence[StoredObject] = ()) -> bytes:
-        if miss is Miss.MISSING:
-            return self._ahead.get(row, along)
-        return self._fetch([row], miss)[0]
+        if (known := self._damaged.get(row.digest)) is not None and time.monotonic() < known[0]:
+            raise known[1]
+        try:
+            return self._ahead.get(row, along) if miss is Miss.MISSING else self._fetch([row], miss)[0]
+        except CasDamagedError as error:
+            self._damaged[row.digest] = time.monotonic() + _DAMAGED_FOR_S, error
+            raise
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        now = time.monotonic()
+        for digest, (until, _) in list(self._damaged.items()):
+            if until < now:
+                self._damaged.pop(digest, None)
 
     def _fetch(self, rows: Sequence[StoredObject], miss: Miss = Miss.MISSING) -> list[bytes]:
         """Read images from one object of the archive, and restore their DAS copies."""

@@ -28,6 +28,8 @@ _PROBE_TIMEOUT_S = 3
 # For an object whose key may be locked. Well above the time that a busy gateway needs, and short enough to try another
 # key before a modality gives up.
 _CREATE_TIMEOUT_S = 3
+# A gateway tries a damaged object for more than 10 s before it answers. Another gateway is asked sooner.
+_READ_TIMEOUT_S = 4
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class S3Client:
 
     def get(self, key: str, offset: int, length: int) -> bytes:
         """Read a part of an object."""
-        store = self._store(self.timeout_s + patience_s(length))
+        store = self._store(min(_READ_TIMEOUT_S, self.timeout_s) + patience_s(length))
         return obstore.get(store, key, options={"range": (offset, offset + length)}).bytes().to_bytes()
 
     def lock(self, key: str) -> Lock:

@@ -19,6 +19,7 @@ from hapacs.cli import (
     operations,
     plan,
     status,
+    study,
     verify,
 )
 from hapacs.deployment import PROJECT
@@ -71,6 +72,7 @@ app.command("status", rich_help_panel=LOOK)(status.status)
 app.command("verify", rich_help_panel=LOOK)(verify.verify)
 app.command("find", rich_help_panel=LOOK)(find.find)
 app.command("env", rich_help_panel=LOOK)(environment.env)
+app.add_typer(study.app, name="study", rich_help_panel=OPERATE)
 app.command("drain", rich_help_panel=OPERATE)(operations.drain)
 app.command("undrain", rich_help_panel=OPERATE)(operations.undrain)
 app.command("switchover", rich_help_panel=OPERATE)(operations.switchover)

@@ -28,6 +28,7 @@ from hapacs.settings.fields import (
 )
 
 Operation = Literal["echo", "store", "find", "get", "move"]
+Replace = Literal["allow", "same_caller", "never"]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 
@@ -237,6 +238,9 @@ class Policy(Model):
         of a single node, for trials: losing that node loses images.
     orthanc_upstream
         The Orthanc that runs. Not given: Debian's.
+    replace
+        Which caller may replace a stored image by one with the same UIDs and other bytes: any, the one that stored it,
+        or none. An image with equal bytes is accepted from any.
     """
 
     das_watermark_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.9
@@ -249,6 +253,7 @@ class Policy(Model):
     retention_days: Annotated[int, Field(strict=True, ge=1, le=36500)] = 3650
     tolerated_node_failures: Annotated[int, Field(strict=True, ge=0, le=1)] = 1
     orthanc_upstream: OrthancUpstream | None = None
+    replace: Replace = "allow"
 
 
 class Site(Model):

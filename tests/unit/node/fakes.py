@@ -2,15 +2,16 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, GenericError
 
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
-from hapacs_node.catalog.index import Attachment, Origin
+from hapacs_node.catalog.index import Attachment, Origin, Present
 from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.catalog.removals import Removal
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Database as DatabaseSettings
 from hapacs_node.storage.cas import Lock, Recorded
@@ -28,13 +29,15 @@ class FakeBucket:
 class FakeClient:
     """One gateway.
 
-    `faults` are raised or called, one a request, before the request is done; `late_faults` after it.
+    `faults` are raised or called, one a request, before the request is done; `late_faults` after it. A `damaged` one
+    reads no object.
     """
 
     bucket: FakeBucket
     faults: list[BaseException | Callable[[], object] | None] = field(default_factory=list)
     late_faults: list[BaseException] = field(default_factory=list)
     always: BaseException | None = None
+    damaged: bool = False
     requests: list[tuple[str, str]] = field(default_factory=list)
 
     def create(self, key: str, content: bytes, digest: str) -> None:
@@ -60,6 +63,8 @@ class FakeClient:
 
     def get(self, key: str, offset: int, length: int) -> bytes:
         self._asked("get", key)
+        if self.damaged:
+            raise GenericError("500 Internal Server Error")
         return self._stored(key)[0][offset : offset + length]
 
     def lock(self, key: str) -> Lock:
@@ -98,6 +103,9 @@ class FakeCatalog(Catalog):
         self.outbox: list[tuple[UUID, str]] = []
         self.transactions: list[int] = []
         self.tombstones: dict[UUID, str] = {}
+        self.removals: dict[UUID, Removal] = {}
+        self.present_as: dict[tuple[str, str, str], Present] = {}
+        self.inherited: dict[str, str | None] = {}
         self.parents_of: dict[UUID, tuple[Attachment, Attachment | None]] = {}
         self.index: dict[str, list[Attachment]] = {}
         self.origins_of: dict[str, Origin] = {}
@@ -140,11 +148,40 @@ class FakeCatalog(Catalog):
         self._ask()
         return {uuid: self.parents_of[uuid] for uuid in uuids if uuid in self.parents_of}
 
-    def tombstone(self, uuid: UUID, node: str) -> StoredObject | None:
+    def tombstone(self, uuid: UUID, node: str, removal: Removal) -> StoredObject | None:
         self._ask()
         if uuid in self.rows:
             self.tombstones[uuid] = node
+            self.removals[uuid] = removal
         return self.rows.get(uuid)
+
+    def removed_without_study(self, limit: int) -> list[StoredObject]:
+        self._ask()
+        without = [uuid for uuid, removal in self.removals.items() if removal.study is None]
+        return [self.rows[uuid] for uuid in without][:limit]
+
+    def identify_removed(self, uuid: UUID, study: str, series: str, sop: str) -> None:
+        self.removals[uuid] = replace(self.removals[uuid], study=study, series=series, sop=sop)
+
+    def removed(self, study: str) -> dict[tuple[str, str], StoredObject]:
+        self._ask()
+        return {
+            (str(removal.series), str(removal.sop)): self.rows[uuid]
+            for uuid, removal in self.removals.items()
+            if removal.study == study
+        }
+
+    def stored(self, study: str) -> dict[tuple[str, str], str | None]:
+        self._ask()
+        return {(series, sop): found.digest for (of, series, sop), found in self.present_as.items() if of == study}
+
+    def inherit_caller(self, digest: str, caller: str | None) -> None:
+        self.inherited[digest] = caller
+
+    def present(self, study: str, series: str, sop: str) -> list[Present]:
+        self._ask()
+        found = self.present_as.get((study, series, sop))
+        return [] if found is None else [found]
 
     def derived_from(self, uuid: UUID) -> tuple[Attachment, Attachment] | None:
         self._ask()

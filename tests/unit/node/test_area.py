@@ -12,6 +12,7 @@ from obstore.exceptions import GenericError
 
 from hapacs_node.catalog.index import Attachment
 from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.catalog.removals import Removal
 from hapacs_node.errors import (
     CasError,
     CasUnavailableError,
@@ -254,14 +255,14 @@ def test_an_unknown_attachment_is_an_error(area: StorageArea, uuid: UUID) -> Non
     with pytest.raises(CatalogError):
         area.read(str(uuid), DICOM)
     with pytest.raises(CatalogError):
-        area.remove(str(uuid), DICOM)
+        area.remove(str(uuid), DICOM, Removal("removed"))
 
 
 def test_remove_writes_a_tombstone_and_keeps_all_bytes(
     area: StorageArea, root: Path, bucket: FakeBucket, *, catalog: FakeCatalog, uuid: UUID, metrics: Metrics
 ) -> None:
     area.create(str(uuid), DICOM, CONTENT)
-    area.remove(str(uuid), DICOM)
+    area.remove(str(uuid), DICOM, Removal("removed"))
     assert catalog.tombstones == {uuid: "pacs1"}
     assert file_of(root, DIGEST).read_bytes() == CONTENT
     assert KEY in bucket.objects
@@ -348,7 +349,7 @@ class TestDerived:
         self, area: StorageArea, derived: UUID, root: Path, catalog: FakeCatalog
     ) -> None:
         area.create(str(derived), UNTIL_PIXEL_DATA, self.HEADER)
-        area.remove(str(derived), UNTIL_PIXEL_DATA)
+        area.remove(str(derived), UNTIL_PIXEL_DATA, Removal("removed"))
         assert not root.joinpath(*names.derived_path(derived)).exists()
         assert catalog.tombstones == {}
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from obstore.exceptions import GenericError, PermissionDeniedError
 
-from hapacs_node.errors import CasConflictError, CasMissingError, CasUnavailableError
+from hapacs_node.errors import CasConflictError, CasDamagedError, CasMissingError, CasUnavailableError
 from hapacs_node.metrics import Metrics
 from hapacs_node.storage import names
 from hapacs_node.storage.cas import Cas, patience_s
@@ -202,3 +202,24 @@ def test_parts_of_an_object_are_read_with_one_request_and_each_is_checked(
     bucket.objects["packs/a.tar"] = (bytes(512) + b"one" + bytes(1021) + b"other" + bytes(507), None)
     with pytest.raises(CasConflictError):
         cas.get_parts("packs/a.tar", parts)
+
+
+def test_an_object_that_no_gateway_returns_is_damaged_when_the_archive_answers(
+    cas: Cas, clients: list[FakeClient]
+) -> None:
+    cas.damaged_after_s = 0
+    key = cas.put(DIGEST, CONTENT)
+    for client in clients:
+        client.damaged = True
+    with pytest.raises(CasDamagedError, match="the archive answers, but not with the object"):
+        cas.get(key, DIGEST, 0, len(CONTENT))
+
+
+def test_an_archive_that_does_not_answer_at_all_is_waited_for(cas: Cas, clients: list[FakeClient]) -> None:
+    cas.damaged_after_s, cas.deadline_s = 0, 0.5
+    key = cas.put(DIGEST, CONTENT)
+    for client in clients:
+        client.always = DOWN
+    with pytest.raises(CasUnavailableError, match=r"within 0\.5 s") as caught:
+        cas.get(key, DIGEST, 0, len(CONTENT))
+    assert not isinstance(caught.value, CasDamagedError)

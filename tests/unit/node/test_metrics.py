@@ -30,6 +30,7 @@ EXPOSED = {
     "hapacs_database_retries": (),
     "hapacs_derived_rebuilds": (),
     "hapacs_health_ok": ("check",),
+    "hapacs_images_replaced": ("caller",),
     "hapacs_storage_bytes": ("direction",),
     "hapacs_storage_errors": ("step", "error"),
     "hapacs_storage_in_flight": (),

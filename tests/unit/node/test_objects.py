@@ -9,10 +9,13 @@ import pytest
 from obstore.exceptions import GenericError
 from pydicom.uid import ExplicitVRLittleEndian
 
-from hapacs_node.errors import NodeError
+from hapacs_node.catalog.index import Present
+from hapacs_node.catalog.removals import Removal
+from hapacs_node.errors import CatalogUnavailableError, NodeError, ReplacementRefusedError
 from hapacs_node.log import Event
 from hapacs_node.record.addresses import Addresses
 from hapacs_node.record.objects import Objects
+from hapacs_node.record.replacement import Replacement, Rule
 from hapacs_node.storage import names
 from hapacs_node.storage.area import StorageArea
 from tests.unit.node.fakes import FakeBucket, FakeCatalog, FakeClient
@@ -20,6 +23,7 @@ from tests.unit.node.test_das import file_of
 from tests.unit.node.test_identity import image
 
 CONTENT = image(ExplicitVRLittleEndian, undefined=False)
+OTHER = CONTENT + b"other"
 ABOUT = {"sop": "1.2.3", "series": "1.2", "study": "1"}
 THREAD = 7
 
@@ -50,7 +54,7 @@ def addresses() -> FakeAddresses:
 
 @pytest.fixture
 def objects(area: StorageArea, addresses: FakeAddresses) -> Objects:
-    return Objects(area, addresses)
+    return Objects(area, addresses, Replacement("allow", area.catalog))
 
 
 @pytest.fixture
@@ -160,6 +164,14 @@ def test_a_removed_image_is_recorded_with_its_uids(
         assert (event["digest"], event["address"]) == (names.digest_of(CONTENT), "192.0.2.9")
 
 
+def test_a_removal_is_noted_with_uids_and_caller(objects: Objects, area: StorageArea, catalog: FakeCatalog) -> None:
+    uuid = uuid4()
+    area.create(str(uuid), 1, CONTENT, "title:CT1")
+    objects.http_arrived(THREAD, "/studies/abc", {"x-hapacs-user": "anna"}, reads=False)
+    objects.remove(THREAD, str(uuid), 1)
+    assert catalog.removals == {uuid: Removal("removed", "user:anna", "1", "1.2", "1.2.3")}
+
+
 def test_an_image_that_is_sent_again_replaces_the_old_one(
     objects: Objects, addresses: FakeAddresses, events: Events, area: StorageArea
 ) -> None:
@@ -171,9 +183,90 @@ def test_an_image_that_is_sent_again_replaces_the_old_one(
     objects.remove(THREAD, former, 1)
     objects.stored(THREAD, None)
     assert [(event["event"], event["outcome"], event["uuid"]) for event in events.taken()] == [
-        ("removed", "replaced", former),
+        ("removed", "resent", former),
         ("stored", "stored", latter),
     ]
+
+
+def test_a_replaced_image_is_recorded_with_both_digests_and_callers(
+    objects: Objects, addresses: FakeAddresses, events: Events, area: StorageArea, catalog: FakeCatalog
+) -> None:
+    former = uuid4()
+    area.create(str(former), 1, OTHER, "title:CT1")
+    objects.dicom_arrived(THREAD, "CT2")
+    addresses.answer()
+    objects.create(THREAD, str(uuid4()), 1, CONTENT)
+    objects.remove(THREAD, str(former), 1)
+    (event,) = events.taken()
+    assert without(event) == {
+        "event": "replaced", **ABOUT, "uuid": str(former), "digest": names.digest_of(OTHER), "size": str(len(OTHER)),
+        "new_digest": names.digest_of(CONTENT), "old_caller": "title:CT1", "new_caller": "title:CT2",
+        "caller": "CT2", "address": "192.0.2.64",
+    }  # fmt: skip
+    assert catalog.removals[former].reason == "replaced"
+    assert area.metrics.registry.get_sample_value("hapacs_images_replaced_total", {"caller": "other"}) == 1
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("allow", "title:CT1", names.digest_of(OTHER), False),
+        ("same_caller", "title:CT1", names.digest_of(OTHER), True),
+        ("same_caller", "title:CT2", names.digest_of(OTHER), False),
+        ("same_caller", "user:CT2", names.digest_of(OTHER), True),
+        ("same_caller", None, names.digest_of(OTHER), True),
+        ("never", "title:CT2", names.digest_of(OTHER), True),
+        ("never", "title:CT2", None, True),
+        ("never", "title:CT1", names.digest_of(CONTENT), False),
+    ],
+)
+def test_the_rule_decides_whether_an_image_is_replaced(
+    area: StorageArea,
+    addresses: FakeAddresses,
+    events: Events,
+    catalog: FakeCatalog,
+    case: tuple[Rule, str | None, str | None, bool],
+) -> None:
+    rule, caller, digest, refused = case
+    objects = Objects(area, addresses, Replacement(rule, catalog))
+    catalog.present_as["1", "1.2", "1.2.3"] = Present(digest, caller)
+    objects.dicom_arrived(THREAD, "CT2")
+    addresses.answer()
+    if not refused:
+        objects.admit(THREAD, CONTENT)
+        return
+    with pytest.raises(ReplacementRefusedError, match=r"title:CT2 may not replace it \(policy\.replace: "):
+        objects.admit(THREAD, CONTENT)
+    (event,) = events.taken()
+    assert (event["event"], event["outcome"], event["sop"]) == ("refused", "ReplacementRefusedError", "1.2.3")
+    assert (caller or "an unknown caller") in event["error"]
+
+
+def test_an_image_by_stow_is_refused_before_it_is_stored(
+    area: StorageArea, addresses: FakeAddresses, catalog: FakeCatalog
+) -> None:
+    objects = Objects(area, addresses, Replacement("same_caller", catalog))
+    catalog.present_as["1", "1.2", "1.2.3"] = Present(names.digest_of(OTHER), "user:anna")
+    objects.http_arrived(THREAD, "/dicom-web/studies", {"x-hapacs-user": "bob"}, reads=False)
+    with pytest.raises(ReplacementRefusedError):
+        objects.create(THREAD, str(uuid4()), 1, CONTENT)
+    assert not catalog.rows
+    objects.http_arrived(THREAD, "/dicom-web/studies", {"x-hapacs-user": "anna"}, reads=False)
+    objects.create(THREAD, str(uuid4()), 1, CONTENT)
+    assert [row.caller for row in catalog.rows.values()] == ["user:anna"]
+
+
+def test_an_image_is_refused_while_the_catalog_can_not_be_asked_or_its_uids_can_not_be_read(
+    area: StorageArea, addresses: FakeAddresses, catalog: FakeCatalog
+) -> None:
+    objects = Objects(area, addresses, Replacement("never", catalog))
+    objects.dicom_arrived(THREAD, "CT2")
+    with pytest.raises(ReplacementRefusedError, match="UIDs can't be read"):
+        objects.admit(THREAD, b"no DICOM file")
+    catalog.fault = CatalogUnavailableError("no leader")
+    objects.dicom_arrived(THREAD, "CT2")
+    with pytest.raises(CatalogUnavailableError):
+        objects.admit(THREAD, CONTENT)
 
 
 def test_an_image_that_is_read_for_an_association_is_recorded(

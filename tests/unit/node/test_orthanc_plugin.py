@@ -13,8 +13,9 @@ import pytest
 
 import hapacs_node
 from hapacs_node import log
-from hapacs_node.errors import CatalogUnavailableError, NodeError
+from hapacs_node.errors import CatalogUnavailableError, NodeError, ReplacementRefusedError
 from hapacs_node.node import Node
+from hapacs_node.record.objects import Objects
 from hapacs_node.retrieve.server import Listener
 
 _SCRIPT = Path(hapacs_node.__file__).parent / "orthanc_plugin.py"
@@ -69,6 +70,9 @@ class Instance:
 
     def GetInstanceRemoteAet(self) -> str:  # noqa: N802
         return "CT1"
+
+    def GetInstanceData(self) -> bytes:  # noqa: N802
+        return b"a DICOM file"
 
     def GetInstanceMetadata(self, name: str) -> str:  # noqa: N802
         return {"RemoteIP": "192.0.2.7"}[name]
@@ -212,6 +216,30 @@ def test_a_request_without_a_database_leader_is_503(loaded: FakeOrthanc, monkeyp
     answer = ask(loaded, "/hapacs/objects/([0-9a-f]{64})", "GET", "0" * 64)
     assert answer.status == 503
     assert json.loads(answer.body) == {"error": "no database leader"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(None, 0), (ReplacementRefusedError("other bytes"), 0x0124), (CatalogUnavailableError("no leader"), 0xA700)],
+)
+def test_a_c_store_that_may_replace_nothing_has_a_status_of_its_own(
+    orthanc: FakeOrthanc, configuration: Path, monkeypatch: pytest.MonkeyPatch, error: NodeError | None, status: int
+) -> None:
+    configuration.write_text(json.dumps(json.loads(configuration.read_text()) | {"replace": "never"}))
+    asked: list[bytes] = []
+
+    def admit(_self: Objects, _thread: int, content: bytes) -> None:
+        asked.append(content)
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(Objects, "admit", admit)
+    node = runpy.run_path(str(_SCRIPT))["node"]
+    try:
+        assert orthanc.on_c_store(Instance()) == status
+    finally:
+        node.close()
+    assert asked == [b"a DICOM file"]
 
 
 def test_a_store_that_fails_raises_into_orthanc_and_names_the_caller(loaded: FakeOrthanc, capture: list[str]) -> None:

@@ -180,6 +180,17 @@ def test_a_failure_of_the_first_image_is_503_so_that_another_node_can_answer(
     assert get(balancer)[0] == 503
 
 
+@pytest.mark.usefixtures("contents")
+def test_damage_in_both_copies_is_500_which_the_balancer_does_not_repeat(
+    balancer: http.client.HTTPSConnection, area: StorageArea, catalog: Index, clients: list[FakeClient]
+) -> None:
+    area.cas.damaged_after_s = 0
+    damage(file_of(area.das.settings.root, catalog.rows[catalog.study[0]].digest), b"other bytes")
+    for client in clients:
+        client.damaged = True
+    assert get(balancer)[0] == 500
+
+
 def test_without_the_database_the_answer_is_503(
     balancer: http.client.HTTPSConnection, contents: list[bytes], catalog: Index
 ) -> None:

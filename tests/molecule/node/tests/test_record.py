@@ -105,6 +105,27 @@ def test_removal_is_recorded_and_the_image_is_still_found(
     assert events("removed", outcome="removed", user="anna", digest=report["digest"])
     answer = json.loads(host.run(f"hapacs-node instance {sample.sop_instance} --json").stdout)
     assert [row["tombstoned_at"] is not None for one in answer["objects"] for row in one["catalog"]]
+    (study,) = (
+        study
+        for study in json.loads(host.check_output("hapacs-node study deleted --json"))["studies"]
+        if study["study"] == sample.study
+    )
+    assert study["missing"] >= 1
+    assert "user:anna" in study["callers"]
+
+
+def test_a_removed_image_is_restored_with_equal_bytes(
+    host: Any, address: str, web: httpx.Client, sample: Sample, events: Callable[..., list[dict[str, str]]]
+) -> None:
+    command = f"hapacs-node study restore {sample.study} --store {url(address, 'store', '')} --operator tester --json"
+    answer = json.loads(host.run(command).stdout)
+    (restored,) = (image for image in answer["images"] if image["sop"] == sample.sop_instance)
+    assert restored["state"] == "restored"
+    assert events("restored", digest=restored["digest"], operator="tester")
+    (report,) = web.get(url(address, "query", f"/hapacs/instances/{sample.sop_instance}")).json()
+    assert (report["ok"], report["digest"]) == (True, restored["digest"])
+    again = json.loads(host.run(command).stdout)
+    assert {image["state"] for image in again["images"]} == {"present"}
 
 
 def test_refused_store_is_recorded(

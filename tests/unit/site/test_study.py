@@ -1,0 +1,144 @@
+"""Deleted studies of a site: which node is asked, what is printed, and how the commands end."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from typer.testing import CliRunner
+
+from hapacs.cli import study as command
+from hapacs.errors import HapacsError, UsageError
+from hapacs.site import study
+from hapacs.site.access import Node, NodeError, Site
+
+STUDY = "1.2.3"
+DELETED = {
+    "ok": True,
+    "unread": 0,
+    "studies": [
+        {
+            "study": STUDY, "images": 20, "missing": 3, "first_at": "2026-11-28T08:00:00+00:00",
+            "last_at": "2026-11-28T08:00:05+00:00", "callers": ["title:CT1", "unknown"], "nodes": ["pacs2"],
+        }
+    ],
+}  # fmt: skip
+RESTORED = {
+    "ok": False,
+    "study": STUDY,
+    "counts": {"restored": 19, "unreadable": 1},
+    "images": [
+        {"series": "1", "sop": "1.2.3.1.7", "digest": "ab" * 32, "state": "unreadable", "detail": "no copy"},
+        {"series": "1", "sop": "1.2.3.1.8", "digest": "ab" * 32, "state": "restored", "detail": ""},
+    ],
+}
+
+
+class FakeSite:
+    """A site of two nodes, of which pacs2 stores."""
+
+    def __init__(self) -> None:
+        self.name = "primary"
+        self.nodes = {name: Node(name, f"10.0.0.{n}", "", "hapacs", 22) for n, name in ((1, "pacs1"), (2, "pacs2"))}
+        self.report: dict[str, Any] | None = DELETED
+        self.down: set[str] = set()
+        self.unhealthy: set[str] = set()
+        self.asked: list[tuple[str, list[str]]] = []
+
+    def members(self, _group: str) -> list[Node]:
+        return list(self.nodes.values())
+
+    def hapacs(self, node: str, _service: str, _path: str) -> tuple[int, dict[str, Any]]:
+        return (503 if node in self.unhealthy else 200), {}
+
+    def run(self, node: Node, words: Sequence[str], _text: str, _timeout_s: float = 60) -> str:
+        if node.name in self.down:
+            raise NodeError(node.name, "no answer within 60 s")
+        self.asked.append((node.name, shlex.split(" ".join(words))))
+        return "" if self.report is None else f"{json.dumps(self.report)}\n"
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> FakeSite:
+    fake = FakeSite()
+    monkeypatch.setattr(study, "collect", lambda _: SimpleNamespace(writers=["pacs2"]))
+    monkeypatch.setattr(command, "_site", lambda _name, _site: fake)
+    return fake
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(command.app, list(arguments), env={"COLUMNS": "200"})
+    return result.exit_code, result.output
+
+
+def test_deleted_studies_are_asked_of_the_first_node_that_answers(site: FakeSite) -> None:
+    site.down = {"pacs1"}
+    assert study.deleted(cast(Site, site), "2026-11-28T00:00:00") == {"node": "pacs2", **DELETED}
+    ((node, words),) = site.asked
+    assert node == "pacs2"
+    assert words[3:7] == ["deleted", "--since", "2026-11-28T00:00:00", "--json"]
+    site.down = {"pacs1", "pacs2"}
+    with pytest.raises(NodeError, match="no answer"):
+        study.deleted(cast(Site, site), None)
+
+
+def test_the_node_that_stores_restores_through_its_own_orthanc(site: FakeSite) -> None:
+    site.report = RESTORED
+    study.restore(cast(Site, site), STUDY)
+    ((node, words),) = site.asked
+    assert node == "pacs2"
+    assert words[2:7] == ["study", "restore", STUDY, "--store", "https://10.0.0.2:8042"]
+
+
+def test_a_restoration_without_a_storing_node_or_a_uid_is_refused(site: FakeSite) -> None:
+    site.unhealthy = {"pacs2"}
+    with pytest.raises(HapacsError, match="can store now"):
+        study.restore(cast(Site, site), STUDY)
+    with pytest.raises(UsageError, match="is not a UID"):
+        study.restore(cast(Site, site), "1.2; reboot")
+    assert not site.asked
+
+
+def test_a_node_without_a_report_is_an_error(site: FakeSite) -> None:
+    site.report = None
+    with pytest.raises(NodeError, match="printed no report"):
+        study.deleted(cast(Site, site), None)
+
+
+def test_deleted_studies_are_printed_with_callers(site: FakeSite) -> None:
+    code, printed = run("deleted", "lab")
+    assert code == 0
+    for word in (STUDY, "2026-11-28 08:00:05 UTC", "20", "3", "title:CT1, unknown", "pacs2"):
+        assert word in printed
+    site.report = {**DELETED, "studies": [], "unread": 2}
+    code, printed = run("deleted", "lab")
+    assert code == 1
+    assert "no study was deleted" in printed
+    assert "2 deleted images can't be read now" in printed
+
+
+@pytest.mark.usefixtures("site")
+def test_deleted_studies_are_one_document_for_machines() -> None:
+    code, printed = run("deleted", "lab", "--json")
+    assert code == 0
+    assert json.loads(printed) == {"deployment": "lab", "site": "primary", "node": "pacs1", **DELETED}
+
+
+def test_an_image_that_was_not_restored_is_named_and_fails_the_command(site: FakeSite) -> None:
+    site.report = RESTORED
+    code, printed = run("restore", "lab", STUDY)
+    assert code == 1
+    assert "19 restored" in printed
+    assert "1.2.3.1.7 unreadable no copy" in printed
+    assert "1.2.3.1.8" not in printed
+
+
+def test_a_restored_study_ends_well_and_an_unknown_one_does_not(site: FakeSite) -> None:
+    site.report = {"ok": True, "study": STUDY, "counts": {"present": 20}, "images": [RESTORED["images"][1]]}  # type: ignore[index]
+    assert run("restore", "lab", STUDY) == (0, "20 already in the index\n")
+    site.report = {"ok": False, "study": STUDY, "counts": {}, "images": []}
+    assert run("restore", "lab", STUDY) == (1, f"no image of study {STUDY} was deleted\n")
