@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -109,6 +110,12 @@ def test_orthanc_gets_each_title_as_it_is(rendered: dict[str, str]) -> None:
     assert configuration["DicomAet"] == QUERY
     known = [modality["AET"] for modality in configuration["DicomModalities"].values()]
     assert sorted(known) == sorted([*CALLERS, ae_titles.HEALTH_CHECK])
+
+
+def test_sessions_of_the_index_have_the_name_for_which_the_guard_looks(rendered: dict[str, str]) -> None:
+    configuration = json.loads(rendered["orthanc"])
+    parameters = parse_qs(urlsplit(configuration["PostgreSQL"]["ConnectionUri"]).query)
+    assert parameters["application_name"] == [configuration["DatabaseServerIdentifier"]]
 
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy; tests/molecule/haproxy has it on a node")
