@@ -33,6 +33,7 @@ UNITS = ("orthanc-store", "orthanc-query", "haproxy", "orthanc-tls")
 DICOM_TYPE = "application/dicom"
 # Orthanc does not answer a data set that it can't parse, and waits for the rest.
 _PATIENCE_S = 5
+ROOM_S = 10
 # The lab's Orthancs may take 1.5 GiB.
 BOMB_MIB = 2048
 ITEMS_MIB = 64
@@ -272,6 +273,9 @@ class TestHttp:
         study = f"/dicom-web/studies/{generate_uid()}"
         assert [_raw(site, method, study) for method in ("DELETE", "PUT", "TRACE", "OPTIONS")] == [405] * 4
 
+    def test_a_url_in_absolute_form_is_answered_as_its_path(self, site: Site) -> None:
+        assert _raw(site, "GET", f"https://{site.vip}/dicom-web/studies?limit=1") == 200
+
 
 class TestConnections:
     """Unlisted, slow and too many callers."""
@@ -324,6 +328,20 @@ class TestConnections:
             assert answers.count(b"\x02") <= 32
             assert b"\x03" in answers
             assert _well_behaved(site)
+
+    def test_callers_with_all_their_associations_leave_room_for_the_others(self, site: Site) -> None:
+        peer = site.store_peer
+        # The second one may not store.
+        one, two = (hostile.associate_rq(title, peer.ae_title) for title in ("MODALITY", "WORKSTATION"))
+        with (
+            hostile.connections(peer.host, peer.port, 40, one) as storing,
+            hostile.connections(peer.host, peer.port, 40, two) as others,
+        ):
+            assert b"\x02" in [connection.recv(1) for connection in storing]
+            assert [connection.recv(1) for connection in others].count(b"\x02") <= 4
+            began = time.monotonic()
+            assert _well_behaved(site)
+            assert time.monotonic() - began < ROOM_S
 
     @pytest.mark.parametrize("door", ["DICOM", "DICOM by TLS", "HTTPS"])
     def test_thousands_of_connections_do_not_block_others(self, site: Site, door: str) -> None:

@@ -77,8 +77,11 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 TABLE = "store_dicom"
-# Backends of each service. Servers of the web backends track those of DICOM, which are paused and queried.
-BACKENDS = {"store": ("store_dicom", "store_web"), "query": ("query_dicom", "query_web", "retrieve_web")}
+# Backends of each service. Servers of the other backends track the first one's, which are paused and queried.
+BACKENDS = {
+    "store": ("store_dicom", "store_web", "echo_dicom"),
+    "query": ("query_dicom", "query_web", "retrieve_web"),
+}
 # Bits of srv_admin_state in `show servers state` (HAProxy management guide 9.3): a server gets nothing
 # new, because of maintenance or draining.
 PAUSED = 0x01 | 0x08

@@ -10,19 +10,18 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from pynetdicom import AE, evt
-from pynetdicom.pdu import A_ASSOCIATE_RJ
+from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hapacs import pki
 from hapacs.load.waiting import eventually
+from tests.molecule.balancer import refusal
 from tests.molecule.tls import certified
 
 testinfra_hosts = ["ansible://hapacs-molecule-haproxy"]
@@ -30,26 +29,6 @@ AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 LOGIN = base64.b64encode(b"reader:reader-password-of-the-test").decode()
 STATISTICS = base64.b64encode(b"statistics:statistics-password-of-the-test").decode()
 AUTHORITY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki" / "edge" / "ca.crt"
-
-
-def refusal(address: str, calling: str, called: str) -> tuple[int, int, int]:
-    """Ask for an association that is refused; return result, source and reason."""
-    entity = AE(ae_title=calling)
-    entity.acse_timeout = entity.connection_timeout = 10
-    entity.add_requested_context(Verification)
-    refusals: list[A_ASSOCIATE_RJ] = []
-
-    def note(event: evt.Event) -> None:
-        if isinstance(event.pdu, A_ASSOCIATE_RJ):
-            refusals.append(event.pdu)
-
-    # Not `is_rejected`: a refusal that is faster than pynetdicom's own threads is taken for a peer that is not there.
-    entity.associate(address, 11112, ae_title=called, evt_handlers=[(evt.EVT_PDU_RECV, note)])
-    [answer] = [refusal.to_primitive() for refusal in refusals]
-    assert answer.result is not None
-    assert answer.result_source is not None
-    assert answer.diagnostic is not None
-    return answer.result, answer.result_source, answer.diagnostic
 
 
 def ask(
@@ -207,28 +186,6 @@ def test_a_slow_client_is_disconnected(address: str) -> None:
         connection.sendall(b"\x01\x00")
         assert connection.recv(100) == b""
     assert 3 < time.monotonic() - began < 15
-
-
-def test_a_caller_that_waits_for_a_lost_machine_is_disconnected(host: Any, address: str) -> None:
-    command(host, "set server store_dicom/absent health up")
-    entity = AE(ae_title="MODALITY")
-    entity.acse_timeout = entity.connection_timeout = 40
-    entity.add_requested_context(Verification)
-    began = time.monotonic()
-    with ThreadPoolExecutor(1) as threads:
-        asked = threads.submit(entity.associate, address, 11112, ae_title="HAPACS")
-        eventually("it is being connected", lambda: "store_dicom" in command(host, "show sess"), 5, 0.1)
-        command(host, "set server store_dicom/absent health down")
-        assert not asked.result(60).is_established
-    assert time.monotonic() - began < 20
-
-
-def command(host: Any, text: str) -> str:
-    """Send a command to HAProxy's socket, and return the answer."""
-    script = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock'); "
-    script += "s.sendall(sys.argv[1].encode() + b'\\n'); print(s.makefile().read())"
-    answer: str = host.check_output("python3 -c %s %s", script, text)
-    return answer
 
 
 def test_dicom_tls_requires_a_client_certificate(address: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from hapacs.load.waiting import eventually
 testinfra_hosts = ["ansible://hapacs-molecule-vip1"]
 ADDRESS = "10.89.79.8"
 ANSWERS = "/run/balancer-answers"
+STORES = "/run/balancer-stores"
 DRAINED = "/var/lib/hapacs/drained"
 MOVED_S = 10
 
@@ -84,6 +87,96 @@ def test_node_with_silent_balancer_has_no_address(pair: list[Any]) -> None:
     owner(pair)
 
 
+def test_address_goes_to_the_balancer_that_can_store_and_stays(pair: list[Any]) -> None:
+    first = owner(pair)
+    (second,) = [host for host in pair if host is not first]
+    first.check_output(f"rm {STORES}")
+    try:
+        eventually("the other one has the address", lambda: owners(pair) == [second], MOVED_S, 0.2)
+    finally:
+        first.check_output(f"touch {STORES}")
+    assert_stays(pair, second)
+
+
+def test_short_outage_of_all_storing_services_moves_nothing(pair: list[Any]) -> None:
+    first = owner(pair)
+    (second,) = [host for host in pair if host is not first]
+    try:
+        # The owner's balancer finds the outage first and the recovery last.
+        first.check_output(f"rm {STORES}")
+        second.check_output(f"sleep 2; rm {STORES}; sleep 4; touch {STORES}; sleep 2")
+    finally:
+        first.check_output(f"touch {STORES}")
+        second.check_output(f"touch {STORES}")
+    assert_stays(pair, first)
+    assert "Entering BACKUP" not in log(first, "-12s")
+
+
+def test_address_stays_while_no_balancer_can_store(pair: list[Any]) -> None:
+    first = owner(pair)
+    try:
+        for host in pair:
+            host.check_output(f"rm {STORES}")
+        assert_stays(pair, first)
+    finally:
+        for host in pair:
+            host.check_output(f"touch {STORES}")
+
+
+def test_node_that_is_cut_off_from_its_peer_gives_the_address_up_until_the_cut_ends(pair: list[Any]) -> None:
+    first = owner(pair)
+    (second,) = [host for host in pair if host is not first]
+    with cut_off(pair, unable=[first]):
+        eventually("only the other one has the address", lambda: owners(pair) == [second], MOVED_S, 0.2)
+        assert_stays(pair, second)
+    assert_stays(pair, second)
+
+
+def test_one_of_two_nodes_without_a_majority_keeps_the_address(pair: list[Any]) -> None:
+    owner(pair)
+    with cut_off(pair, unable=pair):
+        pair[0].check_output("sleep 8")
+        kept = owner(pair)
+        assert_stays(pair, kept)
+    assert_stays(pair, kept)
+
+
+def test_node_without_its_peer_and_unable_to_store_has_the_address(pair: list[Any]) -> None:
+    first, second = pair
+    try:
+        second.check_output("systemctl stop keepalived")
+        first.check_output(f"rm {STORES}")
+        eventually("the only one has the address", lambda: owners(pair) == [first], MOVED_S, 0.2)
+        assert_stays(pair, first)
+    finally:
+        first.check_output(f"touch {STORES}")
+        second.check_output("systemctl start keepalived")
+
+
+@contextmanager
+def cut_off(pair: list[Any], unable: list[Any]) -> Generator[None]:
+    """Send all IP packets between the two to nobody, but no ARP; those in `unable` can't store without a majority."""
+    addresses = [host.ansible.get_variables()["ansible_host"] for host in pair]
+    try:
+        for host, peer in zip(pair, reversed(addresses), strict=True):
+            host.check_output(f"ip neighbour replace {peer} lladdr 02:00:00:00:00:01 nud permanent dev eth0")
+        for host in unable:
+            host.check_output(f"rm {STORES}")
+        yield
+    finally:
+        for host, peer in zip(pair, reversed(addresses), strict=True):
+            host.check_output(f"touch {STORES}")
+            host.run(f"ip neighbour del {peer} dev eth0")
+
+
+def assert_stays(pair: list[Any], host: Any, seconds: int = 8) -> None:
+    """Check for some time that the address is on this host and on no other."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        assert owners(pair) == [host]
+        time.sleep(0.2)
+
+
 def test_invalid_keepalived_configuration_is_not_installed(
     host: Any, apply: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
@@ -94,5 +187,5 @@ def test_invalid_keepalived_configuration_is_not_installed(
     assert host.file("/etc/keepalived/keepalived.conf").content_string == before
 
 
-def log(host: Any) -> str:
-    return str(host.check_output("journalctl --unit=keepalived --no-pager --output=cat --lines=40"))
+def log(host: Any, since: str = "-60s") -> str:
+    return str(host.check_output(f"journalctl --unit=keepalived --no-pager --output=cat --lines=40 --since={since}"))
