@@ -60,7 +60,7 @@ class World:
         return NODES
 
     def s3(self, _node: str, identity: str) -> Gateway:
-        assert identity == "admin"
+        assert identity == "reader"
         return Gateway(self)
 
     def run_script(self, node: Node, script: Path, arguments: Any, **_: Any) -> Any:
