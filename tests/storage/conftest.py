@@ -11,9 +11,12 @@ import pytest
 from hapacs_node import settings
 from hapacs_node.catalog import schema
 from hapacs_node.catalog.catalog import Catalog
+from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.metrics import Metrics
 from hapacs_node.node import Node
 from hapacs_node.settings import Settings
+from tests.storage import index
 from tests.storage.servers import ACCESS_KEY, BUCKET, PASSWORD, SECRET_KEY, Postgres, SeaweedFS, postgres_programs
 
 # The part of Orthanc's tables that is read (orthanc-postgresql 5.0); the lab has the real ones.
@@ -185,3 +188,18 @@ def study(catalog: Catalog, postgres: Postgres) -> str:
                 connection.execute("insert into metadata values (%s, 4, 'other', 0)", [low])
                 catalog.add(row(file), [])
     return uid
+
+
+@pytest.fixture
+def server(postgres: Postgres, configure: Callable[..., Settings]) -> Iterator[index.Server]:
+    """Orthanc's tables with one instance, and its row in the catalog."""
+    with postgres.connect() as connection:
+        connection.execute(f"drop database if exists {index.NAME}")
+        connection.execute(f"create database {index.NAME}")
+    with Database(configure(database={"name": index.NAME}).database, Metrics()) as database:
+        schema.migrate(database)
+    names = {"dicom": str(uuid4()), "derived": str(uuid4())}
+    with postgres.connect(index.NAME) as connection:
+        connection.execute(index.INDEX.format(**names))
+        connection.execute(index.CATALOGUED.format(**names))
+        yield index.Server(connection)

@@ -38,7 +38,7 @@ select json_build_object(
     join attachedfiles file on file.id = sop.id and file.filetype = 1
     left join hapacs.object o on o.uuid = file.uuid::uuid
     where sop.taggroup = 8 and sop.tagelement = 24 and sop.value in ({instances}))
-)
+)::text
 """
 
 
@@ -81,7 +81,7 @@ class SiteArchive:
     def rows(self, series: Series, entries: Sequence[Entry]) -> Rows:
         """Read index and catalog on the leader of the database."""
         sql = _ROWS.format(
-            patient=literal(_orthanc_id(series.patient_id)),
+            patient=literal(orthanc_id(series.patient_id)),
             study=literal(series.study),
             series=literal(series.uid),
             instances=", ".join(literal(entry.sop_instance) for entry in entries),
@@ -94,7 +94,7 @@ class SiteArchive:
 
     def file(self, entry: Entry) -> bytes | None:
         """Read an instance through the next node; try the others while the site recovers from a fault."""
-        name = _orthanc_id(entry.patient_id, entry.study, entry.series, entry.sop_instance)
+        name = orthanc_id(entry.patient_id, entry.study, entry.series, entry.sop_instance)
         deadline = time.monotonic() + self._patience_s
         while time.monotonic() < deadline:
             client = next(self._clients)
@@ -128,7 +128,7 @@ def _patiently[T](ask: Callable[[], T]) -> T:
             time.sleep(1)
 
 
-def _orthanc_id(*names: str) -> str:
+def orthanc_id(*names: str) -> str:
     """Return Orthanc's identifier of a resource, from the names of it and of those above (Orthanc Book)."""
     digest = hashlib.sha1("|".join(names).encode(), usedforsecurity=False).hexdigest()
     return "-".join(digest[start : start + 8] for start in range(0, 40, 8))
