@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Self
 from urllib.parse import quote
 
+from hapacs_node.endpoint import Endpoint
 from hapacs_node.storage.together import Together
 
 UNKNOWN = "unknown"
@@ -23,34 +22,8 @@ _AT_A_TIME = 64
 _WORD = re.compile(r"[0-9A-Za-z.:]{1,45}")
 
 
-@dataclass(frozen=True)
-class Balancer:
-    """Address and certificates for requests to the balancer.
-
-    Attributes
-    ----------
-    address, port
-        The site's virtual address.
-    certificate, key : Path
-        This node's certificate and its key.
-    authority : Path
-        The authority that signed the balancer's certificate.
-    """
-
-    address: str
-    port: int
-    certificate: Path
-    key: Path
-    authority: Path
-
-    @classmethod
-    def of(cls, document: dict[str, Any]) -> Self:
-        """Read it from Orthanc's configuration: ``Address``, ``Port``, ``Certificate``, ``Key``, ``Authority``."""
-        return cls(
-            str(document["Address"]),
-            int(document["Port"]),
-            *(Path(document[name]) for name in ("Certificate", "Key", "Authority")),
-        )
+class Balancer(Endpoint):
+    """Address and certificates for requests to the balancer, at the site's virtual address."""
 
     def tls(self) -> ssl.SSLContext:
         """Make a TLS context that trusts the authority and presents this node's certificate."""

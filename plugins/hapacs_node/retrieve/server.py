@@ -10,12 +10,12 @@ import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from hapacs_node import log
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.retrieval import Named
+from hapacs_node.endpoint import Endpoint
 from hapacs_node.errors import CasDamagedError, NodeError, RefusedError
 from hapacs_node.metrics import Metrics
 from hapacs_node.retrieve import wado
@@ -30,34 +30,8 @@ _IDLE_S = 60
 _PIECE_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Listener:
-    """Address and certificates of the server.
-
-    Attributes
-    ----------
-    address, port
-        Of this node.
-    certificate, key : Path
-        This node's certificate and its key.
-    authority : Path
-        The authority that signed the clients' certificates.
-    """
-
-    address: str
-    port: int
-    certificate: Path
-    key: Path
-    authority: Path
-
-    @classmethod
-    def of(cls, document: dict[str, Any]) -> Self:
-        """Read it from Orthanc's configuration: ``Address``, ``Port``, ``Certificate``, ``Key``, ``Authority``."""
-        return cls(
-            str(document["Address"]),
-            int(document["Port"]),
-            *(Path(document[name]) for name in ("Certificate", "Key", "Authority")),
-        )
+class Listener(Endpoint):
+    """Address and certificates of the server, at this node's address."""
 
     def tls(self) -> ssl.SSLContext:
         """Make a TLS context that requires a client certificate of the authority."""
