@@ -70,6 +70,7 @@ SOUND: dict[str, dict[str, Any]] = {
         "viewer_node": "n1",
         "viewer_address": "192.0.2.1",
     },
+    "drill": {"drill_fault": {"kind": "pause"}},
 }
 
 
@@ -162,6 +163,9 @@ WRONG = [
     Wrong("keepalived", "a number too large", {"keepalived_router_id": 256}, "from 1 to 255"),
     Wrong("keepalived", "no address", {"keepalived_vip": {"address": "", "prefix": 24}}, "must be given"),
     Wrong("keepalived", "not a member", {"keepalived_node": "n3"}, "must list this node"),
+    Wrong("drill", "an unknown kind of fault", {"drill_fault": {"kind": "burn"}}, "kind that hapacs-drill knows"),
+    Wrong("drill", "a lease that ends before the proof", {"drill_lease_s": 5}, "at least drill_proof_s"),
+    Wrong("drill", "a lease of a day", {"drill_lease_s": 86400}, "at most 3600"),
     Wrong("viewer", "not packed by us", {"viewer_bundle": "/cache/viewer.tar"}, "`hapacs up` makes it"),
     Wrong("viewer", "no address", {"viewer_address": ""}, "viewer_address must be given"),
     Wrong(
