@@ -13,8 +13,8 @@ MOLECULE = PROJECT / "tests" / "molecule"
 SCENARIOS = sorted(path.parent for path in MOLECULE.glob("*/molecule.yml"))
 ROLES = {path.name for path in (ANSIBLE / "roles").iterdir() if path.is_dir()}
 SITE = ANSIBLE / "playbooks" / "site.yml"
-# Roles of one kind of node only, which has nothing to choose.
-WITHOUT_A_CHOICE = {"pki", "hapacs_node"}
+# Roles that have nothing to choose when they are applied: of one kind of node only, or a program that is placed.
+WITHOUT_A_CHOICE = {"pki", "hapacs_node", "drill"}
 
 
 def read(path: Path) -> Any:

@@ -1,0 +1,98 @@
+"""Faults on a host: each takes effect, is undone, and ends by itself; a forbidden host refuses them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from testinfra.host import Host  # type: ignore[import-untyped]
+
+testinfra_hosts = ["ansible://hapacs-molecule-drill"]
+PROGRAM = "/usr/local/lib/hapacs/hapacs-drill"
+UNIT = "drilled.service"
+REFUSED = 3
+
+
+def drill(host: Host, *words: str) -> Any:
+    """Run the program, and return its result."""
+    quoted = " ".join(f"'{word}'" for word in words)
+    return host.run(f"{PROGRAM} {quoted}")
+
+
+def inject(host: Host, lease_s: int = 60, **fault: object) -> Any:
+    return drill(host, "inject", str(lease_s), json.dumps(fault))
+
+
+def states(host: Host) -> list[str]:
+    """Return the states of the unit's processes (proc(5)); T is stopped."""
+    pid = host.check_output(f"systemctl show --property=MainPID --value {UNIT}").strip()
+    return [] if pid == "0" else host.check_output(f"ps -o stat= -p {pid}").split()
+
+
+@pytest.fixture(autouse=True)
+def unit(host: Host) -> Iterator[None]:
+    """A unit to hit, and no fault before or after the test."""
+    host.check_output(f"systemd-run --quiet --unit={UNIT} sleep infinity")
+    yield
+    drill(host, "allow")
+    drill(host, "heal")
+    host.run(f"systemctl kill --signal=SIGKILL {UNIT}; systemctl stop {UNIT}; systemctl reset-failed {UNIT}")
+
+
+def test_paused_unit_runs_again_after_the_fault(host: Host) -> None:
+    assert inject(host, kind="pause", unit=UNIT).rc == 0
+    assert drill(host, "prove").rc == 0
+    assert all(state.startswith("T") for state in states(host))
+    assert json.loads(drill(host, "heal").stdout) == {"healed": True}
+    assert not any(state.startswith("T") for state in states(host))
+    assert json.loads(drill(host, "heal").stdout) == {"healed": False}
+
+
+def test_killed_unit_is_gone(host: Host) -> None:
+    assert inject(host, kind="kill", unit=UNIT).rc == 0
+    assert drill(host, "prove").rc == 0
+    assert states(host) == []
+
+
+def test_fault_ends_with_its_lease_although_nobody_undoes_it(host: Host) -> None:
+    assert inject(host, 3, kind="pause", unit=UNIT).rc == 0
+    assert all(state.startswith("T") for state in states(host))
+    limit = time.monotonic() + 30
+    while any(state.startswith("T") for state in states(host)) and time.monotonic() < limit:
+        time.sleep(0.5)
+    assert not any(state.startswith("T") for state in states(host))
+    assert not host.file("/var/lib/hapacs/drill.json").exists
+
+
+def test_packets_are_dropped_until_the_fault_is_undone(host: Host) -> None:
+    # The controller is no peer: its connection has to survive. 192.0.2.0/24 is never anybody's (RFC 5737).
+    assert inject(host, kind="cut", peers=["192.0.2.1"], ports=[9], ways=["out"]).rc == 0
+    assert drill(host, "prove").rc == 1, "nothing was sent yet"
+    host.run("timeout 1 bash -c 'echo > /dev/tcp/192.0.2.1/9'")
+    assert drill(host, "prove").rc == 0
+    drill(host, "heal")
+    assert "hapacs_drill" not in host.check_output("nft list tables")
+
+
+def test_unit_without_a_process_is_no_fault(host: Host) -> None:
+    assert inject(host, kind="pause", unit="nosuch.service").rc == REFUSED
+    assert drill(host, "prove").rc == REFUSED
+
+
+def test_second_fault_is_refused(host: Host) -> None:
+    assert inject(host, kind="pause", unit=UNIT).rc == 0
+    assert inject(host, kind="kill", unit=UNIT).rc == REFUSED
+
+
+def test_forbidden_host_undoes_the_fault_and_refuses_further_ones(host: Host) -> None:
+    assert inject(host, kind="pause", unit=UNIT).rc == 0
+    assert drill(host, "forbid").rc == 0
+    assert not any(state.startswith("T") for state in states(host))
+    refused = inject(host, kind="pause", unit=UNIT)
+    assert refused.rc == REFUSED
+    assert "hapacs drill allow" in refused.stderr
+    assert drill(host, "allow").rc == 0
+    assert inject(host, kind="pause", unit=UNIT).rc == 0
