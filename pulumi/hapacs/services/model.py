@@ -25,7 +25,7 @@ Listens = Literal["node", "management", "virtual", "loopback", "everywhere"]
 """Where a service listens: the node's cluster address, its management address, the virtual address of the site,
 127.0.0.1, or all addresses."""
 
-Lead = Literal["etcd", "database", "store", "query", "address"]
+Lead = Literal["etcd", "database", "archive", "store", "query", "address"]
 """What a node hands over before a restart: ``store`` and ``query`` are its share of the balancers' choice."""
 
 Authority = Literal["etcd", "postgres", "cas", "pacs", "edge"]

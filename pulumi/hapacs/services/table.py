@@ -83,8 +83,7 @@ _ARCHIVE = (
         ),
         memory=_memory(dedicated=Memory(128, 512), shared=Memory(64, 160)),
         certificates=("/etc/seaweedfs/tls",),
-        # The lead of the archive follows the database's; moved alone it would come back, and stall writes twice.
-        restart=Restart("__seaweedfs_current", tasks="current", hands_over=("database",)),
+        restart=Restart("__seaweedfs_current", tasks="current", hands_over=("archive",)),
         secrets=(_TOKENS,),
         health=Health(command=(_CHECK, "master", "{address}")),
         metrics=Metrics("metrics"),

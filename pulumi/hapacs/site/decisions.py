@@ -127,11 +127,16 @@ def _switchover(site: RunningSite, group: str, node: str, able: list[str], leadi
 
 
 def heir(site: RunningSite, lead: str, leaving: Iterable[str]) -> str:
-    """Return the node that takes over the lead of the ``database``, of ``storing`` or of ``etcd``, or empty."""
+    """Return the node that takes over the lead of ``database``, ``storing``, ``archive`` or ``etcd``, or empty."""
     if lead == "database":
         able = site.standbys(*leaving)
     elif lead == "storing":
         able = site.able_writers(*leaving, *site.writers)
+    elif lead == "archive":
+        # Beside the database's leader, where it belongs.
+        masters = services.masters(site.members.get("cas", []))
+        good = [name for name in masters if name in site.nodes and name not in {*leaving, *site.drained}]
+        able = sorted(good, key=lambda name: name not in site.database_leaders)
     else:
         # Beside the database's leader only when no other is left: the death of one node then costs one election.
         good = [name for name in site.etcd_ids if name not in {*leaving, *site.drained}]

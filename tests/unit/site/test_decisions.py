@@ -147,6 +147,14 @@ def test_etcd_is_led_apart_from_the_database(three: Document) -> None:
     assert heir(RunningSite.parse(drain(three, "b")), "etcd", ["c"]) == "a"
 
 
+def test_archive_is_led_beside_the_database_where_that_is_possible(three: Document) -> None:
+    assert heir(RunningSite.parse(three), "archive", ["b"]) == "a"
+    assert heir(RunningSite.parse(three), "archive", ["a"]) == "b"
+    assert heir(RunningSite.parse(drain(three, "b")), "archive", ["a"]) == "c"
+    BREAK["node off"](three)
+    assert heir(RunningSite.parse(three), "archive", ["a"]) == ""
+
+
 @pytest.mark.parametrize("lead", ["database", "storing"])
 def test_switchover_to_a_drained_node_is_refused(three: Document, lead: str) -> None:
     (found,) = refused(drain(three, "c"), f"switchover-{lead}", "c")
