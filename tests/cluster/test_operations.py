@@ -23,7 +23,7 @@ from hapacs.site.problems import Subject
 from tests.cluster.conftest import Lab
 
 STORING_MOVES_S = 10
-DATABASE_MOVES_S = 40
+DATABASE_MOVES_S = 5
 DRAIN_S = 40
 RESTART_S = 40
 ROTATE_S = 40
