@@ -88,7 +88,7 @@ class Node:
             noters=ThreadPoolExecutor(_NOTERS, thread_name_prefix="note"),
             fetchers=ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch"),
         )
-        storage = StorageArea(settings.node, das, cas, catalog, settings.outbox, workers, metrics)
+        storage = StorageArea(settings.node, das, cas, catalog, workers, metrics)
         askers = ThreadPoolExecutor(_ASKERS, thread_name_prefix="caller")
         objects = Objects(storage, Addresses(balancer, askers), Replacement(settings.replace, catalog))
         retrieval = Retrieval(catalog, storage, Budget(allowed_bytes(), _ANSWER_S), metrics)

@@ -166,8 +166,6 @@ class Settings(_Section):
     database: Database
     das: Das
     cas: Cas
-    outbox: tuple[Literal["route", "replicate"], ...] = ("route", "replicate")
-    """Tasks for every stored DICOM instance, written in the transaction that stores it."""
     replace: Literal["allow", "same_caller", "never"] = "allow"
     """Which caller may replace a stored image by one with the same UIDs and other bytes."""
     health: Health = Health()

@@ -161,6 +161,21 @@ def catalog(node: Node) -> Catalog:
 
 
 @pytest.fixture
+def active_rules(make_node: Callable[..., Node], postgres: Postgres) -> Iterator[None]:
+    """A rule set in the database, so that stored images have events."""
+    make_node()
+    with postgres.connect() as connection:
+        connection.execute(
+            "insert into hapacs.ruleset (version, document, active, loaded_by) values (1, '{}', true, 'test') "
+            "on conflict (single) do update set active = true"
+        )
+    yield
+    postgres.resume()
+    with postgres.connect() as connection:
+        connection.execute("truncate hapacs.ruleset, hapacs.event")
+
+
+@pytest.fixture
 def study(catalog: Catalog, postgres: Postgres) -> str:
     """A study of two series, with two instances and one, in the index and the catalog."""
     number = uuid4().int % 10**9
@@ -186,7 +201,7 @@ def study(catalog: Catalog, postgres: Postgres) -> str:
                     )
                 connection.execute("insert into metadata values (%s, 9, '1.2.840.10008.1.2.1', 0)", [low])
                 connection.execute("insert into metadata values (%s, 4, 'other', 0)", [low])
-                catalog.add(row(file), [])
+                catalog.add(row(file))
     return uid
 
 

@@ -39,11 +39,10 @@ insert into attachedfiles values (4, 1, '{dicom}', 100, 100, 1, 'h', 'h', 0),
 CATALOGUED = """
 insert into hapacs.object (uuid, digest, size, type, store, key, "offset", length, node)
     values ('{dicom}', sha256('x'), 100, 1, 'cas', 'sha256/aa/bb/aabb', 0, 100, 'pacs1');
-insert into hapacs.outbox (uuid, kind) values ('{dicom}', 'route'), ('{dicom}', 'replicate');
 """
 TABLES = (
     "resources", "maindicomtags", "dicomidentifiers", "metadata", "attachedfiles", "changes", "patientrecyclingorder",
-    "globalintegers", "hapacs.object", "hapacs.outbox",
+    "globalintegers", "hapacs.object",
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -25,7 +26,7 @@ from tests.storage.servers import Postgres, free_ports, wait_until
 
 def test_a_row_is_read_as_it_was_written(catalog: Catalog) -> None:
     uuid = uuid4()
-    catalog.add(row(uuid), ["route", "replicate"])
+    catalog.add(row(uuid))
     found = catalog.find(uuid)
     assert found is not None
     assert found.stored_at is not None
@@ -44,32 +45,47 @@ def test_a_session_is_found_by_its_application_while_it_lasts(catalog: Catalog, 
     wait_until(lambda: not catalog.has_session(name), "the end of the session", 10)
 
 
-def test_row_and_outbox_are_written_together_or_not_at_all(catalog: Catalog, postgres: Postgres) -> None:
-    uuid = uuid4()
-    with pytest.raises(CatalogError, match="refused"):
-        catalog.add(row(uuid), ["route", "no such kind"])
-    assert catalog.find(uuid) is None
+@pytest.mark.usefixtures("active_rules")
+def test_an_image_has_one_event_while_rules_are_active_and_none_without(catalog: Catalog, postgres: Postgres) -> None:
+    uuid, attachment, later = uuid4(), uuid4(), uuid4()
     for _ in range(2):
-        catalog.add(row(uuid), ["route", "replicate"])
+        catalog.add(row(uuid))
+    catalog.add(replace(row(attachment), type=0))
     with postgres.connect() as connection:
-        kinds = connection.execute("select kind from hapacs.outbox where uuid = %s order by 1", [uuid]).fetchall()
-    assert kinds == [("replicate",), ("route",)]
+        connection.execute("update hapacs.ruleset set active = false")
+        catalog.add(row(later))
+        events = connection.execute(
+            "select uuid, node from hapacs.event where uuid = any(%s)", [[uuid, attachment, later]]
+        ).fetchall()
+    assert events == [(uuid, "pacs1")]
+
+
+def test_tasks_of_the_former_outbox_are_dropped_and_its_program_still_stores(
+    configure: Callable[..., Settings], postgres: Postgres
+) -> None:
+    uuid = uuid4()
+    former = "insert into hapacs.outbox (uuid, kind) values (%s, 'route') on conflict (uuid, kind) do nothing"
+    with Database(configure().database, Metrics()) as database, postgres.connect() as connection:
+        schema.migrate(database)
+        Catalog(database).add(row(uuid))
+        connection.execute(former, [uuid])
+        assert connection.execute("select count(*) from hapacs.outbox").fetchone() == (0,)
 
 
 def test_other_bytes_under_a_known_name_are_refused(catalog: Catalog) -> None:
     uuid = uuid4()
-    catalog.add(row(uuid), [])
+    catalog.add(row(uuid))
     with pytest.raises(CatalogError, match="other bytes"):
-        catalog.add(row(uuid, "cd" * 32), [])
+        catalog.add(row(uuid, "cd" * 32))
     catalog.tombstone(uuid, "pacs1", Removal("removed"))
     with pytest.raises(CatalogError):
-        catalog.add(row(uuid), [])
+        catalog.add(row(uuid))
 
 
 def test_the_first_removal_counts(catalog: Catalog) -> None:
     uuid = uuid4()
     assert not catalog.tombstone(uuid, "pacs1", Removal("removed"))
-    catalog.add(row(uuid), [])
+    catalog.add(row(uuid))
     assert catalog.tombstone(uuid, "pacs1", Removal("removed"))
     first = catalog.find(uuid)
     assert catalog.tombstone(uuid, "pacs2", Removal("removed"))
@@ -195,29 +211,30 @@ def proxy(postgres: Postgres) -> Iterator[Proxy]:
 
 
 class TestLosses:
+    @pytest.mark.usefixtures("active_rules")
     def test_a_lost_acknowledgement_of_the_commit_gives_one_row(
         self, make_node: Callable[..., Node], proxy: Proxy, postgres: Postgres
     ) -> None:
         node = make_node(database={"port": proxy.port})
         uuid = uuid4()
         proxy.swallow.set()
-        node.storage.catalog.add(row(uuid), ["route"])
+        node.storage.catalog.add(row(uuid))
         assert not proxy.swallow.is_set(), "the answer was not lost"
         with postgres.connect() as connection:
             assert connection.execute("select count(*) from hapacs.object where uuid = %s", [uuid]).fetchone() == (1,)
-            assert connection.execute("select count(*) from hapacs.outbox where uuid = %s", [uuid]).fetchone() == (1,)
+            assert connection.execute("select count(*) from hapacs.event where uuid = %s", [uuid]).fetchone() == (1,)
         assert node.metrics.registry.get_sample_value("hapacs_database_retries_total") == 1
 
     def test_terminated_connections_are_replaced(self, node: Node, postgres: Postgres) -> None:
         catalog = node.storage.catalog
         with ThreadPoolExecutor(4) as threads:
-            list(threads.map(lambda _: catalog.add(row(uuid4()), []), range(20)))
+            list(threads.map(lambda _: catalog.add(row(uuid4())), range(20)))
         with postgres.connect() as connection:
             connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'hapacs%'"
             )
         began = time.monotonic()
-        catalog.add(row(uuid4()), [])
+        catalog.add(row(uuid4()))
         assert time.monotonic() - began < 2
 
     def test_a_server_that_hangs_fails_the_work_at_the_deadline(
@@ -225,21 +242,21 @@ class TestLosses:
     ) -> None:
         node = make_node(database={"statement_timeout_s": 1, "deadline_s": 2, "connect_timeout_s": 2})
         uuid = uuid4()
-        node.storage.catalog.add(row(uuid4()), [])
+        node.storage.catalog.add(row(uuid4()))
         # A wait for a lock is as long as a wait for a standby.
         with postgres.connect() as connection, connection.transaction():
             connection.execute("lock table hapacs.object in exclusive mode")
             began = time.monotonic()
             with pytest.raises(CatalogUnavailableError):
-                node.storage.catalog.add(row(uuid), [])
+                node.storage.catalog.add(row(uuid))
             assert time.monotonic() - began < 4
         postgres.process.pause()
         began = time.monotonic()
         with pytest.raises(CatalogUnavailableError):
-            node.storage.catalog.add(row(uuid), [])
+            node.storage.catalog.add(row(uuid))
         assert time.monotonic() - began < 5
         postgres.process.resume()
-        node.storage.catalog.add(row(uuid), [])
+        node.storage.catalog.add(row(uuid))
         assert node.storage.catalog.find(uuid) is not None
 
     def test_a_commit_without_a_standby_is_no_acknowledgement(
@@ -256,21 +273,21 @@ class TestLosses:
         with postgres.connect() as connection, ThreadPoolExecutor(1) as threads:
             _set(postgres, "synchronous_standby_names", "nobody")
             try:
-                added = threads.submit(node.storage.catalog.add, row(uuid), [])
+                added = threads.submit(node.storage.catalog.add, row(uuid))
                 wait_until(cancelled, "the wait for the standby", 10)
                 with pytest.raises(CatalogUnavailableError):
                     added.result(timeout=10)
             finally:
                 _set(postgres, "synchronous_standby_names", "")
-        node.storage.catalog.add(row(uuid), [])
+        node.storage.catalog.add(row(uuid))
         assert node.storage.catalog.find(uuid) is not None
 
     def test_a_transaction_waits_for_a_killed_server(self, node: Node, postgres: Postgres) -> None:
-        node.storage.catalog.add(row(uuid4()), [])
+        node.storage.catalog.add(row(uuid4()))
         postgres.kill()
         uuid = uuid4()
         with ThreadPoolExecutor(1) as threads:
-            added = threads.submit(node.storage.catalog.add, row(uuid), [])
+            added = threads.submit(node.storage.catalog.add, row(uuid))
             time.sleep(0.5)
             assert not added.done()
             postgres.start()
@@ -301,13 +318,13 @@ class TestTwoServers:
         hosts = [second.address, first.address, "127.0.0.4"]
         node = make_node(database={"hosts": hosts, "port": first.port})
         before, after = uuid4(), uuid4()
-        node.storage.catalog.add(row(before), [])
+        node.storage.catalog.add(row(before))
         assert _has(first, before)
         # Demoted under the connection: the same session now refuses to write.
         _lead(second, first)
         with Database(node.settings.database, Metrics()) as database:
             schema.migrate(database)
-        node.storage.catalog.add(row(after), [])
+        node.storage.catalog.add(row(after))
         assert _has(second, after)
         assert not _has(first, after)
         # Then the machine of the new leader dies.
@@ -315,7 +332,7 @@ class TestTwoServers:
         second.kill()
         last = uuid4()
         began = time.monotonic()
-        node.storage.catalog.add(row(last), [])
+        node.storage.catalog.add(row(last))
         assert time.monotonic() - began < 10
         assert _has(first, last)
 

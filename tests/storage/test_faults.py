@@ -24,6 +24,7 @@ LIMITS: dict[str, dict[str, object]] = {
     "cas": {"connect_timeout_s": 1, "attempt_timeout_s": 2, "deadline_s": 3},
 }
 SENDERS = 4
+pytestmark = pytest.mark.usefixtures("active_rules")
 
 
 @dataclass
@@ -73,11 +74,11 @@ def assert_all_there(node: Node, ledger: Ledger, postgres: Postgres) -> None:
     with postgres.connect() as connection:
         found = connection.execute("select uuid, encode(digest, 'hex'), key, \"offset\", length from hapacs.object")
         places: dict[Any, list[Any]] = {uuid: place for uuid, *place in found.fetchall()}
-        jobs = connection.execute(
-            "select count(*) from hapacs.outbox where uuid = any(%s)", [list(ledger.acknowledged)]
+        events = connection.execute(
+            "select count(*) from hapacs.event where uuid = any(%s)", [list(ledger.acknowledged)]
         ).fetchone()
     assert {uuid: places[uuid][0] for uuid in ledger.acknowledged if uuid in places} == ledger.acknowledged
-    assert jobs == (2 * ledger.count,)
+    assert events == (ledger.count,)
     for uuid, digest in ledger.acknowledged.items():
         _, key, offset, length = places[uuid]
         assert length == 50_000

@@ -49,7 +49,6 @@ def test_row_of_a_stored_instance_is_whole(found: Any) -> None:
 def test_removed_and_missing_rows_are_told_apart(server: Server, found: Any) -> None:
     server.connection.execute("update hapacs.object set tombstoned_at = now(), tombstoned_by = 'pacs1'")
     assert found().files == {"1.2.3": [Row(DIGEST, 100, "cas", "sha256/aa/bb/aabb", 0, 100, removed=True)]}
-    server.connection.execute("delete from hapacs.outbox")
     server.connection.execute("delete from hapacs.object")
     assert found().files == {"1.2.3": [Row(None)]}
     server.connection.execute("delete from attachedfiles")

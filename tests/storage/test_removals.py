@@ -22,7 +22,7 @@ OTHER = "cd" * 32
 
 def removed(catalog: Catalog, study: str, sop: str, digest: str = DIGEST, reason: str = "removed") -> UUID:
     uuid = uuid4()
-    catalog.add(row(uuid, digest, "title:CT1"), [])
+    catalog.add(row(uuid, digest, "title:CT1"))
     catalog.tombstone(uuid, "pacs1", Removal(reason, "user:anna", study, f"{study}.1", sop))  # type: ignore[arg-type]
     return uuid
 
@@ -103,8 +103,11 @@ def test_a_catalog_of_the_version_before_comes_to_this_one_with_its_tombstones(
     node: Node, catalog: Catalog, postgres: Postgres
 ) -> None:
     uuid = uuid4()
-    catalog.add(row(uuid), [])
+    catalog.add(row(uuid))
     with postgres.connect() as connection:
+        later = "hapacs.ruleset, hapacs.event, hapacs.task, hapacs.destination, hapacs.unmatched"
+        connection.execute(f"drop table {later}")
+        connection.execute("drop function hapacs.discard cascade")
         connection.execute("drop table hapacs.removal")
         connection.execute("drop index hapacs.object_tombstoned")
         connection.execute("alter table hapacs.object drop column caller")

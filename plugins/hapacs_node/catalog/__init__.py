@@ -1,4 +1,4 @@
 """The catalog: the digest of each attachment and the place of its bytes in the archive.
 
-It is also the outbox: routing and replication read rows that are written in the transaction that stores an image.
+It is also the outbox: images that rules send elsewhere have an event, written in the transaction that stores them.
 """

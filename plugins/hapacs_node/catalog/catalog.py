@@ -29,12 +29,12 @@ class Catalog:
 
     database: Database
 
-    def add(self, row: StoredObject, outbox: Sequence[str]) -> None:
-        """Add an attachment and its outbox rows in one transaction. It can be repeated."""
-        if self.add_all([(row, outbox)]) != {row.uuid}:
+    def add(self, row: StoredObject) -> None:
+        """Add an attachment, and its event when rules are active, in one transaction. It can be repeated."""
+        if self.add_all([row]) != {row.uuid}:
             raise CatalogError(f"attachment {row.uuid} is already in the catalog with other bytes")
 
-    def add_all(self, rows: Sequence[tuple[StoredObject, Sequence[str]]]) -> set[UUID]:
+    def add_all(self, rows: Sequence[StoredObject]) -> set[UUID]:
         """Add different attachments in one transaction; return those that the catalog now has."""
         return self.database.run(lambda connection: objects.add(connection, rows))
 

@@ -1,4 +1,4 @@
-"""Tables `hapacs.object` and `hapacs.outbox`: the attachments, and their pending tasks."""
+"""Table `hapacs.object`: the attachments. Stored images also get a row in `hapacs.event` while rules are active."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from hapacs_node.catalog.database import Connection
+from hapacs_node.catalog.index import DICOM
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,19 @@ _ADD = """
 with given as (
     select * from unnest(
         %(uuids)s::uuid[], %(digests)s::bytea[], %(sizes)s::bigint[], %(types)s::int[], %(stores)s::text[],
-        %(keys)s::text[], %(offsets)s::bigint[], %(lengths)s::bigint[], %(nodes)s::text[], %(callers)s::text[],
-        %(outboxes)s::text[]
-    ) as g (uuid, digest, size, type, store, key, "offset", length, node, caller, outbox)
+        %(keys)s::text[], %(offsets)s::bigint[], %(lengths)s::bigint[], %(nodes)s::text[], %(callers)s::text[]
+    ) as g (uuid, digest, size, type, store, key, "offset", length, node, caller)
 ), stored as (
     insert into hapacs.object as o (uuid, digest, size, type, store, key, "offset", length, node, caller)
     select uuid, digest, size, type, store, key, "offset", length, node, caller from given
     on conflict (uuid) do update set digest = excluded.digest
     where o.digest = excluded.digest and o.size = excluded.size and o.type = excluded.type and o.tombstoned_at is null
     returning uuid
-), outbox as (
-    insert into hapacs.outbox (uuid, kind)
-    select uuid, kind from stored join given using (uuid), string_to_table(given.outbox, ' ') as kind
-    on conflict (uuid, kind) do nothing
+), event as (
+    insert into hapacs.event (uuid, node)
+    select uuid, node from stored join given using (uuid)
+    where given.type = %(dicom)s and exists (select from hapacs.ruleset where active)
+    on conflict (uuid) do nothing
 )
 select uuid from stored
 """
@@ -102,15 +103,15 @@ order by internalid
 """  # noqa: S608 - a constant
 
 
-def add(connection: Connection, rows: Sequence[tuple[StoredObject, Sequence[str]]]) -> set[UUID]:
-    """Write the rows of attachments with their outbox rows in one transaction. It can be repeated.
+def add(connection: Connection, rows: Sequence[StoredObject]) -> set[UUID]:
+    """Write the rows of attachments, and the events of DICOM files, in one transaction. It can be repeated.
 
     Parameters
     ----------
     connection : Connection
         To the leader.
-    rows : sequence of tuple
-        Different attachments, each with its outbox tasks.
+    rows : sequence of StoredObject
+        Different attachments.
 
     Returns
     -------
@@ -118,17 +119,17 @@ def add(connection: Connection, rows: Sequence[tuple[StoredObject, Sequence[str]
         Attachments that the catalog now has. A missing one exists with other bytes, or was removed.
     """
     parameters: dict[str, Any] = {
-        "uuids": [row.uuid for row, _ in rows],
-        "digests": [bytes.fromhex(row.digest) for row, _ in rows],
-        "sizes": [row.size for row, _ in rows],
-        "types": [row.type for row, _ in rows],
-        "stores": [row.store for row, _ in rows],
-        "keys": [row.key for row, _ in rows],
-        "offsets": [row.offset for row, _ in rows],
-        "lengths": [row.length for row, _ in rows],
-        "nodes": [row.node for row, _ in rows],
-        "callers": [row.caller for row, _ in rows],
-        "outboxes": [" ".join(outbox) for _, outbox in rows],
+        "uuids": [row.uuid for row in rows],
+        "digests": [bytes.fromhex(row.digest) for row in rows],
+        "sizes": [row.size for row in rows],
+        "types": [row.type for row in rows],
+        "stores": [row.store for row in rows],
+        "keys": [row.key for row in rows],
+        "offsets": [row.offset for row in rows],
+        "lengths": [row.length for row in rows],
+        "nodes": [row.node for row in rows],
+        "callers": [row.caller for row in rows],
+        "dicom": DICOM,
     }
     return {uuid for (uuid,) in connection.execute(_ADD, parameters)}
 

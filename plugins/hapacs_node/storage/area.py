@@ -13,7 +13,6 @@ from uuid import UUID
 
 from hapacs_node import log
 from hapacs_node.catalog.catalog import Catalog
-from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.removals import Removal
 from hapacs_node.errors import CasUnavailableError, CatalogError, CatalogUnavailableError, DasError, RefusedError
@@ -68,8 +67,6 @@ class StorageArea:
         This node's name, for the catalog.
     das, cas, catalog
         The three places that hold an image.
-    outbox : tuple of str
-        The tasks for every DICOM file after it is stored.
     workers : Workers
         Threads that work while the caller's thread writes to the DAS, or for several callers at once.
     metrics : Metrics
@@ -80,7 +77,6 @@ class StorageArea:
     das: Das
     cas: Cas
     catalog: Catalog
-    outbox: tuple[str, ...]
     workers: Workers
     metrics: Metrics
     reader: Reader = field(init=False)
@@ -206,12 +202,12 @@ class StorageArea:
             raise CatalogUnavailableError(f"the catalog did not store the row within {allowed_s:g} s") from None
 
     def _note_all(self, rows: Sequence[StoredObject]) -> list[CatalogError | None]:
-        wanted = {row.uuid: (row, self.outbox if row.type == DICOM else ()) for row in rows}
+        wanted = {row.uuid: row for row in rows}
         noted = self.catalog.add_all(list(wanted.values()))
         # A name that came twice is one row. A caller that has other bytes for it gets an error.
         return [
             None
-            if row.uuid in noted and wanted[row.uuid][0] == row
+            if row.uuid in noted and wanted[row.uuid] == row
             else CatalogError(f"attachment {row.uuid} is already in the catalog with other bytes")
             for row in rows
         ]

@@ -1,7 +1,7 @@
 """Rows of a large archive, made directly in the database: copies of the rows of one stored instance.
 
 A stored instance is the pattern. Each copy is a resource with its own names and every row that the pattern has: tags,
-identifiers, metadata, attachments, changes, catalog row and outbox rows. So the rows are correct for the version of
+identifiers, metadata, attachments, changes and catalog row. So the rows are correct for the version of
 Orthanc that wrote the pattern. The copies have no image files.
 
 A separate schema records the rows before they are made, so that rows of an interrupted run are found and removed.
@@ -99,8 +99,6 @@ insert into hapacs.object (uuid, digest, size, type, store, key, "offset", lengt
                   encode(digest, 'hex')),
            0, length, node
     from archived;
-insert into hapacs.outbox (uuid, kind)
-    select a.uuid, o.kind from archived a join hapacs.outbox o on o.uuid = a.pattern;
 {counters}
 commit;
 """
@@ -126,7 +124,6 @@ create temporary table made on commit drop as
 create temporary table attached on commit drop as
     select a.uuid, a.compressedsize, a.uncompressedsize from attachedfiles a, block b
     where a.id between b.first and b.last;
-delete from hapacs.outbox o using attached a where o.uuid = a.uuid::uuid;
 delete from hapacs.object o using attached a where o.uuid = a.uuid::uuid;
 {deletes}
 delete from patientrecyclingorder p using block b where p.patientid between b.first and b.last;

@@ -71,7 +71,7 @@ def workers() -> Iterator[Workers]:
 
 @pytest.fixture
 def area(das: Das, cas: Cas, catalog: FakeCatalog, workers: Workers, metrics: Metrics) -> StorageArea:
-    return StorageArea("pacs1", das, cas, catalog, ("route", "replicate"), workers, metrics)
+    return StorageArea("pacs1", das, cas, catalog, workers, metrics)
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,6 @@ class FakeCatalog(Catalog):
         )
         super().__init__(Database(settings, Metrics()))
         self.rows: dict[UUID, StoredObject] = {}
-        self.outbox: list[tuple[UUID, str]] = []
         self.transactions: list[int] = []
         self.tombstones: dict[UUID, str] = {}
         self.removals: dict[UUID, Removal] = {}
@@ -118,14 +117,12 @@ class FakeCatalog(Catalog):
         # The real one is frozen.
         object.__setattr__(self, name, value)
 
-    def add_all(self, rows: Sequence[tuple[StoredObject, Sequence[str]]]) -> set[UUID]:
+    def add_all(self, rows: Sequence[StoredObject]) -> set[UUID]:
         self._ask()
         if self.add_fault is not None:
             raise self.add_fault
         self.transactions.append(len(rows))
-        added = {row.uuid for row, _ in rows if self.rows.setdefault(row.uuid, row).digest == row.digest}
-        self.outbox += [(row.uuid, kind) for row, outbox in rows for kind in outbox if row.uuid in added]
-        return added
+        return {row.uuid for row in rows if self.rows.setdefault(row.uuid, row).digest == row.digest}
 
     def find(self, uuid: UUID) -> StoredObject | None:
         self._ask()

@@ -45,7 +45,6 @@ def test_a_valid_file_gives_the_settings_and_its_secrets(tmp_path: Path, documen
     assert loaded.database.password().get_secret_value() == "secret"
     assert loaded.cas.credentials().access_key == "node"
     assert loaded.das.must_be_mount
-    assert loaded.outbox == ("route", "replicate")
 
 
 def test_secrets_are_not_shown(tmp_path: Path, document: dict[str, Any]) -> None:

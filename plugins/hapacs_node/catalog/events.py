@@ -1,0 +1,110 @@
+"""Table `hapacs.event`: stored images that the planner has not compared with the rules yet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from hapacs_node.catalog.database import Connection
+
+# The claim is a due time in the future: after a planner's death the next one takes the event over. Other nodes leave an
+# event for a few seconds to the node that has the image on its DAS.
+_CLAIM = """
+with chosen as (
+    select uuid from hapacs.event
+    where due_at <= now() and (node = %(node)s or due_at <= now() - interval '5 seconds')
+    order by due_at
+    limit %(limit)s
+    for update skip locked
+)
+update hapacs.event e set due_at = clock_timestamp() + %(lease_s)s * interval '1 second', attempts = e.attempts + 1
+from chosen
+where e.uuid = chosen.uuid
+returning e.uuid, clock_timestamp() - e.created_at
+"""
+
+_POSTPONE = """
+update hapacs.event set due_at = clock_timestamp() + %(pause_s)s * interval '1 second' where uuid = any(%(uuids)s)
+"""
+
+# Orthanc's resource types are 1 for a study, 2 for a series and 3 for an instance; its metadata 3 and 12 are the
+# calling and the called title.
+_IMAGES = """
+select o.uuid, study.value, series.value, sop.value, o.size, o.node, o.stored_at, o.caller, calling.value, called.value
+from hapacs.object o
+join attachedfiles file on file.uuid = o.uuid::text and file.filetype = 1
+join resources instance on instance.internalid = file.id and instance.resourcetype = 3
+join resources parent on parent.internalid = instance.parentid
+join dicomidentifiers sop on sop.id = instance.internalid and sop.taggroup = 8 and sop.tagelement = 24
+join dicomidentifiers series on series.id = parent.internalid and series.taggroup = 32 and series.tagelement = 14
+join dicomidentifiers study on study.id = parent.parentid and study.taggroup = 32 and study.tagelement = 13
+left join metadata calling on calling.id = instance.internalid and calling.type = 3
+left join metadata called on called.id = instance.internalid and called.type = 12
+where o.uuid = any(%(uuids)s) and o.tombstoned_at is null
+"""
+
+
+@dataclass(frozen=True)
+class Event:
+    """An image to plan.
+
+    Attributes
+    ----------
+    uuid : UUID
+        Its attachment.
+    age : timedelta
+        Time since it was stored.
+    """
+
+    uuid: UUID
+    age: timedelta
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in the index.
+
+    Attributes
+    ----------
+    uuid : UUID
+        Its attachment.
+    study, series, sop : str
+        Study, series and SOP Instance UID.
+    size : int
+        Bytes.
+    node : str
+        The node that stored it.
+    stored_at : datetime
+        UTC.
+    caller : str or None
+        Who stored it, as in `StoredObject`.
+    calling, called : str or None
+        AE titles of the association.
+    """
+
+    uuid: UUID
+    study: str
+    series: str
+    sop: str
+    size: int
+    node: str
+    stored_at: datetime
+    caller: str | None
+    calling: str | None
+    called: str | None
+
+
+def claim(connection: Connection, node: str, limit: int, lease_s: float) -> list[Event]:
+    """Claim events, the oldest first; those of this node's images before those of others."""
+    parameters = {"node": node, "limit": limit, "lease_s": lease_s}
+    return [Event(*row) for row in connection.execute(_CLAIM, parameters)]
+
+
+def postpone(connection: Connection, uuids: Sequence[UUID], pause_s: float) -> None:
+    """Let events be claimed again after a pause."""
+    connection.execute(_POSTPONE, {"uuids": list(uuids), "pause_s": pause_s})
+
+
+def images(connection: Connection, uuids: Sequence[UUID]) -> list[Image]:
+    """Return those of the images that are in the index and were not removed."""
+    return [Image(*row) for row in connection.execute(_IMAGES, {"uuids": list(uuids)})]

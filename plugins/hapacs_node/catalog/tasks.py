@@ -1,0 +1,358 @@
+"""Table `hapacs.task`: one image for one destination. Workers of all nodes claim tasks with a lease.
+
+Times are the database's, so that the clocks of nodes do not matter.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from hapacs_node.catalog.database import Connection
+from hapacs_node.outbox.answers import Ended
+
+LANES = (0, 1, 2)
+"""Priorities: urgent, normal, bulk. A lane is empty before the next one is served."""
+
+# Other nodes leave a task this long to the node that has the image on its DAS.
+_OTHERS_AFTER = "interval '5 seconds'"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A destination of one kind of task.
+
+    Attributes
+    ----------
+    kind : str
+        ``route``.
+    destination : str
+        Its name in the rules.
+    """
+
+    kind: str
+    destination: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A claimed task.
+
+    Attributes
+    ----------
+    id : int
+        Its number.
+    uuid : UUID
+        The attachment to send.
+    sop_class, transfer_syntax : str
+        Their UIDs.
+    size : int
+        Its bytes.
+    rule : str
+        The rule that wanted it.
+    change : list or None
+        What changes in the copy that leaves.
+    attempts : int
+        How often it was tried, this time included.
+    """
+
+    id: int
+    uuid: UUID
+    sop_class: str
+    transfer_syntax: str
+    size: int
+    rule: str
+    change: list[dict[str, Any]] | None
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a worker may do now.
+
+    Attributes
+    ----------
+    tasks : tuple of Task
+        By priority, then by due time.
+    failures : int
+        How often in a row the destination gave no association.
+    """
+
+    tasks: tuple[Task, ...] = ()
+    failures: int = 0
+
+
+# The lock orders the claims for one destination, so that the count below it is right.
+_GATE = """
+select failures from hapacs.destination
+where kind = %(kind)s and name = %(destination)s and not held and (retry_at is null or retry_at <= now())
+for update
+"""
+
+_HOLDERS = """
+select count(distinct holder) from hapacs.task
+where kind = %(kind)s and destination = %(destination)s and state = 'in flight'
+"""
+
+_CHOOSE = f"""
+select id from hapacs.task
+where kind = %(kind)s and destination = %(destination)s and state = 'waiting' and priority = %(priority)s
+and due_at <= now() and (node = %(node)s or due_at <= now() - {_OTHERS_AFTER})
+order by due_at
+limit %(limit)s
+for update skip locked
+"""  # noqa: S608 - a constant
+
+_TAKE = """
+update hapacs.task
+set state = 'in flight', holder = %(holder)s, leased_until = clock_timestamp() + %(lease_s)s * interval '1 second',
+    attempts = attempts + 1
+where id = any(%(ids)s)
+returning id, uuid, sop_class, transfer_syntax, size, rule, change, attempts, priority, due_at
+"""
+
+_RENEW = """
+update hapacs.task set leased_until = clock_timestamp() + %(lease_s)s * interval '1 second'
+where kind = %(kind)s and destination = %(destination)s and state = 'in flight' and holder = %(holder)s
+"""
+
+_LAPSE = """
+update hapacs.task
+set state = 'waiting', reason = 'the lease of ' || holder || ' ended without an answer', holder = null,
+    leased_until = null
+where state = 'in flight' and leased_until < now()
+returning destination
+"""
+
+# An image that a destination confirmed counts as confirmed, also when its lease ended meanwhile. A repeated statement
+# finds no row, so that nothing is counted twice.
+_END = """
+with given as (
+    select * from unnest(%(ids)s::bigint[], %(states)s::text[], %(reasons)s::text[], %(pauses)s::float8[],
+                         %(tried)s::boolean[]) as g (id, state, reason, pause_s, tried)
+), ended as (
+    update hapacs.task t
+    set state = g.state, holder = null, leased_until = null,
+        reason = case when g.tried then g.reason else t.reason end,
+        attempts = t.attempts - case when g.tried then 0 else 1 end,
+        due_at = case when g.tried then clock_timestamp() + g.pause_s * interval '1 second' else t.due_at end,
+        ended_at = case when g.state = 'waiting' then null else clock_timestamp() end
+    from given g
+    where t.id = g.id
+    and (t.holder = %(holder)s or (g.state = 'confirmed' and t.state in ('waiting', 'held', 'in flight')))
+    returning t.id, t.kind, t.destination, t.state, t.size
+), counted as (
+    update hapacs.destination d
+    set confirmed = d.confirmed + c.images, confirmed_bytes = d.confirmed_bytes + c.bytes,
+        confirmed_at = clock_timestamp()
+    from (
+        select kind, destination, count(*) as images, sum(size) as bytes from ended
+        where state = 'confirmed' group by kind, destination
+    ) as c
+    where d.kind = c.kind and d.name = c.destination
+)
+select id from ended
+"""
+
+_FAILED = """
+update hapacs.destination
+set failures = failures + 1, error = %(error)s, retry_at = clock_timestamp() + %(pause_s)s * interval '1 second'
+where kind = %(kind)s and name = %(destination)s
+"""
+
+_ANSWERED = """
+update hapacs.destination set failures = 0, error = '', retry_at = null
+where kind = %(kind)s and name = %(destination)s and failures > 0
+"""
+
+
+def claim(
+    connection: Connection, lane: Lane, *, holder: str, node: str, limit: int, parallel: int, lease_s: float
+) -> Claim:
+    """Claim tasks of a destination that are due, unless it is held, waits after a failure, or has enough workers.
+
+    After a failure one worker tries one task.
+
+    Parameters
+    ----------
+    connection : Connection
+        To the leader.
+    lane : Lane
+        The destination.
+    holder : str
+        Unique name of this claim.
+    node : str
+        The node that claims.
+    limit, parallel : int
+        Most tasks, and most claims at the same time, over all nodes.
+    lease_s : float
+        Time after which others may claim the tasks, unless the lease is renewed.
+    """
+    names = {"kind": lane.kind, "destination": lane.destination}
+    with connection.transaction():
+        gate = connection.execute(_GATE, names).fetchone()
+        if gate is None:
+            return Claim()
+        (failures,) = gate
+        if failures:
+            parallel = limit = 1
+        holders = connection.execute(_HOLDERS, names).fetchone()
+        if holders is None or holders[0] >= parallel:
+            return Claim(failures=failures)
+        chosen: list[int] = []
+        for priority in LANES:
+            more = {"priority": priority, "node": node, "limit": limit - len(chosen)}
+            chosen += [id_ for (id_,) in connection.execute(_CHOOSE, names | more)]
+            if len(chosen) == limit:
+                break
+        if not chosen:
+            return Claim(failures=failures)
+        taken = connection.execute(_TAKE, {"ids": chosen, "holder": holder, "lease_s": lease_s}).fetchall()
+    ordered = sorted(taken, key=lambda row: (row[-2], row[-1], row[0]))
+    return Claim(tuple(Task(*row[:8]) for row in ordered), failures)
+
+
+def renew(connection: Connection, lane: Lane, holder: str, lease_s: float) -> int:
+    """Renew a lease; return how many tasks it still covers."""
+    parameters = {"kind": lane.kind, "destination": lane.destination, "holder": holder, "lease_s": lease_s}
+    return connection.execute(_RENEW, parameters).rowcount
+
+
+def lapse(connection: Connection) -> int:
+    """Hand over the tasks whose lease has ended; return their number."""
+    return connection.execute(_LAPSE).rowcount
+
+
+def end(connection: Connection, holder: str, ended: Sequence[Ended]) -> set[int]:
+    """Record the ends of attempts; return the tasks that were still this holder's. It can be repeated."""
+    parameters = {
+        "holder": holder,
+        "ids": [one.id for one in ended],
+        "states": [one.state for one in ended],
+        "reasons": [one.reason for one in ended],
+        "pauses": [float(one.pause_s) for one in ended],
+        "tried": [one.tried for one in ended],
+    }
+    return {id_ for (id_,) in connection.execute(_END, parameters)}
+
+
+def failed(connection: Connection, lane: Lane, error: str, pause_s: float) -> None:
+    """Record that a destination gave no association, and when it is tried again."""
+    parameters = {"kind": lane.kind, "destination": lane.destination, "error": error, "pause_s": pause_s}
+    connection.execute(_FAILED, parameters)
+
+
+def answered(connection: Connection, lane: Lane) -> None:
+    """Record that a destination gave an association."""
+    connection.execute(_ANSWERED, {"kind": lane.kind, "destination": lane.destination})
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A task that a rule wants.
+
+    Attributes
+    ----------
+    uuid : UUID
+        The attachment.
+    lane : Lane
+        Where it goes.
+    study, series, sop : str
+        Its UIDs.
+    sop_class, transfer_syntax : str
+        Their UIDs.
+    size : int
+        Its bytes.
+    node : str
+        The node that has it on its DAS.
+    rule : str
+        The rule.
+    priority : int
+        One of `LANES`.
+    delay_s : float
+        Time until it is due.
+    change : list or None
+        What changes in the copy that leaves.
+    """
+
+    uuid: UUID
+    lane: Lane
+    study: str
+    series: str
+    sop: str
+    sop_class: str
+    transfer_syntax: str
+    size: int
+    node: str
+    rule: str
+    priority: int
+    delay_s: float = 0
+    change: list[dict[str, Any]] | None = None
+
+
+# A repeated statement finds no event, and adds nothing.
+_PLAN = """
+with planned as (
+    delete from hapacs.event where uuid = any(%(events)s) returning uuid
+), added as (
+    insert into hapacs.task
+        (kind, destination, uuid, study, series, sop, sop_class, transfer_syntax, size, node, rule, priority, change,
+         due_at)
+    select w.kind, w.destination, w.uuid, w.study, w.series, w.sop, w.sop_class, w.transfer_syntax, w.size, w.node,
+           w.rule, w.priority, w.change, clock_timestamp() + w.delay_s * interval '1 second'
+    from unnest(%(kinds)s::text[], %(destinations)s::text[], %(uuids)s::uuid[], %(studies)s::text[],
+                %(series)s::text[], %(sops)s::text[], %(sop_classes)s::text[], %(transfer_syntaxes)s::text[],
+                %(sizes)s::bigint[], %(nodes)s::text[], %(rules)s::text[], %(priorities)s::smallint[],
+                %(changes)s::jsonb[], %(delays)s::float8[])
+        as w (kind, destination, uuid, study, series, sop, sop_class, transfer_syntax, size, node, rule, priority,
+              change, delay_s)
+    join planned using (uuid)
+    on conflict (uuid, kind, destination) do nothing
+), counted as (
+    insert into hapacs.unmatched as u (day, images)
+    select current_date, count(*) from planned where uuid = any(%(unmatched)s) having count(*) > 0
+    on conflict (day) do update set images = u.images + excluded.images
+)
+select uuid from planned
+"""
+
+
+def plan(connection: Connection, events: Sequence[UUID], wanted: Sequence[Wanted], unmatched: Sequence[UUID]) -> int:
+    """Replace events by their tasks in one transaction. It can be repeated.
+
+    Parameters
+    ----------
+    connection : Connection
+        To the leader.
+    events : sequence of UUID
+        Attachments that were compared with the rules, or will not be.
+    wanted : sequence of Wanted
+        Their tasks.
+    unmatched : sequence of UUID
+        Those that no rule matched, for the count.
+
+    Returns
+    -------
+    int
+        The number of events.
+    """
+    parameters: dict[str, Any] = {
+        "events": list(events),
+        "unmatched": list(unmatched),
+        "kinds": [one.lane.kind for one in wanted],
+        "destinations": [one.lane.destination for one in wanted],
+        "uuids": [one.uuid for one in wanted],
+        "studies": [one.study for one in wanted],
+        "series": [one.series for one in wanted],
+        "sops": [one.sop for one in wanted],
+        "sop_classes": [one.sop_class for one in wanted],
+        "transfer_syntaxes": [one.transfer_syntax for one in wanted],
+        "sizes": [one.size for one in wanted],
+        "nodes": [one.node for one in wanted],
+        "rules": [one.rule for one in wanted],
+        "priorities": [one.priority for one in wanted],
+        "changes": [None if one.change is None else json.dumps(one.change) for one in wanted],
+        "delays": [float(one.delay_s) for one in wanted],
+    }
+    return len(connection.execute(_PLAN, parameters).fetchall())

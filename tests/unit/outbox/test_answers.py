@@ -1,0 +1,33 @@
+import pytest
+
+from hapacs_node.outbox import answers
+
+
+def test_success_confirms() -> None:
+    assert answers.judge(7, 1, 0x0000) == answers.Ended(7, "confirmed")
+
+
+@pytest.mark.parametrize("status", [0xA900, 0xA9FF, 0xC000, 0xC123, 0x0122, 0x0124, 0x0117])
+def test_a_refusal_of_the_image_is_a_dead_letter_with_its_status(status: int) -> None:
+    ended = answers.judge(7, 1, status, "wrong class")
+    assert ended.state == "dead"
+    assert ended.reason == f"status 0x{status:04X}: wrong class"
+
+
+@pytest.mark.parametrize("status", [0xA700, 0xA7FF, 0x0110, 0x0210, 0x0213])
+def test_a_lack_of_resources_is_tried_again_however_often(status: int) -> None:
+    for attempts in (1, 2, 50, 5000):
+        ended = answers.judge(7, attempts, status)
+        assert ended.state == "waiting"
+        assert 0 < ended.pause_s <= 3600
+
+
+@pytest.mark.parametrize("status", [0xB000, 0xB006, 0xB007, 0x0107])
+def test_a_warning_is_tried_again_twice_then_confirmed_with_its_reason(status: int) -> None:
+    assert [answers.judge(7, attempts, status).state for attempts in (1, 2, 3)] == ["waiting", "waiting", "confirmed"]
+    assert answers.judge(7, 3, status).reason == f"status 0x{status:04X}"
+
+
+def test_an_image_that_was_not_sent_keeps_its_attempts() -> None:
+    assert not answers.untried(7).tried
+    assert answers.unanswered(7, 1, "connection lost").tried
