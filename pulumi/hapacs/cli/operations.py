@@ -28,6 +28,7 @@ class What(StrEnum):
 
     DATABASE = "database"
     STORING = "storing"
+    ADDRESS = "address"
 
 
 def drain(
@@ -55,7 +56,11 @@ def undrain(name: Name = "lab", *, node: Node, json: Json = False) -> None:
 
 def switchover(
     what: Annotated[
-        What, typer.Option(help="database: another node leads database and archive. storing: another node stores.")
+        What,
+        typer.Option(
+            help="database: another node leads database and archive. storing: another node stores. "
+            "address: another node holds the virtual address."
+        ),
     ],
     name: Name = "lab",
     node: Annotated[
@@ -72,7 +77,7 @@ def switchover(
     ] = "",
     json: Json = False,
 ) -> None:
-    """Move the lead of the database, or the storing of images, to another node.
+    """Move the lead of the database, the storing of images, or the virtual address to another node.
 
     Example: hapacs switchover lab --what database --node pacs3
     """

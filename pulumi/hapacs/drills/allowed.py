@@ -6,18 +6,25 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from hapacs.drills import window
-from hapacs.drills.model import Drill, PowerOff
+from hapacs.drills.model import Drill, OnNode, PowerOff
 from hapacs.settings import Settings
 
 
 def possible(drills: Sequence[Drill], settings: Settings) -> list[Drill]:
-    """Return the drills that a deployment can ever run: its target switches power, or no patient depends on it."""
+    """Return the drills that a deployment can ever run."""
+    return [drill for drill in drills if not _impossible(drill, settings)]
+
+
+def _impossible(drill: Drill, settings: Settings) -> str:
+    """Return why a drill can never run on a deployment, or empty."""
     target = settings.target
-    return [
-        drill
-        for drill in drills
-        if (target.expendable or drill.production) and (target.switches_power or not isinstance(drill.fault, PowerOff))
-    ]
+    if not (target.expendable or drill.production):
+        return f"{drill.name} is not marked safe for a site that patients depend on"
+    if isinstance(drill.fault, PowerOff) and not target.switches_power:
+        return f"{drill.name} cuts the power of a node, and the target {target.kind} can't"
+    if isinstance(drill.fault, OnNode) and drill.fault.own_clock and target.sizing == "shared":
+        return f"{drill.name} would be void: the nodes share the clock of one machine, so no single one can be wrong"
+    return ""
 
 
 def refusals(drills: Sequence[Drill], settings: Settings, now: datetime, *, meant: bool) -> list[str]:
@@ -28,12 +35,7 @@ def refusals(drills: Sequence[Drill], settings: Settings, now: datetime, *, mean
     meant
         Whether the operator gave ``--i-mean-it``.
     """
-    able = possible(drills, settings)
-    found = [
-        f"{drill.name} is not marked safe for a site that patients depend on, or its target can't switch power"
-        for drill in drills
-        if drill not in able
-    ]
+    found = [reason for drill in drills if (reason := _impossible(drill, settings))]
     if settings.target.expendable:
         return found
     if settings.drills.window is None:

@@ -31,9 +31,12 @@ class OnNode:
     ----------
     of_image
         Whether it changes a byte of an image, which is stored before.
+    own_clock
+        Whether it needs nodes that have a clock of their own.
     """
 
     of_image: bool = False
+    own_clock: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,14 @@ class PowerOff:
 class Switchover:
     """A planned switchover, by the playbook of `hapacs switchover --what`."""
 
-    what: Literal["database", "storing"]
+    what: Literal["database", "storing", "address"]
+
+
+@dataclass(frozen=True)
+class Restart:
+    """A service is restarted on one node after the other, by the playbook of `hapacs restart --service`."""
+
+    service: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class Drill:
     name: str
     sentence: str
     hits: What
-    fault: OnNode | PowerOff | Switchover = OnNode()
+    fault: OnNode | PowerOff | Switchover | Restart = OnNode()
     hold_s: float = 40
     production: bool = False
 

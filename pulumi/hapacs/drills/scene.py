@@ -10,15 +10,26 @@ from typing import Protocol
 
 from hapacs import interruption, playbook, targets
 from hapacs.drills import subjects
-from hapacs.drills.model import Drill, Injected, OnNode, PowerOff, Switchover, UnprovedError
+from hapacs.drills.model import Drill, Injected, OnNode, PowerOff, Restart, Switchover, UnprovedError
 from hapacs.errors import HapacsError, RefusedError
 from hapacs.site.access import Node, NodeError, Site
 from hapacs.site.collect import collect
 from hapacs.site.problems import blocking_problems
+from hapacs.site.running import RunningSite
 
 _PROGRAM = "/usr/local/lib/hapacs/hapacs-drill"
 _LEASE_MARGIN_S = 60
-_HANDS_OVER = {"database": "Hand the database over", "storing": "Hand storing over"}
+_HANDS_OVER = {
+    "database": "Hand the database over",
+    "storing": "Hand storing over",
+    "address": "Hand the virtual address over",
+}
+_RESTARTS = "Hand over what depends on"
+_LEADS: dict[str, Callable[[RunningSite], list[str]]] = {
+    "database": lambda running: running.database_leaders,
+    "storing": lambda running: running.writers,
+    "address": lambda running: running.holders,
+}
 
 
 class Scene(Protocol):
@@ -84,7 +95,9 @@ class SiteScene:
             case PowerOff():
                 return self._power_off(node)
             case Switchover(what):
-                return self._switch_over(what)
+                return self._planned("switchover", {"what": what}, _HANDS_OVER[what], _LEADS[what])
+            case Restart(service):
+                return self._planned("restart", {"service": service}, _RESTARTS, _LEADS["storing"])
 
     def heal(self, node: str) -> None:
         """Switch the node on, and undo what is on any node."""
@@ -127,21 +140,24 @@ class SiteScene:
         power.off(node)
         return Injected(node, at, f"the machine of {node} does not run")
 
-    def _switch_over(self, what: str) -> Injected:
+    def _planned(
+        self, name: str, variables: dict[str, object], begins: str, hit: Callable[[RunningSite], list[str]]
+    ) -> Injected:
+        """Run the playbook of an operation; the fault begins with its first task that changes the site."""
         begun: list[float] = []
 
         def note(task: str) -> None:
             self.on_step(task)
-            if task.startswith(_HANDS_OVER[what]):
+            if task.startswith(begins):
                 begun.append(time.time())
 
         try:
-            outcome = self._play("switchover", {"what": what, "site": self.site.name}, note)
+            outcome = self._play(name, variables | {"site": self.site.name}, note)
         except playbook.PlaybookError as error:
             raise UnprovedError(error.message, error.hint) from error
-        running = collect(self.site)
-        now = running.database_leaders if what == "database" else running.writers
-        return Injected(next(iter(now), ""), begun[0], outcome.said[-1])
+        if not begun:
+            raise UnprovedError(f"The playbook {name}.yml changed nothing.", "Its log says why.")
+        return Injected(next(iter(hit(collect(self.site))), ""), begun[0], outcome.said[-1])
 
     def _play(
         self, name: str, variables: dict[str, object], on_task: Callable[[str], None] | None = None

@@ -19,6 +19,7 @@ _CHOICE: dict[str, Callable[[RunningSite], list[str]]] = {
     "address": lambda site: site.holders,
     "archive": lambda site: _spare(site, "cas"),
     "archive_leader": lambda site: site.archive_leaders,
+    "etcd_member": lambda site: [name for name in _spare(site, "etcd") if name != site.etcd_leader],
     "etcd_leader": lambda site: [site.etcd_leader] if site.etcd_leader else [],
     "spare": lambda site: _spare(site, "pacs"),
 }
@@ -31,7 +32,8 @@ def nodes(site: RunningSite, subject: str) -> list[str]:
     ----------
     subject
         ``storing``, ``database``, ``address``, ``archive_leader`` and ``etcd_leader`` are the nodes in that office;
-        ``archive`` and ``spare`` are all nodes with the archive or with an Orthanc, those without an office first.
+        ``archive`` and ``spare`` are all nodes with the archive or with an Orthanc, and ``etcd_member`` those with an
+        etcd that does not lead: those without an office first.
 
     Raises
     ------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hapacs.drills.model import Drill, OnNode, PowerOff, Switchover
+from hapacs.drills.model import Drill, OnNode, PowerOff, Restart, Switchover
 from hapacs.errors import UsageError
 
 DRILLS: tuple[Drill, ...] = (
@@ -21,19 +21,29 @@ DRILLS: tuple[Drill, ...] = (
     Drill("database-leader-cut-from-etcd", "The database's leader reaches no other etcd.", "database"),
     Drill("database-answers-lost", "A COMMIT is applied and its answer never comes.", "database", hold_s=30),
     Drill("etcd-leader-paused", "The leader of etcd is stopped by SIGSTOP.", "database"),
+    Drill("etcd-member-off", "A member of etcd that does not lead is stopped.", "database"),
     Drill("archive-volume-killed", "A volume server of the archive is killed.", "archive", hold_s=15),
     Drill("archive-volume-paused", "A volume server of the archive is stopped by SIGSTOP.", "archive"),
+    Drill("archive-filer-killed", "The archive's filer on the storing node is killed.", "archive", hold_s=15),
     Drill("archive-filer-paused", "The archive's filer on the storing node is stopped by SIGSTOP.", "archive"),
     Drill("archive-gateway-killed", "The archive's gateway on the storing node is killed.", "archive", hold_s=15),
     Drill("archive-gateway-paused", "The archive's gateway on the storing node is stopped by SIGSTOP.", "archive"),
     Drill("archive-master-killed", "The archive's leading master is killed.", "archive"),
     Drill("archive-master-paused", "The archive's leading master is stopped by SIGSTOP.", "archive"),
     Drill("node-off-and-back", "A node is off for 90 s and comes back.", "entry", PowerOff("spare"), 90),
+    Drill("link-lossy", "Of the packets between the storing node and the others, 5 % are lost.", "storing"),
+    Drill("clock-off", "The clock of the storing node is wrong by 10 minutes.", "data", OnNode(own_clock=True), 60),
     Drill("das-byte-flipped", "One byte of an image on a DAS changes.", "data", OnNode(of_image=True), 15),
     Drill("archive-byte-flipped", "One byte of a replica in the archive changes.", "data", OnNode(of_image=True), 15),
     Drill("das-full", "The DAS of the storing node is full.", "data"),
     Drill("database-switchover", "Another node leads the database.", "planned", Switchover("database"), 10, True),
     Drill("storing-switchover", "Another node stores, as planned.", "planned", Switchover("storing"), 10, True),
+    Drill(
+        "address-switchover", "Another node holds the address, as planned.", "planned", Switchover("address"), 10, True
+    ),
+    Drill(
+        "storing-restarted", "The storing service restarts, node after node.", "planned", Restart("orthanc-store"), 10
+    ),
 )
 
 

@@ -42,7 +42,8 @@ def refusals(site: RunningSite, verb: str, node: str) -> list[str]:
     Parameters
     ----------
     verb
-        ``whole`` (any rolling operation), ``drain``, ``undrain``, ``switchover-database`` or ``switchover-storing``.
+        ``whole`` (any rolling operation), ``drain``, ``undrain``, ``switchover-database``, ``switchover-storing`` or
+        ``switchover-address``.
     node
         The node that is drained, undrained or takes over; may be empty for the others.
 
@@ -59,6 +60,7 @@ def refusals(site: RunningSite, verb: str, node: str) -> list[str]:
         "undrain": lambda: list(map(str, node_problems(site, node, blocking=True))),
         "switchover-database": lambda: _switchover(site, "postgres", node, site.standbys(), site.database_leaders),
         "switchover-storing": lambda: _switchover(site, "pacs", node, site.able_writers(), site.writers),
+        "switchover-address": lambda: _switchover(site, "load_balancer", node, site.able_holders(), site.holders),
     }
     if verb not in checks:
         raise ValueError(f"there is no {verb!r}; there are {', '.join(checks)}")
@@ -127,7 +129,7 @@ def _switchover(site: RunningSite, group: str, node: str, able: list[str], leadi
 
 
 def heir(site: RunningSite, lead: str, leaving: Iterable[str]) -> str:
-    """Return the node that takes over the lead of ``database``, ``storing``, ``archive`` or ``etcd``, or empty."""
+    """Return the node that takes over ``database``, ``storing``, ``address``, ``archive`` or ``etcd``, or empty."""
     if lead == "database":
         able = site.standbys(*leaving)
     elif lead == "storing":
@@ -137,6 +139,8 @@ def heir(site: RunningSite, lead: str, leaving: Iterable[str]) -> str:
         masters = services.masters(site.members.get("cas", []))
         good = [name for name in masters if name in site.nodes and name not in {*leaving, *site.drained}]
         able = sorted(good, key=lambda name: name not in site.database_leaders)
+    elif lead == "address":
+        able = site.able_holders(*leaving, *site.holders)
     else:
         # Beside the database's leader only when no other is left: the death of one node then costs one election.
         good = [name for name in site.etcd_ids if name not in {*leaving, *site.drained}]

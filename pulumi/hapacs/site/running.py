@@ -153,6 +153,16 @@ class RunningSite:
         ]
         return [member.name for member in sorted(able, key=lambda member: member.lag)]
 
+    def able_holders(self, *leaving: str) -> list[str]:
+        """Return the nodes that may hold the address next: their balancer answers and finds a storing service."""
+        return [
+            name
+            for name, balancer in self.balancers.items()
+            if name not in {*leaving, *self.drained}
+            and not balancer.error
+            and any(server.up for server in balancer.servers.get(STORE_BACKEND, {}).values())
+        ]
+
     def able_writers(self, *leaving: str) -> list[str]:
         """Return the nodes that may store next: healthy, and up for the balancer with the virtual address."""
         servers = self.balancer.servers.get(STORE_BACKEND, {})

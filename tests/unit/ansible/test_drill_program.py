@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from tests.unit.ansible.loading import ANSIBLE
+from tests.unit.ansible.loading import load_script
 
-PATH = ANSIBLE / "roles" / "drill" / "files" / "hapacs-drill"
 PIXELS = bytes(range(64))
 
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The program, with its state below a temporary directory and its commands noted in `commands`."""
-    loader = SourceFileLoader("hapacs_drill", str(PATH))
-    specification = spec_from_loader(loader.name, loader)
-    assert specification is not None
-    module = module_from_spec(specification)
-    loader.exec_module(module)
+    module = load_script("drill/files/hapacs-drill")
     commands: list[tuple[str, ...]] = []
 
     def run(*words: str, text: str | None = None) -> str:
@@ -124,13 +117,38 @@ def test_cut_without_dropped_packets_has_no_proof(program: ModuleType, monkeypat
     fault = {"kind": "cut", "peers": ["192.0.2.12"]}
     program.inject(77, fault)
 
-    def listed(packets: int) -> str:
-        return json.dumps({"nftables": [{"rule": {"expr": [{"match": {}}, {"counter": {"packets": packets}}]}}]})
-
-    monkeypatch.setattr(program, "run", lambda *_words, **_: listed(0))
+    monkeypatch.setattr(program, "run", lambda *_words, **_: counted(9, 0))
     assert program.main(["prove"]) == 1
-    monkeypatch.setattr(program, "run", lambda *_words, **_: listed(3))
+    monkeypatch.setattr(program, "run", lambda *_words, **_: counted(9, 3))
     assert program.main(["prove"]) == 0
+
+
+def counted(seen: int, dropped: int) -> str:
+    """Return the counters of a rule that counts and of one that drops, as nft lists them."""
+    rules = [[{"match": {}}, {"counter": {"packets": seen}}], [{"counter": {"packets": dropped}}, {"drop": None}]]
+    return json.dumps({"nftables": [{"metainfo": {}}, *({"rule": {"expr": parts}} for parts in rules)]})
+
+
+@pytest.mark.parametrize(
+    ("seen", "dropped", "proved"), [(499, 25, False), (1000, 50, True), (1000, 9, False), (1000, 200, False)]
+)
+def test_share_of_lost_packets_is_measured(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, seen: int, dropped: int, proved: bool
+) -> None:
+    lose = program.kind_of({"kind": "lose", "peers": ["192.0.2.12"], "percent": 5})
+    lose.apply(lose.plan())
+    assert "numgen random mod 100 < 5 counter drop" in program.commands[-1][-1]
+    monkeypatch.setattr(program, "run", lambda *_words, **_: counted(seen, dropped))
+    assert bool(lose.proof({})) is proved
+
+
+def test_stopped_unit_is_started_again(program: ModuleType) -> None:
+    stop = program.kind_of({"kind": "stop", "unit": "etcd"})
+    stop.apply({})
+    stop.undo({})
+    assert program.commands == [
+        ("systemctl", "stop", "--no-block", "etcd", ""), ("systemctl", "start", "--no-block", "etcd", ""),
+    ]  # fmt: skip
 
 
 def test_rules_drop_only_what_is_named(program: ModuleType) -> None:

@@ -58,7 +58,7 @@ def offered(state: Path, line: str) -> set[str]:
         ("hapacs restart lab --site ", {"primary", "dr"}),
         ("hapacs rotate lab --kind archive-", {"archive-node", "archive-tokens"}),
         ("hapacs verify lab --only c-", {"c-echo", "c-store", "c-find", "c-get", "c-move"}),
-        ("hapacs switchover lab --what ", {"database", "storing"}),
+        ("hapacs switchover lab --what ", {"database", "storing", "address"}),
     ],
 )
 def test_the_shell_completes_names(state: Path, line: str, expected: set[str]) -> None:

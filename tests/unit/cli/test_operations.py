@@ -58,6 +58,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
         ("drain lab --node pacs2 --wait 9 --cut", "drain", {"node": "pacs2", "wait_s": 9, "cut": True}),
         ("undrain lab --node pacs2", "undrain", {"node": "pacs2"}),
         ("switchover lab --what storing", "switchover", {"what": "storing"}),
+        ("switchover lab --what address", "switchover", {"what": "address"}),
         (
             "switchover lab --what database --node pacs3 --site primary",
             "switchover",

@@ -60,9 +60,15 @@ def test_unknown_drill_is_a_usage_error() -> None:
         table.named(["storing-killed", "storing-sings"])
 
 
-def test_lab_offers_every_drill_at_any_time() -> None:
-    assert allowed.possible(table.DRILLS, LAB) == list(table.DRILLS)
-    assert allowed.refusals(table.DRILLS, LAB, SUNDAY, meant=False) == []
+def test_lab_offers_every_drill_but_that_of_a_clock_at_any_time() -> None:
+    offered = [drill for drill in table.DRILLS if drill.name != "clock-off"]
+    assert allowed.possible(table.DRILLS, LAB) == offered
+    assert allowed.refusals(offered, LAB, SUNDAY, meant=False) == []
+
+
+def test_lab_says_why_a_wrong_clock_would_be_void() -> None:
+    (reason,) = allowed.refusals(table.named(["clock-off"]), LAB, SUNDAY, meant=False)
+    assert "would be void: the nodes share the clock of one machine" in reason
 
 
 def test_hospital_offers_safe_drills_only_and_none_that_cuts_power() -> None:

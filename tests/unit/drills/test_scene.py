@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -74,6 +75,41 @@ def test_injected_fault_is_what_the_node_reported(monkeypatch: pytest.MonkeyPatc
     assert played == [("drill_storing_killed", {"drill_lease_s": 75, "drill_bytes": "01ff", "site": "primary"})]
 
 
+@pytest.mark.parametrize(
+    ("name", "variables", "task", "node"),
+    [
+        ("address-switchover", {"what": "address"}, "Hand the virtual address over to b", "b"),
+        ("storing-restarted", {"service": "orthanc-store"}, "Hand over what depends on orthanc-store.service", "b"),
+    ],
+)
+def test_operation_begins_with_the_task_that_changes_the_site(
+    monkeypatch: pytest.MonkeyPatch, name: str, variables: dict[str, str], task: str, node: str
+) -> None:
+    (drill,) = table.named([name])
+    played: list[dict[str, Any]] = []
+
+    def run(_name: str, **options: Any) -> Any:
+        played.append(options["variables"])
+        options["on_task"]("Select the site")
+        begun.append(time.time())
+        options["on_task"](task)
+        return SimpleNamespace(said=["it moved"])
+
+    begun: list[float] = []
+    monkeypatch.setattr(playbook, "run", run)
+    monkeypatch.setattr(scene, "collect", lambda _: RunningSite.parse(documents.plain("a", "b", "c")))
+    injected = made()[0].inject(drill, "", b"")
+    assert (injected.node, injected.proof) == (node, "it moved")
+    assert injected.at >= begun[0]
+    assert played == [variables | {"site": "primary"}]
+
+
+def test_operation_that_changes_nothing_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(playbook, "run", lambda *_, **__: SimpleNamespace(said=["nothing to do"]))
+    with pytest.raises(UnprovedError, match=r"switchover.yml changed nothing"):
+        made()[0].inject(*table.named(["address-switchover"]), "", b"")
+
+
 def test_playbook_that_fails_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(name: str, **_: Any) -> Any:
         raise playbook.PlaybookError(name, cast("Any", SimpleNamespace(failures=[], log="log")))
@@ -87,6 +123,7 @@ def test_playbook_that_fails_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> Non
     ("subject", "node"),
     [
         ("storing", "b"), ("database", "a"), ("address", "b"), ("archive_leader", "a"), ("etcd_leader", "c"),
+        ("etcd_member", "a"),
         ("spare", "c"), ("archive", "c"),
     ],
 )  # fmt: skip

@@ -59,7 +59,7 @@ def test_only_node_is_not_drained() -> None:
     assert "has one node" in found
 
 
-@pytest.mark.parametrize("verb", ["whole", "drain", "switchover-database", "switchover-storing"])
+@pytest.mark.parametrize("verb", ["whole", "drain", "switchover-database", "switchover-storing", "switchover-address"])
 @pytest.mark.parametrize("way", list(BREAK))
 def test_broken_site_is_left_alone(three: Document, way: str, verb: str) -> None:
     BREAK[way](three)
@@ -142,6 +142,15 @@ def test_another_healthy_node_takes_over_storing(three: Document) -> None:
     assert heir(RunningSite.parse(three), "storing", []) == ""
 
 
+def test_another_balancer_that_finds_a_storing_service_takes_over_the_address(three: Document) -> None:
+    assert heir(RunningSite.parse(three), "address", []) == "a"
+    for server in three["states"]["a"]["balancer"]["servers"]["store_dicom"].values():
+        server["status"] = "DOWN"
+    assert heir(RunningSite.parse(three), "address", []) == "c"
+    three["states"]["c"]["balancer"]["error"] = "no socket"
+    assert heir(RunningSite.parse(three), "address", []) == ""
+
+
 def test_etcd_is_led_apart_from_the_database(three: Document) -> None:
     assert heir(RunningSite.parse(three), "etcd", ["c"]) == "b"
     assert heir(RunningSite.parse(drain(three, "b")), "etcd", ["c"]) == "a"
@@ -155,7 +164,7 @@ def test_archive_is_led_beside_the_database_where_that_is_possible(three: Docume
     assert heir(RunningSite.parse(three), "archive", ["a"]) == ""
 
 
-@pytest.mark.parametrize("lead", ["database", "storing"])
+@pytest.mark.parametrize("lead", ["database", "storing", "address"])
 def test_switchover_to_a_drained_node_is_refused(three: Document, lead: str) -> None:
     (found,) = refused(drain(three, "c"), f"switchover-{lead}", "c")
     assert "undrain it first" in found
@@ -163,7 +172,7 @@ def test_switchover_to_a_drained_node_is_refused(three: Document, lead: str) -> 
     assert "c" not in found.partition("Nodes that can: ")[2]
 
 
-@pytest.mark.parametrize(("lead", "name"), [("database", "a"), ("storing", "b")])
+@pytest.mark.parametrize(("lead", "name"), [("database", "a"), ("storing", "b"), ("address", "b")])
 def test_switchover_to_the_present_leader_is_allowed(three: Document, lead: str, name: str) -> None:
     assert refused(three, f"switchover-{lead}", name) == []
 

@@ -77,6 +77,51 @@ def test_packets_are_dropped_until_the_fault_is_undone(host: Host) -> None:
     assert "hapacs_drill" not in host.check_output("nft list tables")
 
 
+def test_lost_packets_are_counted(host: Host) -> None:
+    # To a port of the host itself on which nobody listens: each datagram is a packet, and so is its refusal.
+    assert inject(host, kind="lose", peers=["127.0.0.1"], percent=5).rc == 0
+    assert drill(host, "prove").rc == 1, "too few packets to measure a share"
+    script = (
+        "import socket\n"
+        "for _ in range(400):\n"
+        "    caller = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "    try: caller.sendto(b'1', ('127.0.0.1', 9))\n"
+        "    except PermissionError: pass\n"
+    )
+    host.check_output(f'python3 -c "{script}"')
+    proved = drill(host, "prove")
+    assert proved.rc == 0
+    assert "packets from or to 127.0.0.1 were dropped" in proved.stdout
+    drill(host, "heal")
+    assert "hapacs_drill" not in host.check_output("nft list tables")
+
+
+def test_stopped_unit_stays_off_until_the_fault_is_undone(host: Host) -> None:
+    # A transient unit would be gone with its process.
+    unit = "kept.service"
+    text = "[Service]\\nExecStart=sleep infinity\\nRestart=always\\n"
+    host.check_output(
+        f"printf '{text}' > /run/systemd/system/{unit} && systemctl daemon-reload && systemctl start {unit}"
+    )
+    assert inject(host, kind="stop", unit=unit).rc == 0
+    limit = time.monotonic() + 30
+    while drill(host, "prove").rc != 0 and time.monotonic() < limit:
+        time.sleep(0.5)
+    assert host.run(f"systemctl is-active {unit}").stdout.strip() == "inactive"
+    assert drill(host, "heal").rc == 0
+    while host.run(f"systemctl is-active {unit}").rc != 0 and time.monotonic() < limit:
+        time.sleep(0.5)
+    assert host.run(f"systemctl is-active {unit}").rc == 0
+    host.check_output(f"systemctl stop {unit}; rm /run/systemd/system/{unit}; systemctl daemon-reload")
+
+
+def test_clock_of_a_container_is_left_alone(host: Host) -> None:
+    refused = inject(host, kind="clock", seconds=600)
+    assert refused.rc == REFUSED
+    assert "has the clock of its host" in refused.stderr
+    assert not host.file("/var/lib/hapacs/drill.json").exists
+
+
 def test_unit_without_a_process_is_no_fault(host: Host) -> None:
     assert inject(host, kind="pause", unit="nosuch.service").rc == REFUSED
     assert drill(host, "prove").rc == REFUSED
