@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -176,8 +176,8 @@ def _run(deployment: Deployment, drills: Iterable[Drill], seed: int, *, quiet: b
         directory.mkdir(mode=0o700, parents=True)
 
         @contextmanager
-        def watching(node: str, directory: Path = directory) -> Iterator[None]:
-            with guardian.watching(deployment, directory, node):
+        def watching(places: Sequence[str], directory: Path = directory) -> Iterator[None]:
+            with guardian.watching(deployment, directory, places):
                 yield
 
         with steps.step(drill.name) as step:

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,18 +23,18 @@ _POLL_S = 0.5
 
 
 @contextmanager
-def watching(deployment: Deployment, directory: Path, node: str = "") -> Iterator[None]:
+def watching(deployment: Deployment, directory: Path, places: Sequence[str]) -> Iterator[None]:
     """Undo the fault if this process ends before the block does.
 
     Parameters
     ----------
     directory
         Of the drill's files.
-    node
-        The node whose power is cut; empty for another fault.
+    places
+        The nodes whose power is cut, and an empty text for another fault.
     """
     file = directory / "fault-is-there"
-    file.write_text(node, encoding="utf-8")
+    file.write_text("\n".join(places), encoding="utf-8")
     log = directory / "guardian.log"
     # `setsid --fork` gives it a parent and a session of its own.
     subprocess.run(
@@ -53,7 +53,7 @@ def guard(file: Path, pid: int, heal: Callable[[str], None]) -> bool:
     Parameters
     ----------
     heal
-        Undoes it; it takes the node whose power was cut, or an empty text.
+        Undoes it at one place: a node whose power was cut, or an empty text.
     """
     watched = Process.read(pid)
     while watched is not None and watched.lives():
@@ -62,7 +62,8 @@ def guard(file: Path, pid: int, heal: Callable[[str], None]) -> bool:
         time.sleep(_POLL_S)
     if not file.exists():
         return False
-    heal(file.read_text(encoding="utf-8"))
+    for place in file.read_text(encoding="utf-8").split("\n"):
+        heal(place)
     file.unlink()
     return True
 

@@ -41,9 +41,10 @@ class OnNode:
 
 @dataclass(frozen=True)
 class PowerOff:
-    """The power of a node is cut; `subject` chooses the node, as in `hapacs.drills.subjects`."""
+    """The power of nodes is cut; `subject` chooses them, as in `hapacs.drills.subjects`."""
 
     subject: str
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,24 @@ class Restart:
 
 
 @dataclass(frozen=True)
+class InARow:
+    """The power of a node is cut, and while it is off a playbook injects a fault on another node.
+
+    Attributes
+    ----------
+    after_s
+        Time from the first fault to the second.
+    """
+
+    first: PowerOff
+    playbook: str
+    after_s: float = 10
+
+
+Fault = OnNode | PowerOff | Switchover | Restart | InARow
+
+
+@dataclass(frozen=True)
 class Drill:
     """One drill.
 
@@ -74,14 +93,18 @@ class Drill:
         How long the fault stays, unless it is undone before.
     production
         Whether it may run on a site that patients depend on.
+    refuses
+        Whether the site must refuse every store while the fault is there: too few nodes are left for two copies. The
+        deadline counts from the moment when the first node is back.
     """
 
     name: str
     sentence: str
     hits: What
-    fault: OnNode | PowerOff | Switchover | Restart = OnNode()
+    fault: Fault = OnNode()
     hold_s: float = 40
     production: bool = False
+    refuses: bool = False
 
     @property
     def deadline_s(self) -> int:
@@ -101,7 +124,7 @@ class Injected:
     Attributes
     ----------
     node
-        The node that it hit.
+        The node that it hit, or several.
     at
         When, in seconds since the epoch.
     proof
@@ -169,7 +192,10 @@ class Result:
     outage_s
         Longest time without a Success; 0 when it is not longer than without a fault.
     marks
-        Moments of the timeline, in seconds since the epoch: fault, detection, recovery, heal.
+        Moments of the timeline, in seconds since the epoch: fault, detection, recovery, heal; and back, when the first
+        node is there again.
+    refusal
+        Why stores were refused, as `hapacs status` said it; only where the site must refuse them.
     stored
         Acknowledged images in each second since `at`.
     failures
@@ -183,6 +209,7 @@ class Result:
     reasons: list[str] = field(default_factory=list)
     node: str = ""
     proof: str = ""
+    refusal: str = ""
     outage_s: float = 0
     rate_per_s: float = 0
     marks: dict[str, float] = field(default_factory=dict)

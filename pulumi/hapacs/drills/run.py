@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
 from hapacs.drills.load import Load
@@ -44,13 +44,13 @@ class Conductor:
     Parameters
     ----------
     watching
-        Returns the context in which a fault is undone even if this process ends; it takes the node whose power is cut.
+        Returns the context in which a fault is undone even if this process ends; it takes the places of the fault.
     stops
         Whether a drill ends at once when the site stores nothing for longer than the deadline: patients depend on it.
     """
 
     scene: Scene
-    watching: Callable[[str], AbstractContextManager[None]]
+    watching: Callable[[Sequence[str]], AbstractContextManager[None]]
     stops: bool
     on_step: Callable[[str], None]
     limits: Limits = field(default_factory=Limits)
@@ -87,25 +87,48 @@ class Conductor:
         return result
 
     def _fault(self, drill: Drill, load: Load, result: Result) -> None:
-        node = self.scene.subject(drill)
-        with self.watching(node):
+        places = self.scene.places(drill)
+        with self.watching(places):
             try:
                 self.on_step(f"injecting the fault: {drill.sentence}")
-                injected = self.scene.inject(drill, node, load.image_bytes)
+                injected = self.scene.inject(drill, places, load.image_bytes)
                 result.node, result.proof = injected.node, injected.proof
                 result.marks["fault"] = injected.at
                 self._hold(drill, load, injected, result)
+                if drill.refuses:
+                    self._require_refusal(load, injected, result)
             except UnprovedError as error:
                 self._void(result, error.message)
             finally:
                 self.on_step("undoing the fault")
-                self.scene.heal(node)
-                if "fault" in result.marks:
-                    result.marks["heal"] = time.time()
+                self._heal(places, result)
         self.on_step("waiting until the site is whole")
         if not self._whole():
             result.reasons.append(f"The site was not whole {self.limits.back_s:.0f} s after the fault was undone.")
         time.sleep(self.limits.after_s)
+
+    def _heal(self, places: Sequence[str], result: Result) -> None:
+        """Undo the fault at each place, also when it fails at another one."""
+
+        def back() -> None:
+            if result.drill.refuses and "fault" in result.marks:
+                result.marks.setdefault("back", time.time())
+
+        with ExitStack() as stack:
+            for place in reversed(places):
+                stack.callback(back)
+                stack.callback(self.scene.heal, place)
+        if "fault" in result.marks:
+            result.marks["heal"] = time.time()
+
+    def _require_refusal(self, load: Load, injected: Injected, result: Result) -> None:
+        """Require that nothing was stored while the fault was there, and that the site says why."""
+        stored = sum(at > injected.at + _GRACE_S for at in load.acknowledged())
+        if stored:
+            result.reasons.append(f"{stored} images were acknowledged while too few nodes were there for two copies.")
+        result.refusal = self.scene.refusal()
+        if not result.refusal:
+            result.reasons.append("Status or health said that the next image would be stored.")
 
     def _hold(self, drill: Drill, load: Load, injected: Injected, result: Result) -> None:
         """Wait while the fault is there; end early where patients depend on the site and nothing is stored."""
@@ -135,7 +158,8 @@ class Conductor:
         if (fault := result.marks.get("fault")) is None:
             return
         result.queries, result.reads = load.queries(fault, ended), load.reads(fault, ended)
-        marks = [fault, *(at for at in times if fault < at <= ended), ended]
+        since = result.marks.get("back", fault)
+        marks = [since, *(at for at in times if since < at <= ended), ended]
         begin, end = _longest(marks)
         usual = _longest([result.at, *(at for at in times if at <= fault)])
         if end - begin > max(_GRACE_S, 2 * (usual[1] - usual[0])):

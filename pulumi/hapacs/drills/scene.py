@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from hapacs import interruption, playbook, targets
 from hapacs.drills import subjects
-from hapacs.drills.model import Drill, Injected, OnNode, PowerOff, Restart, Switchover, UnprovedError
+from hapacs.drills.model import Drill, InARow, Injected, OnNode, PowerOff, Restart, Switchover, UnprovedError
 from hapacs.errors import HapacsError, RefusedError
 from hapacs.site.access import Node, NodeError, Site
 from hapacs.site.collect import collect
 from hapacs.site.problems import blocking_problems
 from hapacs.site.running import RunningSite
+from hapacs.site.storing import next_store
 
 _PROGRAM = "/usr/local/lib/hapacs/hapacs-drill"
+_STORING = "orthanc-store"
 _LEASE_MARGIN_S = 60
 _HANDS_OVER = {
     "database": "Hand the database over",
@@ -39,17 +41,17 @@ class Scene(Protocol):
         """Return what is wrong with the site; a drill begins and ends with nothing."""
         ...
 
-    def subject(self, drill: Drill) -> str:
-        """Return the node whose power the drill cuts; empty for other faults."""
+    def places(self, drill: Drill) -> list[str]:
+        """Return where the fault has to be undone: nodes whose power is cut, and an empty text for other faults."""
         ...
 
-    def inject(self, drill: Drill, node: str, image_bytes: bytes) -> Injected:
+    def inject(self, drill: Drill, places: Sequence[str], image_bytes: bytes) -> Injected:
         """Inject the fault, and return when it has taken effect.
 
         Parameters
         ----------
-        node
-            What `subject` returned.
+        places
+            What `places` returned.
         image_bytes
             Bytes that only one image has, for a fault of an image.
 
@@ -62,8 +64,12 @@ class Scene(Protocol):
         """
         ...
 
-    def heal(self, node: str) -> None:
-        """Undo the fault; change nothing when there is none."""
+    def refusal(self) -> str:
+        """Return why the site would refuse the next image; empty when its status or a node says that it would not."""
+        ...
+
+    def heal(self, place: str) -> None:
+        """Undo the fault at a place; change nothing when there is none."""
         ...
 
 
@@ -78,33 +84,54 @@ class SiteScene:
         """Return what would forbid an operation too."""
         return list(map(str, blocking_problems(collect(self.site))))
 
-    def subject(self, drill: Drill) -> str:
-        """Choose the node by the roles that the nodes have now."""
-        if not isinstance(drill.fault, PowerOff):
-            return ""
-        found = subjects.nodes(collect(self.site), drill.fault.subject)
-        if not found:
-            raise RefusedError(f"No node of the site is {drill.fault.subject} now.", "`hapacs status` shows the roles.")
-        return found[0]
+    def places(self, drill: Drill) -> list[str]:
+        """Choose the nodes by the roles that they have now."""
+        match drill.fault:
+            case PowerOff(subject, count):
+                return self._nodes(subject, count)
+            case InARow(PowerOff(subject, count)):
+                return [*self._nodes(subject, count), ""]
+        return [""]
 
-    def inject(self, drill: Drill, node: str, image_bytes: bytes) -> Injected:
-        """Inject the fault by its playbook, by a switchover, or by the power switch."""
+    def _nodes(self, subject: str, count: int) -> list[str]:
+        found = subjects.nodes(collect(self.site), subject)
+        if len(found) < count:
+            raise RefusedError(
+                f"The site has {len(found)} of the {count} nodes that are {subject}.",
+                "`hapacs status` shows the roles.",
+            )
+        return found[:count]
+
+    def refusal(self) -> str:
+        """Return what `hapacs status` and the storing services that are left say."""
+        running = collect(self.site)
+        health = [facts.health[_STORING] for facts in running.nodes.values() if _STORING in facts.health]
+        said = next_store(running).refusal
+        return "; ".join(dict.fromkeys([said, *health])) if said and all(health) else ""
+
+    def inject(self, drill: Drill, places: Sequence[str], image_bytes: bytes) -> Injected:
+        """Inject the fault by its playbook, by an operation, or by the power switch."""
         match drill.fault:
             case OnNode():
-                return self._on_node(drill, image_bytes)
+                return self._on_node(drill.playbook, drill.hold_s, {"drill_bytes": image_bytes.hex()})
             case PowerOff():
-                return self._power_off(node)
+                return self._power_off(places)
+            case InARow(_, name, after_s):
+                first = self._power_off([place for place in places if place])
+                time.sleep(after_s)
+                second = self._on_node(name, drill.hold_s, {"drill_verb": "any"})
+                return Injected(f"{first.node}, {second.node}", first.at, f"{first.proof}; {second.proof}")
             case Switchover(what):
                 return self._planned("switchover", {"what": what}, _HANDS_OVER[what], _LEADS[what])
             case Restart(service):
                 return self._planned("restart", {"service": service}, _RESTARTS, _LEADS["storing"])
 
-    def heal(self, node: str) -> None:
-        """Switch the node on, and undo what is on any node."""
-        if node:
+    def heal(self, place: str) -> None:
+        """Switch the node on, or undo what is on any node."""
+        if place:
             power = targets.power(self.site.deployment)
-            if not power.is_on(node):
-                power.on(node)
+            if not power.is_on(place):
+                power.on(place)
             return
         with interruption.Workers(max_workers=8) as pool:
             list(pool.map(self._undo, self.site.nodes.values()))
@@ -125,20 +152,22 @@ class SiteScene:
             else:
                 return
 
-    def _on_node(self, drill: Drill, image_bytes: bytes) -> Injected:
-        variables = {"drill_lease_s": round(drill.hold_s + _LEASE_MARGIN_S), "drill_bytes": image_bytes.hex()}
+    def _on_node(self, name: str, hold_s: float, variables: dict[str, object]) -> Injected:
+        lease: dict[str, object] = {"drill_lease_s": round(hold_s + _LEASE_MARGIN_S), "site": self.site.name}
         try:
-            outcome = self._play(drill.playbook, variables | {"site": self.site.name})
+            outcome = self._play(name, lease | variables)
         except playbook.PlaybookError as error:
             raise UnprovedError(error.message, error.hint) from error
         document = json.loads(outcome.said[-1])
         return Injected(document["node"], document["at"], document["proof"])
 
-    def _power_off(self, node: str) -> Injected:
+    def _power_off(self, nodes: Sequence[str]) -> Injected:
         at = time.time()
         power = targets.power(self.site.deployment)
-        power.off(node)
-        return Injected(node, at, f"the machine of {node} does not run")
+        with interruption.Workers(max_workers=len(nodes)) as pool:
+            list(pool.map(power.off, nodes))
+        found = "; ".join(f"the machine of {node} does not run" for node in nodes)
+        return Injected(", ".join(nodes), at, found)
 
     def _planned(
         self, name: str, variables: dict[str, object], begins: str, hit: Callable[[RunningSite], list[str]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hapacs.drills.model import Drill, OnNode, PowerOff, Restart, Switchover
+from hapacs.drills.model import Drill, InARow, OnNode, PowerOff, Restart, Switchover
 from hapacs.errors import UsageError
 
 DRILLS: tuple[Drill, ...] = (
@@ -31,6 +31,21 @@ DRILLS: tuple[Drill, ...] = (
     Drill("archive-master-killed", "The archive's leading master is killed.", "archive"),
     Drill("archive-master-paused", "The archive's leading master is stopped by SIGSTOP.", "archive"),
     Drill("node-off-and-back", "A node is off for 90 s and comes back.", "entry", PowerOff("spare"), 90),
+    Drill(
+        "two-nodes-off",
+        "Two of three nodes are off: every store is refused.",
+        "database",
+        PowerOff("spare", 2),
+        60,
+        refuses=True,
+    ),
+    Drill(
+        "node-off-leader-killed",
+        "A node is off, and the database's leader is killed on another one.",
+        "database",
+        InARow(PowerOff("spare"), "drill_database_leader_killed"),
+        60,
+    ),
     Drill("link-lossy", "Of the packets between the storing node and the others, 5 % are lost.", "storing"),
     Drill("clock-off", "The clock of the storing node is wrong by 10 minutes.", "data", OnNode(own_clock=True), 60),
     Drill("das-byte-flipped", "One byte of an image on a DAS changes.", "data", OnNode(of_image=True), 15),

@@ -42,8 +42,8 @@ def refusals(site: RunningSite, verb: str, node: str) -> list[str]:
     Parameters
     ----------
     verb
-        ``whole`` (any rolling operation), ``drain``, ``undrain``, ``switchover-database``, ``switchover-storing`` or
-        ``switchover-address``.
+        ``whole`` (any rolling operation), ``drain``, ``undrain``, ``switchover-database``, ``switchover-storing``,
+        ``switchover-address``, or ``any``, which is never refused: a second fault of a drill finds a broken site.
     node
         The node that is drained, undrained or takes over; may be empty for the others.
 
@@ -55,6 +55,7 @@ def refusals(site: RunningSite, verb: str, node: str) -> list[str]:
     if node and node not in site.names:
         return [f"there is no node {node}; there are {', '.join(sorted(site.names))}"]
     checks: dict[str, Callable[[], list[str]]] = {
+        "any": list,
         "whole": lambda: list(map(str, blocking_problems(site))),
         "drain": lambda: _drain(site, node),
         "undrain": lambda: list(map(str, node_problems(site, node, blocking=True))),

@@ -3,43 +3,62 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
 
 from hapacs.drills.model import Drill, Injected, Kept, Times, UnprovedError
 from hapacs.drills.run import Conductor, Limits
+from hapacs.errors import HapacsError
 
 DRILL = Drill("storing-killed", "The storing service is killed.", "storing", hold_s=0.02)
 SHORT = Limits(steady_s=0.05, after_s=0, back_s=0.05, every_s=0.005)
 
 
 class FakeScene:
-    """A site; its events are listed in `happened`."""
+    """A site; its events are listed in `happened`.
+
+    Attributes
+    ----------
+    stops
+        The load that is quiet from the fault until it is undone at the first place.
+    """
 
     def __init__(self) -> None:
         self.happened: list[str] = []
         self.found: list[list[str]] = []
         self.proof = "2 processes are gone"
         self.failure: BaseException | None = None
+        self.where = ["pacs1"]
+        self.said = "no majority"
+        self.stops: FakeLoad | None = None
 
     def problems(self) -> list[str]:
         self.happened.append("problems")
         return self.found.pop(0) if self.found else []
 
-    def subject(self, _drill: Drill) -> str:
-        return "pacs1"
+    def places(self, _drill: Drill) -> list[str]:
+        return self.where
 
-    def inject(self, _drill: Drill, node: str, _image_bytes: bytes) -> Injected:
+    def refusal(self) -> str:
+        return self.said
+
+    def inject(self, _drill: Drill, places: Sequence[str], _image_bytes: bytes) -> Injected:
         self.happened.append("inject")
         if self.failure:
             raise self.failure
         if not self.proof:
             raise UnprovedError("the fault took no effect")
-        return Injected(node, time.time(), self.proof)
+        if self.stops:
+            self.stops.quiet_after = time.time() - self.stops.begun
+        return Injected(", ".join(places), time.time(), self.proof)
 
-    def heal(self, _node: str) -> None:
+    def heal(self, place: str) -> None:
+        if self.stops and self.happened[-1] == "inject":
+            self.stops.quiet_until = time.time() - self.stops.begun
         self.happened.append("heal")
+        if place == "stuck":
+            raise HapacsError("stuck does not answer", "Wait.")
 
 
 class FakeLoad:
@@ -50,6 +69,7 @@ class FakeLoad:
         self.begun = 0.0
         self.ended = float("inf")
         self.quiet_after = float("inf")
+        self.quiet_until = float("inf")
         self.silent = False
         self.image_bytes = b"\x01"
 
@@ -61,9 +81,10 @@ class FakeLoad:
         self.ended = time.time()
 
     def acknowledged(self) -> list[float]:
-        until = min(time.time(), self.ended, self.begun + self.quiet_after)
-        count = 0 if self.silent else int((until - self.begun) * 1000)
-        return [self.begun + number / 1000 for number in range(count)]
+        """Return a moment each millisecond, but none from `quiet_after` until `quiet_until`."""
+        count = 0 if self.silent else int((min(time.time(), self.ended) - self.begun) * 1000)
+        quiet = (self.quiet_after, self.quiet_until)
+        return [self.begun + number / 1000 for number in range(count) if not quiet[0] <= number / 1000 < quiet[1]]
 
     def failures(self) -> list[tuple[float, str]]:
         return []
@@ -82,8 +103,8 @@ class FakeLoad:
 
 def conductor(scene: FakeScene, *, stops: bool = False) -> Conductor:
     @contextmanager
-    def watching(node: str) -> Iterator[None]:
-        scene.happened.append(f"watch {node}")
+    def watching(places: Sequence[str]) -> Iterator[None]:
+        scene.happened.append(f"watch {', '.join(places)}")
         yield
         scene.happened.append("unwatch")
 

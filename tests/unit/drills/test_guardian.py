@@ -28,6 +28,15 @@ def test_fault_is_undone_when_the_command_is_gone(file: Path) -> None:
     assert not file.exists()
 
 
+def test_every_place_is_undone_when_the_command_is_gone(file: Path) -> None:
+    file.write_text("pacs2\npacs3\n")
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as gone:
+        gone.wait()
+    healed: list[str] = []
+    assert guardian.guard(file, gone.pid, healed.append)
+    assert healed == ["pacs2", "pacs3", ""]
+
+
 def test_fault_that_the_command_undid_is_left_alone(file: Path) -> None:
     file.unlink()
     healed: list[str] = []

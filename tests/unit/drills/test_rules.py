@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import yaml
 from hapacs.deployment import PROJECT
 from hapacs.drills import allowed, probes, table, window
 from hapacs.drills.load import kept
-from hapacs.drills.model import DEADLINES_S, Drill, OnNode, PowerOff
+from hapacs.drills.model import DEADLINES_S, Drill, InARow, OnNode, PowerOff
 from hapacs.errors import UsageError
 from hapacs.load.check import Problem, Reason, Verdict
 from hapacs.settings import Settings, load
@@ -55,6 +56,23 @@ def test_names_of_drills_are_unique() -> None:
     assert len({drill.name for drill in table.DRILLS}) == len(table.DRILLS)
 
 
+def test_second_fault_of_two_in_a_row_has_its_playbook() -> None:
+    named = {drill.fault.playbook for drill in table.DRILLS if isinstance(drill.fault, InARow)}
+    assert named
+    assert named <= {path.stem for path in PLAYBOOKS.glob("drill_*.yml")}
+
+
+def test_node_that_is_off_is_off_for_longer_than_every_lease() -> None:
+    (drill,) = table.named(["node-off-and-back"])
+    # Leader of the database, and the longest validity of the archive's tokens.
+    roles = PROJECT / "ansible" / "roles"
+    leases = [yaml.safe_load((roles / "postgres" / "defaults" / "main.yml").read_text())["postgres_ttl_s"]]
+    for file in (roles / "seaweedfs" / "templates").glob("security*.toml.j2"):
+        leases += [int(text) for text in re.findall(r"expires_after_seconds = (\d+)", file.read_text())]
+    assert len(leases) > 1
+    assert drill.hold_s > max(leases)
+
+
 def test_unknown_drill_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no drill storing-sings"):
         table.named(["storing-killed", "storing-sings"])
@@ -74,7 +92,7 @@ def test_lab_says_why_a_wrong_clock_would_be_void() -> None:
 def test_hospital_offers_safe_drills_only_and_none_that_cuts_power() -> None:
     offered = allowed.possible(table.DRILLS, HOSPITAL)
     assert offered
-    assert all(drill.production and not isinstance(drill.fault, PowerOff) for drill in offered)
+    assert all(drill.production and not isinstance(drill.fault, PowerOff | InARow) for drill in offered)
 
 
 def test_hospital_without_a_window_refuses_every_drill() -> None:

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from hapacs.drills import run
-from hapacs.drills.model import Kept
-from hapacs.errors import RefusedError
+from hapacs.drills.model import Kept, Result
+from hapacs.errors import HapacsError, RefusedError
 from tests.unit.drills.fakes import DRILL, FakeLoad, FakeScene, conductor
 
 
@@ -115,6 +115,43 @@ def test_drill_stops_early_where_patients_depend_on_the_site(monkeypatch: pytest
     result = conductor(FakeScene(), stops=True).conduct(drill, load, 0)
     assert result.reasons[0].startswith("Stopped")
     assert result.marks["heal"] - result.marks["fault"] < 5
+
+
+def refused(load: FakeLoad, scene: FakeScene) -> Result:
+    """Conduct a drill in which every store must be refused."""
+    drill = dataclasses.replace(DRILL, hits="data", hold_s=0.1, refuses=True)
+    return conductor(scene).conduct(drill, load, 0)
+
+
+def test_outage_of_a_site_that_must_refuse_counts_from_the_return_of_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_GRACE_S", 0.03)
+    scene, load = FakeScene(), FakeLoad()
+    scene.where, scene.stops = ["pacs2", "pacs3"], load
+    result = refused(load, scene)
+    assert (result.ok, result.refusal) == (True, "no majority")
+    assert result.marks["fault"] < result.marks["back"] <= result.marks["heal"]
+    assert scene.happened == ["problems", "watch pacs2, pacs3", "inject", "heal", "heal", "unwatch", "problems"]
+
+
+def test_image_that_is_acknowledged_without_a_second_node_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_GRACE_S", 0.03)
+    result = refused(FakeLoad(), FakeScene())
+    assert "acknowledged while too few nodes were there" in result.reasons[0]
+
+
+def test_site_that_refuses_and_says_that_all_is_well_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_GRACE_S", 0.03)
+    scene, load = FakeScene(), FakeLoad()
+    scene.said, scene.stops = "", load
+    assert refused(load, scene).reasons == ["Status or health said that the next image would be stored."]
+
+
+def test_every_node_is_switched_on_although_one_fails() -> None:
+    scene = FakeScene()
+    scene.where = ["stuck", "pacs3"]
+    with pytest.raises(HapacsError, match="stuck"):
+        conductor(scene).conduct(DRILL, FakeLoad(), 0)
+    assert scene.happened[-2:] == ["heal", "heal"]
 
 
 def test_each_second_is_counted_once() -> None:

@@ -13,7 +13,7 @@ from hapacs import playbook
 from hapacs.drills import scene, subjects, table
 from hapacs.drills.model import UnprovedError
 from hapacs.drills.scene import SiteScene
-from hapacs.errors import HapacsError
+from hapacs.errors import HapacsError, RefusedError
 from hapacs.site.access import NodeError, Site
 from hapacs.site.running import RunningSite
 from tests.unit.site import documents
@@ -70,7 +70,7 @@ def test_injected_fault_is_what_the_node_reported(monkeypatch: pytest.MonkeyPatc
         return SimpleNamespace(said=['{"node": "b", "at": 7.5, "proof": "9 processes are gone"}'])
 
     monkeypatch.setattr(playbook, "run", run)
-    injected = made()[0].inject(DRILL, "", b"\x01\xff")
+    injected = made()[0].inject(DRILL, [""], b"\x01\xff")
     assert (injected.node, injected.at, injected.proof) == ("b", 7.5, "9 processes are gone")
     assert played == [("drill_storing_killed", {"drill_lease_s": 75, "drill_bytes": "01ff", "site": "primary"})]
 
@@ -98,7 +98,7 @@ def test_operation_begins_with_the_task_that_changes_the_site(
     begun: list[float] = []
     monkeypatch.setattr(playbook, "run", run)
     monkeypatch.setattr(scene, "collect", lambda _: RunningSite.parse(documents.plain("a", "b", "c")))
-    injected = made()[0].inject(drill, "", b"")
+    injected = made()[0].inject(drill, [""], b"")
     assert (injected.node, injected.proof) == (node, "it moved")
     assert injected.at >= begun[0]
     assert played == [variables | {"site": "primary"}]
@@ -107,7 +107,7 @@ def test_operation_begins_with_the_task_that_changes_the_site(
 def test_operation_that_changes_nothing_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(playbook, "run", lambda *_, **__: SimpleNamespace(said=["nothing to do"]))
     with pytest.raises(UnprovedError, match=r"switchover.yml changed nothing"):
-        made()[0].inject(*table.named(["address-switchover"]), "", b"")
+        made()[0].inject(*table.named(["address-switchover"]), [""], b"")
 
 
 def test_playbook_that_fails_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,69 @@ def test_playbook_that_fails_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(playbook, "run", run)
     with pytest.raises(UnprovedError):
-        made()[0].inject(DRILL, "", b"")
+        made()[0].inject(DRILL, [""], b"")
+
+
+class FakePower:
+    """A power switch that notes what it did."""
+
+    def __init__(self) -> None:
+        self.off_now: list[str] = []
+
+    def off(self, node: str) -> None:
+        self.off_now.append(node)
+
+
+@pytest.fixture
+def power(monkeypatch: pytest.MonkeyPatch) -> FakePower:
+    made = FakePower()
+    monkeypatch.setattr(scene.targets, "power", lambda _: made)
+    monkeypatch.setattr(scene, "collect", lambda _: RunningSite.parse(documents.plain("a", "b", "c")))
+    return made
+
+
+def test_two_nodes_lose_their_power_and_that_with_the_offices_stays(power: FakePower) -> None:
+    (drill,) = table.named(["two-nodes-off"])
+    subject, _ = made()
+    places = subject.places(drill)
+    injected = subject.inject(drill, places, b"")
+    assert (sorted(power.off_now), len(places)) == (sorted(places), 2)
+    assert "c" in places
+    assert injected.node == ", ".join(places)
+
+
+def test_second_fault_comes_while_the_first_is_there(monkeypatch: pytest.MonkeyPatch, power: FakePower) -> None:
+    (drill,) = table.named(["node-off-leader-killed"])
+    played: list[tuple[str, dict[str, Any], list[str]]] = []
+
+    def run(name: str, **options: Any) -> Any:
+        played.append((name, options["variables"], list(power.off_now)))
+        return SimpleNamespace(said=['{"node": "a", "at": 7.5, "proof": "9 processes are gone"}'])
+
+    monkeypatch.setattr(playbook, "run", run)
+    subject, _ = made()
+    injected = subject.inject(drill, subject.places(drill), b"")
+    assert subject.places(drill) == ["c", ""]
+    assert (injected.node, injected.proof) == ("c, a", "the machine of c does not run; 9 processes are gone")
+    assert injected.at > 7.5, "the first fault counts"
+    variables = {"drill_lease_s": 120, "site": "primary", "drill_verb": "any"}
+    assert played == [("drill_database_leader_killed", variables, ["c"])]
+
+
+def test_site_with_too_few_nodes_refuses_the_drill(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene, "collect", lambda _: RunningSite.parse(documents.plain("a")))
+    with pytest.raises(RefusedError, match="1 of the 2 nodes"):
+        made()[0].places(*table.named(["two-nodes-off"]))
+
+
+def test_refusal_needs_status_and_health_of_every_storing_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = documents.plain("a", "b")
+    monkeypatch.setattr(scene, "collect", lambda _: RunningSite.parse(site))
+    assert made()[0].refusal() == ""
+    site["states"]["b"]["health"]["orthanc-store"] = "no second database"
+    assert made()[0].refusal() == "", "the service on a says that it stores"
+    site["states"]["a"]["health"]["orthanc-store"] = "no second database"
+    assert made()[0].refusal() == "orthanc-store on b does not work: no second database; no second database"
 
 
 @pytest.mark.parametrize(

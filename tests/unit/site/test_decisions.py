@@ -87,6 +87,12 @@ def test_what_an_operation_repairs_does_not_forbid_it(three: Document, way: str)
     assert refused(three, "whole") == []
 
 
+@pytest.mark.parametrize("way", list(BREAK))
+def test_fault_may_be_injected_into_a_broken_site(three: Document, way: str) -> None:
+    BREAK[way](three)
+    assert refused(three, "any") == []
+
+
 def test_last_storing_service_that_is_up_is_not_drained(three: Document) -> None:
     for name in ("a", "b", "c"):
         servers = three["states"][name]["balancer"]["servers"]["store_dicom"]
