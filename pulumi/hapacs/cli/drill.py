@@ -165,12 +165,13 @@ def _run(deployment: Deployment, drills: Iterable[Drill], seed: int, *, quiet: b
     from hapacs.drills import guardian, versions  # noqa: PLC0415
     from hapacs.drills import report as reports  # noqa: PLC0415
     from hapacs.drills.load import SiteLoad  # noqa: PLC0415 - its clients are slow to import
+    from hapacs.drills.model import Result  # noqa: PLC0415
     from hapacs.drills.run import Conductor  # noqa: PLC0415
     from hapacs.drills.scene import SiteScene  # noqa: PLC0415
     from hapacs.site.access import sites  # noqa: PLC0415
 
     site = sites(deployment)[0]
-    steps = Steps(quiet=quiet)
+    steps, first = Steps(quiet=quiet), True
     for drill in drills:
         directory = _directory(deployment) / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{drill.name}"
         directory.mkdir(mode=0o700, parents=True)
@@ -184,7 +185,14 @@ def _run(deployment: Deployment, drills: Iterable[Drill], seed: int, *, quiet: b
             conductor = Conductor(
                 SiteScene(site, step.now), watching, stops=not deployment.settings.target.expendable, on_step=step.now
             )
-            result = conductor.conduct(drill, SiteLoad(site, directory), seed)
+            try:
+                result = conductor.conduct(drill, SiteLoad(site, directory), seed)
+            except RefusedError as error:
+                if first:
+                    raise
+                # A drill before it has left the site broken: the others may still find it whole.
+                result = Result(drill, time.time(), seed, void=True, reasons=[f"Void: {error.message}"])
+            first = False
         result.versions = versions.of(deployment)
         reports.write(result, directory)
         reports.write_overview(_directory(deployment))

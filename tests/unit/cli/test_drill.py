@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from hapacs import cli, playbook
 from hapacs.cli import drill as command
 from hapacs.deployment import PROJECT, Deployment
+from hapacs.drills import allowed, table
 from hapacs.drills.model import Drill, Kept, Result
 from hapacs.errors import ExitCode, RefusedError, UsageError
 
@@ -85,10 +87,63 @@ def test_all_runs_every_drill_in_the_order_of_the_seed(ran: list[str]) -> None:
 
 def test_long_run_repeats_the_drills_until_the_hour_is_over(ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter(range(0, 10**6, 60))
-    monkeypatch.setattr("hapacs.cli.drill.time.monotonic", lambda: next(moments))
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: next(moments)))
     call("run", "--all", "--long", "--seed", "3")
-    assert 50 <= len(ran) <= 61
-    assert ran[:26] != ran[26:52]
+    # The clock is asked once before the first drill, and once before each.
+    assert len(ran) == 59, "the last one begins within the hour, and none after it"
+    count = len(allowed.possible(table.DRILLS, Deployment.load("lab").settings))
+    first, second = ran[:count], ran[count:]
+    assert len(set(first)) == count, "every drill once before one is repeated"
+    assert first[: len(second)] != second
+    seen, ran[:] = list(ran), []
+    moments = iter(range(0, 10**6, 60))
+    call("run", "--all", "--long", "--seed", "3")
+    assert ran == seen, "the seed decides the order of every round"
+
+
+def test_long_run_ends_with_the_first_drill_that_is_not_ok_in_its_exit_code(
+    ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter(range(0, 10**6, 60))
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    assert call("run", "--all", "--long", "--seed", "3").exit_code == ExitCode.UNHEALTHY
+    assert ran.index("das-full") < len(ran) - 1, "the others run all the same"
+
+
+def test_drill_that_finds_a_broken_site_is_void_and_the_next_one_runs(
+    site: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[list[str]] = [[], ["patroni on pacs2 is down"], []]
+
+    def conduct(_self: object, drill: Drill, _load: object, seed: int) -> Result:
+        if problems := answers.pop(0):
+            raise RefusedError("\n".join(problems), "Repair that first.")
+        return Result(drill, 0, seed, kept=Kept(acknowledged=9))
+
+    monkeypatch.setattr("hapacs.drills.run.Conductor.conduct", conduct)
+    monkeypatch.setattr("hapacs.drills.load.SiteLoad.__init__", lambda *_: None)
+    monkeypatch.setattr("hapacs.site.access.sites", lambda _: [None])
+    assert site.state.exists()
+    found = json.loads(call("run", "storing-killed", "storing-paused", "das-full", "--json").stdout)["drills"]
+    assert [(one["name"], one["ok"], one["void"]) for one in found] == [
+        ("storing-killed", True, False), ("storing-paused", False, True), ("das-full", True, False),
+    ]  # fmt: skip
+    reported = [
+        json.loads(file.read_text())["reasons"] for file in sorted((site.state / "drills").glob("*/report.json"))
+    ]
+    assert ["Void: patroni on pacs2 is down"] in reported
+
+
+def test_first_drill_is_refused_on_a_broken_site(site: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def conduct(*_: object) -> Result:
+        raise RefusedError("patroni on pacs2 is down", "Repair that first.")
+
+    monkeypatch.setattr("hapacs.drills.run.Conductor.conduct", conduct)
+    monkeypatch.setattr("hapacs.drills.load.SiteLoad.__init__", lambda *_: None)
+    monkeypatch.setattr("hapacs.site.access.sites", lambda _: [None])
+    assert site.state.exists()
+    with pytest.raises(RefusedError, match="patroni on pacs2"):
+        call("run", "storing-killed", "storing-paused")
 
 
 @pytest.mark.parametrize("words", [[], ["--all", "storing-killed"], ["storing-sings"], ["storing-killed", "--long"]])

@@ -96,6 +96,43 @@ def test_lost_packets_are_counted(host: Host) -> None:
     assert "hapacs_drill" not in host.check_output("nft list tables")
 
 
+@pytest.fixture
+def far(host: Host) -> Iterator[str]:
+    """The address of another host: a network namespace at the end of a cable."""
+    for words in (
+        "netns add far",
+        "link add near type veth peer name there netns far",
+        "address add 198.51.100.1/30 dev near",
+        "link set near up",
+        "-n far address add 198.51.100.2/30 dev there",
+        "-n far link set there up",
+    ):
+        host.check_output(f"ip {words}")
+    yield "198.51.100.2"
+    drill(host, "heal")
+    host.check_output("ip link delete near; ip netns delete far")
+
+
+def test_link_is_slow_until_the_fault_is_undone(host: Host, far: str) -> None:
+    assert inject(host, kind="slow", peers=[far], delay_ms=200, port=9).rc == 0
+    proved = drill(host, "prove")
+    assert proved.rc == 0, proved.stderr
+    assert "a round trip takes 20" in proved.stdout
+    drill(host, "heal")
+    assert "hapacs-drill" not in host.check_output("ip -brief link; ip rule list")
+    assert "hapacs_drill" not in host.check_output("nft list tables")
+    begun = time.monotonic()
+    host.run(f"timeout 1 bash -c 'echo > /dev/tcp/{far}/9'")
+    assert time.monotonic() - begun < 0.9
+
+
+def test_link_is_not_slow_when_the_program_is_gone(host: Host, far: str) -> None:
+    assert inject(host, kind="slow", peers=[far], delay_ms=200, port=9).rc == 0
+    host.check_output("systemctl kill --signal=SIGKILL hapacs-drill-slow.service")
+    assert drill(host, "prove").rc == 1
+    assert drill(host, "heal").rc == 0
+
+
 def test_stopped_unit_stays_off_until_the_fault_is_undone(host: Host) -> None:
     # A transient unit would be gone with its process.
     unit = "kept.service"
@@ -113,6 +150,34 @@ def test_stopped_unit_stays_off_until_the_fault_is_undone(host: Host) -> None:
         time.sleep(0.5)
     assert host.run(f"systemctl is-active {unit}").rc == 0
     host.check_output(f"systemctl stop {unit}; rm /run/systemd/system/{unit}; systemctl daemon-reload")
+
+
+def test_certificate_ends_in_a_service_that_runs(host: Host) -> None:
+    unit, directory = "tls.service", "/run/tls"
+    key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+    made = f"openssl req -x509 {key} -subj /CN=drill -days {{days}} -keyout {{name}}.key -out {{name}}.crt"
+    server = f"openssl s_server -accept 127.0.0.1:4433 -cert {directory}/node.crt -key {directory}/node.key -quiet"
+    text = f"[Service]\\nExecStart=/usr/bin/{server}\\n"
+    for command in (
+        f"mkdir -p {directory}",
+        made.format(days=2, name=f"{directory}/node"),
+        # It has ended already: to wait for the end is the playbook's.
+        made.format(days="1 -not_before 20200101000000Z -not_after 20200102000000Z", name=f"{directory}/short"),
+        f"cp {directory}/short.crt {directory}/authority.crt",
+        f"printf '{text}' > /run/systemd/system/{unit}",
+        f"systemctl daemon-reload; systemctl start {unit}",
+    ):
+        host.check_output(command)
+    before = host.check_output(f"cat {directory}/node.crt {directory}/node.key")
+    fault = {"path": f"{directory}/node", "by": f"{directory}/short", "authority": f"{directory}/authority.crt"}
+    assert inject(host, kind="certificate", units=[unit], address="127.0.0.1", port=4433, **fault).rc == 0
+    limit = time.monotonic() + 30
+    while drill(host, "prove").rc != 0 and time.monotonic() < limit:
+        time.sleep(0.5)
+    assert "expired" in drill(host, "prove").stdout
+    assert drill(host, "heal").rc == 0
+    assert host.check_output(f"cat {directory}/node.crt {directory}/node.key") == before
+    host.check_output(f"systemctl stop {unit}; rm -r {directory} /run/systemd/system/{unit}; systemctl daemon-reload")
 
 
 def test_clock_of_a_container_is_left_alone(host: Host) -> None:
