@@ -106,8 +106,9 @@ def test_operation_begins_with_the_task_that_changes_the_site(
 
 def test_operation_that_changes_nothing_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(playbook, "run", lambda *_, **__: SimpleNamespace(said=["nothing to do"]))
+    (drill,) = table.named(["address-switchover"])
     with pytest.raises(UnprovedError, match=r"switchover.yml changed nothing"):
-        made()[0].inject(*table.named(["address-switchover"]), [""], b"")
+        made()[0].inject(drill, [""], b"")
 
 
 def test_playbook_that_fails_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +133,7 @@ class FakePower:
 @pytest.fixture
 def power(monkeypatch: pytest.MonkeyPatch) -> FakePower:
     made = FakePower()
-    monkeypatch.setattr(scene.targets, "power", lambda _: made)
+    monkeypatch.setattr("hapacs.drills.scene.targets.power", lambda _: made)
     monkeypatch.setattr(scene, "collect", lambda _: RunningSite.parse(documents.plain("a", "b", "c")))
     return made
 
@@ -167,8 +168,9 @@ def test_second_fault_comes_while_the_first_is_there(monkeypatch: pytest.MonkeyP
 
 def test_site_with_too_few_nodes_refuses_the_drill(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scene, "collect", lambda _: RunningSite.parse(documents.plain("a")))
+    (drill,) = table.named(["two-nodes-off"])
     with pytest.raises(RefusedError, match="1 of the 2 nodes"):
-        made()[0].places(*table.named(["two-nodes-off"]))
+        made()[0].places(drill)
 
 
 def test_refusal_needs_status_and_health_of_every_storing_service(monkeypatch: pytest.MonkeyPatch) -> None:
