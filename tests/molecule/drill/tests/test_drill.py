@@ -170,7 +170,7 @@ def test_certificate_ends_in_a_service_that_runs(host: Host) -> None:
         host.check_output(command)
     before = host.check_output(f"cat {directory}/node.crt {directory}/node.key")
     fault = {"path": f"{directory}/node", "by": f"{directory}/short", "authority": f"{directory}/authority.crt"}
-    assert inject(host, kind="certificate", units=[unit], address="127.0.0.1", port=4433, **fault).rc == 0
+    assert inject(host, 60, kind="certificate", units=[unit], address="127.0.0.1", port=4433, **fault).rc == 0
     limit = time.monotonic() + 30
     while drill(host, "prove").rc != 0 and time.monotonic() < limit:
         time.sleep(0.5)
