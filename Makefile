@@ -46,7 +46,7 @@ molecule: setup ## Each role on a node of its own
 	@$(pytest) $(molecule_tests)
 
 .PHONY: drills
-drills: ## Break the lab on purpose, one fault after the other, and check every image (about an hour)
+drills: ## Break the lab on purpose, one fault after the other, and check every image (about two hours)
 	@$(bin)/hapacs drill run --all --deployment lab
 
 .PHONY: cluster
