@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.ansible.loading import ANSIBLE
 
-TEMPLATE = (ANSIBLE / "roles" / "haproxy" / "templates" / "haproxy.cfg.j2").read_text(encoding="utf-8")
+TEMPLATE = (ANSIBLE / "roles" / "haproxy" / "templates" / "haproxy-dicomweb.cfg.j2").read_text(encoding="utf-8")
 WEB = TEMPLATE[TEMPLATE.index("frontend web") : TEMPLATE.index("\nbackend store_web")]
 
 

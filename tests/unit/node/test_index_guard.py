@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from hapacs_node.index_guard import answers_at
+from tests.unit.node import guarded
 
 PROCESS = """
 import sys, time
@@ -30,21 +29,13 @@ print("goes on")
 """
 
 
-def _run(silent_s: float, leader: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", PROCESS, str(silent_s), leader]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
 def test_a_process_without_a_session_at_the_leader_ends_when_its_index_hangs() -> None:
-    done = _run(60, "not connected")
-    assert (done.returncode, done.stdout) == (os.EX_UNAVAILABLE, "")
-    assert "event=index_hangs" in done.stderr
+    guarded.assert_ended(guarded.run(PROCESS, 60, "not connected"), os.EX_UNAVAILABLE, "event=index_hangs")
 
 
 @pytest.mark.parametrize(("silent_s", "leader"), [(0.3, "not connected"), (60, "connected"), (60, "no leader")])
 def test_a_slow_index_or_a_missing_leader_ends_no_process(silent_s: float, leader: str) -> None:
-    done = _run(silent_s, leader)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "goes on\n", "")
+    guarded.assert_goes_on(guarded.run(PROCESS, silent_s, leader))
 
 
 class _Orthanc(BaseHTTPRequestHandler):

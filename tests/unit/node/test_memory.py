@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
 
 from hapacs_node import settings
 from hapacs_node.health import Health, try_once
 from hapacs_node.metrics import Metrics
+from tests.unit.node import guarded
 
 PROCESS = """
 import resource, sys, time
@@ -31,21 +30,14 @@ print("goes on")
 """
 
 
-def _run(left_mebibytes: int, for_how_long: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", PROCESS, str(left_mebibytes), for_how_long]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
 def test_a_process_that_stays_out_of_memory_ends() -> None:
-    done = _run(4, "for good")
-    assert (done.returncode, done.stdout) == (os.EX_OSERR, "")
-    assert "event=out_of_memory needed_bytes=16777216" in done.stderr
+    done = guarded.run(PROCESS, 4, "for good")
+    guarded.assert_ended(done, os.EX_OSERR, "event=out_of_memory needed_bytes=16777216")
 
 
 @pytest.mark.parametrize(("left_mebibytes", "for_how_long"), [(64, "for good"), (4, "for a moment")])
 def test_a_process_with_memory_or_a_short_shortage_continues(left_mebibytes: int, for_how_long: str) -> None:
-    done = _run(left_mebibytes, for_how_long)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "goes on\n", "")
+    guarded.assert_goes_on(guarded.run(PROCESS, left_mebibytes, for_how_long))
 
 
 def test_a_probe_without_memory_fails() -> None:
