@@ -20,6 +20,10 @@ class RefusedError(NodeError):
     """The request itself is invalid: empty bytes, a malformed name."""
 
 
+class BadRequestError(RefusedError):
+    """A parameter of a web request has no meaning."""
+
+
 class ReplacementRefusedError(RefusedError):
     """The policy forbids to replace an image that is stored with other bytes."""
 

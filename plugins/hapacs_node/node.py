@@ -16,6 +16,8 @@ from hapacs_node.health import Health, Service
 from hapacs_node.lookup import Lookup
 from hapacs_node.memory import MemoryGuard
 from hapacs_node.metrics import Metrics
+from hapacs_node.query.cfind import Finder
+from hapacs_node.query.refresh import Refresh
 from hapacs_node.record.addresses import Addresses, Balancer
 from hapacs_node.record.objects import Objects
 from hapacs_node.record.replacement import Replacement
@@ -40,6 +42,7 @@ _PACKERS, _NOTERS = 2, 1
 # With two, one continues while the other waits for a dead balancer.
 _ASKERS = 2
 _AGAIN_S = 5
+_COMPLETION_PERIOD_S = 30
 # Longest wait of an answer for memory.
 _ANSWER_S = 10
 # One process at a time evicts. The query service checks more often, so that it usually does it.
@@ -58,6 +61,8 @@ class Node:
     storage: StorageArea
     objects: Objects
     retrieval: Retrieval
+    finder: Finder
+    refresh: Refresh
     health: Health
     lookup: Lookup
     eviction: Eviction | None
@@ -88,7 +93,7 @@ class Node:
             noters=ThreadPoolExecutor(_NOTERS, thread_name_prefix="note"),
             fetchers=ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch"),
         )
-        storage = StorageArea(settings.node, das, cas, catalog, workers, metrics)
+        storage = StorageArea(settings.node, das, cas, catalog, workers, metrics, settings.undeclared)
         askers = ThreadPoolExecutor(_ASKERS, thread_name_prefix="caller")
         objects = Objects(storage, Addresses(balancer, askers), Replacement(settings.replace, catalog))
         retrieval = Retrieval(catalog, storage, Budget(allowed_bytes(), _ANSWER_S), metrics)
@@ -115,6 +120,8 @@ class Node:
             storage=storage,
             objects=objects,
             retrieval=retrieval,
+            finder=Finder(catalog.search),
+            refresh=Refresh(catalog, storage.reader, settings.undeclared),
             health=health,
             lookup=lookup,
             eviction=eviction,
@@ -126,6 +133,9 @@ class Node:
         self.memory.start()
         self.health.start()
         threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
+        if self.health.service == "query":
+            follow = partial(self.refresh.follow, self._stop, _COMPLETION_PERIOD_S)
+            threading.Thread(target=follow, name="query-tables", daemon=True).start()
         if self.eviction is not None:
             repeat = partial(self.eviction.repeat, self._stop, _EVICTION_PERIOD_S[self.health.service])
             threading.Thread(target=repeat, name="eviction", daemon=True).start()

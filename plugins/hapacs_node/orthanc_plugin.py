@@ -143,6 +143,23 @@ def _harmless(what: str) -> Iterator[None]:
         _LOG.error(log.line("record_failed", what=what, error=repr(error)))
 
 
+def _find(answers: Any, query: Any, caller: str, _called: str) -> None:
+    # Orthanc answers C000 when this raises.
+    keys = {}
+    for number in range(query.GetFindQuerySize()):
+        tag = query.GetFindQueryTagGroup(number) << 16 | query.GetFindQueryTagElement(number)
+        try:
+            keys[tag] = query.GetFindQueryValue(number)
+        except orthanc.OrthancException:
+            # A sequence: only whether it is asked for can be seen here.
+            keys[tag] = ""
+    found = _own_stack.submit(node.finder.find, keys, caller, orthanc_configuration["DicomAet"]).result()
+    for answer in found.answers:
+        answers.FindAddAnswer(answer)
+    if not found.complete:
+        answers.FindMarkIncomplete()
+
+
 def _changed(change: int, _level: int, _resource: str) -> None:
     if change == orthanc.ChangeType.ORTHANC_STOPPED:
         guard.stop()
@@ -177,4 +194,6 @@ node.start()
 guard.start()
 # Only the query service has this section in its configuration.
 if "Retrieve" in configuration:
+    node.retrieval.title = orthanc_configuration["DicomAet"]
     node.retrieval.start(Listener.of(configuration["Retrieve"]))
+    orthanc.RegisterFindCallback(_find)

@@ -15,6 +15,10 @@ DEFAULT_PATH = Path("/etc/hapacs/node.json")
 Seconds = Annotated[float, Field(gt=0, le=600)]
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9:][A-Za-z0-9_.:-]*$")]
+CharacterSet = Literal[
+    "ISO_IR 13", "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 126", "ISO_IR 127", "ISO_IR 138",
+    "ISO_IR 144", "ISO_IR 148", "ISO_IR 166", "ISO_IR 192", "ISO_IR 203", "GB18030", "GBK",
+]  # fmt: skip
 _URL: TypeAdapter[HttpUrl] = TypeAdapter(HttpUrl)
 
 
@@ -168,6 +172,8 @@ class Settings(_Section):
     cas: Cas
     replace: Literal["allow", "same_caller", "never"] = "allow"
     """Which caller may replace a stored image by one with the same UIDs and other bytes."""
+    undeclared: CharacterSet = "ISO_IR 100"
+    """Character set (DICOM PS3.3 C.12.1.1.2) of files that declare none."""
     health: Health = Health()
 
 

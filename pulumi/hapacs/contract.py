@@ -18,7 +18,17 @@ from pydantic import Field, StringConstraints, model_validator
 from hapacs.changes import NOT_MADE_YET
 from hapacs.services.model import Group, Sizing
 from hapacs.settings.fields import Address, DeploymentName, DiskSerial, GroupWord, Network, Networks, NodeName, Port
-from hapacs.settings.models import Caller, Dicom, Model, OrthancUpstream, Replace, Settings, Site, VirtualAddress
+from hapacs.settings.models import (
+    Caller,
+    CharacterSet,
+    Dicom,
+    Model,
+    OrthancUpstream,
+    Replace,
+    Settings,
+    Site,
+    VirtualAddress,
+)
 
 SCHEMA_VERSION = 1
 
@@ -73,6 +83,8 @@ class ContractPolicy(Model):
         Absent where Debian's Orthanc runs.
     replace
         Which caller may replace a stored image by one with the same UIDs and other bytes.
+    undeclared_character_set
+        Character set in which files that declare none are read.
     """
 
     das_watermark_fraction: float
@@ -85,6 +97,7 @@ class ContractPolicy(Model):
     retention_days: int
     orthanc_upstream: OrthancUpstream | None = None
     replace: Replace
+    undeclared_character_set: CharacterSet = "ISO_IR 100"
 
 
 class ContractSite(Model):

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from hapacs_node.catalog import heartbeats, index, objects, removals, retrieval
+from hapacs_node.catalog import headers, heartbeats, index, objects, outdated, removals, retrieval, search
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.index import Attachment, Origin, Present
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.removals import DeletedStudy, Removal
 from hapacs_node.catalog.retrieval import Instance, Named
 from hapacs_node.errors import CatalogError
+from hapacs_node.query.criteria import Found, Search
+from hapacs_node.query.header import Header
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,26 @@ class Catalog:
     def retrieve(self, named: Named) -> list[Instance]:
         """List the instances of a study, a series, or one of them; an empty list when there is none."""
         return self.database.run(lambda connection: retrieval.instances(connection, named))
+
+    def search(self, asked: Search) -> list[Found]:
+        """Return the answers to a search, the newest studies first."""
+        return self.database.run(lambda connection: search.search(connection, asked))
+
+    def describe(self, rows: Sequence[tuple[UUID, Header]]) -> int:
+        """Write what was read again of images; return how many of them are still stored."""
+        return self.database.run(lambda connection: headers.describe(connection, rows))
+
+    def undescribed(self, after: int) -> tuple[int, Sequence[tuple[UUID, Header]]]:
+        """Describe some images that searches don't know yet by the index; see `outdated.missing`."""
+        return self.database.run(lambda connection: outdated.missing(connection, after))
+
+    def outdated(self, described_as: str, after: UUID) -> list[StoredObject]:
+        """List some images that were described in another way, by UUID after the given one."""
+        return self.database.run(lambda connection: outdated.outdated(connection, described_as, after))
+
+    def count_outdated(self, described_as: str) -> int:
+        """Count the images that were described in another way."""
+        return self.database.run(lambda connection: outdated.count(connection, described_as))
 
     def instances(self, name: str) -> dict[str, list[Attachment]]:
         """List the attachments of an instance by Orthanc identifier; `name` is one, or a SOP Instance UID."""

@@ -1,13 +1,15 @@
 """Table `hapacs.object`: the attachments. Stored images also get a row in `hapacs.event` while rules are active."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from hapacs_node.catalog import headers
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.index import DICOM
+from hapacs_node.query.header import Header
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class StoredObject:
         When Orthanc removed it; the bytes remain.
     caller : str or None
         Who stored it: ``title:...`` or ``user:...``; None when it isn't known.
+    header : Header or None
+        What searches find of a DICOM file that is being stored; it is not part of the row.
     """
 
     uuid: UUID
@@ -50,11 +54,12 @@ class StoredObject:
     stored_at: datetime | None = None
     tombstoned_at: datetime | None = None
     caller: str | None = None
+    header: Header | None = field(default=None, compare=False, repr=False)
 
 
 # One statement is one transaction and one round trip. It is repeated after a lost acknowledgement of a COMMIT: an equal
 # row returns its UUID, and a name that exists with other bytes returns no row.
-_ADD = """
+_ADD = f"""
 with given as (
     select * from unnest(
         %(uuids)s::uuid[], %(digests)s::bytea[], %(sizes)s::bigint[], %(types)s::int[], %(stores)s::text[],
@@ -71,9 +76,11 @@ with given as (
     select uuid, node from stored join given using (uuid)
     where given.type = %(dicom)s and exists (select from hapacs.ruleset where active)
     on conflict (uuid) do nothing
-)
+), described as (
+    select g.* from {headers.ROWS} join stored using (uuid)
+), {headers.WRITE}
 select uuid from stored
-"""
+"""  # noqa: S608 - constants
 
 COLUMNS = (
     "uuid, encode(digest, 'hex') as digest, size, type, store, key, \"offset\", length, node, stored_at, "
@@ -130,6 +137,7 @@ def add(connection: Connection, rows: Sequence[StoredObject]) -> set[UUID]:
         "nodes": [row.node for row in rows],
         "callers": [row.caller for row in rows],
         "dicom": DICOM,
+        "headers": headers.parameter([(row.uuid, row.header) for row in rows if row.header is not None]),
     }
     return {uuid for (uuid,) in connection.execute(_ADD, parameters)}
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from hapacs_node.catalog import headers
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.objects import COLUMNS, StoredObject
@@ -71,6 +72,8 @@ with removed as (
     insert into hapacs.removal (uuid, reason, caller, study, series, sop)
     select uuid, %(reason)s, %(caller)s, %(study)s, %(series)s, %(sop)s from removed where type = {DICOM}
     on conflict (uuid) do nothing
+), unlisted as (
+    {headers.REMOVE}
 )
 select {COLUMNS} from removed
 """  # noqa: S608 - constants

@@ -14,17 +14,17 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from hapacs_node import history, journal, log, settings
 from hapacs_node import restore as restore_
 from hapacs_node.catalog import schema
-from hapacs_node.catalog.database import Database
 from hapacs_node.cli import copies, occupancy, studies
 from hapacs_node.errors import ConfigurationError, NodeError
 from hapacs_node.health import try_once
-from hapacs_node.metrics import Metrics
 from hapacs_node.node import Node
+from hapacs_node.query import header
 from hapacs_node.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -54,14 +54,30 @@ def main() -> None:
 @app.command()
 def migrate(config: ConfigOption = settings.DEFAULT_PATH) -> None:
     """Bring the catalog's schema to this program's version (once per site; can be repeated)."""
-    with _errors():
-        loaded = settings.load(config)
-        with Database(loaded.database, Metrics(), application="hapacs-node migrate") as database:
-            before, after = schema.migrate(database)
+    with _node(config) as node:
+        before, after = schema.migrate(node.database)
+        # Before the services of this version answer searches.
+        node.refresh.complete()
     if before == after:
         _out.print(f"unchanged: the schema is version {after}")
     else:
         _out.print(f"changed: the schema went from version {before or 'nothing'} to {after}")
+
+
+@app.command()
+def reindex(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = False) -> None:
+    """Read the images again whose names or other keys an older program or setting has read (can be interrupted)."""
+    with _node(config) as node:
+        copied, _ = node.refresh.complete()
+        waiting = node.storage.catalog.count_outdated(header.described_as(node.settings.undeclared))
+        with Progress(console=_err, disable=as_json) as progress:
+            task = progress.add_task("Reading images", total=waiting)
+            renewed = node.refresh.renew(lambda images: progress.advance(task, images))
+    if as_json:
+        _print_json({"ok": not renewed.unreadable, "copied": copied, **asdict(renewed)})
+    else:
+        _out.print(f"{renewed.images} images read, {renewed.unreadable} can't be read now")
+    raise typer.Exit(1 if renewed.unreadable else 0)
 
 
 @app.command()

@@ -1,12 +1,14 @@
-"""HTTPS server for the balancers, with a thread for each of their few, long-lived connections.
+"""HTTPS server for the balancers: whole studies, metadata and searches.
 
-The handshake fails for a client without a certificate of the site's authority.
+It has a thread for each of their few, long-lived connections. The handshake fails for a client without a certificate of
+the site's authority.
 """
 
 import socket
 import ssl
 import threading
 import time
+import zlib
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,10 +18,12 @@ from hapacs_node import log
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.retrieval import Named
 from hapacs_node.endpoint import Endpoint
-from hapacs_node.errors import CasDamagedError, NodeError, RefusedError
+from hapacs_node.errors import BadRequestError, CasDamagedError, NodeError, RefusedError
 from hapacs_node.metrics import Metrics
-from hapacs_node.retrieve import wado
+from hapacs_node.query import qido, web
+from hapacs_node.retrieve import metadata, wado
 from hapacs_node.retrieve.budget import Budget
+from hapacs_node.retrieve.metadata import Metadata
 from hapacs_node.storage.area import StorageArea
 
 _LOG = log.get("retrieve")
@@ -28,6 +32,7 @@ _HANDSHAKE_S = 5
 _IDLE_S = 60
 # A reader must accept this many bytes within _IDLE_S.
 _PIECE_BYTES = 1 << 20
+_COMPRESSED_FROM_BYTES = 1024
 
 
 class Listener(Endpoint):
@@ -57,14 +62,21 @@ class Retrieval:
         Limits the memory of answers.
     metrics : Metrics
         Counts the requests.
+    title : str
+        AE title from which the images can be retrieved, for answers to searches.
     """
 
     catalog: Catalog
     storage: StorageArea
     budget: Budget
     metrics: Metrics
+    title: str = ""
+    metadata: Metadata = field(init=False)
     _server: "_Server | None" = field(default=None, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.metadata = Metadata(self.storage.reader, self.budget, self.storage.undeclared)
 
     def start(self, listener: Listener) -> int:
         """Start to listen, and return the port.
@@ -105,6 +117,14 @@ class Retrieval:
         NodeError
             When the request is wrong, or its instances can't be read now.
         """
+        if (asked := qido.Request.of(request.path)) is not None:
+            request.event = "queried"
+            request.reply(web.reply(asked, self.catalog.search, request.headers.get("Host", ""), self.title))
+            return
+        if (named := metadata.named(request.path)) is not None:
+            request.named, request.event = named, "requested"
+            self._answer_metadata(request, named)
+            return
         if not wado.is_as_stored(request.headers.get("Accept", "")):
             request.refuse(HTTPStatus.NOT_ACCEPTABLE, "only DICOM files as they are stored can be retrieved here")
             return
@@ -127,6 +147,14 @@ class Retrieval:
                 request.sent_bytes += instance.object.size
                 del content
         request.send(frame.tail)
+
+    def _answer_metadata(self, request: "_Request", named: Named) -> None:
+        instances = self.catalog.retrieve(named)
+        if not instances:
+            request.refuse(HTTPStatus.NOT_FOUND, "no such study, series or instance")
+            return
+        body = self.metadata.of(instances, web.root(request.headers.get("Host", "")))
+        request.reply(web.Reply(body, len(instances)))
 
 
 class _Server(ThreadingHTTPServer):
@@ -171,6 +199,7 @@ class _Request(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._status: HTTPStatus | None = None
         self.named: Named | None = None
+        self.event = "retrieved"
         self.sent = self.sent_bytes = 0
         began = time.monotonic()
         outcome, error = "aborted", None
@@ -184,6 +213,8 @@ class _Request(BaseHTTPRequestHandler):
         """Answer the request; return the outcome and the error."""
         try:
             self.server.retrieval.answer(self)
+        except BadRequestError as error:
+            self.refuse(HTTPStatus.BAD_REQUEST, str(error))
         except RefusedError as error:
             self.refuse(HTTPStatus.NOT_FOUND, str(error))
         except NodeError as error:
@@ -202,7 +233,7 @@ class _Request(BaseHTTPRequestHandler):
         write = _LOG.info if outcome in {"sent", "refused"} else _LOG.error
         write(
             log.line(
-                "retrieved",
+                self.event,
                 sop=named and named.instance,
                 series=named and named.series,
                 study=named and named.study,
@@ -227,6 +258,26 @@ class _Request(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def reply(self, answer: web.Reply) -> None:
+        """Send an answer in JSON, compressed when the client takes gzip (RFC 9110 12.5.3)."""
+        body = answer.body
+        compress = len(body) > _COMPRESSED_FROM_BYTES and _takes_gzip(self.headers.get("Accept-Encoding", ""))
+        if compress:
+            compressor = zlib.compressobj(1, wbits=31)
+            body = compressor.compress(body) + compressor.flush()
+        self._status = HTTPStatus.OK
+        self.sent, self.sent_bytes = answer.answers, len(body)
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "application/dicom+json")
+        self.send_header("Vary", "Accept-Encoding")
+        if compress:
+            self.send_header("Content-Encoding", "gzip")
+        for warning in answer.warnings:
+            self.send_header("Warning", f'299 hapacs "{warning}"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.send(body)
+
     def begin(self, frame: wado.Multipart) -> None:
         """Send status 200 and the headers of the whole answer."""
         self._status = HTTPStatus.OK
@@ -241,3 +292,11 @@ class _Request(BaseHTTPRequestHandler):
         while rest:
             self.connection.sendall(rest[:_PIECE_BYTES])
             rest = rest[_PIECE_BYTES:]
+
+
+def _takes_gzip(accepted: str) -> bool:
+    for part in accepted.lower().split(","):
+        coding, _, parameter = part.partition(";")
+        if coding.strip() in {"gzip", "x-gzip", "*"}:
+            return parameter.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False

@@ -17,6 +17,8 @@ from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.removals import Removal
 from hapacs_node.errors import CasUnavailableError, CatalogError, CatalogUnavailableError, DasError, RefusedError
 from hapacs_node.metrics import Metrics
+from hapacs_node.query.header import Header
+from hapacs_node.query.header import of as describe
 from hapacs_node.storage import derived, names
 from hapacs_node.storage.archive import STORE, Archive, Location
 from hapacs_node.storage.cas import Cas
@@ -71,6 +73,8 @@ class StorageArea:
         Threads that work while the caller's thread writes to the DAS, or for several callers at once.
     metrics : Metrics
         Times and failures of each step.
+    undeclared : str
+        Character set of files that declare none.
     """
 
     node: str
@@ -79,6 +83,7 @@ class StorageArea:
     catalog: Catalog
     workers: Workers
     metrics: Metrics
+    undeclared: str = "ISO_IR 100"
     reader: Reader = field(init=False)
     _archive: Archive = field(init=False)
     _notes: Together[StoredObject, None] = field(init=False)
@@ -124,10 +129,10 @@ class StorageArea:
                 self._keep_derived(uuid, content)
                 return None
             digest = names.digest_of(content)
-            at = self._keep(digest, content)
+            at, header = self._keep(digest, content, described=content_type == DICOM)
             size = len(content)
             place = (STORE, at.key, at.offset, size, self.node)
-            row = StoredObject(uuid, digest, size, content_type, *place, caller=caller)
+            row = StoredObject(uuid, digest, size, content_type, *place, caller=caller, header=header)
             with self.metrics.step("catalog_add"):
                 self._noted(self._notes.begin(row))
             self.metrics.bytes.labels("stored").inc(size)
@@ -173,15 +178,18 @@ class StorageArea:
             self._tombstones.inc()
             return row
 
-    def _keep(self, digest: str, content: bytes) -> Location:
+    def _keep(self, digest: str, content: bytes, *, described: bool) -> tuple[Location, Header | None]:
         archived = self._archive.begin(digest, content)
         try:
             with self.metrics.step("das_write"):
                 self.das.write(digest, content)
+            # While the archive works.
+            with self.metrics.step("describe"):
+                header = describe(content, self.undeclared) if described else None
         except BaseException:
             archived.cancel()
             raise
-        return self._archived(archived, self.cas.allowed_s(len(content)))
+        return self._archived(archived, self.cas.allowed_s(len(content))), header
 
     @staticmethod
     def _archived(archived: Future[Location], allowed_s: float) -> Location:

@@ -22,7 +22,8 @@ from hapacs_node.storage.rows import Rows
 
 _LOG = log.get("storage")
 # Far more than the elements before the UIDs of an instance need.
-_HEAD_BYTES = 65_536
+HEAD_BYTES = 65_536
+"""Length of a beginning."""
 # Orthanc asks several times for one image. Only the first one waits until the damage is certain.
 _DAMAGED_FOR_S = 10
 
@@ -128,9 +129,9 @@ class Reader:
             When neither the DAS nor the archive returns it.
         """
         try:
-            return self.das.head(row.digest, _HEAD_BYTES)
+            return self.das.head(row.digest, HEAD_BYTES)
         except DasError:
-            return self.cas.part(row.key, row.offset, min(row.length, _HEAD_BYTES))
+            return self.cas.part(row.key, row.offset, min(row.length, HEAD_BYTES))
 
     def _online(self, row: StoredObject) -> bytes | Miss:
         try:

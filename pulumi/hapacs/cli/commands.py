@@ -18,6 +18,7 @@ from hapacs.cli import (
     load,
     operations,
     plan,
+    reindex,
     status,
     study,
     verify,
@@ -73,6 +74,7 @@ app.command("verify", rich_help_panel=LOOK)(verify.verify)
 app.command("find", rich_help_panel=LOOK)(find.find)
 app.command("env", rich_help_panel=LOOK)(environment.env)
 app.add_typer(study.app, name="study", rich_help_panel=OPERATE)
+app.command("reindex", rich_help_panel=OPERATE)(reindex.reindex)
 app.command("drain", rich_help_panel=OPERATE)(operations.drain)
 app.command("undrain", rich_help_panel=OPERATE)(operations.undrain)
 app.command("switchover", rich_help_panel=OPERATE)(operations.switchover)

@@ -29,6 +29,10 @@ from hapacs.settings.fields import (
 
 Operation = Literal["echo", "store", "find", "get", "move"]
 Replace = Literal["allow", "same_caller", "never"]
+CharacterSet = Literal[
+    "ISO_IR 13", "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 126", "ISO_IR 127", "ISO_IR 138",
+    "ISO_IR 144", "ISO_IR 148", "ISO_IR 166", "ISO_IR 192", "ISO_IR 203", "GB18030", "GBK",
+]  # fmt: skip
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 
@@ -241,6 +245,9 @@ class Policy(Model):
     replace
         Which caller may replace a stored image by one with the same UIDs and other bytes: any, the one that stored it,
         or none. An image with equal bytes is accepted from any.
+    undeclared_character_set
+        Character set (DICOM PS3.3 C.12.1.1.2) in which files that declare none are read. After a change, ``hapacs
+        reindex`` reads them again.
     """
 
     das_watermark_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.9
@@ -254,6 +261,7 @@ class Policy(Model):
     tolerated_node_failures: Annotated[int, Field(strict=True, ge=0, le=1)] = 1
     orthanc_upstream: OrthancUpstream | None = None
     replace: Replace = "allow"
+    undeclared_character_set: CharacterSet = "ISO_IR 100"
 
 
 class Site(Model):

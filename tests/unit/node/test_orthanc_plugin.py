@@ -27,6 +27,9 @@ class FakeOrthanc(ModuleType):
     class ChangeType:
         ORTHANC_STOPPED = 11
 
+    class OrthancException(Exception):  # noqa: N818 - Orthanc's name
+        pass
+
     class HttpMethod:
         GET = 1
         POST = 2
@@ -38,6 +41,7 @@ class FakeOrthanc(ModuleType):
         self.on_change: Callable[..., None] | None = None
         self.on_c_store: Callable[[Any], int] = lambda _: -1
         self.on_stored: Callable[[Any, str], None] = lambda *_: None
+        self.on_find: Callable[..., None] | None = None
         self.on_http: Callable[..., bool] = lambda *_, **__: False
         self.configuration: dict[str, Any] = {
             "DicomAet": "HAPACS", "HttpPort": 9, "DatabaseServerIdentifier": "orthanc-store-pacs1",
@@ -60,6 +64,9 @@ class FakeOrthanc(ModuleType):
 
     def RegisterOnStoredInstanceCallback(self, callback: Callable[[Any, str], None]) -> None:  # noqa: N802
         self.on_stored = callback
+
+    def RegisterFindCallback(self, callback: Callable[..., None]) -> None:  # noqa: N802
+        self.on_find = callback
 
     def RegisterIncomingHttpRequestFilter(self, callback: Callable[..., bool]) -> None:  # noqa: N802
         self.on_http = callback

@@ -266,7 +266,11 @@ def test_no_query_string_is_logged(host: Any, address: str) -> None:
         ("/dicom-web/studies/1.2/series/3.4/instances/5.6", AS_STORED, "retrieve_web"),
         ("/dicom-web/studies/1.2/series/3.4/instances/5.6/frames/1", AS_STORED, "query_web"),
         (f"/dicom-web/studies/{'1' * 65}", AS_STORED, "query_web"),
-        ("/dicom-web/studies/1.2/metadata", AS_STORED, "query_web"),
+        ("/dicom-web/studies/1.2/metadata", "application/dicom+json", "retrieve_web"),
+        ("/dicom-web/studies/1.2/metadata", 'multipart/related; type="application/dicom+xml"', "query_web"),
+        ("/dicom-web/studies?PatientName=M%C3%BCller", "*/*", "search_web"),
+        ("/dicom-web/studies/1.2/series", "application/dicom+json", "search_web"),
+        ("/dicom-web/studies", 'multipart/related; type="application/dicom+xml"', "query_web"),
         ("/dicom-web/studies/1.2", AS_STORED.replace("=*", "=1.2.840.10008.1.2.4.90"), "query_web"),
         ("/dicom-web/studies/1.2", f"{AS_STORED}, image/jpeg", "query_web"),
         ("/dicom-web/studies/1.2", f"image/jpeg, {AS_STORED}", "query_web"),
@@ -274,7 +278,7 @@ def test_no_query_string_is_logged(host: Any, address: str) -> None:
         ("/dicom-web/studies/1.2", 'multipart/related; type="application/dicom"', "query_web"),
     ],
 )
-def test_whole_studies_go_to_the_plugin_and_other_requests_to_orthanc(
+def test_whole_studies_metadata_and_searches_go_to_the_plugin_and_other_requests_to_orthanc(
     host: Any, address: str, path: str, accept: str, backend: str
 ) -> None:
     begun = host.check_output("date +%s.%N")

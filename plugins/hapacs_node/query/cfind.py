@@ -1,0 +1,179 @@
+"""Answers C-FIND from the query tables (DICOM PS3.4 C.4.1)."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import islice
+from typing import Any, Self
+
+from pydicom import Dataset, dcmwrite
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, RawDataStorage, generate_uid
+
+from hapacs_node import log
+from hapacs_node.errors import RefusedError
+from hapacs_node.query import attributes
+from hapacs_node.query.attributes import Level
+from hapacs_node.query.criteria import Criterion, Found, Search, criterion
+from hapacs_node.query.qido import computed
+
+_LOG = log.get("query")
+_LEVEL, _CHARACTER_SET, _PATIENT_ID = 0x00080052, 0x00080005, 0x00100020
+_FIRST_GROUP = 0x0008
+_LEVELS = {"PATIENT": Level.STUDY, "STUDY": Level.STUDY, "SERIES": Level.SERIES, "IMAGE": Level.INSTANCE}
+
+
+@dataclass(frozen=True)
+class Query:
+    """An identifier of C-FIND.
+
+    Attributes
+    ----------
+    level : str
+        Query/Retrieve Level: ``PATIENT``, ``STUDY``, ``SERIES`` or ``IMAGE``.
+    keys : tuple of int
+        The attributes that it names.
+    search : Search
+        What is searched.
+    ignored : tuple of int
+        Keys with a value that searches don't know; they are ignored.
+    """
+
+    level: str
+    keys: tuple[int, ...]
+    search: Search
+    ignored: tuple[int, ...]
+
+    @classmethod
+    def of(cls, keys: Mapping[int, str], limit: int) -> Self:
+        """Read an identifier.
+
+        Parameters
+        ----------
+        keys : mapping
+            Values by tag.
+        limit : int
+            Most answers.
+
+        Raises
+        ------
+        RefusedError
+            When its level is none of the four.
+        """
+        level = keys.get(_LEVEL, "").strip().upper()
+        if level not in _LEVELS:
+            raise RefusedError("QueryRetrieveLevel must be PATIENT, STUDY, SERIES or IMAGE")
+        criteria: list[Criterion] = []
+        ignored = []
+        for tag, value in keys.items():
+            if tag in {_LEVEL, _CHARACTER_SET} or not value.strip("* \0"):
+                continue
+            try:
+                found = criterion((tag,), value.replace("\0", ""))
+            except KeyError:
+                ignored.append(tag)
+                continue
+            criteria += [] if found is None else [found]
+        # One patient may have many studies, of which each is an answer of the search.
+        most = None if level == "PATIENT" else limit + 1
+        return cls(level, tuple(keys), Search(_LEVELS[level], tuple(criteria), most), tuple(ignored))
+
+    def answers(self, found: Sequence[Found], title: str) -> Iterable[dict[str, dict[str, Any]]]:
+        """Yield the answers in the DICOM JSON model: the attributes that the identifier names.
+
+        Parameters
+        ----------
+        found : sequence of Found
+            What the search found.
+        title : str
+            AE title from which the images can be retrieved.
+        """
+        patients: set[str] = set()
+        for one in found:
+            whole = {**one.shown, **computed(one, self.search.level, "", title)}
+            if self.level == "PATIENT":
+                patient = str(one.shown.get(attributes.key(_PATIENT_ID), {}).get("Value", [""]))
+                if patient in patients:
+                    continue
+                patients.add(patient)
+            answer = {
+                attributes.key(tag): whole.get(attributes.key(tag), {"vr": attributes.vr(tag)})
+                for tag in self.keys
+                if tag & 0xFFFF and tag >> 16 >= _FIRST_GROUP and not (tag >> 16) & 1
+            }
+            answer["00080052"] = {"vr": "CS", "Value": [self.level]}
+            answer["00080054"] = {"vr": "AE", "Value": [title]}
+            answer["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
+            yield answer
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers to one C-FIND.
+
+    Attributes
+    ----------
+    answers : tuple of bytes
+        DICOM files, whose text is UTF-8.
+    complete : bool
+        False when there are more than the limit.
+    """
+
+    answers: tuple[bytes, ...]
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Answers C-FIND.
+
+    Parameters
+    ----------
+    search : callable
+        Searches the catalog.
+    limit : int
+        Most answers to one request.
+    """
+
+    search: Callable[[Search], Sequence[Found]]
+    limit: int = 2000
+
+    def find(self, keys: Mapping[int, str], caller: str, title: str) -> Answers:
+        """Answer one request.
+
+        Parameters
+        ----------
+        keys : mapping
+            Values by tag.
+        caller : str
+            AE title of the caller, for the log.
+        title : str
+            AE title from which the images can be retrieved.
+
+        Raises
+        ------
+        NodeError
+            When the request is wrong, or no database leader answers.
+        """
+        began = time.monotonic()
+        query = Query.of(keys, self.limit)
+        found = list(islice(query.answers(self.search(query.search), title), self.limit + 1))
+        ignored = ",".join(map(attributes.key, query.ignored)) or None
+        seconds = f"{time.monotonic() - began:.3f}"
+        _LOG.info(
+            log.line("queried", what=query.level, caller=caller, objects=len(found), ignored=ignored, seconds=seconds)
+        )
+        return Answers(tuple(map(_file, found[: self.limit])), len(found) <= self.limit)
+
+
+def _file(answer: dict[str, dict[str, Any]]) -> bytes:
+    dataset = Dataset.from_json(answer)
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    # Raw data of no use; a DICOM file must name a class and an instance.
+    dataset.file_meta.MediaStorageSOPClassUID = RawDataStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid(None)
+    file = BytesIO()
+    dcmwrite(file, dataset, enforce_file_format=True)
+    return file.getvalue()

@@ -1,0 +1,187 @@
+"""Data sets in the DICOM JSON model (PS3.18 annex F), from files of any character set.
+
+pydicom's own converter raises on the first value that it can't convert. Here such a value is returned as the text that
+the file has, so that one wrong value hides no study.
+"""
+
+import base64
+import math
+import struct
+from collections.abc import Callable, Collection
+from io import BytesIO
+from typing import Any
+
+import pydicom
+from pydicom import Dataset, charset
+from pydicom.config import IGNORE, settings
+from pydicom.dataelem import DataElement
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
+from pydicom.valuerep import PersonName
+
+from hapacs_node.query import attributes
+
+type Json = dict[str, dict[str, Any]]
+
+# Validation costs time and changes nothing: the file was accepted.
+settings.reading_validation_mode = IGNORE
+# Latin alphabet No. 9 (PS3.3 table C.12-2), which pydicom 3.0 lacks.
+charset.python_encoding |= {"ISO_IR 203": "iso8859_15", "ISO 2022 IR 203": "iso8859_15"}
+charset.CODES_TO_ENCODINGS[b"\x1b-b"] = "iso8859_15"
+
+_SPECIFIC_CHARACTER_SET = BaseTag(0x00080005)
+# Float, double and integer pixel data.
+PIXELS = {0x7FE00008: "OF", 0x7FE00009: "OD", 0x7FE00010: "OW"}
+_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
+_BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+_DECIMALS = frozenset({"DS", "FL", "FD"})
+_INTEGERS = frozenset({"IS", "SL", "SS", "UL", "US", "SV", "UV"})
+# PS3.18 F.2.7: what is larger is bulk data.
+_INLINE_BYTES = 1024
+# Deeper items are left out of an answer: no client shows them, and each level costs stack.
+_DEPTH = 60
+_NO_CONTROLS = dict.fromkeys(set(range(0x20)) - {0x09, 0x0A, 0x0C, 0x0D, 0x1B})
+_DEFLATED = (b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.4.95", b"1.2.840.10008.1.2.4.205")
+
+
+class UnreadableError(ValueError):
+    """The bytes are no DICOM file that can be read here."""
+
+
+def read(content: bytes, undeclared: str, tags: Collection[int] | None = None) -> tuple[Dataset, int | None]:
+    """Read a file up to its pixel data; return it with the tag of its pixel data, None without.
+
+    Parameters
+    ----------
+    content : bytes
+        A file as in PS3.10, or its beginning.
+    undeclared : str
+        Character set of a file that declares none.
+    tags : collection of int, optional
+        Only these.
+
+    Raises
+    ------
+    UnreadableError
+        When it can't be parsed, or its data set is deflated and could expand to any size.
+    """
+    if any(syntax in content[:1024] for syntax in _DEFLATED):
+        raise UnreadableError("the data set is deflated")
+    stream = BytesIO(content)
+    try:
+        dataset = pydicom.dcmread(
+            stream,
+            stop_before_pixels=True,
+            force=True,
+            specific_tags=None if tags is None else [*tags, _SPECIFIC_CHARACTER_SET],
+        )
+        if not dataset.get(_SPECIFIC_CHARACTER_SET) or not dataset[_SPECIFIC_CHARACTER_SET].value:
+            _declare(dataset, charset.convert_encodings(undeclared))
+    except (Exception, RecursionError) as error:
+        raise UnreadableError(f"{type(error).__name__}: {error}") from error
+    # pydicom leaves the stream where it stopped.
+    group, element = struct.unpack("<HH" if dataset.original_encoding[1] else ">HH", stream.read(4).ljust(4, b"\0"))
+    tag = group << 16 | element
+    return dataset, tag if tag in PIXELS else None
+
+
+def _declare(dataset: Dataset, encodings: list[str]) -> None:
+    implicit, little = dataset.original_encoding
+    dataset.set_original_encoding(implicit, little, encodings)
+    for element in list(dataset.values()):
+        if element.VR == "SQ" and isinstance(element, DataElement):
+            for item in element.value:
+                if _SPECIFIC_CHARACTER_SET not in item:
+                    _declare(item, encodings)
+
+
+def of(dataset: Dataset, bulk: Callable[[str], str] | None = None, *, path: str = "", depth: int = 0) -> Json:
+    """Convert a data set; binary values that are large become links when `bulk` makes them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        What `read` returned.
+    bulk : callable, optional
+        Makes the link of a path such as ``00400275/1/0040A123``.
+    path : str
+        The path of this data set within its file, with a slash at its end.
+    depth : int
+        The number of items around it.
+    """
+    found: Json = {}
+    for tag in sorted(dataset.keys()):
+        if tag.element == 0:
+            continue
+        key = attributes.key(tag)
+        try:
+            element = dataset[tag]
+            found[key] = _element(element, bulk, f"{path}{key}", depth)
+        except Exception:  # noqa: BLE001 - of any value that can't be converted
+            found[key] = _as_text(dataset, tag)
+    if depth == 0:
+        # All text of the answer is UTF-8 (PS3.18 F.2).
+        found[attributes.key(_SPECIFIC_CHARACTER_SET)] = {"vr": "CS", "Value": ["ISO_IR 192"]}
+    return found
+
+
+def _element(element: DataElement, bulk: Callable[[str], str] | None, path: str, depth: int) -> dict[str, Any]:
+    vr = str(element.VR).split(" or ")[0]
+    if element.VR == "SQ":
+        items = element.value if depth < _DEPTH else ()
+        values: list[Any] = [
+            of(item, bulk, path=f"{path}/{number}/", depth=depth + 1) for number, item in enumerate(items, start=1)
+        ]
+        return {"vr": vr, "Value": values} if values else {"vr": vr}
+    if vr in _BINARY:
+        content = element.value or b""
+        if not content:
+            return {"vr": vr}
+        if len(content) > _INLINE_BYTES and bulk is not None:
+            return {"vr": vr, "BulkDataURI": bulk(path)}
+        return {"vr": vr, "InlineBinary": base64.b64encode(content).decode("ascii")}
+    value = element.value
+    if value is None or (isinstance(value, str | bytes | PersonName) and not value):
+        return {"vr": vr}
+    several = list(value) if isinstance(value, MultiValue | list | tuple) else [value]
+    values = [_converted(one, vr) for one in several]
+    return {"vr": vr, "Value": values} if values else {"vr": vr}
+
+
+def value(text: str, vr: str) -> Any:
+    """Convert one value, or return it as text when it can't be converted."""
+    try:
+        return _converted(text, vr)
+    except (ValueError, OverflowError):
+        return clean(text)
+
+
+def _converted(value: Any, vr: str) -> Any:
+    if value is None or value == "":
+        return None
+    if vr == "PN":
+        groups = zip(_GROUPS, (clean(str(group)) for group in PersonName(value).components), strict=False)
+        return {name: group for name, group in groups if group}
+    if vr == "AT":
+        return attributes.key(int(value))
+    if vr in _DECIMALS:
+        number = float(value)
+        # JSON has no other numbers (PS3.18 F.2.3 note).
+        return number if math.isfinite(number) else str(value)
+    return int(value) if vr in _INTEGERS else clean(str(value))
+
+
+def _as_text(dataset: Dataset, tag: BaseTag) -> dict[str, Any]:
+    raw = dataset.get_item(tag)
+    vr = str(getattr(raw, "VR", None) or attributes.vr(int(tag)))
+    content = getattr(raw, "value", b"")
+    if not isinstance(content, bytes) or not content or vr == "SQ":
+        return {"vr": vr}
+    if vr in _BINARY:
+        return {"vr": vr, "InlineBinary": base64.b64encode(content[:_INLINE_BYTES]).decode("ascii")}
+    return {"vr": vr, "Value": [clean(part) for part in content.decode("latin-1").split("\\")]}
+
+
+def clean(text: str) -> str:
+    """Return text that JSON and PostgreSQL accept, without padding and what PS3.5 6.1.3 forbids."""
+    return text.translate(_NO_CONTROLS).encode("utf-8", "replace").decode("utf-8").rstrip(" ")
