@@ -94,7 +94,7 @@ def _test(criterion: Criterion, level: Level, number: int, parameters: dict[str,
     parameters[name] = list(criterion.values)
     if criterion.path == _PATIENT_NAME:
         operator = "like" if criterion.wild else "="
-        return f"t.uid in (select n.study from hapacs.study_name n where n.name {operator} any(%({name})s))"
+        return f"t.uid in (select n.study from hapacs.study_name n where n.name {operator} any(%({name})s))"  # noqa: S608
     column = _COLUMNS.get(criterion.path, {}).get(level)
     if column is not None:
         return _compare(criterion, column, name, parameters)

@@ -20,6 +20,7 @@ from pydicom.tag import BaseTag
 from pydicom.valuerep import PersonName
 
 from hapacs_node.query import attributes
+from hapacs_node.record.identity import Identity
 
 type Json = dict[str, dict[str, Any]]
 
@@ -146,6 +147,12 @@ def _element(element: DataElement, bulk: Callable[[str], str] | None, path: str,
     several = list(value) if isinstance(value, MultiValue | list | tuple) else [value]
     values = [_converted(one, vr) for one in several]
     return {"vr": vr, "Value": values} if values else {"vr": vr}
+
+
+def identifiers(about: Identity) -> Json:
+    """Return the UIDs of an instance, as far as they are known."""
+    tags = {"00080018": about.sop, "0020000D": about.study, "0020000E": about.series}
+    return {tag: {"vr": "UI", "Value": [uid]} for tag, uid in tags.items() if uid is not None}
 
 
 def value(text: str, vr: str) -> Any:

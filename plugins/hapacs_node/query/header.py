@@ -9,6 +9,7 @@ from hapacs_node.query import attributes, dicom_json, matching
 from hapacs_node.query.attributes import Level
 from hapacs_node.query.dicom_json import Json, UnreadableError
 from hapacs_node.record import identity
+from hapacs_node.record.identity import Identity
 
 _LOG = log.get("query")
 # PostgreSQL's indexes take no longer values, and no search needs them.
@@ -114,7 +115,8 @@ def of(content: bytes, undeclared: str) -> Header | None:
     except (UnreadableError, RecursionError) as error:
         _LOG.warning(log.line("header_unreadable", sop=about.sop, error=type(error).__name__))
         whole, pixels = {}, None
-    whole |= _uids(about.study, about.series, about.sop)
+    # The index goes by these, whatever else the file has.
+    whole |= dicom_json.identifiers(about)
     return Header(about.study, about.series, about.sop, _levels(whole), described_as(undeclared), pixels is not None)
 
 
@@ -133,18 +135,12 @@ def of_index(study: str, series: str, sop: str, tags: Mapping[str, str]) -> Head
         kind = attributes.vr(int(tag, 16))
         values = text.split("\\") if kind not in {"LT", "ST", "UT"} else [text]
         whole[tag] = {"vr": kind, "Value": [dicom_json.value(value, kind) for value in values]}
-    return Header(study, series, sop, _levels(whole | _uids(study, series, sop)), FROM_INDEX)
+    return Header(study, series, sop, _levels(whole | dicom_json.identifiers(Identity(study, series, sop))), FROM_INDEX)
 
 
 def described_as(undeclared: str) -> str:
     """Return the name of this program's way to read a file; another way makes rows outdated."""
     return f"{_VERSION} {undeclared}"
-
-
-def _uids(study: str, series: str, sop: str) -> Json:
-    # The index goes by these, whatever else the file has.
-    tags = {"0020000D": study, "0020000E": series, "00080018": sop}
-    return {tag: {"vr": "UI", "Value": [uid]} for tag, uid in tags.items()}
 
 
 def _levels(whole: Json) -> dict[Level, Described]:

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import unquote
 
+from hapacs_node import log
 from hapacs_node.catalog.retrieval import Instance, Named
-from hapacs_node.errors import CatalogError
 from hapacs_node.query import attributes, dicom_json
 from hapacs_node.query.dicom_json import UnreadableError
+from hapacs_node.record import identity
 from hapacs_node.retrieve.budget import Budget
 from hapacs_node.storage.reader import Reader
 
+_LOG = log.get("retrieve")
 _UID = r"[0-9.]{1,64}"
 _PATH = re.compile(rf"/dicom-web/studies/({_UID})(?:/series/({_UID})(?:/instances/({_UID}))?)?/metadata/?", re.ASCII)
 # Stands for the URL of the service in what is kept.
@@ -77,13 +79,15 @@ class Metadata:
         return b"[" + b",".join(parts).replace(_MARK, root.encode()) + b"]"
 
     def _read(self, content: bytes) -> bytes:
+        about = identity.of(content)
+        bulk = partial(_link, f"/studies/{about.study}/series/{about.series}/instances/{about.sop}/bulk/")
         try:
             dataset, pixels = dicom_json.read(content, self.undeclared)
-            place = "/studies/{0.StudyInstanceUID}/series/{0.SeriesInstanceUID}/instances/{0.SOPInstanceUID}/bulk/"
-            bulk = partial(_link, place.format(dataset))
             found = dicom_json.of(dataset, bulk)
-        except (UnreadableError, AttributeError, RecursionError) as error:
-            raise CatalogError(f"the metadata of an instance can't be read: {error}") from error
+        except (UnreadableError, RecursionError) as error:
+            # One hostile file hides no others of its study.
+            _LOG.warning(log.line("metadata_unreadable", sop=about.sop, error=type(error).__name__))
+            found, pixels = dicom_json.identifiers(about), None
         if pixels is not None:
             key = attributes.key(pixels)
             found[key] = {"vr": dicom_json.PIXELS[pixels], "BulkDataURI": bulk(key)}
