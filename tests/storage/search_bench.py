@@ -86,7 +86,13 @@ def main() -> None:
         server.start()
         try:
             (directory / "password").write_text(PASSWORD)
-            host = {"hosts": ["127.0.0.1"], "port": server.port, "password_file": str(directory / "password")}
+            host = {
+                "hosts": ["127.0.0.1"],
+                "port": server.port,
+                "password_file": str(directory / "password"),
+                "statement_timeout_s": 300,
+                "deadline_s": 600,
+            }
             with server.connect() as connection:
                 connection.execute(INDEX)
             with Database(settings.Database.model_validate(host), Metrics()) as database:

@@ -38,7 +38,8 @@ studies as (
 ), instances as (
     insert into hapacs.instance (uuid, study, series, sop, sop_class, number, described_as, shown, found)
     select uuid, study, series, sop, sop_class, number, described_as, instance_shown, instance_found from described
-    on conflict (uuid) do update set sop_class = excluded.sop_class, number = excluded.number,
+    on conflict (uuid) do update set study = excluded.study, series = excluded.series, sop = excluded.sop,
+        sop_class = excluded.sop_class, number = excluded.number,
         described_as = excluded.described_as, shown = excluded.shown, found = excluded.found
 )
 """

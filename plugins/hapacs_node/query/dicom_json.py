@@ -5,8 +5,10 @@ the file has, so that one wrong value hides no study.
 """
 
 import base64
+import logging
 import math
 import struct
+import warnings
 from collections.abc import Callable, Collection
 from io import BytesIO
 from typing import Any
@@ -26,6 +28,9 @@ type Json = dict[str, dict[str, Any]]
 
 # Validation costs time and changes nothing: the file was accepted.
 settings.reading_validation_mode = IGNORE
+# Its warnings can quote a value, and no log may hold patients' data.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module="pydicom")
 # Latin alphabet No. 9 (PS3.3 table C.12-2), which pydicom 3.0 lacks.
 charset.python_encoding |= {"ISO_IR 203": "iso8859_15", "ISO 2022 IR 203": "iso8859_15"}
 charset.CODES_TO_ENCODINGS[b"\x1b-b"] = "iso8859_15"

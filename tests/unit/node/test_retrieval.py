@@ -122,7 +122,7 @@ def test_a_connection_serves_many_requests(balancer: http.client.HTTPSConnection
 def test_a_uid_that_is_not_in_the_index_is_404(balancer: http.client.HTTPSConnection, contents: list[bytes]) -> None:
     assert contents
     assert get(balancer, f"{PATH}/series/9.9")[0] == 404
-    assert get(balancer, f"{PATH}/metadata")[0] == 404
+    assert get(balancer, f"{PATH}/rendered")[0] == 404
     assert get(balancer, "/hapacs/metrics")[0] == 404
 
 
