@@ -7,22 +7,22 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from uuid import UUID
+from uuid import uuid4
 
 from hapacs_node import settings
 from hapacs_node.catalog import schema
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
 from hapacs_node.metrics import Metrics
-from hapacs_node.query import header, web
-from hapacs_node.query.header import Header
+from hapacs_node.query import header, matching, web
 from hapacs_node.query.qido import Request
 from tests.storage.conftest import INDEX
 from tests.storage.servers import PASSWORD, Postgres
+from tests.support.images import ct
 
-STUDIES, BATCH, REPEATS = 100_000, 500, 7
+STUDIES, REPEATS = 100_000, 7
 _FAMILIES = ("Müller", "Иванов", "王", "Dvořák", "Smith", "Nguyễn", "山田", "Rossi")
 SEARCHES = {
     "first page": "studies?limit=101&offset=0",
@@ -38,43 +38,51 @@ SEARCHES = {
 }
 
 
-def made(number: int) -> Header:
-    """Describe the image of one made study."""
-    day, month, year = 1 + number % 28, 1 + number // 28 % 12, 2015 + number % 11
-    return header.of_index(
-        f"1.2.{number}",
-        f"1.2.{number}.1",
-        f"1.2.{number}.1.1",
-        {
-            "00080020": f"{year}{month:02}{day:02}",
-            "00080030": f"{number % 24:02}3015",
-            "00080050": f"A{number}",
-            "00080060": "MR" if number % 3 else "CT",
-            "00080016": "1.2.840.10008.5.1.4.1.1.2",
-            "00081030": "ABDOMEN WITH CONTRAST",
-            "00100010": f"{_FAMILIES[number % len(_FAMILIES)]}^A{number}",
-            "00100020": f"P{number}",
-            "00100030": "19600101",
-            "00100040": "O",
-            "00280010": "512",
-            "00280011": "512",
-        },
-    )
+# One study with one image for each number; each has a date, a name and UIDs of its own.
+_FILL = """
+insert into hapacs.study
+select uid, id, acc, day, '083015000000', shown || jsonb_build_object(
+    '0020000D', jsonb_build_object('vr', 'UI', 'Value', jsonb_build_array(uid)),
+    '00100020', jsonb_build_object('vr', 'LO', 'Value', jsonb_build_array(id)),
+    '00080020', jsonb_build_object('vr', 'DA', 'Value', jsonb_build_array(day))),
+    found || jsonb_build_object('00100020', jsonb_build_array(id), '00080020', jsonb_build_array(day))
+from hapacs.study t, made where t.uid = 'template';
+insert into hapacs.study_name select uid, name from made;
+insert into hapacs.series
+select made.uid, made.uid || '.1', modality, shown, found from hapacs.series r, made where r.study = 'template';
+insert into hapacs.instance
+select made.uuid, made.uid, made.uid || '.1', made.uid || '.1.1', sop_class, 1, described_as, shown, found
+from hapacs.instance i, made where i.study = 'template';
+insert into attachedfiles (id, filetype, uuid) select 1, 1, uuid::text from made;
+"""
+_MADE = """
+create table made as select '1.2.' || n as uid, 'P' || n as id, 'A' || n as acc, gen_random_uuid() as uuid,
+    case when n % 3 = 0 then 'CT' else 'MR' end as modality, (array{families})[1 + n % {count}] || '^a' || n as name,
+    to_char(date '2015-01-01' + n % 4000, 'YYYYMMDD') as day
+from generate_series(1, {studies}) n
+"""
+_TEMPLATE = ct(
+    StudyInstanceUID="1.1", SeriesInstanceUID="1.1.1", StudyDescription="ABDOMEN WITH CONTRAST", Manufacturer="Made"
+)
 
 
-def fill(catalog: Catalog, server: Postgres, numbers: Sequence[int]) -> None:
+def fill(catalog: Catalog, server: Postgres) -> None:
     """Add made studies to the query tables and to Orthanc's."""
-    uuids = [UUID(int=number + 1) for number in numbers]
+    described = header.of(_TEMPLATE, "ISO_IR 100")
+    assert described is not None
+    uuid = uuid4()
     with server.connect() as connection:
         connection.execute(
-            "insert into attachedfiles (id, filetype, uuid) select 1, 1, unnest(%s::text[])", [list(map(str, uuids))]
-        )
-        connection.execute(
             'insert into hapacs.object (uuid, digest, size, type, store, key, "offset", length, node) '
-            "select u, sha256(u::text::bytea), 1, 1, 'cas', 'k', 0, 1, 'n' from unnest(%s::uuid[]) u",
-            [uuids],
+            "values (%s, sha256('x'), 1, 1, 'cas', 'k', 0, 1, 'n')",
+            [uuid],
         )
-    catalog.describe([(uuid, made(number)) for uuid, number in zip(uuids, numbers, strict=True)])
+        connection.commit()
+        catalog.describe([(uuid, replace(described, study="template"))])
+        families = [matching.folded(name) for name in _FAMILIES]
+        connection.execute(_MADE.format(families=families, count=len(families), studies=STUDIES))
+        connection.execute(_FILL)
+        connection.commit()
 
 
 def main() -> None:
@@ -100,8 +108,7 @@ def main() -> None:
                 schema.index_attachments(database)
                 catalog = Catalog(database)
                 began = time.monotonic()
-                for first in range(0, STUDIES, BATCH):
-                    fill(catalog, server, range(first, first + BATCH))
+                fill(catalog, server)
                 sys.stdout.write(f"{STUDIES} studies filled in {time.monotonic() - began:.0f} s" + "\n")
                 with server.connect() as connection:
                     connection.autocommit = True

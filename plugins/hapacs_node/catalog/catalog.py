@@ -113,7 +113,7 @@ class Catalog:
         """Write what was read again of images; return how many of them are still stored."""
         return self.database.run(lambda connection: headers.describe(connection, rows))
 
-    def undescribed(self, after: int) -> tuple[int, Sequence[tuple[UUID, Header]]]:
+    def undescribed(self, after: int) -> tuple[int, Sequence[tuple[UUID, Header]], bool]:
         """Describe some images that searches don't know yet by the index; see `outdated.missing`."""
         return self.database.run(lambda connection: outdated.missing(connection, after))
 

@@ -9,6 +9,8 @@ from hapacs_node.query import header
 from hapacs_node.query.header import Header
 
 _MISSING_AT_A_TIME, _OUTDATED_AT_A_TIME = 1000, 200
+# A statement that finds nothing must end in time too.
+_NUMBERS_AT_A_TIME = 50_000
 START = UUID(int=0)
 """Less than every attachment's UUID but itself."""
 
@@ -40,15 +42,17 @@ join dicomidentifiers series_uid
 join dicomidentifiers study_uid
     on study_uid.id = study.internalid and study_uid.taggroup = 32 and study_uid.tagelement = 13
 left join metadata class on class.id = instance.internalid and class.type = 10
-where f.filetype = 1 and f.id > %(after)s
+where f.filetype = 1 and f.id > %(after)s and f.id <= %(until)s
 and not exists (select from hapacs.instance i where i.uuid = f.uuid::uuid)
 order by f.id limit {_MISSING_AT_A_TIME}
 """  # noqa: S608 - constants
 
 _EXISTS = "select to_regclass('maindicomtags') is not null"
 
+_LAST = "select coalesce(max(internalid), 0) from resources"
 
-def missing(connection: Connection, after: int) -> tuple[int, Sequence[tuple[UUID, Header]]]:
+
+def missing(connection: Connection, after: int) -> tuple[int, Sequence[tuple[UUID, Header]], bool]:
     """Describe images that have no row by what Orthanc's index has.
 
     Parameters
@@ -61,18 +65,24 @@ def missing(connection: Connection, after: int) -> tuple[int, Sequence[tuple[UUI
     Returns
     -------
     tuple
-        The largest number that was seen, and some images; none when no row is missing after that number, or Orthanc has
-        not created its tables yet.
+        The number to go on after, some images, and whether there may be more; none before Orthanc has created its tables.
     """
     exists = connection.execute(_EXISTS).fetchone()
     if exists is None or not exists[0]:
-        return after, []
+        return after, [], False
+    row = connection.execute(_LAST).fetchone()
+    last = max(after, 0 if row is None else int(row[0]))
+    until = min(after + _NUMBERS_AT_A_TIME, last)
     found = []
-    for number, uuid, study, series, sop, sop_class, tags in connection.execute(_MISSING, {"after": after}):
+    for number, uuid, study, series, sop, sop_class, tags in connection.execute(
+        _MISSING, {"after": after, "until": until}
+    ):
         known = {**(tags or {}), **({"00080016": sop_class} if sop_class else {})}
         found.append((uuid, header.of_index(study, series, sop, known)))
         after = number
-    return after, found
+    # A full answer may have left some out.
+    after = after if len(found) == _MISSING_AT_A_TIME else until
+    return after, found, after < last
 
 
 def outdated(connection: Connection, described_as: str, after: UUID) -> list[StoredObject]:

@@ -64,11 +64,11 @@ class Refresh:
             When no database leader answers.
         """
         copied = 0
-        while True:
-            after, rows = self.catalog.undescribed(after)
-            if not rows:
-                return copied, after
-            copied += self.catalog.describe(rows)
+        more = True
+        while more:
+            after, rows, more = self.catalog.undescribed(after)
+            copied += self.catalog.describe(rows) if rows else 0
+        return copied, after
 
     def follow(self, stop: threading.Event, period_s: float) -> None:
         """Complete the tables until `stop` is set: during an upgrade other nodes still run the older program."""
