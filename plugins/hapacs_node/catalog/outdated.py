@@ -65,7 +65,7 @@ def missing(connection: Connection, after: int) -> tuple[int, Sequence[tuple[UUI
     Returns
     -------
     tuple
-        The number to go on after, some images, and whether there may be more; none before Orthanc has created its tables.
+        Number to go on after, some images, whether there may be more; none before Orthanc has created its tables.
     """
     exists = connection.execute(_EXISTS).fetchone()
     if exists is None or not exists[0]:
