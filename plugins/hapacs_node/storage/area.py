@@ -13,6 +13,7 @@ from uuid import UUID
 
 from hapacs_node import log
 from hapacs_node.catalog.catalog import Catalog
+from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.removals import Removal
 from hapacs_node.errors import CasUnavailableError, CatalogError, CatalogUnavailableError, DasError, RefusedError
