@@ -41,15 +41,15 @@ SEARCHES = {
 # One study with one image for each number; each has a date, a name and UIDs of its own.
 _FILL = """
 insert into hapacs.study
-select uid, id, acc, day, '083015000000', shown || jsonb_build_object(
-    '0020000D', jsonb_build_object('vr', 'UI', 'Value', jsonb_build_array(uid)),
+select made.uid, id, acc, day, '083015000000', shown || jsonb_build_object(
+    '0020000D', jsonb_build_object('vr', 'UI', 'Value', jsonb_build_array(made.uid)),
     '00100020', jsonb_build_object('vr', 'LO', 'Value', jsonb_build_array(id)),
     '00080020', jsonb_build_object('vr', 'DA', 'Value', jsonb_build_array(day))),
     found || jsonb_build_object('00100020', jsonb_build_array(id), '00080020', jsonb_build_array(day))
 from hapacs.study t, made where t.uid = 'template';
 insert into hapacs.study_name select uid, name from made;
 insert into hapacs.series
-select made.uid, made.uid || '.1', modality, shown, found from hapacs.series r, made where r.study = 'template';
+select made.uid, made.uid || '.1', made.modality, shown, found from hapacs.series r, made where r.study = 'template';
 insert into hapacs.instance
 select made.uuid, made.uid, made.uid || '.1', made.uid || '.1.1', sop_class, 1, described_as, shown, found
 from hapacs.instance i, made where i.study = 'template';
