@@ -17,7 +17,7 @@ import pytest
 from hapacs.deployment import PROJECT
 from tests.storage.servers import PASSWORD, Postgres, Process, free_ports, postgres_programs, wait_until
 
-PATCH = Path(__file__).with_name("synchronous_commit.patch")
+PATCH = Path(__file__).parent / "patches" / "synchronous-commit.patch"
 # What a node does with a catalog row, by its own connections. The exit code says whether it was acknowledged.
 STORE = """
 import sys
@@ -153,7 +153,7 @@ def pair(directory: Path) -> Iterator[Pair]:
 def patched(tmp_path: Path) -> Path:
     """The node's code with the patch."""
     shutil.copytree(PROJECT / "plugins" / "hapacs_node", tmp_path / "plugins" / "hapacs_node")
-    subprocess.run(["git", "apply", "--unsafe-paths", f"--directory={tmp_path}", PATCH], cwd="/", check=True)
+    subprocess.run(["git", "apply", str(PATCH)], cwd=tmp_path, check=True)
     return tmp_path / "plugins"
 
 
