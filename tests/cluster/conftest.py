@@ -154,7 +154,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _turn(item: pytest.Item) -> int:
     if item.name.startswith("test_down"):
         return 4
-    if item.path.stem in {"test_exhaustion", "test_input"}:
+    if item.path.stem in {"test_drills", "test_exhaustion", "test_input"}:
         return 1
     if item.path.stem in {"test_operations", "test_retrieval"}:
         return 3
