@@ -97,7 +97,7 @@ class ContractPolicy(Model):
     retention_days: int
     orthanc_upstream: OrthancUpstream | None = None
     replace: Replace
-    undeclared_character_set: CharacterSet = "ISO_IR 100"
+    undeclared_character_set: CharacterSet
 
 
 class ContractSite(Model):

@@ -104,6 +104,7 @@ def test_a_caller_with_many_associations_leaves_some_to_the_others(host: Any, ad
 
 @pytest.mark.usefixtures("able")
 def test_a_caller_that_may_not_store_takes_no_storing_association(host: Any, address: str) -> None:
+    eventually("no earlier one is left", lambda: "be=store_dicom" not in command(host, "show sess"), 15, 0.2)
     with ExitStack() as connections:
         for _ in range(4):
             connections.enter_context(opened(address, "VIEWER"))
@@ -140,7 +141,8 @@ def test_associations_of_a_service_that_does_not_answer_are_cut(host: Any, addre
         began = time.monotonic()
         assert connection.recv(1) == b""
         assert time.monotonic() - began < CUT_S
-    assert "cut server=store_dicom/absent sessions=1 reason=no-answer" in log(host)
+    line = "cut server=store_dicom/absent sessions=1 reason=no-answer"
+    eventually("the log says why", lambda: line in log(host), 5, 0.2)
 
 
 @pytest.mark.usefixtures("able", "stopped_service")
