@@ -161,15 +161,6 @@ def test_rules_drop_only_what_is_named(program: ModuleType) -> None:
     }
 
 
-def test_only_connections_that_are_open_lose_their_answers(
-    program: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lines = "0 0 192.0.2.11:40001 192.0.2.12:5432\n0 0 192.0.2.11:40002 192.0.2.12:8008\n"
-    monkeypatch.setattr(program, "run", lambda *_: lines)
-    plan = program.kind_of({"kind": "deafen", "peers": ["192.0.2.12"], "ports": [5432]}).plan()
-    assert plan == {"in": ["ip saddr { 192.0.2.12 } tcp sport { 5432 } tcp dport { 40001 }"]}
-
-
 def test_unit_without_a_process_is_refused(program: ModuleType) -> None:
     with pytest.raises(program.RefusedError, match="no process"):
         program.inject(77, {"kind": "kill", "unit": "orthanc-store"})
