@@ -131,6 +131,33 @@ class _Answers(queue.Queue[tuple[int | None, object]]):
         return super().get(block, timeout)
 
 
+class _Association(Association):
+    """An association whose loop counts as paused once it has ended.
+
+    Who sends first pauses pynetdicom's own loop, and waits without a limit until it says that it is paused. A loop that
+    ends in that moment, because the connection failed, never says it.
+    """
+
+    @property
+    def _is_paused(self) -> bool:
+        return bool(self.__dict__["_is_paused"]) or not self.is_alive()
+
+    @_is_paused.setter
+    def _is_paused(self, paused: bool) -> None:
+        self.__dict__["_is_paused"] = paused
+
+
+def _limit_each_read(event: Event) -> None:
+    """Give the connection a deadline for each read and write.
+
+    pynetdicom takes its own away once it is connected. A peer that sends half a message and then nothing would hold the
+    thread that reads, and with it the abort that follows the time-out, for as long as the connection stays open.
+    """
+    connection = event.assoc.dul.socket
+    if connection is not None and connection.socket is not None:
+        connection.socket.settimeout(event.assoc.network_timeout)
+
+
 @contextmanager
 def associate(
     caller: Caller,
@@ -175,7 +202,11 @@ def associate(
         max_pdu=131072,
         ext_neg=[build_role(uid, scp_role=True) for uid in roles],
         tls_args=(caller.tls, peer.host) if caller.tls else None,
-        evt_handlers=[*handlers, (evt.EVT_PDU_RECV, note_refusal)],  # type: ignore[list-item]
+        evt_handlers=[
+            *handlers,  # type: ignore[list-item]
+            (evt.EVT_PDU_RECV, note_refusal),
+            (evt.EVT_CONN_OPEN, _limit_each_read),
+        ],
     )
     where = f"{peer.ae_title} at {peer.host}:{peer.port}"
     # Not `association.is_rejected`: when the refusal arrives and the connection ends before pynetdicom checks the
@@ -187,6 +218,7 @@ def associate(
     if not association.is_established:
         raise DicomError(f"{where} gives {caller.ae_title} no association: no answer, or the connection was ended.")
     association.dimse.msg_queue = _Answers()  # type: ignore[assignment]
+    association.__class__ = _Association
     try:
         yield association
         association.release()

@@ -114,3 +114,63 @@ def test_answer_reaches_its_request_although_threads_are_preempted(monkeypatch: 
             assert association.send_c_echo().get("Status") == SUCCESS
     finally:
         server.shutdown()
+
+
+@pytest.mark.parametrize("answer", [[REFUSAL[:3]]], ids=["half an answer"])
+def test_peer_that_stops_in_the_middle_of_a_message_holds_nobody(answer: list[bytes]) -> None:
+    kept: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            kept.append(connection)
+            connection.recv(4096)
+            connection.sendall(answer[0])
+
+        threading.Thread(target=serve, daemon=True).start()
+        outcomes: list[BaseException] = []
+
+        def call() -> None:
+            try:
+                _call(Peer("127.0.0.1", listener.getsockname()[1], "PEER", timeout_s=1))
+            except DicomError as error:
+                outcomes.append(error)
+
+        caller = threading.Thread(target=call, daemon=True)
+        caller.start()
+        caller.join(20)
+        try:
+            assert [type(outcome) for outcome in outcomes] == [DicomError]
+        finally:
+            kept[0].close()
+
+
+def test_release_ends_although_the_loop_ended_before_it_paused() -> None:
+    entity = AE("PEER")
+    entity.add_supported_context(Verification)
+    server = cast(ThreadedAssociationServer, entity.start_server(("127.0.0.1", 0), block=False))
+    held, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def call() -> None:
+        peer = Peer("127.0.0.1", server.server_address[1], "PEER", timeout_s=1)
+        with associate(CALLER, peer, [build_context(Verification)]) as association:
+            asked = association.acse.is_release_requested
+
+            def hold() -> bool:
+                held.set()
+                go_on.wait(10)
+                # What pynetdicom's thread of the connection does when it fails: the loop ends without a word.
+                association._kill = True
+                return asked()
+
+            association.acse.is_release_requested = hold  # type: ignore[method-assign]
+            held.wait(10)
+            threading.Timer(0.2, go_on.set).start()
+        ended.set()
+
+    try:
+        threading.Thread(target=call, daemon=True).start()
+        assert ended.wait(20)
+        assert held.is_set()
+    finally:
+        server.shutdown()
