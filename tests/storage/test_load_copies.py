@@ -46,17 +46,25 @@ def wanted(seaweedfs: SeaweedFS, stored: bytes) -> dict[str, Any]:
     }
 
 
-def look(wanted: dict[str, Any]) -> list[dict[str, Any] | None]:
+def look(wanted: dict[str, Any]) -> list[list[list[dict[str, str]]] | None]:
     return node_copies.look(wanted, node_copies.Servers(None), "")
 
 
+def on_pacs1(wanted: dict[str, Any]) -> list[set[str]]:
+    """Return the states of the chunks of each part on the one server that runs."""
+    (parts,) = look(wanted)
+    assert parts is not None
+    assert {chunk["pacs2"] for part in parts for chunk in part} == {"silent"}
+    return [{chunk["pacs1"] for chunk in part} for part in parts]
+
+
 def test_each_image_of_an_object_is_hashed_on_each_server(wanted: dict[str, Any]) -> None:
-    assert look(wanted) == [{"pacs1": [True, True], "pacs2": "silent"}]
+    assert on_pacs1(wanted) == [{"whole"}, {"whole"}]
 
 
 def test_other_bytes_of_one_image_are_found(wanted: dict[str, Any]) -> None:
     wanted["objects"][0]["parts"][1][2] = "0" * 64
-    assert look(wanted) == [{"pacs1": [True, False], "pacs2": "silent"}]
+    assert on_pacs1(wanted) == [{"whole"}, {"damaged"}]
 
 
 def test_object_that_is_missing_has_no_copies(wanted: dict[str, Any]) -> None:
@@ -69,14 +77,16 @@ def test_server_without_the_volume_has_no_copy(wanted: dict[str, Any]) -> None:
     found = node_copies.chunks(servers, wanted["filers"], "", wanted["objects"][0]["path"])
     assert found is not None
     assert len(found) > 1
-    address, parts = wanted["volumes"]["pacs1"], wanted["objects"][0]["parts"]
+    address = wanted["volumes"]["pacs1"]
     volumes = node_copies.held(servers, address)
     assert volumes is not None
-    assert node_copies.copy(servers, address, volumes, found, parts) == [True, True]
+    content = node_copies.read(servers, address, volumes, found[-1])
+    assert isinstance(content, bytes)
+    assert len(content) == found[-1]["size"]
     # It would pass a request for another volume on to the server that has it.
     volumes.remove(found[-1]["file_id"].partition(",")[0])
-    assert node_copies.copy(servers, address, volumes, found, parts) == "missing"
-    assert node_copies.copy(servers, _NOBODY, {"1"}, [{"file_id": "1,0", "size": 1}], parts) == "silent"
+    assert node_copies.read(servers, address, volumes, found[-1]) == "missing"
+    assert node_copies.read(servers, _NOBODY, {"1"}, {"file_id": "1,0", "size": 1}) == "silent"
 
 
 def test_flipped_bit_on_the_disk_is_found(wanted: dict[str, Any], seaweedfs: SeaweedFS, stored: bytes) -> None:
@@ -87,13 +97,11 @@ def test_flipped_bit_on_the_disk_is_found(wanted: dict[str, Any], seaweedfs: Sea
     place = content.index(stored[:1024]) + 512
     content[place] ^= 1
     file.write_bytes(content)
-    (answer,) = look(wanted)
-    assert answer is not None
-    # Its CRC is wrong, so the server returns nothing of it.
-    assert answer["pacs1"] in ("damaged", [False, True])
+    # Its CRC is wrong, so the server returns nothing of this chunk; the others of the part are whole.
+    assert on_pacs1(wanted) == [{"damaged"}, {"whole"}]
     content[place] ^= 1
     file.write_bytes(content)
-    assert look(wanted) == [{"pacs1": [True, True], "pacs2": "silent"}]
+    assert on_pacs1(wanted) == [{"whole"}, {"whole"}]
 
 
 def test_no_filer_that_answers_is_an_error(wanted: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from hapacs.site.access import BUCKET, Node, NodeError, Site
 
 _TIMEOUT_S = 600
 _WORKERS = 4
+Chunks = Sequence[Mapping[str, str]]
+"""For each chunk of a row what each volume server has of it."""
 _NOT_FOUND = {"404", "NoSuchKey", "NoSuchVersion", "MethodNotAllowed"}
 
 
@@ -42,6 +44,7 @@ class SiteCopies:
 
     def __init__(self, site: Site, nodes: Sequence[Node]) -> None:
         self._site, self._nodes = site, nodes
+        self._names = {node.name for node in nodes}
         # boto3 makes clients in one thread only.
         self._gateways = [site.s3(node.name, "reader") for node in nodes]
         policy = site.contract["policy"]
@@ -71,11 +74,11 @@ class SiteCopies:
             for key, one in known.items()
         ]
         found: dict[Row, Copies] = {}
-        for (key, one), places in zip(known.items(), self._hashed(wanted), strict=True):
-            if places is None:
+        for (key, one), parts in zip(known.items(), self._hashed(wanted), strict=True):
+            if parts is None:
                 continue
-            for number, row in enumerate(by_key[key]):
-                found[row] = self._copies(places, number, one.lock)
+            for row, chunks in zip(by_key[key], parts, strict=True):
+                found[row] = self._copies(chunks, one.lock)
         return found
 
     def _object(self, key: str) -> _Object | None:
@@ -104,7 +107,7 @@ class SiteCopies:
         until: datetime = retention["RetainUntilDate"]
         return "" if until > datetime.now(UTC) else f"the lock ended at {until:%Y-%m-%d %H:%M}"
 
-    def _hashed(self, objects: Sequence[Mapping[str, Any]]) -> list[dict[str, str | list[bool]] | None]:
+    def _hashed(self, objects: Sequence[Mapping[str, Any]]) -> list[list[Chunks] | None]:
         """Have the first node that answers read from all volume servers."""
         if not objects:
             return []
@@ -117,7 +120,7 @@ class SiteCopies:
         problem: NodeError | None = None
         for node in self._nodes:
             try:
-                answer: list[dict[str, str | list[bool]] | None] = self._site.run_script(
+                answer: list[list[Chunks] | None] = self._site.run_script(
                     node, Path(node_copies.__file__), arguments, root=True, timeout_s=_TIMEOUT_S
                 )
             except NodeError as error:
@@ -126,12 +129,23 @@ class SiteCopies:
                 return answer
         raise problem or HapacsError("No node of the archive runs.", "`hapacs status` says more.")
 
-    def _copies(self, places: Mapping[str, str | list[bool]], number: int, lock: str) -> Copies:
-        states = {name: state if isinstance(state, str) else state[number] for name, state in places.items()}
-        whole = [name for name, state in states.items() if state is True]
-        damaged = [name for name, state in states.items() if state in {False, "damaged"}]
+    def _copies(self, chunks: Chunks, lock: str) -> Copies:
+        """Judge a row by the chunk with the fewest copies: the chunks of an object lie in different volumes."""
         # A node that does not run may have a copy.
-        absent = [node.name for node in self._site.members("cas") if node.name not in states]
-        silent = [*absent, *(name for name, state in states.items() if state == "silent")]
-        zones = {self._site.contract["nodes"][name]["zone"] for name in (*whole, *damaged, *silent)}
-        return Copies(whole, damaged, silent, self._wanted, len(zones) >= self._zones, lock)
+        absent = [node.name for node in self._site.members("cas") if node.name not in self._names]
+
+        def judged(places: Mapping[str, str]) -> Copies:
+            by_state: dict[str, list[str]] = defaultdict(list)
+            for name, state in places.items():
+                by_state[state].append(name)
+            whole, damaged = by_state[node_copies.WHOLE], by_state[node_copies.DAMAGED]
+            silent = [*absent, *by_state[node_copies.SILENT]]
+            zones = {self._site.contract["nodes"][name]["zone"] for name in (*whole, *damaged, *silent)}
+            return Copies(whole, damaged, silent, self._wanted, len(zones) >= self._zones, lock)
+
+        def present(one: Copies) -> tuple[int, int, bool]:
+            return len(one.whole) + len(one.damaged) + len(one.silent), len(one.whole), one.apart
+
+        each = [judged(places) for places in chunks]
+        damaged = list(dict.fromkeys(name for one in each for name in one.damaged))
+        return replace(min(each, key=present, default=judged({})), damaged=damaged)

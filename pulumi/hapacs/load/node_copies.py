@@ -23,6 +23,9 @@ _TIMEOUT_S = 20
 _WORKERS = 4
 _FOUND, _PARTIAL, _NOT_FOUND = 200, 206, 404
 _TOKEN_S = 60
+WHOLE, DAMAGED, MISSING, SILENT = "whole", "damaged", "missing", "silent"
+# Of the different bytes that servers have of the chunks of a part: one is the rule, two with one damaged copy.
+_COMBINATIONS = 64
 
 
 def token(key: str) -> str:
@@ -95,10 +98,8 @@ def held(servers: Servers, address: str) -> set[str] | None:
     return {str(volume["Id"]) for volume in json.loads(body)["Volumes"] or []}
 
 
-def copy(
-    servers: Servers, address: str, volumes: set[str] | None, found: list[dict[str, Any]], parts: list[list[Any]]
-) -> str | list[bool]:
-    """Read the chunks from one volume server and hash the parts.
+def read(servers: Servers, address: str, volumes: set[str] | None, chunk: dict[str, Any]) -> bytes | str:
+    """Read a chunk from one volume server.
 
     Parameters
     ----------
@@ -107,44 +108,91 @@ def copy(
 
     Returns
     -------
-    str or list of bool
-        Whether each part has its digest; ``missing``, ``damaged`` or ``silent`` when there is nothing to hash.
+    bytes or str
+        Its bytes; ``missing``, ``damaged`` or ``silent`` when there are none.
     """
     if volumes is None:
-        return "silent"
-    if not {chunk["file_id"].partition(",")[0] for chunk in found} <= volumes:
-        return "missing"
-    hashes = [hashlib.sha256() for _ in parts]
-    for chunk in found:
-        start = chunk.get("offset", 0)
-        try:
-            # Without this a busy server passes the request on to another one that has the volume.
-            status, body = servers.get(address, f"/{chunk['file_id']}?proxied=true", {})
-        except (OSError, http.client.HTTPException):
-            return "silent"
-        if status == _NOT_FOUND:
-            return "missing"
-        if status not in {_FOUND, _PARTIAL} or len(body) != chunk["size"]:
-            return "damaged"
-        for digest, (offset, length, _) in zip(hashes, parts, strict=True):
-            first, last = max(offset - start, 0), min(offset + length - start, len(body))
-            if first < last:
-                digest.update(body[first:last])
-    return [digest.hexdigest() == wanted for digest, (_, _, wanted) in zip(hashes, parts, strict=True)]
+        return SILENT
+    if chunk["file_id"].partition(",")[0] not in volumes:
+        return MISSING
+    try:
+        # Without this a busy server passes the request on to another one that has the volume.
+        status, body = servers.get(address, f"/{chunk['file_id']}?proxied=true", {})
+    except (OSError, http.client.HTTPException):
+        return SILENT
+    if status == _NOT_FOUND:
+        return MISSING
+    return body if status in {_FOUND, _PARTIAL} and len(body) == chunk["size"] else DAMAGED
 
 
-def look(arguments: dict[str, Any], servers: Servers, key: str) -> list[dict[str, Any] | None]:
-    """Hash the copies of each object on each volume server; None for an object that the filer does not have."""
+class Part:
+    """Bytes of an object that belong together, hashed while the chunks of the object are read.
+
+    The chunks of an object lie in different volumes, so no server needs to have them all: each chunk is judged for
+    itself. Where servers have different bytes, the hash goes on with each of them, and the digest says which are right.
+    """
+
+    def __init__(self, offset: int, length: int, digest: str) -> None:
+        self._first, self._end, self._digest = offset, offset + length, digest
+        self._hashes: list[tuple[Any, tuple[bytes, ...]]] = [(hashlib.sha256(), ())]
+        self._chunks: list[dict[str, bytes | str]] = []
+
+    def take(self, start: int, size: int, contents: dict[str, bytes | str]) -> None:
+        """Go on with what each server has of the next chunk, which is at `start` of the object."""
+        first, last = max(self._first - start, 0), min(self._end - start, size)
+        if first >= last:
+            return
+        pieces = {name: held if isinstance(held, str) else held[first:last] for name, held in contents.items()}
+        different = dict.fromkeys(piece for piece in pieces.values() if isinstance(piece, bytes))
+        names = {piece: hashlib.sha256(piece).digest() for piece in different}
+        self._hashes = [
+            (_continued(hashed, piece), (*chosen, names[piece])) for hashed, chosen in self._hashes for piece in names
+        ][:_COMBINATIONS]
+        self._chunks.append({name: piece if isinstance(piece, str) else names[piece] for name, piece in pieces.items()})
+
+    def copies(self) -> list[dict[str, str]]:
+        """Return what each server has of each chunk: ``whole``, ``damaged``, ``missing`` or ``silent``."""
+        right = next((chosen for hashed, chosen in self._hashes if hashed.hexdigest() == self._digest), ())
+
+        def state(number: int, held: bytes | str) -> str:
+            if isinstance(held, str):
+                return held
+            return WHOLE if right and right[number] == held else DAMAGED
+
+        return [
+            {name: state(number, held) for name, held in chunk.items()} for number, chunk in enumerate(self._chunks)
+        ]
+
+
+def _continued(hashed: Any, piece: bytes) -> Any:
+    following = hashed.copy()
+    following.update(piece)
+    return following
+
+
+def look(arguments: dict[str, Any], servers: Servers, key: str) -> list[list[list[dict[str, str]]] | None]:
+    """Hash the copies of each object on each volume server.
+
+    Returns
+    -------
+    list
+        For each object its parts, for each part its chunks, for each chunk what each server has; None for an object
+        that the filer does not have.
+    """
     volumes = {name: held(servers, address) for name, address in arguments["volumes"].items()}
 
-    def one(wanted: dict[str, Any]) -> dict[str, Any] | None:
+    def one(wanted: dict[str, Any]) -> list[list[dict[str, str]]] | None:
         found = chunks(servers, arguments["filers"], key, wanted["path"])
         if found is None:
             return None
-        return {
-            name: copy(servers, address, volumes[name], found, wanted["parts"])
-            for name, address in arguments["volumes"].items()
-        }
+        parts = [Part(offset, length, digest) for offset, length, digest in wanted["parts"]]
+        for chunk in found:
+            contents = {
+                name: read(servers, address, volumes[name], chunk) for name, address in arguments["volumes"].items()
+            }
+            for part in parts:
+                part.take(chunk.get("offset", 0), chunk["size"], contents)
+        return [part.copies() for part in parts]
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         return list(pool.map(one, arguments["objects"]))
