@@ -27,6 +27,10 @@ _MARK_BYTES = 64
 class Load(Protocol):
     """What a drill needs of its load."""
 
+    def store_first(self) -> None:
+        """Store the image that is queried and read, before the load begins."""
+        ...
+
     def __enter__(self) -> Self:
         """Begin to store, query and read."""
         ...
@@ -80,8 +84,11 @@ class SiteLoad:
         self._study = made_study(1, _PROBE_ROWS)
         self._stack = ExitStack()
 
-    def __enter__(self) -> Self:
+    def store_first(self) -> None:
+        """Store it, or raise: a site that takes no image needs no drill."""
         self._store(self._study.images[0])
+
+    def __enter__(self) -> Self:
         self._stack.enter_context(sender(self._site, self._ledger, _LOAD))
         self._probes = self._stack.enter_context(Probes(self._site, self._study))
         return self

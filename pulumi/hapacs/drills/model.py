@@ -118,6 +118,24 @@ class Drill:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """A fault that can be injected at once.
+
+    Attributes
+    ----------
+    places
+        Where it has to be undone: nodes whose power is cut, and an empty text for every other fault.
+    node, fault, proof_s
+        Only of a fault on a node: which one, the fault as `hapacs-drill` takes it, and the time for its proof.
+    """
+
+    places: tuple[str, ...] = ("",)
+    node: str = ""
+    fault: Mapping[str, Any] = field(default_factory=dict)
+    proof_s: float = 0
+
+
+@dataclass(frozen=True)
 class Injected:
     """A fault that took effect.
 

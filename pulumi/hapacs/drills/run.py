@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
 from hapacs.drills.load import Load
-from hapacs.drills.model import MINIMUM_RATE, Drill, Injected, Result, UnprovedError
+from hapacs.drills.model import MINIMUM_RATE, Drill, Injected, Prepared, Result, UnprovedError
 from hapacs.drills.scene import Scene
 from hapacs.errors import RefusedError
 
@@ -69,29 +69,40 @@ class Conductor:
                 "\n".join(["A drill begins on a site that is whole only:", *(f"- {one}" for one in problems)]),
                 "Repair that first; `hapacs status` shows it.",
             )
+        self.on_step("preparing the fault")
+        load.store_first()
         result = Result(drill, time.time(), seed)
-        with load:
-            self.on_step("storing, before the fault")
-            time.sleep(self.limits.steady_s)
-            begun = time.time()
-            result.rate_per_s = len(load.acknowledged()) / (begun - result.at)
-            if result.rate_per_s < MINIMUM_RATE:
-                self._void(result, f"{result.rate_per_s:.1f} images a second were stored before the fault: too few")
-            else:
-                self._fault(drill, load, result)
-            ended = time.time()
-        self._measure(result, load, ended)
+        try:
+            prepared = self.scene.prepare(drill, load.image_bytes)
+        except UnprovedError as error:
+            self._void(result, error.message)
+        else:
+            self._under_load(drill, prepared, load, result)
         self.on_step("checking every acknowledged image")
         result.kept = load.check()
         self._judge(result)
         return result
 
-    def _fault(self, drill: Drill, load: Load, result: Result) -> None:
-        places = self.scene.places(drill)
+    def _under_load(self, drill: Drill, prepared: Prepared, load: Load, result: Result) -> None:
+        result.at = time.time()
+        with load:
+            self.on_step("storing, before the fault")
+            time.sleep(self.limits.steady_s)
+            begun = time.time()
+            result.rate_per_s = sum(at >= result.at for at in load.acknowledged()) / (begun - result.at)
+            if result.rate_per_s < MINIMUM_RATE:
+                self._void(result, f"{result.rate_per_s:.1f} images a second were stored before the fault: too few")
+            else:
+                self._fault(drill, prepared, load, result)
+            ended = time.time()
+        self._measure(result, load, ended)
+
+    def _fault(self, drill: Drill, prepared: Prepared, load: Load, result: Result) -> None:
+        places = prepared.places
         with self.watching(places):
             try:
                 self.on_step(f"injecting the fault: {drill.sentence}")
-                injected = self.scene.inject(drill, places, load.image_bytes)
+                injected = self.scene.inject(drill, prepared)
                 result.node, result.proof = injected.node, injected.proof
                 result.marks["fault"] = injected.at
                 self._hold(drill, load, injected, result)
@@ -151,7 +162,7 @@ class Conductor:
         return True
 
     def _measure(self, result: Result, load: Load, ended: float) -> None:
-        times = load.acknowledged()
+        times = [at for at in load.acknowledged() if at >= result.at]
         result.stored = per_second(times, result.at, ended)
         result.failures = [failure for failure in load.failures() if failure[0] <= ended]
         result.repeated = load.repeated()

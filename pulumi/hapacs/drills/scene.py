@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from hapacs import interruption, playbook, targets
 from hapacs.drills import subjects
-from hapacs.drills.model import Drill, InARow, Injected, OnNode, PowerOff, Restart, Switchover, UnprovedError
+from hapacs.drills.model import Drill, InARow, Injected, OnNode, PowerOff, Prepared, Restart, Switchover, UnprovedError
 from hapacs.errors import HapacsError, RefusedError
 from hapacs.site.access import Node, NodeError, Site
 from hapacs.site.collect import collect
@@ -21,6 +22,8 @@ from hapacs.site.storing import next_store
 _PROGRAM = "/usr/local/lib/hapacs/hapacs-drill"
 _STORING = "orthanc-store"
 _LEASE_MARGIN_S = 60
+_INJECTION_S = 60
+"""Time for a node to begin with a fault, and to inject it."""
 _HANDS_OVER = {
     "database": "Hand the database over",
     "storing": "Hand storing over",
@@ -34,6 +37,10 @@ _LEADS: dict[str, Callable[[RunningSite], list[str]]] = {
 }
 
 
+def _lease_s(drill: Drill) -> int:
+    return round(drill.hold_s + _LEASE_MARGIN_S)
+
+
 class Scene(Protocol):
     """What a drill needs of a site."""
 
@@ -41,26 +48,30 @@ class Scene(Protocol):
         """Return what is wrong with the site; a drill begins and ends with nothing."""
         ...
 
-    def places(self, drill: Drill) -> list[str]:
-        """Return where the fault has to be undone: nodes whose power is cut, and an empty text for other faults."""
-        ...
-
-    def inject(self, drill: Drill, places: Sequence[str], image_bytes: bytes) -> Injected:
-        """Inject the fault, and return when it has taken effect.
+    def prepare(self, drill: Drill, image_bytes: bytes) -> Prepared:
+        """Choose what the fault hits, and do all that takes time: the load has not begun.
 
         Parameters
         ----------
-        places
-            What `places` returned.
         image_bytes
             Bytes that only one image has, for a fault of an image.
 
         Raises
         ------
         UnprovedError
-            When it was not injected, or took no effect.
+            When it could not be prepared.
         RefusedError
             When the nodes refuse drills, or the site is not whole.
+        """
+        ...
+
+    def inject(self, drill: Drill, prepared: Prepared) -> Injected:
+        """Inject the fault, and return when it has taken effect.
+
+        Raises
+        ------
+        UnprovedError
+            When it was not injected, or took no effect.
         """
         ...
 
@@ -84,14 +95,17 @@ class SiteScene:
         """Return what would forbid an operation too."""
         return list(map(str, blocking_problems(collect(self.site))))
 
-    def places(self, drill: Drill) -> list[str]:
-        """Choose the nodes by the roles that they have now."""
+    def prepare(self, drill: Drill, image_bytes: bytes) -> Prepared:
+        """Choose the nodes by the roles that they have now; the playbook of a fault prepares its node."""
         match drill.fault:
+            case OnNode():
+                said = self._frame(drill.playbook, {"drill_inject": False, "drill_bytes": image_bytes.hex()})
+                return Prepared(("",), said["node"], said["fault"], said["proof_s"])
             case PowerOff(subject, count):
-                return self._nodes(subject, count)
+                return Prepared(tuple(self._nodes(subject, count)))
             case InARow(PowerOff(subject, count)):
-                return [*self._nodes(subject, count), ""]
-        return [""]
+                return Prepared((*self._nodes(subject, count), ""))
+        return Prepared()
 
     def _nodes(self, subject: str, count: int) -> list[str]:
         found = subjects.nodes(collect(self.site), subject)
@@ -109,18 +123,19 @@ class SiteScene:
         said = next_store(running).refusal
         return "; ".join(dict.fromkeys([said, *health])) if said and all(health) else ""
 
-    def inject(self, drill: Drill, places: Sequence[str], image_bytes: bytes) -> Injected:
-        """Inject the fault by its playbook, by an operation, or by the power switch."""
+    def inject(self, drill: Drill, prepared: Prepared) -> Injected:
+        """Inject the fault by the node's program, by an operation, or by the power switch."""
         match drill.fault:
             case OnNode():
-                return self._on_node(drill.playbook, drill.hold_s, {"drill_bytes": image_bytes.hex()})
+                return self._on_node(prepared, _lease_s(drill))
             case PowerOff():
-                return self._power_off(places)
+                return self._power_off(prepared.places)
             case InARow(_, name, after_s):
-                first = self._power_off([place for place in places if place])
+                first = self._power_off([place for place in prepared.places if place])
                 time.sleep(after_s)
-                second = self._on_node(name, drill.hold_s, {"drill_verb": "any"})
-                return Injected(f"{first.node}, {second.node}", first.at, f"{first.proof}; {second.proof}")
+                # By its playbook as a whole: only now it is known which nodes are left.
+                second = self._frame(name, {"drill_verb": "any", "drill_lease_s": _lease_s(drill)})
+                return Injected(f"{first.node}, {second['node']}", first.at, f"{first.proof}; {second['proof']}")
             case Switchover(what):
                 return self._planned("switchover", {"what": what}, _HANDS_OVER[what], _LEADS[what])
             case Restart(service):
@@ -152,14 +167,27 @@ class SiteScene:
             else:
                 return
 
-    def _on_node(self, name: str, hold_s: float, variables: dict[str, object]) -> Injected:
-        lease: dict[str, object] = {"drill_lease_s": round(hold_s + _LEASE_MARGIN_S), "site": self.site.name}
+    def _frame(self, name: str, variables: dict[str, object]) -> dict[str, Any]:
+        """Run the playbook of a fault, and return what it says at its end."""
         try:
-            outcome = self._play(name, lease | variables)
+            outcome = self._play(name, variables | {"site": self.site.name})
         except playbook.PlaybookError as error:
             raise UnprovedError(error.message, error.hint) from error
-        document = json.loads(outcome.said[-1])
-        return Injected(document["node"], document["at"], document["proof"])
+        said: dict[str, Any] = json.loads(outcome.said[-1])
+        return said
+
+    def _on_node(self, prepared: Prepared, lease_s: int) -> Injected:
+        """Inject and prove in one call over SSH: under load a playbook takes most of a minute for it."""
+        fault = shlex.quote(json.dumps(prepared.fault))
+        command = f"sudo {_PROGRAM} inject {lease_s} {fault} && sudo {_PROGRAM} prove {prepared.proof_s:g}"
+        node, timeout_s = self.site.nodes[prepared.node], _INJECTION_S + prepared.proof_s
+        try:
+            printed = self.site.run(node, [command], "", timeout_s)
+        except NodeError as error:
+            reason = f"the fault was not injected on {node.name}, or took no effect: {error.reason}"
+            raise UnprovedError(reason, "The drill is void: run it again.") from error
+        injected, proved = map(json.loads, printed.splitlines())
+        return Injected(node.name, injected["at"], proved["proof"])
 
     def _power_off(self, nodes: Sequence[str]) -> Injected:
         at = time.time()

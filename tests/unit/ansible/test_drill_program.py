@@ -179,6 +179,44 @@ def test_processes_that_run_are_not_stopped(program: ModuleType) -> None:
     assert pause.proof({"processes": {str(os.getpid()): started}}) == ""
 
 
+def test_proof_is_looked_for_until_it_is_there(
+    program: ModuleType, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program.inject(77, flip(image))
+    looks = iter([OSError("a process has just ended"), "", "it is there"])
+
+    def look(*_: object) -> str:
+        if isinstance(found := next(looks), OSError):
+            raise found
+        return found
+
+    monkeypatch.setattr(program, "PROOF_EVERY_S", 0)
+    monkeypatch.setattr(program.Flip, "proof", look)
+    assert program.prove(30) == {"proof": "it is there"}
+
+
+def test_proof_that_does_not_come_in_time_is_none(
+    program: ModuleType, image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program.inject(77, flip(image))
+    monkeypatch.setattr(program.Flip, "proof", lambda *_: "")
+    assert program.main(["prove", "0.1"]) == 1
+    assert "has not taken effect" in capsys.readouterr().err
+
+
+def test_look_that_fails_to_the_end_is_an_error(
+    program: ModuleType, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program.inject(77, flip(image))
+
+    def look(*_: object) -> str:
+        raise OSError("no such device")
+
+    monkeypatch.setattr(program.Flip, "proof", look)
+    with pytest.raises(OSError, match="no such device"):
+        program.prove(0.1)
+
+
 def test_lease_that_ended_leaves_nothing_to_prove(program: ModuleType) -> None:
     with pytest.raises(program.RefusedError, match="no fault"):
         program.prove()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
 
-from hapacs.drills.model import Drill, Injected, Kept, Times, UnprovedError
+from hapacs.drills.model import Drill, Injected, Kept, Prepared, Times, UnprovedError
 from hapacs.drills.run import Conductor, Limits
 from hapacs.errors import HapacsError
 
@@ -27,6 +27,7 @@ class FakeScene:
     def __init__(self) -> None:
         self.happened: list[str] = []
         self.found: list[list[str]] = []
+        self.unprepared = ""
         self.proof = "2 processes are gone"
         self.failure: BaseException | None = None
         self.where = ["pacs1"]
@@ -37,13 +38,16 @@ class FakeScene:
         self.happened.append("problems")
         return self.found.pop(0) if self.found else []
 
-    def places(self, _drill: Drill) -> list[str]:
-        return self.where
+    def prepare(self, _drill: Drill, _image_bytes: bytes) -> Prepared:
+        self.happened.append("prepare")
+        if self.unprepared:
+            raise UnprovedError(self.unprepared)
+        return Prepared(tuple(self.where))
 
     def refusal(self) -> str:
         return self.said
 
-    def inject(self, _drill: Drill, places: Sequence[str], _image_bytes: bytes) -> Injected:
+    def inject(self, _drill: Drill, prepared: Prepared) -> Injected:
         self.happened.append("inject")
         if self.failure:
             raise self.failure
@@ -51,7 +55,7 @@ class FakeScene:
             raise UnprovedError("the fault took no effect")
         if self.stops:
             self.stops.quiet_after = time.time() - self.stops.begun
-        return Injected(", ".join(places), time.time(), self.proof)
+        return Injected(", ".join(prepared.places), time.time(), self.proof)
 
     def heal(self, place: str) -> None:
         if self.stops and self.happened[-1] == "inject":
@@ -66,12 +70,15 @@ class FakeLoad:
 
     def __init__(self, kept: Kept | None = None) -> None:
         self.kept = Kept(acknowledged=100) if kept is None else kept
-        self.begun = 0.0
+        self.first = self.begun = 0.0
         self.ended = float("inf")
         self.quiet_after = float("inf")
         self.quiet_until = float("inf")
         self.silent = False
         self.image_bytes = b"\x01"
+
+    def store_first(self) -> None:
+        self.first = time.time()
 
     def __enter__(self) -> Self:
         self.begun = time.time()
@@ -81,10 +88,11 @@ class FakeLoad:
         self.ended = time.time()
 
     def acknowledged(self) -> list[float]:
-        """Return a moment each millisecond, but none from `quiet_after` until `quiet_until`."""
+        """Return that of the first image, then each millisecond, but none from `quiet_after` until `quiet_until`."""
         count = 0 if self.silent else int((min(time.time(), self.ended) - self.begun) * 1000)
         quiet = (self.quiet_after, self.quiet_until)
-        return [self.begun + number / 1000 for number in range(count) if not quiet[0] <= number / 1000 < quiet[1]]
+        heard = (number / 1000 for number in range(count) if not quiet[0] <= number / 1000 < quiet[1])
+        return [self.first, *(self.begun + after for after in heard)]
 
     def failures(self) -> list[tuple[float, str]]:
         return []

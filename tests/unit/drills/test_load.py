@@ -57,5 +57,5 @@ def test_queries_and_reads_that_fail_are_counted(tmp_path: Path) -> None:
 
 
 def test_site_that_refuses_the_first_image_is_an_error(tmp_path: Path) -> None:
-    with site(0xA700) as one, pytest.raises(HapacsError, match="0xA700"), SiteLoad(one, tmp_path):
-        pytest.fail("the load must not begin")
+    with site(0xA700) as one, pytest.raises(HapacsError, match="0xA700"):
+        SiteLoad(one, tmp_path).store_first()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import pytest
 
 from hapacs.drills import run
-from hapacs.drills.model import Kept, Result
+from hapacs.drills.model import Drill, Kept, Prepared, Result
 from hapacs.errors import HapacsError, RefusedError
 from tests.unit.drills.fakes import DRILL, FakeLoad, FakeScene, conductor
 
@@ -23,7 +24,7 @@ def test_fault_that_harms_nothing_is_ok() -> None:
 def test_watcher_starts_before_the_fault_and_ends_after_the_healing() -> None:
     scene = FakeScene()
     conductor(scene).conduct(DRILL, FakeLoad(), 0)
-    assert scene.happened == ["problems", "watch pacs1", "inject", "heal", "unwatch", "problems"]
+    assert scene.happened == ["problems", "prepare", "watch pacs1", "inject", "heal", "unwatch", "problems"]
 
 
 def test_site_that_is_not_whole_is_refused_before_anything_happens() -> None:
@@ -41,6 +42,31 @@ def test_fault_without_proof_is_void_and_healed() -> None:
     assert (result.void, result.ok) == (True, False)
     assert "took no effect" in result.reasons[0]
     assert "heal" in scene.happened
+
+
+def test_fault_that_can_not_be_prepared_is_void_and_puts_no_load_on_the_site() -> None:
+    scene, load = FakeScene(), FakeLoad()
+    scene.unprepared = "the playbook failed"
+    result = conductor(scene).conduct(DRILL, load, 0)
+    assert (result.void, result.reasons) == (True, ["Void: the playbook failed"])
+    assert (load.begun, result.kept.acknowledged) == (0, 100), "the first image is checked"
+    assert scene.happened == ["problems", "prepare"]
+
+
+def test_time_of_the_preparation_does_not_count_as_a_usual_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_GRACE_S", 0.01)
+    scene, load = FakeScene(), FakeLoad()
+    load.quiet_after = 0.06
+    prepare = scene.prepare
+
+    def slowly(drill: Drill, image_bytes: bytes) -> Prepared:
+        time.sleep(0.5)
+        return prepare(drill, image_bytes)
+
+    monkeypatch.setattr(scene, "prepare", slowly)
+    result = conductor(scene).conduct(dataclasses.replace(DRILL, hold_s=0.1), load, 0)
+    assert result.outage_s >= 0.08
+    assert result.at == pytest.approx(load.begun, abs=0.2)
 
 
 def test_too_few_images_before_the_fault_are_void_and_no_fault_is_injected() -> None:
@@ -130,7 +156,16 @@ def test_outage_of_a_site_that_must_refuse_counts_from_the_return_of_a_node(monk
     result = refused(load, scene)
     assert (result.ok, result.refusal) == (True, "no majority")
     assert result.marks["fault"] < result.marks["back"] <= result.marks["heal"]
-    assert scene.happened == ["problems", "watch pacs2, pacs3", "inject", "heal", "heal", "unwatch", "problems"]
+    assert scene.happened == [
+        "problems",
+        "prepare",
+        "watch pacs2, pacs3",
+        "inject",
+        "heal",
+        "heal",
+        "unwatch",
+        "problems",
+    ]
 
 
 def test_image_that_is_acknowledged_without_a_second_node_is_red(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 
 from hapacs import playbook
 from hapacs.drills import scene, subjects, table
-from hapacs.drills.model import UnprovedError
+from hapacs.drills.model import Prepared, UnprovedError
 from hapacs.drills.scene import SiteScene
 from hapacs.errors import HapacsError, RefusedError
 from hapacs.site.access import NodeError, Site
@@ -26,12 +27,17 @@ class FakeSite:
 
     def __init__(self, late: dict[str, int]) -> None:
         self.late, self.asked = late, list[str]()
+        self.commands, self.failure = list[tuple[str, str, float]](), cast("NodeError | None", None)
         self.name = "primary"
         self.nodes = {name: SimpleNamespace(name=name) for name in ("a", "b", "c")}
         self.deployment = SimpleNamespace(directory="d", logs="l", environment=dict)
 
-    def run(self, node: Any, words: Sequence[str], _text: str) -> str:
-        assert "heal" in words[0]
+    def run(self, node: Any, words: Sequence[str], _text: str, timeout_s: float = 0) -> str:
+        if "heal" not in words[0]:
+            self.commands.append((node.name, words[0], timeout_s))
+            if self.failure:
+                raise self.failure
+            return '{"at": 7.5}\n{"proof": "9 processes are gone"}\n'
         if self.late.get(node.name, 0):
             self.late[node.name] -= 1
             raise NodeError(node.name, "no answer")
@@ -62,17 +68,40 @@ def test_node_that_never_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         subject.heal("")
 
 
-def test_injected_fault_is_what_the_node_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_playbook_prepares_a_fault_and_injects_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     played: list[tuple[str, dict[str, Any]]] = []
 
     def run(name: str, **options: Any) -> Any:
         played.append((name, options["variables"]))
-        return SimpleNamespace(said=['{"node": "b", "at": 7.5, "proof": "9 processes are gone"}'])
+        return SimpleNamespace(said=['{"node": "b", "fault": {"kind": "kill"}, "proof_s": 15}'])
 
     monkeypatch.setattr(playbook, "run", run)
-    injected = made()[0].inject(DRILL, [""], b"\x01\xff")
+    subject, site = made()
+    assert subject.prepare(DRILL, b"\x01\xff") == Prepared(("",), "b", {"kind": "kill"}, 15)
+    assert played == [("drill_storing_killed", {"drill_inject": False, "drill_bytes": "01ff", "site": "primary"})]
+    assert site.commands == []
+
+
+PREPARED = Prepared(("",), "b", {"kind": "kill", "unit": "it's"}, 15)
+
+
+def test_fault_is_injected_and_proved_in_one_call() -> None:
+    subject, site = made()
+    injected = subject.inject(DRILL, PREPARED)
     assert (injected.node, injected.at, injected.proof) == ("b", 7.5, "9 processes are gone")
-    assert played == [("drill_storing_killed", {"drill_lease_s": 75, "drill_bytes": "01ff", "site": "primary"})]
+    ((node, command, timeout_s),) = site.commands
+    assert (node, timeout_s) == ("b", 75)
+    inject, prove = command.split(" && ")
+    program = "/usr/local/lib/hapacs/hapacs-drill"
+    assert shlex.split(inject) == ["sudo", program, "inject", "75", '{"kind": "kill", "unit": "it\'s"}']
+    assert shlex.split(prove) == ["sudo", program, "prove", "15"]
+
+
+def test_node_that_refuses_a_fault_or_sees_no_effect_makes_no_proof() -> None:
+    subject, site = made()
+    site.failure = NodeError("b", "the fault has not taken effect")
+    with pytest.raises(UnprovedError, match="on b, or took no effect: the fault has not taken effect"):
+        subject.inject(DRILL, PREPARED)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +127,7 @@ def test_operation_begins_with_the_task_that_changes_the_site(
     begun: list[float] = []
     monkeypatch.setattr(playbook, "run", run)
     monkeypatch.setattr(scene, "collect", lambda _: RunningSite.parse(documents.plain("a", "b", "c")))
-    injected = made()[0].inject(drill, [""], b"")
+    injected = made()[0].inject(drill, Prepared())
     assert (injected.node, injected.proof) == (node, "it moved")
     assert injected.at >= begun[0]
     assert played == [variables | {"site": "primary"}]
@@ -108,7 +137,7 @@ def test_operation_that_changes_nothing_is_no_proof(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(playbook, "run", lambda *_, **__: SimpleNamespace(said=["nothing to do"]))
     (drill,) = table.named(["address-switchover"])
     with pytest.raises(UnprovedError, match=r"switchover.yml changed nothing"):
-        made()[0].inject(drill, [""], b"")
+        made()[0].inject(drill, Prepared())
 
 
 def test_playbook_that_fails_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +146,7 @@ def test_playbook_that_fails_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(playbook, "run", run)
     with pytest.raises(UnprovedError):
-        made()[0].inject(DRILL, [""], b"")
+        made()[0].prepare(DRILL, b"")
 
 
 class FakePower:
@@ -141,8 +170,10 @@ def power(monkeypatch: pytest.MonkeyPatch) -> FakePower:
 def test_two_nodes_lose_their_power_and_that_with_the_offices_stays(power: FakePower) -> None:
     (drill,) = table.named(["two-nodes-off"])
     subject, _ = made()
-    places = subject.places(drill)
-    injected = subject.inject(drill, places, b"")
+    prepared = subject.prepare(drill, b"")
+    assert power.off_now == []
+    places = prepared.places
+    injected = subject.inject(drill, prepared)
     assert (sorted(power.off_now), len(places)) == (sorted(places), 2)
     assert "c" in places
     assert injected.node == ", ".join(places)
@@ -158,8 +189,9 @@ def test_second_fault_comes_while_the_first_is_there(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(playbook, "run", run)
     subject, _ = made()
-    injected = subject.inject(drill, subject.places(drill), b"")
-    assert subject.places(drill) == ["c", ""]
+    prepared = subject.prepare(drill, b"")
+    injected = subject.inject(drill, prepared)
+    assert prepared.places == ("c", "")
     assert (injected.node, injected.proof) == ("c, a", "the machine of c does not run; 9 processes are gone")
     assert injected.at > 7.5, "the first fault counts"
     variables = {"drill_lease_s": 120, "site": "primary", "drill_verb": "any"}
@@ -170,7 +202,7 @@ def test_site_with_too_few_nodes_refuses_the_drill(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(scene, "collect", lambda _: RunningSite.parse(documents.plain("a")))
     (drill,) = table.named(["two-nodes-off"])
     with pytest.raises(RefusedError, match="1 of the 2 nodes"):
-        made()[0].places(drill)
+        made()[0].prepare(drill, b"")
 
 
 def test_refusal_needs_status_and_health_of_every_storing_service(monkeypatch: pytest.MonkeyPatch) -> None:
