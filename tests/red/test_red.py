@@ -37,7 +37,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_every_patch_names_the_test_that_finds_it() -> None:
-    with_test_beside_this_one = {"synchronous-commit"}
+    with_test_beside_this_one = {"synchronous-commit", "overwrite-instances"}
     assert {path.stem for path in PATCHES.glob("*.patch")} == set(FINDS) | with_test_beside_this_one
 
 
