@@ -183,10 +183,10 @@ def test_proof_is_looked_for_until_it_is_there(
     program: ModuleType, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program.inject(77, flip(image))
-    looks = iter([OSError("a process has just ended"), "", "it is there"])
+    looks: list[OSError | str] = [OSError("a process has just ended"), "", "it is there"]
 
     def look(*_: object) -> str:
-        if isinstance(found := next(looks), OSError):
+        if isinstance(found := looks.pop(0), OSError):
             raise found
         return found
 
