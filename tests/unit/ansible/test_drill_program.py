@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,7 +28,8 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
     monkeypatch.setattr(module, "STATE", tmp_path / "drill.json")
     monkeypatch.setattr(module, "FORBIDDEN", tmp_path / "drill-forbidden")
-    monkeypatch.setattr(module, "run", run)
+    for place in (module, *map(import_module, ("drill_packets", "drill_processes"))):
+        monkeypatch.setattr(place, "run", run)
     module.commands = commands  # type: ignore[attr-defined]
     return module
 
@@ -117,9 +119,9 @@ def test_cut_without_dropped_packets_has_no_proof(program: ModuleType, monkeypat
     fault = {"kind": "cut", "peers": ["192.0.2.12"]}
     program.inject(77, fault)
 
-    monkeypatch.setattr(program, "run", lambda *_words, **_: counted(9, 0))
+    monkeypatch.setattr("drill_packets.run", lambda *_words, **_: counted(9, 0))
     assert program.main(["prove"]) == 1
-    monkeypatch.setattr(program, "run", lambda *_words, **_: counted(9, 3))
+    monkeypatch.setattr("drill_packets.run", lambda *_words, **_: counted(9, 3))
     assert program.main(["prove"]) == 0
 
 
@@ -138,7 +140,7 @@ def test_share_of_lost_packets_is_measured(
     lose = program.kind_of({"kind": "lose", "peers": ["192.0.2.12"], "percent": 5})
     lose.apply(lose.plan())
     assert "numgen random mod 100 < 5 counter drop" in program.commands[-1][-1]
-    monkeypatch.setattr(program, "run", lambda *_words, **_: counted(seen, dropped))
+    monkeypatch.setattr("drill_packets.run", lambda *_words, **_: counted(seen, dropped))
     assert bool(lose.proof({})) is proved
 
 

@@ -1,0 +1,57 @@
+"""A disk that is full."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+from drill_base import RefusedError
+
+CHUNK_BYTES = 64 * 1024**2
+PROBE_BYTES = 4 * 1024**2
+
+
+class Fill:
+    """Fills a disk with one file."""
+
+    def __init__(self, fault: dict[str, Any]) -> None:
+        self.directory = Path(fault["directory"])
+
+    def plan(self) -> dict[str, Any]:
+        """Return the file's path."""
+        if not os.path.ismount(self.directory):
+            raise RefusedError(f"{self.directory} is no disk of its own: filling it would stop the node")
+        return {"path": str(self.directory / ".hapacs-drill")}
+
+    def apply(self, plan: dict[str, Any]) -> None:
+        """Allocate space until there is none."""
+        end, step = 0, CHUNK_BYTES
+        with Path(plan["path"]).open("wb") as file:
+            while step:
+                try:
+                    os.posix_fallocate(file.fileno(), end, step)
+                    end += step
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    step = step // 4 if step > 65536 else 0  # noqa: PLR2004 - a page or two remain
+            os.fsync(file.fileno())
+
+    def proof(self, plan: dict[str, Any]) -> str:
+        """Return that a write was refused, or empty."""
+        probe = Path(f"{plan['path']}-probe")
+        try:
+            with probe.open("wb", buffering=0) as file:
+                file.write(os.urandom(PROBE_BYTES))
+                os.fsync(file.fileno())
+        except OSError as error:
+            return f"a write to {self.directory} was refused: {error.strerror}" if error.errno == errno.ENOSPC else ""
+        finally:
+            probe.unlink(missing_ok=True)
+        return ""
+
+    def undo(self, plan: dict[str, Any]) -> None:
+        """Remove the file."""
+        Path(plan["path"]).unlink(missing_ok=True)
