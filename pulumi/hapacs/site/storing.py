@@ -27,7 +27,30 @@ class Storing:
 
 
 def next_store(site: RunningSite) -> Storing:
-    """Return what would happen to a C-STORE now.
+    """Return what would happen to a C-STORE now; a refusal for want of a majority names that first."""
+    found = _next_store(site)
+    missing = _no_majority(site) if found.refusal else ""
+    return Storing(found.node, f"{missing}; {found.refusal}") if missing else found
+
+
+def _no_majority(site: RunningSite) -> str:
+    """Say which nodes a majority lacks, or nothing when there may be one.
+
+    Where a single member of etcd commits, there is a majority, although SSH may not reach it.
+    """
+    members = site.members.get("etcd", ())
+    answering = [name for name in members if name in site.nodes]
+    silent = [name for name in members if name not in site.nodes]
+    states = [state for name in answering if (state := site.nodes[name].etcd) is not None]
+    if not states or any(state.commits for state in states):
+        return ""
+    needed = len(members) // 2 + 1
+    off = f", and {', '.join(silent)} {'does' if len(silent) == 1 else 'do'} not answer" if silent else ""
+    return f"no majority: no member of etcd commits, {needed} of {len(members)} have to run{off}"
+
+
+def _next_store(site: RunningSite) -> Storing:
+    """Return what the next C-STORE meets on its way.
 
     The balancer with the virtual address decides. It sends an association to the node that it has chosen, when that
     one is up, else to the first one that is up. The health of the storing service there tells whether database, DAS

@@ -99,6 +99,39 @@ def test_without_an_echo_an_address_that_no_node_holds_refuses(site: Document) -
     assert found(site).refusal == "HAProxy on b does not answer: connection refused"
 
 
+def two_off(site: Document) -> None:
+    """Leave ``a`` alone: its balancer has given the address up."""
+    site["states"].update(b={"error": "no route to host"}, c={"error": "no route to host"})
+    site["states"]["a"]["etcd"] = {"error": "context deadline exceeded"}
+    site["association"] = "no answer within 3 s"
+
+
+def test_two_of_three_nodes_that_are_off_are_named_as_no_majority(site: Document) -> None:
+    two_off(site)
+    assert found(site).refusal == (
+        "no majority: no member of etcd commits, 2 of 3 have to run, and b, c do not answer; "
+        f"C-ECHO to {VIP} fails: no answer within 3 s"
+    )
+
+
+def test_member_that_answers_without_a_majority_counts_as_none(site: Document) -> None:
+    two_off(site)
+    site["states"]["a"]["etcd"] = {"number": 101, "leader": 0, "commits": False}
+    assert found(site).refusal.startswith("no majority: no member of etcd commits, 2 of 3 have to run")
+
+
+def test_refusal_while_a_member_of_etcd_commits_has_another_cause(site: Document) -> None:
+    two_off(site)
+    site["states"]["a"]["etcd"] = {"number": 101, "leader": 103, "commits": True}
+    assert found(site).refusal == f"C-ECHO to {VIP} fails: no answer within 3 s"
+
+
+def test_site_that_stores_lacks_no_majority_although_ssh_reaches_one_node_only(site: Document) -> None:
+    two_off(site)
+    site["association"] = ""
+    assert found(site) == Storing()
+
+
 def test_refusal_is_a_problem_of_the_site(site: Document) -> None:
     site["association"] = "no answer within 3 s"
     (problem,) = site_problems(RunningSite.parse(site))
