@@ -26,6 +26,7 @@ BACKENDS = ("store_dicom", "query_dicom")
 # keeps new work away from a server. The statistics don't show this while the server is down.
 PAUSED = 0x01 | 0x04 | 0x08
 DRAINED = Path("/var/lib/hapacs/drained")
+CLIENTS = Path("/usr/lib/postgresql")
 PROGRAM_LIMIT_S = 20.0
 """Limit for programs that need processor time more than an answer; on a busy node they are slow."""
 
@@ -107,11 +108,16 @@ def patroni(address: str, port: int, tls: str) -> Any:
         return {"error": str(error)}
 
 
+def client() -> str:
+    """Return PostgreSQL's own psql: the one in PATH is a Perl program of Debian that looks for it each time."""
+    return str(max(CLIENTS.glob("*/bin/psql"), default="psql"))
+
+
 def leads() -> bool | None:
     """Return whether the PostgreSQL of this node takes writes; None when it doesn't answer."""
     # setpriv becomes psql, so that a time-out ends psql too; runuser would leave it behind.
     user = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups")
-    psql = ("psql", "--no-psqlrc", "--tuples-only", "--no-align", "--command=select pg_is_in_recovery()", "postgres")
+    psql = (client(), "--no-psqlrc", "--tuples-only", "--no-align", "--command=select pg_is_in_recovery()", "postgres")
     _, text, _ = run(*user, *psql, limit_s=socket.getdefaulttimeout())
     return {"f": True, "t": False}.get(text.strip())
 

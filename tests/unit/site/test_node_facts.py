@@ -73,6 +73,17 @@ def test_database_that_hangs_is_given_up_at_the_limit_of_requests(monkeypatch: p
     assert limits == [3.0]
 
 
+def test_psql_is_that_of_the_newest_postgresql_or_the_one_in_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(node_facts, "CLIENTS", tmp_path)
+    assert node_facts.client() == "psql"
+    for version in ("17", "18"):
+        (tmp_path / version / "bin").mkdir(parents=True)
+        (tmp_path / version / "bin" / "psql").touch()
+    assert node_facts.client() == str(tmp_path / "18" / "bin" / "psql")
+
+
 MEMBER = {"Endpoint": "https://192.0.2.1:2379", "Status": {"header": {"member_id": 7}, "leader": 9}}
 
 
