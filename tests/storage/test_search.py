@@ -1,6 +1,7 @@
 """Searches by QIDO-RS and C-FIND over images that a node stored, on a real PostgreSQL."""
 
 import json
+import re
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -33,7 +34,23 @@ NAMES = {
     "GB18030": "王^小东",
     "ISO_IR 192": "山田^太郎",
     "\\ISO 2022 IR 87": "Yamada^Tarou=山田^太郎=やまだ^たろう",
+    "ISO 2022 IR 13\\ISO 2022 IR 87": "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう",
+    "\\ISO 2022 IR 159": "Aida^Hiroshi=麤^麤",
     "\\ISO 2022 IR 149": "Hong^Gildong=洪^吉洞=홍^길동",
+    "\\ISO 2022 IR 58": "Zhang^XiaoDong=张^小东",
+    "ISO 2022 IR 6\\ISO 2022 IR 126\\ISO 2022 IR 100": "Müller^Διον",
+    "ISO_IR 109": "Ĉapek^Ĝi",
+    "ISO_IR 110": "Bērziņš^Jānis",
+    "ISO_IR 203": "Cœur^Žan",
+    "ISO_IR 13": "ﾔﾏﾀﾞ^ﾀﾛｳ",
+    "GBK": "王^小東",
+}
+
+
+# PS3.5 annexes I and K: after each delimiter the escape sequence comes again.
+ESCAPED = {
+    "ISO 2022 IR 149": b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7=\x1b$)C\xc8\xab^\x1b$)C\xb1\xe6\xb5\xbf",
+    "ISO 2022 IR 58": b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab",
 }
 
 
@@ -84,6 +101,22 @@ def test_a_name_of_any_character_set_is_found_and_returned(
     [answer] = [dcmread(BytesIO(one)) for one in answers.answers]
     assert str(answer.PatientName) == name
     assert answer.SpecificCharacterSet == "ISO_IR 192"
+
+
+@pytest.mark.parametrize("characters", ESCAPED)
+@pytest.mark.parametrize("escaped", [True, False])
+def test_a_name_with_or_without_its_escape_sequences_is_found_and_returned(
+    characters: str, escaped: bool, store: Callable[..., str], qido: Callable[[str], Answers]
+) -> None:
+    study = generate_uid()
+    raw = ESCAPED[characters] if escaped else re.sub(rb"\x1b\$\)[AC]", b"", ESCAPED[characters])
+    placeholder = "X" * (len(raw) + len(raw) % 2)
+    made = ct(SpecificCharacterSet=["", characters], PatientName=placeholder, StudyInstanceUID=study)
+    store(made.replace(placeholder.encode(), raw.ljust(len(placeholder))))
+    name = NAMES[f"\\{characters}"]
+    [found] = qido(f"studies?StudyInstanceUID={study}&PatientName={quote(name)}")
+    groups = found["00100010"]["Value"][0]
+    assert [groups[group] for group in GROUPS[: len(groups)]] == name.split("=")
 
 
 def test_a_file_without_a_character_set_is_read_in_the_sites_own(

@@ -113,6 +113,10 @@ class Catalog:
         """Write what was read again of images; return how many of them are still stored."""
         return self.database.run(lambda connection: headers.describe(connection, rows))
 
+    def documents(self, uuids: Sequence[UUID], described_as: str) -> dict[UUID, bytes]:
+        """Return the metadata of images that is kept; see `headers.documents`."""
+        return self.database.run(lambda connection: headers.documents(connection, uuids, described_as))
+
     def undescribed(self, after: int) -> tuple[int, Sequence[tuple[UUID, Header]], bool]:
         """Describe some images that searches don't know yet by the index; see `outdated.missing`."""
         return self.database.run(lambda connection: outdated.missing(connection, after))

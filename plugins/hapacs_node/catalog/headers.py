@@ -1,4 +1,4 @@
-"""Writes the query tables `hapacs.study`, `.study_name`, `.series` and `.instance`.
+"""Writes the query tables `hapacs.study`, `.study_name`, `.series`, `.instance` and `.document`.
 
 A study has the attributes of the image that was described last, so that a correction that is sent again is found.
 """
@@ -41,15 +41,21 @@ studies as (
     on conflict (uuid) do update set study = excluded.study, series = excluded.series, sop = excluded.sop,
         sop_class = excluded.sop_class, number = excluded.number,
         described_as = excluded.described_as, shown = excluded.shown, found = excluded.found
+), documents as (
+    insert into hapacs.document (uuid, content)
+    select uuid, decode(document, 'base64') from described where document is not null
+    on conflict (uuid) do update set content = excluded.content
+), without_document as (
+    delete from hapacs.document where uuid in (select uuid from described where document is null)
 )
 """
 """Common table expressions that write the rows of one named `described`, whose columns are `ROWS`."""
 
 ROWS = """
 jsonb_to_recordset(%(headers)s) as g (
-    uuid uuid, described_as text, study text, series text, sop text, sop_class text, number int, patient_id text,
-    accession text, date text, time text, modality text, names jsonb, study_shown jsonb, study_found jsonb,
-    series_shown jsonb, series_found jsonb, instance_shown jsonb, instance_found jsonb)
+    uuid uuid, described_as text, document text, study text, series text, sop text, sop_class text, number int,
+    patient_id text, accession text, date text, time text, modality text, names jsonb, study_shown jsonb,
+    study_found jsonb, series_shown jsonb, series_found jsonb, instance_shown jsonb, instance_found jsonb)
 """
 """The parameter `headers` as rows."""
 
@@ -63,8 +69,17 @@ with described as (
 select count(*) from described
 """  # noqa: S608 - constants
 
-REMOVE = "delete from hapacs.instance where uuid in (select uuid from removed)"
-"""Removes the row of an image that is tombstoned."""
+REMOVE = """
+    delete from hapacs.instance where uuid in (select uuid from removed)
+), undocumented as (
+    delete from hapacs.document where uuid in (select uuid from removed)
+"""
+"""Removes the rows of an image that is tombstoned; the inside of a common table expression."""
+
+_DOCUMENTS = """
+select d.uuid, d.content from hapacs.document d join hapacs.instance i using (uuid)
+where d.uuid = any(%(uuids)s) and i.described_as = %(described_as)s
+"""
 
 
 def parameter(headers: Sequence[tuple[UUID, Header]]) -> Jsonb:
@@ -77,3 +92,9 @@ def describe(connection: Connection, headers: Sequence[tuple[UUID, Header]]) -> 
     parameters = {"headers": parameter(headers), "uuids": [uuid for uuid, _ in headers]}
     found = connection.execute(_DESCRIBE, parameters).fetchone()
     return 0 if found is None else int(found[0])
+
+
+def documents(connection: Connection, uuids: Sequence[UUID], described_as: str) -> dict[UUID, bytes]:
+    """Return the metadata of images, as far as it is kept and was read as it is read now."""
+    found = connection.execute(_DOCUMENTS, {"uuids": list(uuids), "described_as": described_as})
+    return {uuid: bytes(content) for uuid, content in found}

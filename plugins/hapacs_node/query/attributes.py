@@ -90,6 +90,12 @@ REQUIRED: dict[Level, frozenset[int]] = {
 """Attributes that an answer of a level has even when the request names none."""
 
 
+DECIMALS = frozenset({"DS", "FL", "FD"})
+INTEGERS = frozenset({"IS", "SL", "SS", "UL", "US", "SV", "UV"})
+NUMBERS = DECIMALS | INTEGERS
+"""Value representations of numbers; the first two sets by how JSON writes them."""
+
+
 def key(tag: int) -> str:
     """Return a tag as the DICOM JSON model writes it."""
     return f"{tag:08X}"

@@ -140,7 +140,7 @@ def criterion(path: Sequence[int], text: str) -> Criterion | None:
             ends = matching.moment(parts[0], vr), matching.moment(parts[0], vr, "9")
             return Criterion(level, joined, vr, span=ends)
         return Criterion(level, joined, vr, tuple(matching.moment(part, vr) for part in parts))
-    normal = [matching.folded(part) if vr == "PN" else next(matching.normal(part, vr)) for part in parts]
+    normal = [matching.folded(part) if vr == "PN" else matching.normal(part, vr)[0] for part in parts]
     wild = vr in matching.TEXTS and any(_WILDCARDS & set(part) for part in normal)
     return Criterion(level, joined, vr, tuple(map(matching.pattern, normal) if wild else normal), wild=wild)
 

@@ -16,7 +16,8 @@ from typing import Any
 import pydicom
 from pydicom import Dataset, charset
 from pydicom.config import IGNORE, settings
-from pydicom.dataelem import DataElement
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.valuerep import PersonName
@@ -34,18 +35,24 @@ warnings.filterwarnings("ignore", module="pydicom")
 # Latin alphabet No. 9 (PS3.3 table C.12-2), which pydicom 3.0 lacks.
 charset.python_encoding |= {"ISO_IR 203": "iso8859_15", "ISO 2022 IR 203": "iso8859_15"}
 charset.CODES_TO_ENCODINGS[b"\x1b-b"] = "iso8859_15"
+# Python's codec of GB 2312 leaves the escape sequence in the text, other than pydicom 3.0 believes.
+charset.handled_encodings = ("iso2022_jp", "iso2022_jp_2")  # type: ignore[assignment] # a tuple of three
+_ASCII = "iso8859"
+# Korean and GB 2312: two bytes of eight bits each, beside ASCII.
+_BESIDE_ASCII = frozenset({"euc_kr", "iso_ir_58"})
 
 _SPECIFIC_CHARACTER_SET = BaseTag(0x00080005)
 # Float, double and integer pixel data.
 PIXELS = {0x7FE00008: "OF", 0x7FE00009: "OD", 0x7FE00010: "OW"}
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
-_DECIMALS = frozenset({"DS", "FL", "FD"})
-_INTEGERS = frozenset({"IS", "SL", "SS", "UL", "US", "SV", "UV"})
 # PS3.18 F.2.7: what is larger is bulk data.
 _INLINE_BYTES = 1024
 # Deeper items are left out of an answer: no client shows them, and each level costs stack.
 _DEPTH = 60
+# Most values are the same in all images of a series, and a conversion by pydicom takes 20 us.
+_KNOWN_VALUES, _KNOWN_BYTES = 8192, 256
+_known: dict[tuple[object, ...], dict[str, Any]] = {}
 _NO_CONTROLS = dict.fromkeys(set(range(0x20)) - {0x09, 0x0A, 0x0C, 0x0D, 0x1B})
 _DEFLATED = (b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.4.95", b"1.2.840.10008.1.2.4.205")
 
@@ -83,12 +90,24 @@ def read(content: bytes, undeclared: str, tags: Collection[int] | None = None) -
         )
         if not dataset.get(_SPECIFIC_CHARACTER_SET) or not dataset[_SPECIFIC_CHARACTER_SET].value:
             _declare(dataset, charset.convert_encodings(undeclared))
+        else:
+            found = dataset.original_character_set or _ASCII
+            declared = [found] if isinstance(found, str) else list(found)
+            if (tolerant := _tolerant(declared)) != declared:
+                _declare(dataset, tolerant)
     except (Exception, RecursionError) as error:
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
     # pydicom leaves the stream where it stopped.
     group, element = struct.unpack("<HH" if dataset.original_encoding[1] else ">HH", stream.read(4).ljust(4, b"\0"))
     tag = group << 16 | element
     return dataset, tag if tag in PIXELS else None
+
+
+def _tolerant(encodings: list[str]) -> list[str]:
+    """Read Korean and Chinese without escape sequences too, which many files have; ASCII has no such characters."""
+    first, *others = encodings
+    beside = _BESIDE_ASCII.intersection(others)
+    return [*beside, *others] if first == _ASCII and len(beside) == 1 else encodings
 
 
 def _declare(dataset: Dataset, encodings: list[str]) -> None:
@@ -116,19 +135,56 @@ def of(dataset: Dataset, bulk: Callable[[str], str] | None = None, *, path: str 
         The number of items around it.
     """
     found: Json = {}
-    for tag in sorted(dataset.keys()):
-        if tag.element == 0:
+    encodings = tuple(dataset.original_character_set or ())
+    for element in sorted(dataset.values(), key=_tag):
+        tag = element.tag
+        if not tag & 0xFFFF or (depth and tag == _SPECIFIC_CHARACTER_SET):
             continue
+        mark = _mark(element, encodings)
+        shown = None if mark is None else _known.get(mark)
         key = attributes.key(tag)
-        try:
-            element = dataset[tag]
-            found[key] = _element(element, bulk, f"{path}{key}", depth)
-        except Exception:  # noqa: BLE001 - of any value that can't be converted
-            found[key] = _as_text(dataset, tag)
+        if shown is None:
+            shown = _shown(dataset, tag, bulk, f"{path}{key}", depth)
+            if mark is not None and _is_alone(element, depth):
+                _keep(mark, shown)
+        found[key] = shown
     if depth == 0:
         # All text of the answer is UTF-8 (PS3.18 F.2).
         found[attributes.key(_SPECIFIC_CHARACTER_SET)] = {"vr": "CS", "Value": ["ISO_IR 192"]}
     return found
+
+
+def _tag(element: DataElement | RawDataElement) -> int:
+    return int(element.tag)
+
+
+def _mark(element: DataElement | RawDataElement, encodings: tuple[str, ...]) -> tuple[object, ...] | None:
+    """Return all that the conversion of a small value depends on; None for others."""
+    if not isinstance(element, RawDataElement) or element.value is None or len(element.value) > _KNOWN_BYTES:
+        return None
+    return int(element.tag), element.VR, element.value, element.is_little_endian, encodings
+
+
+def _is_alone(raw: DataElement | RawDataElement, depth: int) -> bool:
+    """Whether the conversion of a value depends on no other element, and not on where it is."""
+    if raw.VR in {None, "UN"}:
+        # Of private elements the creator decides, and of some others the pixel representation.
+        kind = "" if raw.tag.is_private or not dictionary_has_tag(raw.tag) else dictionary_VR(raw.tag)
+        return bool(kind) and kind != "SQ" and " or " not in kind
+    return raw.VR != "SQ" or depth == 0
+
+
+def _keep(mark: tuple[object, ...], shown: dict[str, Any]) -> None:
+    if len(_known) >= _KNOWN_VALUES:
+        _known.clear()
+    _known[mark] = shown
+
+
+def _shown(dataset: Dataset, tag: BaseTag, bulk: Callable[[str], str] | None, path: str, depth: int) -> dict[str, Any]:
+    try:
+        return _element(dataset[tag], bulk, path, depth)
+    except Exception:  # noqa: BLE001 - of any value that can't be converted
+        return _as_text(dataset, tag)
 
 
 def _element(element: DataElement, bulk: Callable[[str], str] | None, path: str, depth: int) -> dict[str, Any]:
@@ -176,11 +232,11 @@ def _converted(value: Any, vr: str) -> Any:
         return {name: group for name, group in groups if group}
     if vr == "AT":
         return attributes.key(int(value))
-    if vr in _DECIMALS:
+    if vr in attributes.DECIMALS:
         number = float(value)
         # JSON has no other numbers (PS3.18 F.2.3 note).
         return number if math.isfinite(number) else str(value)
-    return int(value) if vr in _INTEGERS else clean(str(value))
+    return int(value) if vr in attributes.INTEGERS else clean(str(value))
 
 
 def _as_text(dataset: Dataset, tag: BaseTag) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """What the query tables hold of an image: its attributes of each level, as shown and as compared."""
 
+import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydicom import Dataset
+
 from hapacs_node import log
-from hapacs_node.query import attributes, dicom_json, matching
+from hapacs_node.query import attributes, dicom_json, document, matching
 from hapacs_node.query.attributes import Level
 from hapacs_node.query.dicom_json import Json, UnreadableError
 from hapacs_node.record import identity
@@ -15,10 +18,13 @@ _LOG = log.get("query")
 # PostgreSQL's indexes take no longer values, and no search needs them.
 _COMPARED_CHARACTERS = 256
 # One more when `attributes` or the normal forms change.
-_VERSION = 1
+_VERSION = 2
+HEAD_BYTES = 65_536
+"""Length of a beginning, far more than most images have before their pixel data."""
 FROM_INDEX = "index"
 """`Header.described_as` of what was copied from Orthanc's index."""
 _TAGS = tuple(attributes.LEVELS)
+_KEYS = {level: tuple(attributes.key(tag) for tag in _TAGS if attributes.LEVELS[tag] == level) for level in Level}
 _PATIENT_ID, _PATIENT_NAME, _ACCESSION = "00100020", "00100010", "00080050"
 _STUDY_DATE, _STUDY_TIME, _MODALITY, _SOP_CLASS, _NUMBER = "00080020", "00080030", "00080060", "00080016", "00200013"
 
@@ -57,6 +63,8 @@ class Header:
         How it was read: see `described_as`.
     has_pixels : bool
         Whether the beginning of the pixel data was seen, before which all attributes are.
+    document : bytes or None
+        Its metadata (`document.packed`); None when more than a beginning has to be read for it.
     """
 
     study: str
@@ -65,6 +73,7 @@ class Header:
     levels: dict[Level, Described]
     described_as: str
     has_pixels: bool = False
+    document: bytes | None = None
 
     def row(self) -> dict[str, Any]:
         """Return the values of the query tables' columns."""
@@ -72,6 +81,7 @@ class Header:
         number = instance.first(_NUMBER)
         return {
             "described_as": self.described_as,
+            "document": None if self.document is None else base64.b64encode(self.document).decode("ascii"),
             "study": self.study,
             "series": self.series,
             "sop": self.sop,
@@ -109,15 +119,33 @@ def of(content: bytes, undeclared: str) -> Header | None:
     about = identity.of(content)
     if about.study is None or about.series is None or about.sop is None:
         return None
+    kept = None
     try:
-        dataset, pixels = dicom_json.read(content, undeclared, _TAGS)
-        whole = dicom_json.of(dataset)
+        if (found := _beginning(content, undeclared)) is not None:
+            whole = document.attributes_of(*found, about)
+            kept = document.packed(whole)
+            pixels = found[1]
+        else:
+            # Of a large header only what searches need.
+            dataset, pixels = dicom_json.read(content, undeclared, _TAGS)
+            whole = dicom_json.of(dataset)
     except (UnreadableError, RecursionError) as error:
         _LOG.warning(log.line("header_unreadable", sop=about.sop, error=type(error).__name__))
         whole, pixels = {}, None
     # The index goes by these, whatever else the file has.
-    whole |= dicom_json.identifiers(about)
-    return Header(about.study, about.series, about.sop, _levels(whole), described_as(undeclared), pixels is not None)
+    levels = _levels(whole | dicom_json.identifiers(about))
+    as_now = described_as(undeclared)
+    return Header(about.study, about.series, about.sop, levels, as_now, pixels is not None, kept)
+
+
+def _beginning(content: bytes, undeclared: str) -> tuple[Dataset, int | None] | None:
+    """Read the beginning of a file; None when not all attributes are in it."""
+    head = content[:HEAD_BYTES]
+    try:
+        dataset, pixels = dicom_json.read(head, undeclared)
+    except UnreadableError:
+        return None
+    return (dataset, pixels) if pixels is not None or len(content) < HEAD_BYTES else None
 
 
 def of_index(study: str, series: str, sop: str, tags: Mapping[str, str]) -> Header:
@@ -145,14 +173,20 @@ def described_as(undeclared: str) -> str:
 
 def _levels(whole: Json) -> dict[Level, Described]:
     levels = {}
-    for level in Level:
-        shown = {key: whole[key] for key in map(attributes.key, _TAGS) if key in whole and _level(key) == level}
+    for level, keys in _KEYS.items():
+        shown = {key: _inline(whole[key]) for key in keys if key in whole}
         levels[level] = Described(shown, _found(shown))
     return levels
 
 
-def _level(key: str) -> Level:
-    return attributes.LEVELS[int(key, 16)]
+def _inline(element: dict[str, Any]) -> dict[str, Any]:
+    """Leave bulk data out of the items of a sequence."""
+    if element["vr"] != "SQ" or "Value" not in element:
+        return element
+    items = [
+        {key: _inline(inner) for key, inner in item.items() if "BulkDataURI" not in inner} for item in element["Value"]
+    ]
+    return {**element, "Value": items}
 
 
 def _found(shown: Json) -> dict[str, list[str]]:

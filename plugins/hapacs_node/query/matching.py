@@ -6,6 +6,9 @@ Names are compared without case and accents, which the standard leaves open; all
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
+
+from hapacs_node.query import attributes
 
 _NOT_DECOMPOSED = str.maketrans(
     {"ß": "ss", "ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "\u0131": "i", "þ": "th"}
@@ -13,7 +16,6 @@ _NOT_DECOMPOSED = str.maketrans(
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _DIGITS = re.compile(r"[^0-9]")
 _TIMES = {"DA": 8, "TM": 12, "DT": 20}
-NUMBERS = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "FL", "FD", "UV", "SV"})
 TEXTS = frozenset({"AE", "AS", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 RANGES = frozenset(_TIMES)
 
@@ -60,16 +62,16 @@ def number(text: str) -> str:
         return text.strip()
 
 
-def normal(value: str, vr: str) -> Iterator[str]:
-    """Yield the normal forms of one stored value."""
+@lru_cache(maxsize=8192)
+def normal(value: str, vr: str) -> tuple[str, ...]:
+    """Return the normal forms of one stored value."""
     if vr == "PN":
-        yield from names(value)
-    elif vr in RANGES:
-        yield moment(value, vr)
-    elif vr in NUMBERS:
-        yield number(value)
-    else:
-        yield value.strip()
+        return tuple(names(value))
+    if vr in RANGES:
+        return (moment(value, vr),)
+    if vr in attributes.NUMBERS:
+        return (number(value),)
+    return (value.strip(),)
 
 
 def pattern(text: str) -> str:

@@ -15,8 +15,8 @@ from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.errors import NodeError
 from hapacs_node.query import header
-from hapacs_node.query.header import Header
-from hapacs_node.storage.reader import HEAD_BYTES, Reader
+from hapacs_node.query.header import HEAD_BYTES, Header
+from hapacs_node.storage.reader import Reader
 
 _LOG = log.get("query")
 

@@ -1,18 +1,16 @@
 """Metadata of studies, series and instances: all but bulk data (DICOM PS3.18 10.4.1.1.2)."""
 
-import json
 import re
 import threading
-import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from urllib.parse import unquote
 
 from hapacs_node import log
+from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.retrieval import Instance, Named
-from hapacs_node.query import attributes, dicom_json
+from hapacs_node.query import dicom_json, document, header
 from hapacs_node.query.dicom_json import UnreadableError
 from hapacs_node.record import identity
 from hapacs_node.retrieve.budget import Budget
@@ -21,10 +19,8 @@ from hapacs_node.storage.reader import Reader
 _LOG = log.get("retrieve")
 _UID = r"[0-9.]{1,64}"
 _PATH = re.compile(rf"/dicom-web/studies/({_UID})(?:/series/({_UID})(?:/instances/({_UID}))?)?/metadata/?", re.ASCII)
-# Stands for the URL of the service in what is kept.
-_ROOT = "\1root"
-_MARK = json.dumps(_ROOT)[1:-1].encode("ascii")
 _KEPT_BYTES = 64 << 20
+_ROWS_AT_A_TIME = 1000
 
 
 def named(path: str) -> Named | None:
@@ -35,10 +31,12 @@ def named(path: str) -> Named | None:
 
 @dataclass
 class Metadata:
-    """Reads metadata from the files, and keeps what was read, compressed.
+    """Returns metadata from memory, else from the catalog, else from the files.
 
     Parameters
     ----------
+    catalog : Catalog
+        Has the metadata of most images since they were stored.
     reader : Reader
         Reads the files.
     budget : Budget
@@ -47,6 +45,7 @@ class Metadata:
         Character set of files that declare none.
     """
 
+    catalog: Catalog
     reader: Reader
     budget: Budget
     undeclared: str
@@ -71,28 +70,27 @@ class Metadata:
         """
         known = {one.object.digest: kept for one in instances if (kept := self._get(one.object.digest)) is not None}
         missing = [one.object for one in instances if one.object.digest not in known]
-        contents = self.reader.read_all(missing)
-        for row in missing:
+        described_as = header.described_as(self.undeclared)
+        for at in range(0, len(missing), _ROWS_AT_A_TIME):
+            rows = {row.uuid: row.digest for row in missing[at : at + _ROWS_AT_A_TIME]}
+            for uuid, kept in self.catalog.documents(list(rows), described_as).items():
+                known[rows[uuid]] = self._keep(rows[uuid], kept)
+        unkept = [row for row in missing if row.digest not in known]
+        contents = self.reader.read_all(unkept)
+        for row in unkept:
             with self.budget.hold(row.size):
                 known[row.digest] = self._keep(row.digest, self._read(next(contents)))
-        parts = (zlib.decompress(known[one.object.digest]) for one in instances)
-        return b"[" + b",".join(parts).replace(_MARK, root.encode()) + b"]"
+        return document.array((known[one.object.digest] for one in instances), root)
 
     def _read(self, content: bytes) -> bytes:
         about = identity.of(content)
-        bulk = partial(_link, f"/studies/{about.study}/series/{about.series}/instances/{about.sop}/bulk/")
         try:
             dataset, pixels = dicom_json.read(content, self.undeclared)
-            found = dicom_json.of(dataset, bulk)
+            return document.packed(document.attributes_of(dataset, pixels, about))
         except (UnreadableError, RecursionError) as error:
             # One hostile file hides no others of its study.
             _LOG.warning(log.line("metadata_unreadable", sop=about.sop, error=type(error).__name__))
-            found, pixels = dicom_json.identifiers(about), None
-        if pixels is not None:
-            key = attributes.key(pixels)
-            found[key] = {"vr": dicom_json.PIXELS[pixels], "BulkDataURI": bulk(key)}
-        # No text of a file holds the mark: `dicom_json.clean` removes such control characters.
-        return json.dumps(found, separators=(",", ":")).encode("ascii")
+            return document.packed(dicom_json.identifiers(about))
 
     def _get(self, digest: str) -> bytes | None:
         with self._lock:
@@ -100,8 +98,7 @@ class Metadata:
                 self._kept.move_to_end(digest)
             return kept
 
-    def _keep(self, digest: str, document: bytes) -> bytes:
-        kept = zlib.compress(document, 1)
+    def _keep(self, digest: str, kept: bytes) -> bytes:
         with self._lock:
             if digest not in self._kept:
                 self._kept[digest] = kept
@@ -110,7 +107,3 @@ class Metadata:
                 _, gone = self._kept.popitem(last=False)
                 self._kept_bytes -= len(gone)
         return kept
-
-
-def _link(place: str, path: str) -> str:
-    return f"{_ROOT}{place}{path}"

@@ -76,7 +76,7 @@ class Retrieval:
     _thread: threading.Thread | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.metadata = Metadata(self.storage.reader, self.budget, self.storage.undeclared)
+        self.metadata = Metadata(self.catalog, self.storage.reader, self.budget, self.storage.undeclared)
 
     def start(self, listener: Listener) -> int:
         """Start to listen, and return the port.

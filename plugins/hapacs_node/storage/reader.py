@@ -13,6 +13,7 @@ from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.errors import CasDamagedError, CatalogError, DasCorruptError, DasError, DasMissingError
 from hapacs_node.metrics import Metrics
+from hapacs_node.query.header import HEAD_BYTES
 from hapacs_node.storage.ahead import ReadAhead
 from hapacs_node.storage.archive import STORE
 from hapacs_node.storage.cas import Cas
@@ -21,9 +22,6 @@ from hapacs_node.storage.reported import reported
 from hapacs_node.storage.rows import Rows
 
 _LOG = log.get("storage")
-# Far more than the elements before the UIDs of an instance need.
-HEAD_BYTES = 65_536
-"""Length of a beginning."""
 # Orthanc asks several times for one image. Only the first one waits until the damage is certain.
 _DAMAGED_FOR_S = 10
 

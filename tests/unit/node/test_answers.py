@@ -5,7 +5,7 @@ import http.client
 import json
 import ssl
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from uuid import UUID, uuid4
 
 import pytest
@@ -32,9 +32,18 @@ class Index(FakeCatalog):
         super().__init__()
         self.study: list[UUID] = []
         self.searches: list[Search] = []
+        self.keeps = True
 
     def retrieve(self, named: Named) -> list[Instance]:
         return [Instance(self.rows[uuid], "1.2") for uuid in self.study] if named.study == STUDY else []
+
+    def documents(self, uuids: Sequence[UUID], described_as: str) -> dict[UUID, bytes]:
+        headers = {uuid: self.rows[uuid].header for uuid in uuids}
+        return {
+            uuid: found.document
+            for uuid, found in headers.items()
+            if self.keeps and found is not None and found.document is not None and found.described_as == described_as
+        }
 
     def search(self, asked: Search) -> list[Found]:
         self.searches.append(asked)
@@ -101,9 +110,11 @@ def test_a_parameter_without_a_meaning_is_a_bad_request(connection: http.client.
     assert get(connection, f"studies?{query}")[0].status == 400
 
 
+@pytest.mark.parametrize("keeps", [True, False])
 def test_metadata_is_complete_but_for_bulk_data(
-    connection: http.client.HTTPSConnection, area: StorageArea, catalog: Index
+    connection: http.client.HTTPSConnection, area: StorageArea, catalog: Index, keeps: bool
 ) -> None:
+    catalog.keeps = keeps
     uids = {"StudyInstanceUID": STUDY, "SeriesInstanceUID": SERIES, "SOPInstanceUID": SOP}
     floats = struct.pack("<3f", 1.5, 2.5, 3.5)
     content = ct(**uids, PatientName=NAME, SpecificCharacterSet="ISO_IR 100", VectorGridData=floats)
