@@ -17,6 +17,9 @@ FINDS = {
     "das-fsync": "test_das.py::test_the_file_then_its_name_are_flushed_before_write_returns",
     "digest-check-on-read": "test_das.py::test_a_damaged_copy_is_detected",
     "catalog-row-before-success": "test_area.py::test_the_catalog_is_written_last",
+    "archive-finds-what-it-stored": (
+        "test_cas.py::test_an_object_that_is_not_found_after_it_was_stored_is_stored_under_another_key"
+    ),
     "fail-closed-on-archive-time-out": "test_area.py::test_create_fails_at_the_deadline_when_the_archive_hangs",
 }
 

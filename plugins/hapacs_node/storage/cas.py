@@ -121,13 +121,15 @@ class Cas:
         """Archive bytes under their digest, once.
 
         A gateway locks the key while it stores the object. When the gateway dies, the key stays locked for about 15 s,
-        and a sender retries the image at once. So after a time-out the next attempt uses another key. An object that
-        the first request may still have stored is referred to by nothing.
+        and a sender retries the image at once. So after a time-out, or when the object is not found after it was
+        stored, the next attempt uses another key. An object that the first request may still have stored is referred
+        to by nothing.
 
         Returns
         -------
         str
-            The object's key. The gateway checked the digest, or the object existed with this digest.
+            The object's key. The gateway checked the digest and finds the object, or the object existed with this
+            digest.
 
         Raises
         ------
@@ -141,17 +143,24 @@ class Cas:
 
         def attempt(client: Client) -> str:
             nonlocal spare
-            if spare is not None:
-                client.put(spare, content)
-                return spare
+            used = spare or key
             try:
-                client.create(key, content, digest)
+                if spare is None:
+                    client.create(key, content, digest)
+                else:
+                    client.put(spare, content)
             except AlreadyExistsError:
                 self._confirm(client, key, digest, len(content))
+                return key
             except TimeoutError:
                 spare = names.spare_key(digest)
                 raise
-            return key
+            try:
+                self._find(client, used, len(content))
+            except FileNotFoundError:
+                spare = names.spare_key(digest)
+                raise
+            return used
 
         return self._through("put", attempt, len(content))
 
@@ -163,7 +172,7 @@ class Cas:
         Returns
         -------
         str
-            The object's key. The gateway checked the digest.
+            The object's key. The gateway checked the digest and finds the object.
 
         Raises
         ------
@@ -174,6 +183,7 @@ class Cas:
 
         def attempt(client: Client) -> str:
             client.put(key, content)
+            self._find(client, key, len(content))
             return key
 
         return self._through("put", attempt, len(content))
@@ -276,6 +286,20 @@ class Cas:
         except _FAILURES:
             return False
         return True
+
+    def _find(self, client: Client, key: str, size: int) -> None:
+        """Find an object that was stored a moment ago, before anybody is told that it is in the archive.
+
+        SeaweedFS 4.48 answered 200 for an object that no reader finds: while a filer restarted, the filer that stored
+        it recorded the version, and its request was cancelled before the version's folder was.
+        """
+        try:
+            recorded = client.head(key)
+        except FileNotFoundError:
+            self._doubted.labels("stored but not found").inc()
+            raise
+        if recorded.size != size:
+            raise ValueError(f"{key} has {recorded.size} bytes after {size} were stored")
 
     def _confirm(self, client: Client, key: str, digest: str, size: int) -> None:
         recorded = client.head(key)

@@ -30,7 +30,7 @@ class FakeClient:
     """One gateway.
 
     `faults` are raised or called, one a request, before the request is done; `late_faults` after it. A `damaged` one
-    reads no object.
+    reads no object. A `forgetful` one reports objects as stored that nobody finds.
     """
 
     bucket: FakeBucket
@@ -38,6 +38,7 @@ class FakeClient:
     late_faults: list[BaseException] = field(default_factory=list)
     always: BaseException | None = None
     damaged: bool = False
+    forgetful: bool = False
     requests: list[tuple[str, str]] = field(default_factory=list)
 
     def create(self, key: str, content: bytes, digest: str) -> None:
@@ -45,14 +46,16 @@ class FakeClient:
         with self.bucket.lock:
             if key in self.bucket.objects:
                 raise AlreadyExistsError(key)
-            self.bucket.objects[key] = (content, digest)
+            if not self.forgetful:
+                self.bucket.objects[key] = (content, digest)
         if self.late_faults:
             raise self.late_faults.pop(0)
 
     def put(self, key: str, content: bytes) -> None:
         self._asked("put", key)
         with self.bucket.lock:
-            self.bucket.objects[key] = (content, None)
+            if not self.forgetful:
+                self.bucket.objects[key] = (content, None)
         if self.late_faults:
             raise self.late_faults.pop(0)
 

@@ -1,4 +1,5 @@
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -48,6 +49,44 @@ def test_a_dead_gateway_is_suspended(cas: Cas, clients: list[FakeClient]) -> Non
     assert len(clients[0].requests) == 1
 
 
+def test_an_object_that_is_not_found_after_it_was_stored_is_stored_under_another_key(
+    cas: Cas, bucket: FakeBucket, clients: list[FakeClient], metrics: Metrics
+) -> None:
+    clients[0].forgetful = True
+    key = cas.put(DIGEST, CONTENT)
+    assert key.startswith(f"{KEY}.")
+    assert bucket.objects == {key: (CONTENT, None)}
+    assert value(metrics, "hapacs_cas_doubted_total", reason="stored but not found") == 1
+
+
+def test_a_pack_that_is_not_found_after_it_was_stored_is_stored_again(
+    cas: Cas, bucket: FakeBucket, clients: list[FakeClient]
+) -> None:
+    clients[0].forgetful = True
+    key = cas.put_pack(CONTENT)
+    assert bucket.objects == {key: (CONTENT, None)}
+    assert clients[1].requests == [("put", key), ("head", key)]
+
+
+@pytest.mark.parametrize("store", [lambda cas: cas.put(DIGEST, CONTENT), lambda cas: cas.put_pack(CONTENT)])
+def test_nothing_is_stored_while_no_gateway_finds_what_it_stored(
+    cas: Cas, clients: list[FakeClient], store: Callable[[Cas], str]
+) -> None:
+    for client in clients:
+        client.forgetful = True
+    with pytest.raises(CasUnavailableError):
+        store(cas)
+
+
+def test_an_object_of_another_size_than_was_stored_is_stored_again(
+    cas: Cas, bucket: FakeBucket, clients: list[FakeClient]
+) -> None:
+    clients[0].faults += [None, lambda: bucket.objects.update({KEY: (CONTENT[:3], DIGEST)})]
+    with pytest.raises(CasConflictError):
+        cas.put(DIGEST, CONTENT)
+    assert clients[1].requests == [("create", KEY), ("head", KEY)]
+
+
 def test_a_lost_answer_makes_no_second_object(cas: Cas, bucket: FakeBucket, clients: list[FakeClient]) -> None:
     clients[0].late_faults.append(GenericError("time-out"))
     assert cas.put(DIGEST, CONTENT) == KEY
@@ -59,7 +98,7 @@ def test_a_locked_key_is_replaced_by_another_key(cas: Cas, bucket: FakeBucket, c
     clients[0].faults.append(TimeoutError("no answer about the name"))
     key = cas.put(DIGEST, CONTENT)
     assert key.startswith(f"{KEY}.")
-    assert (clients[0].requests, clients[1].requests) == ([("create", KEY)], [("put", key)])
+    assert (clients[0].requests, clients[1].requests) == ([("create", KEY)], [("put", key), ("head", key)])
     assert bucket.objects == {key: (CONTENT, None)}
 
 
