@@ -157,6 +157,30 @@ def test_other_bytes_under_a_key_are_refused(node: Node) -> None:
         node.cas.get(names.cas_key(digest), digest, 0, len(content))
 
 
+def test_a_newer_version_is_never_returned_and_the_stored_one_stays_locked(node: Node, seaweedfs: SeaweedFS) -> None:
+    digest, content = fresh()
+    key = node.cas.put(digest, content)
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=seaweedfs.urls[1],
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        region_name="us-east-1",
+    )
+    stored = s3.head_object(Bucket=BUCKET, Key=key)["VersionId"]
+    s3.put_object(Bucket=BUCKET, Key=key, Body=content[::-1])
+    with pytest.raises(CasConflictError, match="other bytes than were stored"):
+        node.cas.get(key, digest, 0, len(content))
+    with pytest.raises(CasConflictError):
+        node.cas.put(digest, content)
+    versions = {one["VersionId"] for one in s3.list_object_versions(Bucket=BUCKET, Prefix=key)["Versions"]}
+    assert (len(versions), stored in versions) == (2, True)
+    assert s3.get_object(Bucket=BUCKET, Key=key, VersionId=stored)["Body"].read() == content
+    assert s3.head_object(Bucket=BUCKET, Key=key, VersionId=stored)["ObjectLockMode"] == "GOVERNANCE"
+    with pytest.raises(ClientError, match="AccessDenied"):
+        s3.delete_object(Bucket=BUCKET, Key=key, VersionId=stored)
+
+
 def test_an_object_without_a_digest_is_read_before_it_counts_as_stored(node: Node, seaweedfs: SeaweedFS) -> None:
     digest, content = fresh()
     s3 = boto3.client(
