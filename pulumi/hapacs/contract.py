@@ -29,6 +29,7 @@ from hapacs.settings.models import (
     Site,
     VirtualAddress,
 )
+from hapacs_node.routing.model import Destination, Name, Routing, Rule
 
 SCHEMA_VERSION = 1
 
@@ -100,6 +101,15 @@ class ContractPolicy(Model):
     undeclared_character_set: CharacterSet
 
 
+class ContractRouting(Routing):
+    """The destinations and rules of the site; each destination has the title that calls it."""
+
+    destinations: Mapping[Name, Destination]
+    rules: tuple[Rule, ...]
+    series_quiet_s: int
+    study_quiet_s: int
+
+
 class ContractSite(Model):
     """One site: settings of the site, and its nodes."""
 
@@ -112,6 +122,7 @@ class ContractSite(Model):
     https_port: Port
     callers: Annotated[tuple[Caller, ...], Field(min_length=1)]
     policy: ContractPolicy
+    routing: ContractRouting
     members: Mapping[Group, Annotated[tuple[NodeName, ...], Field(min_length=1)]]
     nodes: Annotated[Mapping[NodeName, ContractNode], Field(min_length=1)]
 
@@ -197,6 +208,16 @@ def policy(site: Site) -> ContractPolicy:
         "das_evict_until_bytes": site.das_evict_until_bytes,
     }
     return ContractPolicy.model_validate(site.policy.model_dump(include=set(ContractPolicy.model_fields)) | marks)
+
+
+def routing(site: Site) -> ContractRouting:
+    """Return a site's routing; the store title calls a destination that names no other one."""
+    title = {"calling_ae": site.dicom.store_ae}
+    called = {
+        name: destination if destination.calling_ae else destination.model_copy(update=title)
+        for name, destination in site.routing.destinations.items()
+    }
+    return ContractRouting.model_validate(dict(site.routing) | {"destinations": called})
 
 
 def json_schema() -> dict[str, Any]:

@@ -105,8 +105,8 @@ def test_a_catalog_of_the_version_before_comes_to_this_one_with_its_tombstones(
     uuid = uuid4()
     catalog.add(row(uuid))
     with postgres.connect() as connection:
-        later = "hapacs.ruleset, hapacs.event, hapacs.task, hapacs.destination, hapacs.unmatched"
-        connection.execute(f"drop table {later}")
+        later = ["ruleset", "event", "task", "destination", "intervention", "unmatched", "gathering", "completion"]
+        connection.execute(f"drop table {', '.join(f'hapacs.{name}' for name in later)}")
         connection.execute("drop function hapacs.discard cascade")
         connection.execute("drop table hapacs.removal")
         connection.execute("drop index hapacs.object_tombstoned")

@@ -12,7 +12,8 @@ _VERSION = "select version from hapacs.ruleset"
 
 _LOAD = """
 insert into hapacs.ruleset as r (version, document, active, loaded_by)
-values (1, %(document)s::jsonb, %(active)s, %(by)s)
+select 1, %(document)s::jsonb, %(active)s, %(by)s
+where %(active)s or exists (select from hapacs.ruleset)
 on conflict (single) do update
 set version = r.version + 1, document = excluded.document, active = excluded.active, loaded_by = excluded.loaded_by,
     loaded_at = clock_timestamp()
@@ -39,7 +40,7 @@ def current(connection: Connection) -> tuple[int, dict[str, Any]]:
 def load(
     connection: Connection, document: dict[str, Any], destinations: Sequence[Lane], *, active: bool, by: str
 ) -> bool:
-    """Replace the rules; return whether they are others than before.
+    """Replace the rules; return whether they are others than before. A site that never had a rule gets no row.
 
     Parameters
     ----------

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from hapacs_node.catalog import gathering
 from hapacs_node.catalog.database import Connection
+from hapacs_node.catalog.gathering import Level, Touched
 from hapacs_node.outbox.answers import Ended
 
 LANES = (0, 1, 2)
@@ -274,6 +276,8 @@ class Wanted:
         Time until it is due.
     change : list or None
         What changes in the copy that leaves.
+    gathers : str or None
+        ``study`` or ``series``: what has to be complete before it is sent.
     """
 
     uuid: UUID
@@ -289,6 +293,7 @@ class Wanted:
     priority: int
     delay_s: float = 0
     change: list[dict[str, Any]] | None = None
+    gathers: Level | None = None
 
 
 # A repeated statement finds no event, and adds nothing.
@@ -298,27 +303,38 @@ with planned as (
 ), added as (
     insert into hapacs.task
         (kind, destination, uuid, study, series, sop, sop_class, transfer_syntax, size, node, rule, priority, change,
-         due_at)
+         due_at, gathers, state)
     select w.kind, w.destination, w.uuid, w.study, w.series, w.sop, w.sop_class, w.transfer_syntax, w.size, w.node,
-           w.rule, w.priority, w.change, clock_timestamp() + w.delay_s * interval '1 second'
+           w.rule, w.priority, w.change, clock_timestamp() + w.delay_s * interval '1 second', w.gathers,
+           case when w.gathers is null then 'waiting' else 'gathering' end
     from unnest(%(kinds)s::text[], %(destinations)s::text[], %(uuids)s::uuid[], %(studies)s::text[],
                 %(series)s::text[], %(sops)s::text[], %(sop_classes)s::text[], %(transfer_syntaxes)s::text[],
                 %(sizes)s::bigint[], %(nodes)s::text[], %(rules)s::text[], %(priorities)s::smallint[],
-                %(changes)s::jsonb[], %(delays)s::float8[])
+                %(changes)s::jsonb[], %(delays)s::float8[], %(gathers)s::text[])
         as w (kind, destination, uuid, study, series, sop, sop_class, transfer_syntax, size, node, rule, priority,
-              change, delay_s)
+              change, delay_s, gathers)
     join planned using (uuid)
     on conflict (uuid, kind, destination) do nothing
+    returning study, series, gathers
 ), counted as (
     insert into hapacs.unmatched as u (day, images)
     select current_date, count(*) from planned where uuid = any(%(unmatched)s) having count(*) > 0
     on conflict (day) do update set images = u.images + excluded.images
 )
-select uuid from planned
+select count(*), null, null from planned
+union all
+select count(*), gathers, case gathers when 'study' then study else series end from added
+where gathers is not null group by 2, 3
 """
 
 
-def plan(connection: Connection, events: Sequence[UUID], wanted: Sequence[Wanted], unmatched: Sequence[UUID]) -> int:
+def plan(
+    connection: Connection,
+    events: Sequence[UUID],
+    wanted: Sequence[Wanted],
+    unmatched: Sequence[UUID],
+    touched: Sequence[Touched] = (),
+) -> int:
     """Replace events by their tasks in one transaction. It can be repeated.
 
     Parameters
@@ -331,6 +347,8 @@ def plan(connection: Connection, events: Sequence[UUID], wanted: Sequence[Wanted
         Their tasks.
     unmatched : sequence of UUID
         Those that no rule matched, for the count.
+    touched : sequence of Touched
+        Their studies and series, when rules wait for the end of such.
 
     Returns
     -------
@@ -354,5 +372,25 @@ def plan(connection: Connection, events: Sequence[UUID], wanted: Sequence[Wanted
         "priorities": [one.priority for one in wanted],
         "changes": [None if one.change is None else json.dumps(one.change) for one in wanted],
         "delays": [float(one.delay_s) for one in wanted],
+        "gathers": [one.gathers for one in wanted],
     }
-    return len(connection.execute(_PLAN, parameters).fetchall())
+    with connection.transaction():
+        (planned, *_), *waiting = connection.execute(_PLAN, parameters).fetchall()
+        gathering.arrive(connection, touched, {(level, uid): count for count, level, uid in waiting})
+    return int(planned)
+
+
+# Index `task_waiting` answers for each destination at its first row.
+_DUE = """
+select d.kind, d.name from hapacs.destination d
+where d.kind = %(kind)s and not d.held and (d.retry_at is null or d.retry_at <= now())
+and exists (
+    select from hapacs.task t
+    where t.kind = d.kind and t.destination = d.name and t.state = 'waiting' and t.due_at <= now()
+)
+"""
+
+
+def due(connection: Connection, kind: str) -> list[Lane]:
+    """Return the destinations that have tasks to send now."""
+    return [Lane(*row) for row in connection.execute(_DUE, {"kind": kind})]

@@ -3,7 +3,6 @@
 Exit codes: 0 all is well; 1 something is missing, damaged or doesn't answer; 2 wrong usage or configuration.
 """
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,24 +12,22 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from hapacs_node import history, journal, log, settings
 from hapacs_node import restore as restore_
 from hapacs_node.catalog import schema
-from hapacs_node.cli import copies, occupancy, studies
-from hapacs_node.errors import ConfigurationError, NodeError
+from hapacs_node.cli import copies, occupancy, route, studies
+from hapacs_node.cli.common import ConfigOption, JsonOption, err, errors, out, print_json
+from hapacs_node.errors import NodeError
 from hapacs_node.health import try_once
 from hapacs_node.node import Node
 from hapacs_node.query import header
 from hapacs_node.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-_out = Console()
 _MOST_STUDIES = 1000
-_err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 das_app = typer.Typer(no_args_is_help=True, help="Usage of this node's DAS, and eviction.")
 app.add_typer(das_app, name="das")
@@ -38,11 +35,8 @@ app.add_typer(das_app, name="das")
 study_app = typer.Typer(no_args_is_help=True, help="Studies that were deleted, and their restoration.")
 app.add_typer(study_app, name="study")
 
-ConfigOption = Annotated[
-    # `settings.load` reports an unreadable file, and what to do.
-    Path, typer.Option("--config", envvar="HAPACS_NODE_FILE", readable=False, help="The node's configuration.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+app.add_typer(route.route_app, name="route")
+app.add_typer(route.outbox_app, name="outbox")
 
 
 def main() -> None:
@@ -59,9 +53,9 @@ def migrate(config: ConfigOption = settings.DEFAULT_PATH) -> None:
         # Before the services of this version answer searches.
         node.refresh.complete()
     if before == after:
-        _out.print(f"unchanged: the schema is version {after}")
+        out.print(f"unchanged: the schema is version {after}")
     else:
-        _out.print(f"changed: the schema went from version {before or 'nothing'} to {after}")
+        out.print(f"changed: the schema went from version {before or 'nothing'} to {after}")
 
 
 @app.command()
@@ -70,13 +64,13 @@ def reindex(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = 
     with _node(config) as node:
         copied, _ = node.refresh.complete()
         waiting = node.storage.catalog.count_outdated(header.described_as(node.settings.undeclared))
-        with Progress(console=_err, disable=as_json) as progress:
+        with Progress(console=err, disable=as_json) as progress:
             task = progress.add_task("Reading images", total=waiting)
             renewed = node.refresh.renew(lambda images: progress.advance(task, images))
     if as_json:
-        _print_json({"ok": not renewed.unreadable, "copied": copied, **asdict(renewed)})
+        print_json({"ok": not renewed.unreadable, "copied": copied, **asdict(renewed)})
     else:
-        _out.print(f"{renewed.images} images read, {renewed.unreadable} can't be read now")
+        out.print(f"{renewed.images} images read, {renewed.unreadable} can't be read now")
     raise typer.Exit(1 if renewed.unreadable else 0)
 
 
@@ -87,12 +81,12 @@ def check(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = Fa
         results = {name: try_once(probe) for name, probe in {**node.health.probes, "schema": _schema(node)}.items()}
     ok = all(result.ok for result in results.values())
     if as_json:
-        _print_json({"ok": ok, "checks": {name: {"ok": r.ok, "detail": r.detail} for name, r in results.items()}})
+        print_json({"ok": ok, "checks": {name: {"ok": r.ok, "detail": r.detail} for name, r in results.items()}})
     else:
         table = Table("", "check", "seen", box=None)
         for name, result in results.items():
             table.add_row("[green]ok[/]" if result.ok else "[red]bad[/]", name, result.detail)
-        _out.print(table)
+        out.print(table)
     raise typer.Exit(0 if ok else 1)
 
 
@@ -129,9 +123,9 @@ def status(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = F
     with _node(config) as node:
         report = occupancy.report(node)
     if as_json:
-        _print_json(report)
+        print_json(report)
     else:
-        _out.print(occupancy.table(report))
+        out.print(occupancy.table(report))
     raise typer.Exit(0 if report["ok"] else 1)
 
 
@@ -147,12 +141,12 @@ def evict(
         outcome = occupancy.make_room(node, until_free=free, dry_run=dry_run)
     short = outcome.freed_bytes < outcome.wanted_bytes
     if as_json:
-        _print_json({"ok": not short, "dry_run": dry_run, **asdict(outcome)})
+        print_json({"ok": not short, "dry_run": dry_run, **asdict(outcome)})
     elif not outcome.wanted_bytes:
-        _out.print("nothing to do: enough is free")
+        out.print("nothing to do: enough is free")
     else:
         verb = "would be evicted" if dry_run else "evicted"
-        _out.print(
+        out.print(
             f"{outcome.objects} objects and {outcome.derived} derived attachments {verb}, {outcome.freed_bytes} of "
             f"{outcome.wanted_bytes} bytes; {outcome.unconfirmed} kept, the archive does not confirm them"
         )
@@ -171,11 +165,11 @@ def deleted(
         after = None if since is None else since.replace(tzinfo=UTC)
         document = studies.deleted(node.storage.catalog.deleted_studies(after, _MOST_STUDIES), unread)
     if as_json:
-        _print_json(document)
+        print_json(document)
     else:
-        _out.print(studies.deleted_table(document))
+        out.print(studies.deleted_table(document))
         if unread:
-            _err.print(f"{unread} deleted images can't be read now: their studies are not in the list")
+            err.print(f"{unread} deleted images can't be read now: their studies are not in the list")
     raise typer.Exit(0 if document["ok"] else 1)
 
 
@@ -195,26 +189,26 @@ def restore(
         restoration = restore_.Restoration(node.storage.catalog, node.storage.reader, orthanc.store)
         document = studies.restored(study, restoration.study(study, operator))
     if as_json:
-        _print_json(document)
+        print_json(document)
     elif not document["images"]:
-        _err.print(f"no image of study {study} was deleted")
+        err.print(f"no image of study {study} was deleted")
     else:
-        _out.print(", ".join(f"{count} {state}" for state, count in document["counts"].items()))
+        out.print(", ".join(f"{count} {state}" for state, count in document["counts"].items()))
         if not document["ok"]:
-            _out.print(studies.restored_table(document))
+            out.print(studies.restored_table(document))
     raise typer.Exit(0 if document["ok"] else 1)
 
 
 def _show(found: dict[str, Any], as_json: bool, nothing: str) -> None:
     if as_json:
-        _print_json(found)
+        print_json(found)
     elif not found["objects"] and not found.get("events"):
-        _err.print(nothing)
+        err.print(nothing)
     else:
         for report in found["objects"]:
-            _out.print(copies.table(report))
+            out.print(copies.table(report))
         if found.get("events"):
-            _out.print(copies.events(found["events"]))
+            out.print(copies.events(found["events"]))
     raise typer.Exit(0 if found["ok"] else 1)
 
 
@@ -230,7 +224,7 @@ def _schema(node: Node) -> Any:
 
 @contextmanager
 def _node(config: Path) -> Iterator[Node]:
-    with _errors():
+    with errors():
         node = Node.build(_short(settings.load(config)), "check")
         try:
             yield node
@@ -243,19 +237,3 @@ def _short(loaded: Settings) -> Settings:
     database = loaded.database.model_copy(update={"deadline_s": 10.0, "statement_timeout_s": 5.0})
     cas = loaded.cas.model_copy(update={"deadline_s": 10.0, "attempt_timeout_s": 5.0})
     return loaded.model_copy(update={"database": database, "cas": cas})
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except ConfigurationError as error:
-        _err.print(str(error), style="red")
-        raise typer.Exit(2) from None
-    except NodeError as error:
-        _err.print(str(error), style="red")
-        raise typer.Exit(1) from None
-
-
-def _print_json(document: object) -> None:
-    typer.echo(json.dumps(document))

@@ -19,6 +19,7 @@ from hapacs.cli import (
     operations,
     plan,
     reindex,
+    route,
     status,
     study,
     verify,
@@ -72,6 +73,7 @@ app.command("down", rich_help_panel=LIFECYCLE)(down.down)
 app.command("status", rich_help_panel=LOOK)(status.status)
 app.command("verify", rich_help_panel=LOOK)(verify.verify)
 app.command("find", rich_help_panel=LOOK)(find.find)
+app.add_typer(route.app, name="route", rich_help_panel=LOOK)
 app.command("env", rich_help_panel=LOOK)(environment.env)
 app.add_typer(study.app, name="study", rich_help_panel=OPERATE)
 app.command("reindex", rich_help_panel=OPERATE)(reindex.reindex)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from hapacs import settings
+from hapacs import contract, settings
 from hapacs.components.cas_store import CasStore, CasStoreArgs
 from hapacs.components.load_balancer import LoadBalancer, LoadBalancerArgs
 from hapacs.components.pacs_node import PacsNode, PacsNodeArgs
@@ -51,6 +51,7 @@ class Site(pulumi.ComponentResource):
             client_networks=[str(network) for network in networks.clients],
             members={group: list(site.members(group)) for group in GROUPS},
             nodes={node: component.contract for node, component in nodes.items()},
+            routing=contract.routing(site).model_dump(mode="json", exclude_none=True),
             **cas.contract,
             **entry.contract,
         )

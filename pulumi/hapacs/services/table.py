@@ -195,6 +195,23 @@ _PACS = (
     ),
 )
 
+_ROUTING = (
+    # Any node may send to a destination, so it has no port of its own but that of its metrics.
+    Service(
+        "hapacs-routing",
+        role="routing",
+        group="pacs",
+        ports=(Port(9330, "metrics", "closed", listens="loopback"),),
+        prepared_by=("hapacs_node", "orthanc"),
+        memory=_memory(dedicated=Memory(256, 1024), shared=Memory(96, 384)),
+        certificates=("/etc/hapacs-routing/tls",),
+        restart=Restart("__routing_current"),
+        secrets=_ORTHANC_SECRETS,
+        health=Health(port="metrics", path="/metrics"),
+        metrics=Metrics("metrics"),
+    ),
+)
+
 _ENTRY = (
     Service(
         "viewer",
@@ -232,4 +249,4 @@ _ENTRY = (
     ),
 )
 
-SERVICES: tuple[Service, ...] = (*_SYSTEM, *_DATABASE, *_ARCHIVE, *_PACS, *_ENTRY)
+SERVICES: tuple[Service, ...] = (*_SYSTEM, *_DATABASE, *_ARCHIVE, *_PACS, *_ROUTING, *_ENTRY)

@@ -26,6 +26,7 @@ from hapacs.settings.fields import (
     UpstreamPath,
     UserName,
 )
+from hapacs_node.routing.model import Routing
 
 Operation = Literal["echo", "store", "find", "get", "move"]
 Replace = Literal["allow", "same_caller", "never"]
@@ -271,6 +272,8 @@ class Site(Model):
     ----------
     pools
         The nodes of each group. Not given: a compact site, where every node serves all groups.
+    routing
+        Destinations and rules for images that leave. Not given: none leave, unless a C-MOVE or a C-GET wants them.
     """
 
     role: Literal["primary", "dr"]
@@ -282,6 +285,7 @@ class Site(Model):
     dicom: Dicom
     https_port: Port = 443
     policy: Policy = Policy()
+    routing: Routing = Routing()
 
     def members(self, group: Group) -> tuple[str, ...]:
         """Return the names of a group's nodes; in a compact site, of all nodes."""

@@ -16,6 +16,7 @@ _LONGEST_SHOWN = 60
 _KEYS = "write keys with values here, one a line, such as `role: primary`"
 _NUMBER = "{value} is no number; write one, without quotes"
 _WHOLE_NUMBER = "{value} is no whole number; write one, without quotes"
+_YES_OR_NO = "{value} is neither true nor false; write one of them, without quotes"
 _SIZE = "{value} is no size; write a number and a unit and nothing else, such as 16TiB"
 _TEXT = "YAML doesn't read {value} as text; write it in quotes"
 
@@ -24,6 +25,10 @@ WORDS: Mapping[str, str] = {
     "string_type": _TEXT,
     "string_unicode": _TEXT,
     "string_pattern_mismatch": "{value} can't be used; {shape}",
+    "string_too_short": "is empty; give a value",
+    "string_too_long": "{value} is too long; write at most {bound} characters",
+    "bool_type": _YES_OR_NO,
+    "bool_parsing": _YES_OR_NO,
     "int_type": _WHOLE_NUMBER,
     "int_from_float": _WHOLE_NUMBER,
     "int_parsing": _WHOLE_NUMBER,
@@ -56,7 +61,9 @@ WORDS: Mapping[str, str] = {
 
 _OF_NOTHING = "is empty; give a value"
 _OF_SEVERAL = "write one value here, not a list and not keys"
-_SCALARS = frozenset({"string_type", "int_type", "float_type", "literal_error", "ip_v4_address", "ip_v4_network"})
+_SCALARS = frozenset(
+    {"string_type", "int_type", "float_type", "bool_type", "literal_error", "ip_v4_address", "ip_v4_network"}
+)
 
 
 def is_echo(item: ErrorDetails) -> bool:
@@ -87,7 +94,7 @@ def _message(item: ErrorDetails) -> str:
         return _OF_SEVERAL
     return WORDS[kind].format(
         value=_shown(value),
-        bound=next((context[key] for key in ("ge", "gt", "le", "lt") if key in context), ""),
+        bound=next((context[key] for key in ("ge", "gt", "le", "lt", "max_length") if key in context), ""),
         choices=", ".join(re.findall(r"'([^']*)'", context.get("expected") or context.get("expected_tags") or "")),
         shape=SHAPES.get(context.get("pattern", ""), ""),
         error=context.get("error", ""),

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hapacs_node import cli, journal
+from hapacs_node.cli.common import errors
 from hapacs_node.errors import CatalogUnavailableError
 from hapacs_node.settings import Das as DasSettings
 from hapacs_node.storage.eviction import Ages, Outcome
@@ -97,7 +98,7 @@ def das_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeDas:
 
     @contextmanager
     def give(_: Path) -> Iterator[FakeDas]:
-        with cli._errors():
+        with errors():
             yield fake
 
     monkeypatch.setattr(cli, "_node", give)
@@ -196,7 +197,7 @@ def test_a_dead_database_is_reported_without_a_traceback(monkeypatch: pytest.Mon
 
     @contextmanager
     def give(_: Path) -> Iterator[FakeNode]:
-        with cli._errors():
+        with errors():
             yield node
 
     monkeypatch.setattr(cli, "_node", give)

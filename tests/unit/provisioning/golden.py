@@ -31,4 +31,5 @@ SITE = {
     "hapacs_https_port",
     "hapacs_callers",
     "hapacs_policy",
+    "hapacs_routing",
 }

@@ -15,7 +15,8 @@ from tests.unit.provisioning.conftest import Data, Problems
 P = "sites.primary"
 # What each kind of schema of pydantic's core can raise, of values that YAML gives.
 RAISED: dict[str, set[str]] = {
-    "str": {"string_type", "string_unicode", "string_pattern_mismatch"},
+    "str": {"string_type", "string_unicode", "string_pattern_mismatch", "string_too_short", "string_too_long"},
+    "bool": {"bool_type", "bool_parsing"},
     "int": {"int_type", "int_from_float", "int_parsing", "int_parsing_size"},
     "float": {"float_type", "float_parsing", "finite_number"},
     "literal": {"literal_error"},
@@ -40,6 +41,7 @@ RAISED: dict[str, set[str]] = {
     "json-or-python": set(),
     "model-field": set(),
     "definitions": set(),
+    "definition-ref": set(),
 }
 CONSTRAINTS = {"ge": "greater_than_equal", "gt": "greater_than", "le": "less_than_equal", "lt": "less_than"}
 

@@ -56,6 +56,7 @@ TEMPLATES: dict[str, tuple[str, str, dict[str, Any]]] = {
         for name in ("store", "query")
     },
     "orthanc-tls": ("orthanc", "stunnel.conf.j2", {}),
+    "hapacs-routing": ("routing", "hapacs-routing.service.j2", {}),
     "viewer": ("viewer", "nginx.conf.j2", {}),
     "haproxy": ("haproxy", "haproxy.cfg.j2", {}),
 }
@@ -78,6 +79,9 @@ def bound(unit: str, text: str) -> set[tuple[str, int]]:
         found = {(ANY, settings["HttpPort"]), (ANY, settings["DicomPort"])}
         retrieve = settings.get("Hapacs", {}).get("Retrieve")
         return found | ({(retrieve["Address"], retrieve["Port"])} if retrieve else set())
+    if metrics := re.findall(r" --metrics-port (\d+) ", text):
+        # The program binds it at 127.0.0.1.
+        return {("127.0.0.1", int(metrics[0]))}
     line = r"^\s*(?:listen(?:-\w+-urls)?:? (?:https://)?|accept = |bind )" + AT
     return {(address, int(port)) for address, port in re.findall(line, text, re.MULTILINE)}
 

@@ -32,6 +32,7 @@ PORTS = {
     "orthanc_services.store.dicom_port": ("orthanc-store", "dicom"),
     "orthanc_services.store.http_port": ("orthanc-store", "http"),
     "orthanc_services.store.https_port": ("orthanc-store", "https"),
+    "routing_metrics_port": ("hapacs-routing", "metrics"),
     "seaweedfs_database_port": ("patroni", "database"),
     "viewer_port": ("viewer", "https"),
 }

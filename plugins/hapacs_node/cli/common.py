@@ -1,0 +1,39 @@
+"""What the commands share: options, the terminal, and the exit codes of errors."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from hapacs_node.errors import ConfigurationError, NodeError
+
+out = Console()
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+ConfigOption = Annotated[
+    # `settings.load` reports an unreadable file, and what to do.
+    Path, typer.Option("--config", envvar="HAPACS_NODE_FILE", readable=False, help="The node's configuration.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """Turn an error of a node into its message and an exit code."""
+    try:
+        yield
+    except ConfigurationError as error:
+        err.print(str(error), style="red")
+        raise typer.Exit(2) from None
+    except NodeError as error:
+        err.print(str(error), style="red")
+        raise typer.Exit(1) from None
+
+
+def print_json(document: object) -> None:
+    """Print a document in one line."""
+    typer.echo(json.dumps(document, default=str))

@@ -1,0 +1,294 @@
+"""`hapacs-node route` and `hapacs-node outbox`: the rules, the service, and what waits for each destination."""
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.table import Table
+
+from hapacs_node import journal, log, settings
+from hapacs_node.catalog import gathering, outbox, ruleset
+from hapacs_node.catalog.database import Database
+from hapacs_node.catalog.outbox import Action, Selection
+from hapacs_node.catalog.tasks import Lane
+from hapacs_node.cli.common import ConfigOption, JsonOption, err, errors, out, print_json
+from hapacs_node.errors import ConfigurationError
+from hapacs_node.metrics import Metrics
+from hapacs_node.routing.checks import mistakes
+from hapacs_node.routing.model import KIND, Routing
+from hapacs_node.routing.send import VERIFICATION, Identity, PeerError, associate
+from hapacs_node.routing.service import Service
+
+route_app = typer.Typer(no_args_is_help=True, help="The rules of the site, and the service that routes by them.")
+outbox_app = typer.Typer(no_args_is_help=True, help="Images that wait for their destination, and interventions.")
+
+_WAIT_S = 10
+
+Destination = Annotated[str | None, typer.Option(help="Name of the destination.")]
+Study = Annotated[str | None, typer.Option(help="Study Instance UID.")]
+Number = Annotated[int | None, typer.Option("--task", help="Number of one task.")]
+Reason = Annotated[str, typer.Option(help="Why; it is kept with the intervention.")]
+Operator = Annotated[str, typer.Option(help="Who; it is kept with the intervention.")]
+Certificate = Annotated[Path, typer.Option(help="Certificate of this node, PEM.")]
+Key = Annotated[Path, typer.Option(help="Its key, PEM.")]
+Authority = Annotated[Path, typer.Option(help="Certificate of the site's authority, PEM.")]
+_TLS = Path("/etc/hapacs-routing/tls")
+_SELF = os.environ.get("SUDO_USER", "root")
+
+
+@route_app.command()
+def load(
+    rules: Annotated[Path, typer.Argument(help="The rules, as JSON.", exists=True, dir_okay=False)],
+    config: ConfigOption = settings.DEFAULT_PATH,
+    operator: Operator = _SELF,
+) -> None:
+    """Check rules, and make them those of the site (`hapacs up` does it). Bad rules change nothing."""
+    with errors(), _database(config) as database:
+        routing = _checked(rules)
+        lanes = [Lane(KIND, name) for name in routing.destinations]
+        document = routing.model_dump(mode="json", exclude_defaults=True)
+        changed = database.run(
+            lambda c: ruleset.load(c, document, lanes, active=bool(routing.rules), by=operator), deadline_s=_WAIT_S
+        )
+    out.print(f"{'changed' if changed else 'unchanged'}: {len(routing.rules)} rules, {len(lanes)} destinations")
+
+
+@route_app.command()
+def run(
+    metrics_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the metrics, on 127.0.0.1.")],
+    certificate: Certificate,
+    key: Key,
+    authority: Authority,
+    config: ConfigOption = settings.DEFAULT_PATH,
+) -> None:
+    """Run the service: plan and send until a signal ends it."""
+    logging.getLogger(log.ROOT).addHandler(journal.JournalHandler())
+    logging.getLogger(log.ROOT).setLevel(logging.INFO)
+    with errors():
+        service = Service.build(settings.load(config), Identity(certificate, key, authority))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: service.stop.set())
+    service.run(metrics_port)
+
+
+@route_app.command()
+def status(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = False) -> None:
+    """Show what waits for each destination, failures and confirmations. Exit code 1: a task is dead."""
+    with errors(), _database(config) as database:
+        found = database.run(lambda c: outbox.status(c, KIND))
+        version = database.run(ruleset.version)
+        unplanned, unmatched = database.run(outbox.unplanned), database.run(outbox.unmatched_today)
+    ok = not any(one.tasks["dead"] for one in found)
+    if as_json:
+        document = {"ok": ok, "version": version, "unplanned": unplanned, "unmatched_today": unmatched}
+        print_json(document | {"destinations": [asdict(one) for one in found]})
+    else:
+        table = Table("destination", "state", *outbox.STATES, "oldest", "confirmed", "last error", box=None)
+        for one in found:
+            counts = [f"{one.tasks[state]:,}" for state in outbox.STATES]
+            age = f"{one.oldest_s / 60:.0f} min" if one.oldest_s else ""
+            table.add_row(one.destination, _state(one), *counts, age, f"{one.confirmed:,}", one.error)
+        out.print(table)
+        out.print(
+            f"rules version {version}; {unmatched:,} images today matched no rule, {unplanned:,} are not compared yet"
+        )
+    raise typer.Exit(0 if ok else 1)
+
+
+@route_app.command()
+def ping(
+    destination: Annotated[str, typer.Argument(help="Name of the destination.")],
+    config: ConfigOption = settings.DEFAULT_PATH,
+    certificate: Certificate = _TLS / "node.crt",
+    key: Key = _TLS / "node.key",
+    authority: Authority = _TLS / "ca-pacs.crt",
+) -> None:
+    """Send a C-ECHO from this node to a destination of the rules. Exit code 1: it is not answered with success."""
+    with errors():
+        with _database(config) as database:
+            _, document = database.run(ruleset.current)
+        known = Routing.model_validate(document).destinations
+        if destination not in known:
+            raise ConfigurationError(f"there is no destination {destination} (known: {', '.join(known) or 'none'})")
+        peer = known[destination]
+        with associate(peer, [VERIFICATION], Identity(certificate, key, authority)) as session:
+            if VERIFICATION not in session.accepted:
+                raise PeerError(f"{peer.ae_title} at {peer.host}:{peer.port} gives an association, but takes no C-ECHO")
+            status_ = session.echo()
+    out.print(f"{destination}: status 0x{status_:04X}")
+    raise typer.Exit(1 if status_ else 0)
+
+
+@route_app.command()
+def study(
+    uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    config: ConfigOption = settings.DEFAULT_PATH,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where a study went, and when it and its series were complete."""
+    with errors(), _database(config) as database:
+        found = database.run(lambda c: outbox.of_study(c, uid))
+        completions = database.run(lambda c: gathering.of_study(c, uid))
+    if as_json:
+        keys = ("destination", "state", "images", "ended_at")
+        document = {"study": uid, "tasks": [dict(zip(keys, row, strict=True)) for row in found]}
+        print_json(document | {"completions": [asdict(one) for one in completions]})
+        return
+    if not found:
+        err.print(f"no rule has matched an image of study {uid}")
+        return
+    tasks = Table("destination", "state", "images", "last end", box=None)
+    for destination, state, images, ended_at in found:
+        tasks.add_row(destination, state, f"{images:,}", f"{ended_at:%Y-%m-%d %H:%M:%S}" if ended_at else "")
+    out.print(tasks)
+    if completions:
+        table = Table("complete", "UID", "revision", "images", "at", "why", "node", box=None)
+        for one in completions:
+            at = f"{one.completed_at:%Y-%m-%d %H:%M:%S}"
+            table.add_row(one.level, one.uid, str(one.revision), f"{one.images:,}", at, one.reason, one.node)
+        out.print(table)
+
+
+@outbox_app.command("list")
+def list_(
+    *,
+    config: ConfigOption = settings.DEFAULT_PATH,
+    as_json: JsonOption = False,
+    destination: Destination = None,
+    study: Study = None,
+    state: Annotated[
+        str | None, typer.Option(help="Not given: waiting, held, in flight and dead. Also: confirmed, dropped.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most tasks.")] = 100,
+) -> None:
+    """List tasks, the oldest first."""
+    _list(config, Selection(destination, study), state, limit, as_json=as_json)
+
+
+@outbox_app.command()
+def show(
+    task: Annotated[int, typer.Argument(help="Number of the task.")],
+    config: ConfigOption = settings.DEFAULT_PATH,
+) -> None:
+    """Show all that is known of one task, as JSON."""
+    with errors(), _database(config) as database:
+        found = database.run(lambda c: outbox.task(c, task))
+    if found is None:
+        err.print(f"there is no task {task}")
+        raise typer.Exit(1)
+    print_json(asdict(found))
+
+
+@outbox_app.command()
+def retry(
+    *,
+    reason: Reason,
+    config: ConfigOption = settings.DEFAULT_PATH,
+    destination: Destination = None,
+    study: Study = None,
+    task: Number = None,
+    operator: Operator = _SELF,
+) -> None:
+    """Send dead tasks again; a destination that rests after a failure is tried now."""
+    _intervene("retry", Selection(destination, study, task), config, operator, reason)
+
+
+@outbox_app.command()
+def hold(
+    *,
+    reason: Reason,
+    config: ConfigOption = settings.DEFAULT_PATH,
+    destination: Destination = None,
+    study: Study = None,
+    task: Number = None,
+    operator: Operator = _SELF,
+) -> None:
+    """Hold waiting tasks; of a destination as a whole also those that come later."""
+    _intervene("hold", Selection(destination, study, task), config, operator, reason)
+
+
+@outbox_app.command()
+def release(
+    *,
+    reason: Reason,
+    config: ConfigOption = settings.DEFAULT_PATH,
+    destination: Destination = None,
+    study: Study = None,
+    task: Number = None,
+    operator: Operator = _SELF,
+) -> None:
+    """Release what is held."""
+    _intervene("release", Selection(destination, study, task), config, operator, reason)
+
+
+@outbox_app.command()
+def drop(
+    *,
+    reason: Reason,
+    config: ConfigOption = settings.DEFAULT_PATH,
+    destination: Destination = None,
+    study: Study = None,
+    task: Number = None,
+    operator: Operator = _SELF,
+) -> None:
+    """Never send waiting, held or dead tasks. Their rows remain, and so do the stored images."""
+    _intervene("drop", Selection(destination, study, task), config, operator, reason)
+
+
+def _intervene(action: Action, selection: Selection, config: Path, operator: str, reason: str) -> None:
+    if selection == Selection():
+        err.print("nothing is selected: give --destination, --study or --task", style="red")
+        raise typer.Exit(2)
+    with errors(), _database(config) as database:
+        count = database.run(lambda c: outbox.intervene(c, action, selection, operator, reason))
+    out.print(f"{action}: {count:,} tasks or destinations changed")
+
+
+def _list(config: Path, selection: Selection, state: str | None, limit: int, *, as_json: bool) -> None:
+    with errors(), _database(config) as database:
+        found = database.run(lambda c: outbox.tasks(c, selection, state, limit))
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    table = Table("task", "destination", "state", "attempts", "age", "study", "instance", "reason", box=None)
+    for one in found:
+        age = f"{(datetime.now(UTC) - one.created_at).total_seconds() / 60:.0f} min"
+        table.add_row(str(one.id), one.destination, one.state, str(one.attempts), age, one.study, one.sop, one.reason)
+    out.print(table)
+
+
+def _state(one: outbox.Status) -> str:
+    if one.held:
+        return "held"
+    return f"failed {one.failures} times" if one.failures else "works"
+
+
+def _checked(file: Path) -> Routing:
+    try:
+        routing = Routing.model_validate(json.loads(file.read_bytes()))
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
+    except ValueError as error:
+        problems = [f"is not JSON: {error}"]
+    else:
+        problems = [f"{one.field}: {one.message}" for one in mistakes(routing)]
+        if not problems:
+            return routing
+    raise ConfigurationError("\n".join(f"{file}: {problem}" for problem in problems))
+
+
+@contextmanager
+def _database(config: Path) -> Iterator[Database]:
+    # A person waits, so the deadlines are short.
+    short = settings.load(config).database.model_copy(update={"deadline_s": 10.0, "statement_timeout_s": 10.0})
+    with Database(short, Metrics(), application="hapacs-node route") as database:
+        yield database

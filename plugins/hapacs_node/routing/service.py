@@ -1,0 +1,185 @@
+"""The service `hapacs-routing`: plans events, starts workers where tasks are due, hands ended leases over."""
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Self
+
+from prometheus_client import start_http_server
+from pydantic import ValidationError
+
+from hapacs_node import log
+from hapacs_node.catalog import gathering, outbox, ruleset, tasks
+from hapacs_node.catalog.catalog import Catalog
+from hapacs_node.catalog.database import Database
+from hapacs_node.catalog.tasks import Lane
+from hapacs_node.errors import NodeError
+from hapacs_node.metrics import Metrics
+from hapacs_node.routing.model import KIND, Routing
+from hapacs_node.routing.planner import BATCH, Planner
+from hapacs_node.routing.send import Identity
+from hapacs_node.routing.worker import Worker
+from hapacs_node.settings import Settings
+from hapacs_node.storage import s3
+from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.das import Das
+from hapacs_node.storage.reader import Reader
+
+_LOG = log.get("routing")
+PERIOD_S = 2.0
+# The outbox is counted for the metrics once in so many periods.
+_COUNT_EVERY = 15
+_FETCHERS = 4
+_SENDERS = 64
+
+
+@dataclass
+class Service:
+    """The routing of one node. Nodes share the work through the database.
+
+    Parameters
+    ----------
+    database : Database
+        The catalog's.
+    planner : Planner
+        Turns events into tasks.
+    worker : Worker
+        Sends tasks.
+    metrics : Metrics
+        Its own.
+    stop : threading.Event
+        Ends the service.
+    period_s : float
+        Time between two looks at the outbox.
+    """
+
+    database: Database
+    planner: Planner
+    worker: Worker
+    metrics: Metrics
+    stop: threading.Event
+    period_s: float = PERIOD_S
+    _senders: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _SENDERS, "send"))
+    _routing: Routing = field(default_factory=Routing)
+    _version: int = 0
+    _running: dict[Lane, list[Future[int]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._invalid = self.metrics.gauge("hapacs_routing_rules_invalid", "Whether new rules can't be read")
+        self._counts = self.metrics.gauge(
+            "hapacs_outbox_tasks", "Tasks that are not confirmed", ["destination", "state"]
+        )
+        self._age = self.metrics.gauge(
+            "hapacs_outbox_oldest_seconds", "Age of the oldest waiting task", ["destination"]
+        )
+        self._failing = self.metrics.gauge("hapacs_destination_failures", "Failures in a row", ["destination"])
+        self._unmatched = self.metrics.gauge("hapacs_routing_unmatched_today", "Images today that no rule matched")
+
+    @classmethod
+    def build(cls, settings: Settings, identity: Identity | None) -> Self:
+        """Build the service of a node, without connecting anything."""
+        metrics, stop = Metrics(), threading.Event()
+        database = Database(settings.database, metrics, application=f"hapacs-routing@{settings.node}")
+        das = Das(settings.das, metrics)
+        cas = Cas(s3.connect(settings.cas, metrics), settings.cas.deadline_s, metrics)
+        fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
+        reader = Reader(das, cas, Catalog(database), fetchers, metrics)
+        reading = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="read")
+        return cls(
+            database=database,
+            planner=Planner(settings.node, database, reader.read, metrics),
+            worker=Worker(settings.node, database, reader.read, reading, identity, metrics, stop),
+            metrics=metrics,
+            stop=stop,
+        )
+
+    def run(self, metrics_port: int) -> None:
+        """Work until `stop` is set."""
+        server, thread = start_http_server(metrics_port, "127.0.0.1", self.metrics.registry)
+        period = 0
+        while not self.stop.is_set():
+            try:
+                self.step()
+                if period % _COUNT_EVERY == 0:
+                    self.count()
+            except NodeError as error:
+                _LOG.warning(log.line("routing_waits", error=error))
+            period += 1
+            self.stop.wait(self.period_s)
+        server.shutdown()
+        thread.join()
+        self.close()
+
+    def close(self) -> None:
+        """Wait for the images that are under way, and close the connections."""
+        self.stop.set()
+        self._senders.shutdown(wait=True, cancel_futures=True)
+        self.worker.reading.shutdown(wait=False, cancel_futures=True)
+        self.database.close()
+
+    def step(self) -> None:
+        """Look at the outbox once: new rules, events, ended leases, destinations with due tasks."""
+        self._read_rules()
+        if lapsed := self.database.run(tasks.lapse):
+            _LOG.warning(log.line("leases_taken_over", tasks=lapsed))
+        while not self.stop.is_set() and self.planner.plan(self._routing) == BATCH:
+            pass
+        self._complete()
+        for lane in self.database.run(lambda c: tasks.due(c, KIND)):
+            self._start(lane)
+
+    def _complete(self) -> None:
+        """Decide which studies and series are complete. Any node may: the tables have all that is needed."""
+        while not self.stop.is_set():
+            found = self.database.run(lambda c: gathering.complete(c, self.planner.node))
+            for level, uid, revision in found:
+                _LOG.info(log.line("complete", level=level, uid=uid, revision=revision))
+            if len(found) < gathering.BATCH:
+                break
+
+    def _start(self, lane: Lane) -> None:
+        """Start workers for a destination, as many as it may have. The database limits them over all nodes."""
+        destination = self._routing.destinations.get(lane.destination)
+        if destination is None:
+            return
+        running = [one for one in self._running.get(lane, []) if not one.done()]
+        wanted = destination.associations - len(running)
+        running += [self._senders.submit(self._work, lane) for _ in range(wanted)]
+        self._running[lane] = running
+
+    def _work(self, lane: Lane) -> int:
+        try:
+            return self.worker.run(lane, self._routing.destinations[lane.destination])
+        except NodeError as error:
+            _LOG.warning(log.line("worker_ended", destination=lane.destination, error=error))
+        except Exception as error:  # noqa: BLE001 - any failure of one worker
+            # Its lease ends, and the tasks are tried again.
+            _LOG.exception(log.line("worker_failed", destination=lane.destination, error=type(error).__name__))
+        return 0
+
+    def _read_rules(self) -> None:
+        version = self.database.run(ruleset.version)
+        if version == self._version:
+            return
+        version, document = self.database.run(ruleset.current)
+        try:
+            self._routing = Routing.model_validate(document)
+        except ValidationError as error:
+            self._invalid.set(1)
+            _LOG.error(log.line("rules_refused", version=version, kept=self._version, problems=error.error_count()))
+        else:
+            self._invalid.set(0)
+            _LOG.info(log.line("rules_loaded", version=version, rules=len(self._routing.rules)))
+        self._version = version
+
+    def count(self) -> None:
+        """Set the gauges of the outbox."""
+        for gauge in (self._counts, self._age, self._failing):
+            gauge.clear()
+        for status in self.database.run(lambda c: outbox.status(c, KIND)):
+            for state, number in status.tasks.items():
+                self._counts.labels(status.destination, state).set(number)
+            self._age.labels(status.destination).set(status.oldest_s)
+            self._failing.labels(status.destination).set(status.failures)
+        self._unmatched.set(self.database.run(outbox.unmatched_today))

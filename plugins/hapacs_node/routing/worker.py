@@ -1,0 +1,246 @@
+"""Sends the tasks of one destination: claims a batch, opens an association, and records the end of each image."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from hapacs_node import log
+from hapacs_node.catalog import tasks
+from hapacs_node.catalog.database import Database
+from hapacs_node.catalog.tasks import Claim, Lane, Task
+from hapacs_node.errors import NodeError
+from hapacs_node.metrics import Metrics
+from hapacs_node.outbox import answers
+from hapacs_node.outbox.answers import Ended
+from hapacs_node.outbox.backoff import DESTINATION
+from hapacs_node.routing import window
+from hapacs_node.routing.change import changed
+from hapacs_node.routing.model import Change, Destination
+from hapacs_node.routing.send import MAXIMUM_CONTEXTS, Identity, Message, Pair, PeerError, Session, associate, parse
+
+_LOG = log.get("routing")
+LEASE_S = 30.0
+_BATCH = 100
+# The ends of images are recorded together, at least this often.
+_RECORD_EVERY_S = 1.0
+# C-STORE's priorities (DICOM PS3.7 9.3.1): urgent is high, normal medium, bulk low.
+_MEDIUM = 0
+
+
+class _LostError(PeerError):
+    """The association was lost while an image was under way."""
+
+    def __init__(self, task: Task, error: PeerError) -> None:
+        super().__init__(str(error))
+        self.task = task
+
+
+@dataclass
+class Worker:
+    """Sends to the destinations of a site.
+
+    Parameters
+    ----------
+    node : str
+        This node.
+    database : Database
+        The catalog's.
+    read : callable
+        Returns the bytes of an attachment.
+    reading : Executor
+        Reads the next image while one is sent.
+    identity : Identity or None
+        This node's certificate.
+    metrics : Metrics
+        Counts what was sent.
+    stop : threading.Event
+        Ends the work after the current image.
+    now : callable
+        The time, for windows.
+    """
+
+    node: str
+    database: Database
+    read: Callable[[UUID], bytes]
+    reading: Executor
+    identity: Identity | None
+    metrics: Metrics
+    stop: threading.Event
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+
+    def __post_init__(self) -> None:
+        self._sent = self.metrics.counter("hapacs_routing_images", "Images sent, by their end", ["destination", "end"])
+        self._bytes = self.metrics.counter("hapacs_routing_bytes", "Bytes of confirmed images", ["destination"])
+        self._failures = self.metrics.counter(
+            "hapacs_routing_association_failures", "Associations that a destination did not give", ["destination"]
+        )
+
+    def run(self, lane: Lane, destination: Destination) -> int:
+        """Send until nothing is due, the destination fails, or its window closes; return how many ended."""
+        total = 0
+        while not self.stop.is_set() and self._open(destination):
+            holder = f"{self.node}:{uuid4().hex[:12]}"
+            claim = self._claim(lane, destination, holder)
+            if not claim.tasks:
+                break
+            with self._lease(lane, holder):
+                ended = self._send(lane, destination, holder, claim)
+            total += ended
+            if not ended:
+                break
+        return total
+
+    def _claim(self, lane: Lane, destination: Destination, holder: str) -> Claim:
+        return self.database.run(
+            lambda c: tasks.claim(
+                c,
+                lane,
+                holder=holder,
+                node=self.node,
+                limit=_BATCH,
+                parallel=destination.associations,
+                lease_s=LEASE_S,
+            )
+        )
+
+    def _open(self, destination: Destination) -> bool:
+        return destination.window is None or window.is_open(destination.window, self.now())
+
+    def _send(self, lane: Lane, destination: Destination, holder: str, claim: Claim) -> int:
+        """Send a batch; return how many images ended, for better or worse."""
+        batch, later = _one_association(claim.tasks)
+        pairs = dict.fromkeys(_pair(task) for task in batch)
+        ends = _Ends(self, lane, holder)
+        try:
+            with associate(destination, pairs, self.identity) as session:
+                if claim.failures:
+                    self.database.run(lambda c: tasks.answered(c, lane))
+                for task, content in self._contents(batch):
+                    ends.add(task, self._attempt(session, task, content))
+                    self._hold_rate(destination, task)
+                    if self.stop.is_set() or not self._open(destination):
+                        break
+        except _LostError as lost:
+            ends.add(lost.task, answers.unanswered(lost.task.id, lost.task.attempts, str(lost)))
+            self._failed(lane, claim, lost)
+        except PeerError as error:
+            self._failed(lane, claim, error)
+        finally:
+            ends.close([*batch[ends.count :], *later])
+        return ends.count
+
+    def _contents(self, batch: Sequence[Task]) -> Iterator[tuple[Task, Future[Message]]]:
+        """Yield the images with their contents; the next one is read meanwhile."""
+        following: Future[Message] | None = None
+        for index, task in enumerate(batch):
+            current = following or self.reading.submit(self._message, task)
+            following = self.reading.submit(self._message, batch[index + 1]) if index + 1 < len(batch) else None
+            yield task, current
+
+    def _message(self, task: Task) -> Message:
+        content = self.read(task.uuid)
+        if task.change:
+            content = changed(content, [Change.model_validate(change) for change in task.change])
+        return parse(content)
+
+    def _attempt(self, session: Session, task: Task, content: Future[Message]) -> Ended:
+        if _pair(task) not in session.accepted:
+            return answers.not_accepted(task.id, task.sop_class, task.transfer_syntax)
+        try:
+            message = content.result()
+        except (NodeError, ValueError) as error:
+            # The image can't be read now. That is no fault of the destination.
+            return answers.unanswered(task.id, task.attempts, f"not read on {self.node}: {error}")
+        try:
+            status, comment = session.store(message, _MEDIUM)
+        except PeerError as error:
+            raise _LostError(task, error) from error
+        return answers.judge(task.id, task.attempts, status, comment)
+
+    def _hold_rate(self, destination: Destination, task: Task) -> None:
+        if destination.mb_per_s is not None:
+            self.stop.wait(task.size / (destination.mb_per_s * 1e6 / destination.associations))
+
+    def _failed(self, lane: Lane, claim: Claim, error: PeerError) -> None:
+        pause_s = DESTINATION.pause_s(claim.failures + 1)
+        self._failures.labels(lane.destination).inc()
+        _LOG.warning(
+            log.line("destination_failed", destination=lane.destination, error=error, again_after_s=round(pause_s))
+        )
+        self.database.run(lambda c: tasks.failed(c, lane, str(error), pause_s))
+
+    def count(self, lane: Lane, task: Task, ended: Ended) -> None:
+        """Count the end of an image."""
+        self._sent.labels(lane.destination, ended.state).inc()
+        if ended.state == "confirmed":
+            self._bytes.labels(lane.destination).inc(task.size)
+
+    @contextmanager
+    def _lease(self, lane: Lane, holder: str) -> Iterator[None]:
+        over = threading.Event()
+
+        def renew() -> None:
+            while not over.wait(LEASE_S / 3):
+                try:
+                    self.database.run(lambda c: tasks.renew(c, lane, holder, LEASE_S), deadline_s=LEASE_S / 3)
+                except NodeError as error:
+                    _LOG.warning(log.line("lease_not_renewed", holder=holder, error=error))
+
+        thread = threading.Thread(target=renew, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+@dataclass
+class _Ends:
+    """The ends of a batch, recorded together every second."""
+
+    worker: Worker
+    lane: Lane
+    holder: str
+    count: int = 0
+    _waiting: list[Ended] = field(default_factory=list)
+    _recorded_at: float = field(default_factory=time.monotonic)
+
+    def add(self, task: Task, ended: Ended) -> None:
+        self.count += 1
+        self._waiting.append(ended)
+        self.worker.count(self.lane, task, ended)
+        if time.monotonic() - self._recorded_at > _RECORD_EVERY_S:
+            self._record()
+
+    def close(self, untried: Sequence[Task]) -> None:
+        self._waiting += [answers.untried(task.id) for task in untried]
+        if self._waiting:
+            self._record()
+
+    def _record(self) -> None:
+        recorded = self.worker.database.run(lambda c: tasks.end(c, self.holder, self._waiting))
+        if late := [ended.id for ended in self._waiting if ended.id not in recorded]:
+            # Another worker has them since the lease ended, so they may be sent twice.
+            _LOG.warning(log.line("lease_lost", destination=self.lane.destination, holder=self.holder, tasks=len(late)))
+        self._waiting = []
+        self._recorded_at = time.monotonic()
+
+
+def _pair(task: Task) -> Pair:
+    return task.sop_class, task.transfer_syntax
+
+
+def _one_association(claimed: Sequence[Task]) -> tuple[list[Task], list[Task]]:
+    """Split tasks into those that one association can negotiate, and the rest."""
+    pairs: set[Pair] = set()
+    for index, task in enumerate(claimed):
+        pairs.add(_pair(task))
+        if len(pairs) > MAXIMUM_CONTEXTS:
+            return list(claimed[:index]), list(claimed[index:])
+    return list(claimed), []

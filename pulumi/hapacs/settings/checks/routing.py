@@ -1,0 +1,89 @@
+"""Checks of destinations and rules: what a rule names exists, each rule has an effect, and no image comes back."""
+
+from collections.abc import Iterator
+
+from hapacs.settings.models import Settings, Site
+from hapacs.settings.partial import UnsoundError
+from hapacs.settings.problem import Problem, each
+from hapacs_node.routing import checks
+from hapacs_node.routing.model import Destination, Rule
+
+
+def of_settings(settings: Settings) -> Iterator[Problem]:
+    """Yield the problems of the routing of each site."""
+    try:
+        sites = dict(settings.sites.items())
+    except UnsoundError:
+        return
+    for name, site in sites.items():
+        yield from _names(name, site)
+        yield from _rules(name, site)
+        yield from _own_addresses(settings, name, site)
+
+
+@each
+def _names(name: str, site: Site) -> Iterator[Problem]:
+    yield from _problems(name, checks.names(site.routing))
+
+
+@each
+def _rules(name: str, site: Site) -> Iterator[Problem]:
+    for index, rule in enumerate(site.routing.rules):
+        yield from _destinations(name, site, index, rule)
+        yield from _contradictions(name, index, rule)
+        for earlier in site.routing.rules[:index]:
+            if found := list(_shadowed(name, index, rule, earlier)):
+                yield from found
+                break
+
+
+@each
+def _destinations(name: str, site: Site, index: int, rule: Rule) -> Iterator[Problem]:
+    yield from _problems(name, checks.destinations(index, rule, site.routing))
+
+
+@each
+def _contradictions(name: str, index: int, rule: Rule) -> Iterator[Problem]:
+    yield from _problems(name, checks.contradictions(index, rule))
+
+
+@each
+def _shadowed(name: str, index: int, rule: Rule, earlier: Rule) -> Iterator[Problem]:
+    yield from _problems(name, checks.shadowed(index, rule, [earlier]))
+
+
+@each
+def _own_addresses(settings: Settings, name: str, site: Site) -> Iterator[Problem]:
+    for label, destination in site.routing.destinations.items():
+        for other in settings.sites.items():
+            yield from _loop(f"sites.{name}.routing.destinations.{label}.host", destination, site, other)
+
+
+@each
+def _loop(field: str, destination: Destination, site: Site, other: tuple[str, Site]) -> Iterator[Problem]:
+    """Yield a destination at the site itself, or at another one that sends back."""
+    name, theirs = other
+    if destination.host not in _addresses(theirs):
+        return
+    if theirs is site:
+        yield Problem(
+            field,
+            f"{destination.host} is an address of this site, so images would come back; give that of another system",
+        )
+    elif any(back.host in _addresses(site) for back in theirs.routing.destinations.values()):
+        yield Problem(
+            field,
+            f"{destination.host} is an address of the site {name}, which has a destination here, so images would go "
+            "round; remove one of the two",
+        )
+
+
+def _addresses(site: Site) -> set[str]:
+    nodes = site.nodes.values()
+    own = {str(site.vip.address), *(str(node.address) for node in nodes)}
+    return own | {str(node.management_address) for node in nodes if node.management_address is not None}
+
+
+def _problems(name: str, mistakes: Iterator[checks.Mistake]) -> Iterator[Problem]:
+    for mistake in mistakes:
+        yield Problem(f"sites.{name}.routing.{mistake.field}", mistake.message)

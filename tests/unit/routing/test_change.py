@@ -1,0 +1,46 @@
+"""Changes of the copy that leaves."""
+
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.data import get_testdata_file
+from pydicom.tag import Tag
+
+from hapacs_node.routing.change import changed
+from hapacs_node.routing.model import Change
+
+
+def read(content: bytes) -> Dataset:
+    return dcmread(BytesIO(content))
+
+
+def file(name: str) -> bytes:
+    path = get_testdata_file(name)
+    assert isinstance(path, str)
+    return Path(path).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm", "MR_small_bigendian.dcm"])
+def test_only_the_listed_attributes_differ_in_the_same_transfer_syntax(name: str) -> None:
+    before = file(name)
+    changes = [
+        Change(attribute="PatientName", replace="RESEARCH"),
+        Change(attribute="PatientID", prefix="R-"),
+        Change(attribute="PatientBirthDate", remove=True),
+        Change(attribute="ClinicalTrialSubjectID", replace="S1"),
+    ]
+    old, new = read(before), read(changed(before, changes))
+    assert new.file_meta.TransferSyntaxUID == old.file_meta.TransferSyntaxUID
+    assert (str(new.PatientName), new.PatientID, new.ClinicalTrialSubjectID) == ("RESEARCH", f"R-{old.PatientID}", "S1")
+    touched = {Tag(name) for name in ("PatientName", "PatientID", "PatientBirthDate", "ClinicalTrialSubjectID")}
+    assert "PatientBirthDate" not in new
+    assert {e.tag: e.value for e in new if e.tag not in touched} == {
+        e.tag: e.value for e in old if e.tag not in touched
+    }
+
+
+def test_a_prefix_of_an_absent_attribute_adds_nothing() -> None:
+    content = changed(file("CT_small.dcm"), [Change(attribute="ClinicalTrialSiteID", prefix="X-")])
+    assert "ClinicalTrialSiteID" not in read(content)
