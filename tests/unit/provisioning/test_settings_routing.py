@@ -92,7 +92,7 @@ def test_a_rule_that_sends_back_to_the_sender_is_refused(data: Data, problems: P
         ("tls", "maybe", "'maybe' is neither true nor false"),
         ("authority", "MIIB", "write the certificates in PEM"),
         ("mb_per_s", float("nan"), "nan is no number; write one, without quotes"),
-        ("assocations", 3, "did you mean associations?"),
+        ("associationz", 3, "did you mean associations?"),
     ],
 )
 def test_a_wrong_value_of_a_destination_says_what_to_write(
