@@ -107,7 +107,7 @@ def _exclude(one: Condition, other: Condition) -> bool:
     allowed = [values for values in (_allowed(one), _allowed(other)) if values is not None]
     if len(allowed) == 2:  # noqa: PLR2004 - both list their values
         return not allowed[0] & allowed[1]
-    patterns = [condition.regex for condition in (one, other) if condition.regex is not None]
+    patterns = [condition.matches for condition in (one, other) if condition.matches is not None]
     if allowed and patterns:
         return not any(re.fullmatch(patterns[0], value) for value in allowed[0])
     lows = [condition.at_least for condition in (one, other) if condition.at_least is not None]

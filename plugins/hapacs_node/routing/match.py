@@ -109,8 +109,8 @@ def _fits(condition: Condition, value: str) -> bool:
         return value == condition.equals
     if condition.one_of is not None:
         return value in condition.one_of
-    if condition.regex is not None:
-        return re.fullmatch(condition.regex, value[:_MOST_CHARACTERS]) is not None
+    if condition.matches is not None:
+        return re.fullmatch(condition.matches, value[:_MOST_CHARACTERS]) is not None
     try:
         number = float(value)
     except ValueError:

@@ -155,7 +155,7 @@ class Condition(_Part):
         ``calling_ae``, ``called_ae`` or ``user``.
     equals, one_of
         The value, or the values.
-    regex
+    matches
         A regular expression for the whole value.
     at_least, at_most
         Limits of a number.
@@ -166,7 +166,7 @@ class Condition(_Part):
     attribute: AttributeName
     equals: str | None = None
     one_of: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    regex: Regex | None = None
+    matches: Regex | None = None
     at_least: Finite | None = None
     at_most: Finite | None = None
     present: bool | None = None
@@ -174,9 +174,9 @@ class Condition(_Part):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         ranged = self.at_least is not None or self.at_most is not None
-        given = [self.equals is not None, self.one_of is not None, self.regex is not None, ranged]
+        given = [self.equals is not None, self.one_of is not None, self.matches is not None, ranged]
         if sum([*given, self.present is not None]) != 1:
-            raise ValueError("give exactly one of equals, one_of, regex, present, or a range by at_least and at_most")
+            raise ValueError("give exactly one of equals, one_of, matches, present, or a range by at_least and at_most")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
             raise ValueError(f"at_least {self.at_least:g} is more than at_most {self.at_most:g}, so nothing matches")
         return self
@@ -188,8 +188,8 @@ class Condition(_Part):
             return f"equals {self.equals!r}"
         if self.one_of is not None:
             return f"one of {', '.join(map(repr, self.one_of))}"
-        if self.regex is not None:
-            return f"regex {self.regex!r}"
+        if self.matches is not None:
+            return f"matches {self.matches!r}"
         if self.present is not None:
             return "present" if self.present else "absent or empty"
         limits = [

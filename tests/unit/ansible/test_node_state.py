@@ -47,6 +47,7 @@ def test_node_is_asked_about_its_own_services() -> None:
     assert asked["health"] == {
         "orthanc-store": {"port": 18042, "path": "/hapacs/health"},
         "orthanc-query": {"port": 18043, "path": "/hapacs/health"},
+        "hapacs-routing": {"port": 9330, "path": "/metrics"},
     }
     assert "patroni" not in asked
 

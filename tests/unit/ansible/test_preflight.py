@@ -70,6 +70,7 @@ SOUND: dict[str, dict[str, Any]] = {
         "viewer_node": "n1",
         "viewer_address": "192.0.2.1",
     },
+    "routing": {"routing_node": "n1", "routing_address": "192.0.2.1", "routing_loader": "n1"},
     "drill": {"drill_fault": {"kind": "pause"}},
 }
 
@@ -160,6 +161,8 @@ WRONG = [
     ),
     Wrong("haproxy", "a short password", {"haproxy_dicomweb_users": {"reader": "short"}}, "at least 12 characters"),
     Wrong("haproxy", "not a member", {"haproxy_node": "n3"}, "must list this node"),
+    Wrong("routing", "nobody loads the rules", {"routing_loader": ""}, "routing_loader must be given"),
+    Wrong("routing", "a text for the rules", {"routing_rules": "all to CT1"}, "unable to convert to dict"),
     Wrong("keepalived", "a number too large", {"keepalived_router_id": 256}, "from 1 to 255"),
     Wrong("keepalived", "no address", {"keepalived_vip": {"address": "", "prefix": 24}}, "must be given"),
     Wrong("keepalived", "not a member", {"keepalived_node": "n3"}, "must list this node"),

@@ -42,7 +42,7 @@ def test_mistakes_of_several_rules_and_of_other_settings_are_reported_together(d
             rule("all-ct", CT, {"attribute": "BodyPartExamined", "equals": "HEAD"}),
             rule("never", {"attribute": "calling_ae", "equals": "A"}, {"attribute": "calling_ae", "equals": "B"}),
             rule("unknown", {"attribute": "Modalty", "equals": "CT"}),
-            rule("both", {"attribute": "Modality", "equals": "CT", "regex": "C.*"}),
+            rule("both", {"attribute": "Modality", "equals": "CT", "matches": "C.*"}),
             rule("closed", during="daily 10:00-10:00"),
         )
     )
@@ -52,7 +52,7 @@ def test_mistakes_of_several_rules_and_of_other_settings_are_reported_together(d
         f"{R}.rules.2": "all-ct has no effect: all-ct before it matches every image",
         f"{R}.rules.3.when.1": "can't be equals 'A' and equals 'B', so no image matches",
         f"{R}.rules.4.when.0.attribute": "'Modalty' is no attribute; write a keyword",
-        f"{R}.rules.5.when.0": "give exactly one of equals, one_of, regex, present",
+        f"{R}.rules.5.when.0": "give exactly one of equals, one_of, matches, present",
         f"{R}.rules.6.during": "is never open",
         "callers.0.networks": "is in no site's networks.clients",
     }

@@ -46,8 +46,8 @@ def matches(given: Facts | None = None, **condition: Any) -> bool:
         ({"attribute": "0008,0060", "equals": "CT"}, True),
         ({"attribute": "Modality", "one_of": ["MR", "CT"]}, True),
         ({"attribute": "Modality", "one_of": ["MR", "US"]}, False),
-        ({"attribute": "PatientID", "regex": "P-[0-9]+"}, True),
-        ({"attribute": "PatientID", "regex": "P"}, False),
+        ({"attribute": "PatientID", "matches": "P-[0-9]+"}, True),
+        ({"attribute": "PatientID", "matches": "P"}, False),
         ({"attribute": "ImageType", "equals": "AXIAL"}, True),
         ({"attribute": "ImageType", "equals": "LOCALIZER"}, False),
         ({"attribute": "SliceThickness", "at_least": 2, "at_most": 3}, True),
@@ -77,7 +77,7 @@ def test_properties_of_the_association_are_no_attributes_of_the_image() -> None:
 def test_an_escaped_value_as_regex_is_the_same_as_equals(value: str) -> None:
     given_ = facts(calling_ae="CT.1")
     same = matches(given_, attribute="calling_ae", equals=value)
-    assert matches(given_, attribute="calling_ae", regex=re.escape(value)) is same
+    assert matches(given_, attribute="calling_ae", matches=re.escape(value)) is same
 
 
 def test_a_failing_rule_names_only_what_fails() -> None:
