@@ -1,13 +1,16 @@
-"""Associations that this side requests, protected against three traps of pynetdicom.
-
-`LIMIT_EACH_READ` belongs to the handlers of an association that is opened, `protect` is called once it is established.
-"""
+"""Associations that this side requests, protected against the traps of pynetdicom's own threads."""
 
 import queue
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from pynetdicom import evt
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.events import Event
+from pynetdicom.events import Event, EventHandlerType
+from pynetdicom.pdu import A_ASSOCIATE_RJ
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.presentation import PresentationContext
 
 
 class _Answers(queue.Queue[tuple[int | None, object]]):
@@ -53,10 +56,83 @@ def _limit_each_read(event: Event) -> None:
         connection.socket.settimeout(event.assoc.network_timeout)
 
 
-LIMIT_EACH_READ = (evt.EVT_CONN_OPEN, _limit_each_read)
+def request(
+    calling: str,
+    called: str,
+    host: str,
+    port: int,
+    contexts: Sequence[PresentationContext],
+    *,
+    timeout_s: float,
+    maximum_pdu: int,
+    tls: ssl.SSLContext | None = None,
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+    handlers: Sequence[EventHandlerType] = (),
+) -> tuple[Association, str]:
+    """Request an association, and wait for the answer.
+
+    Parameters
+    ----------
+    calling, called : str
+        AE titles.
+    host, port
+        The peer.
+    contexts : sequence of PresentationContext
+        What is proposed.
+    timeout_s : float
+        Limit for the connection, for the association, for each answer, and for each read and write.
+    maximum_pdu : int
+        Longest PDU that is received, bytes.
+    tls : ssl.SSLContext or None
+        Opens it with TLS.
+    roles, handlers : sequence
+        Role selections, and pynetdicom's event handlers.
+
+    Returns
+    -------
+    Association
+        Established, unless the peer refused or did not answer.
+    str
+        Why the peer refused (A-ASSOCIATE-RJ); empty when it did not.
+    """
+    entity = AE(ae_title=calling)
+    entity.connection_timeout = timeout_s
+    entity.acse_timeout = timeout_s
+    entity.dimse_timeout = timeout_s
+    entity.network_timeout = timeout_s
+    refusals: list[A_ASSOCIATE_RJ] = []
+
+    def note_refusal(event: Event) -> None:
+        if isinstance(event.pdu, A_ASSOCIATE_RJ):
+            refusals.append(event.pdu)
+
+    association = entity.associate(
+        host,
+        port,
+        contexts=list(contexts),
+        ae_title=called,
+        max_pdu=maximum_pdu,
+        ext_neg=list(roles),
+        tls_args=(tls, host) if tls else None,
+        evt_handlers=[*handlers, (evt.EVT_PDU_RECV, note_refusal), (evt.EVT_CONN_OPEN, _limit_each_read)],
+    )
+    # Not `association.is_rejected`: when the refusal arrives and the connection ends before pynetdicom checks the
+    # connection, it reports a peer that can't be reached.
+    if refusals:
+        answer = refusals[0].to_primitive()
+        return association, f"{answer.result_str}, {answer.reason_str}"
+    if association.is_established:
+        association.dimse.msg_queue = _Answers()  # type: ignore[assignment]
+        association.__class__ = _Association
+    return association, ""
 
 
-def protect(association: Association) -> None:
-    """Let no other thread take the answers of an established association, and let no ended one hold its sender."""
-    association.dimse.msg_queue = _Answers()  # type: ignore[assignment]
-    association.__class__ = _Association
+@contextmanager
+def released(association: Association) -> Iterator[None]:
+    """Release an association at the end; after an error, abort it."""
+    try:
+        yield
+        association.release()
+    finally:
+        if not association.is_released:
+            association.abort()

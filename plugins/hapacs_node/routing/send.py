@@ -12,15 +12,13 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, ImplicitVRLittleEndian
-from pynetdicom import AE, _config, build_context, evt
+from pynetdicom import _config, build_context
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.events import Event
-from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at import time
 
-from hapacs_node.association import LIMIT_EACH_READ, protect
+from hapacs_node.association import released, request
 from hapacs_node.errors import NodeError
 from hapacs_node.routing.model import Destination
 
@@ -183,38 +181,27 @@ def associate(destination: Destination, pairs: Iterable[Pair], identity: Identit
         When the destination refuses, or does not answer.
     """
     contexts: list[PresentationContext] = [build_context(sop_class, [syntax]) for sop_class, syntax in pairs]
-    entity = AE(ae_title=destination.calling_ae or _TITLE)
-    entity.connection_timeout = destination.timeout_s
-    entity.acse_timeout = destination.timeout_s
-    entity.dimse_timeout = destination.timeout_s
-    entity.network_timeout = destination.timeout_s
-    refusals: list[A_ASSOCIATE_RJ] = []
-
-    def note_refusal(event: Event) -> None:
-        if isinstance(event.pdu, A_ASSOCIATE_RJ):
-            refusals.append(event.pdu)
-
     where = f"{destination.ae_title} at {destination.host}:{destination.port}"
     tls = None
     if destination.tls:
         if identity is None:
             raise PeerError(f"{where} wants TLS, but this node has no certificate: run `hapacs up`")
-        tls = (identity.context(destination.authority), destination.host)
+        tls = identity.context(destination.authority)
     try:
-        association = entity.associate(
+        association, refusal = request(
+            destination.calling_ae or _TITLE,
+            destination.ae_title,
             destination.host,
             destination.port,
-            contexts=contexts,
-            ae_title=destination.ae_title,
-            max_pdu=destination.maximum_pdu,
-            tls_args=tls,
-            evt_handlers=[(evt.EVT_PDU_RECV, note_refusal), LIMIT_EACH_READ],
+            contexts,
+            timeout_s=destination.timeout_s,
+            maximum_pdu=destination.maximum_pdu,
+            tls=tls,
         )
     except OSError as error:
         raise PeerError(f"{where}: {error}") from error
-    if refusals:
-        answer = refusals[0].to_primitive()
-        raise PeerError(f"{where} refuses an association: {answer.result_str}, {answer.reason_str}")
+    if refusal:
+        raise PeerError(f"{where} refuses an association: {refusal}")
     if association.rejected_contexts and not association.accepted_contexts:
         # pynetdicom ends an association without a usable presentation context. The destination works.
         yield Session({}, association)
@@ -222,17 +209,12 @@ def associate(destination: Destination, pairs: Iterable[Pair], identity: Identit
     if not association.is_established:
         raise PeerError(f"{where} gives no association: no answer, or the connection was ended")
     _send_at_once(association)
-    protect(association)
     accepted = {
         (str(context.abstract_syntax), str(context.transfer_syntax[0])): int(context.context_id or 0)
         for context in association.accepted_contexts
     }
-    try:
+    with released(association):
         yield Session(accepted, association)
-        association.release()
-    finally:
-        if not association.is_released:
-            association.abort()
 
 
 def _send_at_once(association: Association) -> None:

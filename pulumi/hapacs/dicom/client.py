@@ -12,11 +12,10 @@ from typing import cast
 
 from pydicom import Dataset
 from pydicom.uid import UID, ImplicitVRLittleEndian
-from pynetdicom import AE, _config, build_context, build_role, evt
+from pynetdicom import _config, build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.events import Event
-from pynetdicom.pdu import A_ASSOCIATE_RJ
+from pynetdicom.events import EventHandlerType
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at import time
     StudyRootQueryRetrieveInformationModelFind,
@@ -27,7 +26,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at impor
 
 from hapacs.dicom.files import Sample
 from hapacs.errors import HapacsError
-from hapacs_node.association import LIMIT_EACH_READ, protect
+from hapacs_node.association import released, request
 
 # Send a file's data set as it is on disk; otherwise pynetdicom decodes and re-encodes it.
 _config.STORE_SEND_CHUNKED_DATASET = True
@@ -122,7 +121,7 @@ def associate(
     contexts: Sequence[PresentationContext],
     *,
     roles: Sequence[UID] = (),
-    handlers: Sequence[tuple[object, object]] = (),
+    handlers: Sequence[EventHandlerType] = (),
 ) -> Iterator[Association]:
     """Open an association, and release it at the end.
 
@@ -140,47 +139,25 @@ def associate(
     DicomError
         When the peer doesn't answer, or ends the connection without an answer.
     """
-    entity = AE(ae_title=caller.ae_title)
-    entity.connection_timeout = peer.timeout_s
-    entity.acse_timeout = peer.timeout_s
-    entity.dimse_timeout = peer.timeout_s
-    entity.network_timeout = peer.timeout_s
-    refusals: list[A_ASSOCIATE_RJ] = []
-
-    def note_refusal(event: Event) -> None:
-        if isinstance(event.pdu, A_ASSOCIATE_RJ):
-            refusals.append(event.pdu)
-
-    association = entity.associate(
+    association, refusal = request(
+        caller.ae_title,
+        peer.ae_title,
         peer.host,
         peer.port,
-        contexts=list(contexts),
-        ae_title=peer.ae_title,
-        max_pdu=131072,
-        ext_neg=[build_role(uid, scp_role=True) for uid in roles],
-        tls_args=(caller.tls, peer.host) if caller.tls else None,
-        evt_handlers=[
-            *handlers,  # type: ignore[list-item]
-            (evt.EVT_PDU_RECV, note_refusal),
-            LIMIT_EACH_READ,
-        ],
+        contexts,
+        timeout_s=peer.timeout_s,
+        maximum_pdu=131072,
+        tls=caller.tls,
+        roles=[build_role(uid, scp_role=True) for uid in roles],
+        handlers=handlers,
     )
     where = f"{peer.ae_title} at {peer.host}:{peer.port}"
-    # Not `association.is_rejected`: when the refusal arrives and the connection ends before pynetdicom checks the
-    # connection, it reports a peer that can't be reached.
-    if refusals:
-        answer = refusals[0].to_primitive()
-        reason = f"{answer.result_str}, {answer.reason_str}"
-        raise AssociationRefusedError(f"{where} refuses an association from {caller.ae_title}: {reason}.")
+    if refusal:
+        raise AssociationRefusedError(f"{where} refuses an association from {caller.ae_title}: {refusal}.")
     if not association.is_established:
         raise DicomError(f"{where} gives {caller.ae_title} no association: no answer, or the connection was ended.")
-    protect(association)
-    try:
+    with released(association):
         yield association
-        association.release()
-    finally:
-        if not association.is_released:
-            association.abort()
 
 
 def echo(caller: Caller, peer: Peer) -> None:
