@@ -18,6 +18,7 @@ from typing import Any, Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hapacs.errors import HapacsError, UsageError
+from hapacs.site import node_program
 from hapacs.site.access import BUCKET, Node, NodeError, Site
 from hapacs.site.database import Database, literal
 
@@ -25,7 +26,6 @@ Level = Literal["study", "series", "image", "object"]
 
 _UID = re.compile(r"[0-9.]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_NODE_PROGRAM = "/opt/hapacs/venv/bin/hapacs-node"
 _UNITS = ("haproxy", "orthanc-store", "orthanc-query")
 _EVENT_FIELDS = ("HAPACS_SOP", "HAPACS_SERIES", "HAPACS_STUDY", "HAPACS_DIGEST")
 _TIMEOUT_S = 120
@@ -213,7 +213,7 @@ def _each[T](site: Site, group: str, ask: Callable[[Node], T], silent: dict[str,
 
 def _report(site: Site, node: Node, command: str, name: str) -> dict[str, Any]:
     """Have a node read its copy and the archive's; exit code 1 means that something is missing."""
-    words = ("sudo", _NODE_PROGRAM, command, name, "--json", "2>&1;", "test", "$?", "-le", "1")
+    words = ("sudo", node_program.PROGRAM, command, name, "--json", "2>&1;", "test", "$?", "-le", "1")
     printed = site.run(node, words, "", _TIMEOUT_S).strip()
     try:
         report: dict[str, Any] = json.loads(printed.splitlines()[-1])

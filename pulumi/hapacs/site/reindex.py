@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from hapacs.errors import HapacsError
-from hapacs.site.access import NodeError, Site
+from hapacs.site import node_program
+from hapacs.site.access import Site
 
-_COMMAND = ("sudo", "/opt/hapacs/venv/bin/hapacs-node", "reindex", "--json", ";", "test", "$?", "-le", "1")
 # A node reads about a hundred images a second; what is done stays done when it is interrupted.
 _TIMEOUT_S = 7 * 24 * 3600
 
@@ -21,15 +19,4 @@ def reindex(site: Site) -> dict[str, Any]:
     HapacsError
         When no node does.
     """
-    last: NodeError | None = None
-    for node in site.members("pacs"):
-        try:
-            printed = site.run(node, _COMMAND, "", _TIMEOUT_S)
-            report: dict[str, Any] = json.loads(printed.splitlines()[-1])
-        except NodeError as error:
-            last = error
-        except (IndexError, json.JSONDecodeError):
-            last = NodeError(node.name, printed or "hapacs-node printed no report; its journal says more")
-        else:
-            return {"node": node.name, **report}
-    raise last or HapacsError(f"{site.name} has no node that keeps images.", "Check `sites` in the settings.")
+    return node_program.first_report(site, ("reindex",), _TIMEOUT_S)

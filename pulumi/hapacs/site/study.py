@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import getpass
-import json
 import re
-import shlex
 import socket
 from typing import Any
 
 from hapacs.errors import HapacsError, UsageError
-from hapacs.site.access import HTTPS_PORTS, Node, NodeError, Site
+from hapacs.site import node_program
+from hapacs.site.access import HTTPS_PORTS, Node, Site
 from hapacs.site.collect import collect
 
 _UID = re.compile(r"[0-9.]{1,64}")
-_NODE_PROGRAM = "/opt/hapacs/venv/bin/hapacs-node"
 # Removals of an older program are read one by one, and the images of a study are stored one by one.
 _LIST_TIMEOUT_S, _RESTORE_TIMEOUT_S = 600, 4 * 3600
 
@@ -27,13 +25,8 @@ def deleted(site: Site, since: str | None) -> dict[str, Any]:
     since
         Only what was deleted since then, ISO 8601 in UTC.
     """
-    last: NodeError | None = None
-    for node in site.members("pacs"):
-        try:
-            return _ask(site, node, ("deleted", *(("--since", since) if since else ())), _LIST_TIMEOUT_S)
-        except NodeError as error:
-            last = error
-    raise last or HapacsError(f"{site.name} has no node that keeps images.", "Check `sites` in the settings.")
+    words = ("study", "deleted", *(("--since", since) if since else ()))
+    return node_program.first_report(site, words, _LIST_TIMEOUT_S)
 
 
 def restore(site: Site, study: str) -> dict[str, Any]:
@@ -51,7 +44,8 @@ def restore(site: Site, study: str) -> dict[str, Any]:
     node = _storing(site)
     url = f"https://{node.address}:{HTTPS_PORTS['store']}"
     operator = f"{getpass.getuser()}@{socket.gethostname()}"
-    return _ask(site, node, ("restore", study, "--store", url, "--operator", operator), _RESTORE_TIMEOUT_S)
+    words = ("study", "restore", study, "--store", url, "--operator", operator)
+    return node_program.report(site, node, words, _RESTORE_TIMEOUT_S)
 
 
 def _storing(site: Site) -> Node:
@@ -61,14 +55,3 @@ def _storing(site: Site) -> Node:
         if status == 200:  # noqa: PLR2004 - HTTP OK
             return site.nodes[name]
     raise HapacsError(f"No node of {site.name} can store now.", "`hapacs status` says why.")
-
-
-def _ask(site: Site, node: Node, words: tuple[str, ...], timeout_s: float) -> dict[str, Any]:
-    """Run the node's program; exit code 1 means that its report names something missing."""
-    command = ("sudo", _NODE_PROGRAM, "study", *map(shlex.quote, words), "--json", ";", "test", "$?", "-le", "1")
-    printed = site.run(node, command, "", timeout_s)
-    try:
-        report: dict[str, Any] = json.loads(printed.splitlines()[-1])
-    except (IndexError, json.JSONDecodeError):
-        raise NodeError(node.name, printed or "hapacs-node printed no report; its journal says more") from None
-    return {"node": node.name, **report}
