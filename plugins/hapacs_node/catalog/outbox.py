@@ -46,15 +46,17 @@ _COLUMNS = (
 
 _ONE = f"select {_COLUMNS} from hapacs.task where id = %(id)s"  # noqa: S608 - a constant
 
+_OPEN = ", ".join(f"'{state}'" for state in STATES)
+
 _LIST = f"""
 select {_COLUMNS} from hapacs.task
 where (%(destination)s::text is null or destination = %(destination)s)
-and (%(state)s::text is null and state in ('gathering', 'waiting', 'held', 'in flight', 'dead') or state = %(state)s)
+and (%(state)s::text is null and state in ({_OPEN}) or state = %(state)s)
 and (%(study)s::text is null or study = %(study)s)
 and (%(id)s::bigint is null or id = %(id)s)
 order by id
 limit %(limit)s
-"""  # noqa: S608 - a constant
+"""  # noqa: S608 - constants
 
 # A selected task or study changes its rows. A destination that is held as a whole is marked, for tasks to come too.
 _CHANGE = """

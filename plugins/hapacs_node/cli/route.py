@@ -171,7 +171,16 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most tasks.")] = 100,
 ) -> None:
     """List tasks, the oldest first."""
-    _list(config, Selection(destination, study), state, limit, as_json=as_json)
+    with errors(), _database(config) as database:
+        found = database.run(lambda c: outbox.tasks(c, Selection(destination, study), state, limit))
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    table = Table("task", "destination", "state", "attempts", "age", "study", "instance", "reason", box=None)
+    for one in found:
+        age = f"{(datetime.now(UTC) - one.created_at).total_seconds() / 60:.0f} min"
+        table.add_row(str(one.id), one.destination, one.state, str(one.attempts), age, one.study, one.sop, one.reason)
+    out.print(table)
 
 
 @outbox_app.command()
@@ -188,82 +197,33 @@ def show(
     print_json(asdict(found))
 
 
-@outbox_app.command()
-def retry(
-    *,
-    reason: Reason,
-    config: ConfigOption = settings.DEFAULT_PATH,
-    destination: Destination = None,
-    study: Study = None,
-    task: Number = None,
-    operator: Operator = _SELF,
-) -> None:
-    """Send dead tasks again; a destination that rests after a failure is tried now."""
-    _intervene("retry", Selection(destination, study, task), config, operator, reason)
+def _intervention(action: Action, what: str) -> None:
+    """Add the command of an intervention; they differ in what they do only."""
+
+    def intervene(
+        *,
+        reason: Reason,
+        config: ConfigOption = settings.DEFAULT_PATH,
+        destination: Destination = None,
+        study: Study = None,
+        task: Number = None,
+        operator: Operator = _SELF,
+    ) -> None:
+        selection = Selection(destination, study, task)
+        if selection == Selection():
+            err.print("nothing is selected: give --destination, --study or --task", style="red")
+            raise typer.Exit(2)
+        with errors(), _database(config) as database:
+            count = database.run(lambda c: outbox.intervene(c, action, selection, operator, reason))
+        out.print(f"{action}: {count:,} tasks or destinations changed")
+
+    outbox_app.command(action, help=what)(intervene)
 
 
-@outbox_app.command()
-def hold(
-    *,
-    reason: Reason,
-    config: ConfigOption = settings.DEFAULT_PATH,
-    destination: Destination = None,
-    study: Study = None,
-    task: Number = None,
-    operator: Operator = _SELF,
-) -> None:
-    """Hold waiting tasks; of a destination as a whole also those that come later."""
-    _intervene("hold", Selection(destination, study, task), config, operator, reason)
-
-
-@outbox_app.command()
-def release(
-    *,
-    reason: Reason,
-    config: ConfigOption = settings.DEFAULT_PATH,
-    destination: Destination = None,
-    study: Study = None,
-    task: Number = None,
-    operator: Operator = _SELF,
-) -> None:
-    """Release what is held."""
-    _intervene("release", Selection(destination, study, task), config, operator, reason)
-
-
-@outbox_app.command()
-def drop(
-    *,
-    reason: Reason,
-    config: ConfigOption = settings.DEFAULT_PATH,
-    destination: Destination = None,
-    study: Study = None,
-    task: Number = None,
-    operator: Operator = _SELF,
-) -> None:
-    """Never send waiting, held or dead tasks. Their rows remain, and so do the stored images."""
-    _intervene("drop", Selection(destination, study, task), config, operator, reason)
-
-
-def _intervene(action: Action, selection: Selection, config: Path, operator: str, reason: str) -> None:
-    if selection == Selection():
-        err.print("nothing is selected: give --destination, --study or --task", style="red")
-        raise typer.Exit(2)
-    with errors(), _database(config) as database:
-        count = database.run(lambda c: outbox.intervene(c, action, selection, operator, reason))
-    out.print(f"{action}: {count:,} tasks or destinations changed")
-
-
-def _list(config: Path, selection: Selection, state: str | None, limit: int, *, as_json: bool) -> None:
-    with errors(), _database(config) as database:
-        found = database.run(lambda c: outbox.tasks(c, selection, state, limit))
-    if as_json:
-        print_json([asdict(one) for one in found])
-        return
-    table = Table("task", "destination", "state", "attempts", "age", "study", "instance", "reason", box=None)
-    for one in found:
-        age = f"{(datetime.now(UTC) - one.created_at).total_seconds() / 60:.0f} min"
-        table.add_row(str(one.id), one.destination, one.state, str(one.attempts), age, one.study, one.sop, one.reason)
-    out.print(table)
+_intervention("retry", "Send dead tasks again; a destination that rests after a failure is tried now.")
+_intervention("hold", "Hold waiting tasks; of a destination as a whole also those that come later.")
+_intervention("release", "Release what is held.")
+_intervention("drop", "Never send waiting, held or dead tasks. Their rows remain, and so do the stored images.")
 
 
 def _state(one: outbox.Status) -> str:
