@@ -44,7 +44,9 @@ class SiteCopies:
 
     def __init__(self, site: Site, nodes: Sequence[Node]) -> None:
         self._site, self._nodes = site, nodes
-        self._names = {node.name for node in nodes}
+        running = {node.name for node in nodes}
+        # A node that does not run may have a copy.
+        self._absent = [node.name for node in site.members("cas") if node.name not in running]
         # boto3 makes clients in one thread only.
         self._gateways = [site.s3(node.name, "reader") for node in nodes]
         policy = site.contract["policy"]
@@ -131,15 +133,13 @@ class SiteCopies:
 
     def _copies(self, chunks: Chunks, lock: str) -> Copies:
         """Judge a row by the chunk with the fewest copies: the chunks of an object lie in different volumes."""
-        # A node that does not run may have a copy.
-        absent = [node.name for node in self._site.members("cas") if node.name not in self._names]
 
         def judged(places: Mapping[str, str]) -> Copies:
             by_state: dict[str, list[str]] = defaultdict(list)
             for name, state in places.items():
                 by_state[state].append(name)
             whole, damaged = by_state[node_copies.WHOLE], by_state[node_copies.DAMAGED]
-            silent = [*absent, *by_state[node_copies.SILENT]]
+            silent = [*self._absent, *by_state[node_copies.SILENT]]
             zones = {self._site.contract["nodes"][name]["zone"] for name in (*whole, *damaged, *silent)}
             return Copies(whole, damaged, silent, self._wanted, len(zones) >= self._zones, lock)
 

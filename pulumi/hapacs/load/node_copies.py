@@ -134,8 +134,9 @@ class Part:
 
     def __init__(self, offset: int, length: int, digest: str) -> None:
         self._first, self._end, self._digest = offset, offset + length, digest
-        self._hashes: list[tuple[Any, tuple[bytes, ...]]] = [(hashlib.sha256(), ())]
-        self._chunks: list[dict[str, bytes | str]] = []
+        # Which of the different bytes of each chunk were hashed, by their number.
+        self._hashes: list[tuple[Any, tuple[int, ...]]] = [(hashlib.sha256(), ())]
+        self._chunks: list[dict[str, int | str]] = []
 
     def take(self, start: int, size: int, contents: dict[str, bytes | str]) -> None:
         """Go on with what each server has of the next chunk, which is at `start` of the object."""
@@ -143,18 +144,21 @@ class Part:
         if first >= last:
             return
         pieces = {name: held if isinstance(held, str) else held[first:last] for name, held in contents.items()}
-        different = dict.fromkeys(piece for piece in pieces.values() if isinstance(piece, bytes))
-        names = {piece: hashlib.sha256(piece).digest() for piece in different}
+        different = list(dict.fromkeys(piece for piece in pieces.values() if isinstance(piece, bytes)))
         self._hashes = [
-            (_continued(hashed, piece), (*chosen, names[piece])) for hashed, chosen in self._hashes for piece in names
+            (_continued(hashed, piece), (*chosen, number))
+            for hashed, chosen in self._hashes
+            for number, piece in enumerate(different)
         ][:_COMBINATIONS]
-        self._chunks.append({name: piece if isinstance(piece, str) else names[piece] for name, piece in pieces.items()})
+        self._chunks.append(
+            {name: piece if isinstance(piece, str) else different.index(piece) for name, piece in pieces.items()}
+        )
 
     def copies(self) -> list[dict[str, str]]:
         """Return what each server has of each chunk: ``whole``, ``damaged``, ``missing`` or ``silent``."""
         right = next((chosen for hashed, chosen in self._hashes if hashed.hexdigest() == self._digest), ())
 
-        def state(number: int, held: bytes | str) -> str:
+        def state(number: int, held: int | str) -> str:
             if isinstance(held, str):
                 return held
             return WHOLE if right and right[number] == held else DAMAGED
