@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import boto3
 import pytest
 
 from hapacs_node import settings
@@ -71,13 +70,7 @@ def _postgres(directory: Path, _programs: None) -> Iterator[Postgres]:
 
 def make_bucket(server: SeaweedFS) -> None:
     """Create the bucket with Object Lock."""
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=server.urls[0],
-        aws_access_key_id="admin",
-        aws_secret_access_key="admin-secret-of-the-test",
-        region_name="us-east-1",
-    )
+    s3 = server.client(key="admin", secret="admin-secret-of-the-test")
     s3.create_bucket(Bucket=BUCKET, ObjectLockEnabledForBucket=True)
     rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
     s3.put_object_lock_configuration(

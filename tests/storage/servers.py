@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import boto3
 import psycopg
 
 BUCKET = "archive"
@@ -204,6 +206,13 @@ class SeaweedFS:
                 gateway.start()
         for url in self.urls:
             wait_until(partial(_http_answers, url), f"the start of the gateway {url}")
+
+    def client(self, gateway: int = 0, key: str = ACCESS_KEY, secret: str = SECRET_KEY) -> Any:
+        """Return a client of one gateway, with the key of the nodes unless another one is given."""
+        return boto3.client(
+            "s3", endpoint_url=self.urls[gateway], aws_access_key_id=key, aws_secret_access_key=secret,
+            region_name="us-east-1",
+        )  # fmt: skip
 
     def resume(self) -> None:
         """Make sure that all of it runs, also after a test that killed or suspended a part."""

@@ -11,14 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from hapacs_node.errors import CasConflictError, CasMissingError, CasUnavailableError
 from hapacs_node.node import Node
 from hapacs_node.storage import names
-from tests.storage.servers import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedFS
+from tests.storage.servers import BUCKET, SeaweedFS
 
 SHORT = {"connect_timeout_s": 1, "attempt_timeout_s": 1, "deadline_s": 3}
 
@@ -43,13 +42,7 @@ def test_an_object_is_stored_checked_and_locked(node: Node) -> None:
 def test_the_nodes_identity_can_not_delete_an_object(node: Node, seaweedfs: SeaweedFS) -> None:
     digest, content = fresh()
     key = node.cas.put(digest, content)
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=seaweedfs.urls[1],
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-        region_name="us-east-1",
-    )
+    s3 = seaweedfs.client(1)
     versions = s3.list_object_versions(Bucket=BUCKET, Prefix=key)["Versions"]
     assert len(versions) == 1
     with pytest.raises(ClientError, match="AccessDenied"):
@@ -131,13 +124,7 @@ def test_simultaneous_images_share_a_locked_pack_with_digests_as_names(node: Nod
     for row, content in zip(rows, contents.values(), strict=True):
         assert row is not None
         assert node.cas.get(row.key, names.digest_of(content), row.offset, row.length) == content
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=seaweedfs.urls[0],
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-        region_name="us-east-1",
-    )
+    s3 = seaweedfs.client()
     for key in packs:
         assert node.cas.lock(key).mode == "GOVERNANCE"
         body = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
@@ -160,13 +147,7 @@ def test_other_bytes_under_a_key_are_refused(node: Node) -> None:
 def test_a_newer_version_is_never_returned_and_the_stored_one_stays_locked(node: Node, seaweedfs: SeaweedFS) -> None:
     digest, content = fresh()
     key = node.cas.put(digest, content)
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=seaweedfs.urls[1],
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-        region_name="us-east-1",
-    )
+    s3 = seaweedfs.client(1)
     stored = s3.head_object(Bucket=BUCKET, Key=key)["VersionId"]
     s3.put_object(Bucket=BUCKET, Key=key, Body=content[::-1])
     with pytest.raises(CasConflictError, match="other bytes than were stored"):
@@ -183,13 +164,7 @@ def test_a_newer_version_is_never_returned_and_the_stored_one_stays_locked(node:
 
 def test_an_object_without_a_digest_is_read_before_it_counts_as_stored(node: Node, seaweedfs: SeaweedFS) -> None:
     digest, content = fresh()
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=seaweedfs.urls[0],
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-        region_name="us-east-1",
-    )
+    s3 = seaweedfs.client()
     s3.put_object(Bucket=BUCKET, Key=names.cas_key(digest), Body=content)
     assert node.cas.head(names.cas_key(digest)).digest is None
     assert node.cas.put(digest, content) == names.cas_key(digest)

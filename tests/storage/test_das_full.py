@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import boto3
 import pytest
 
 from hapacs_node.errors import DasFullError, NodeError
@@ -152,13 +151,7 @@ def test_a_copy_that_the_archive_lost_is_kept(node: Node, seaweedfs: SeaweedFS) 
     digests = [store(node, kept) for _ in range(4)]
     for digest in digests:
         age(node, digest, 9)
-    admin = boto3.client(
-        "s3",
-        endpoint_url=seaweedfs.urls[0],
-        aws_access_key_id="admin",
-        aws_secret_access_key="admin-secret-of-the-test",
-        region_name="us-east-1",
-    )
+    admin = seaweedfs.client(key="admin", secret="admin-secret-of-the-test")
     for version in admin.list_object_versions(Bucket=BUCKET, Prefix=names.cas_key(digests[0]))["Versions"]:
         admin.delete_object(
             Bucket=BUCKET, Key=version["Key"], VersionId=version["VersionId"], BypassGovernanceRetention=True

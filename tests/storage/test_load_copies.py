@@ -7,11 +7,10 @@ import re
 import secrets
 from typing import Any
 
-import boto3
 import pytest
 
 from hapacs.load import node_copies
-from tests.storage.servers import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedFS
+from tests.storage.servers import BUCKET, SeaweedFS
 
 _NOBODY = "127.0.0.1:1"
 
@@ -31,10 +30,7 @@ def stored() -> bytes:
 @pytest.fixture
 def wanted(seaweedfs: SeaweedFS, stored: bytes) -> dict[str, Any]:
     """An object of several chunks, with the parts of two images, and what is asked about it."""
-    client = boto3.client(
-        "s3", endpoint_url=seaweedfs.urls[0], aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
-        region_name="us-east-1",
-    )  # fmt: skip
+    client = seaweedfs.client()
     client.put_object(Bucket=BUCKET, Key="packs/copies", Body=stored)
     version = client.head_object(Bucket=BUCKET, Key="packs/copies")["VersionId"]
     half = len(stored) // 2
