@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,9 @@ AT_A_TIME = 2
 # A guard against a scenario that hangs: `node` alone takes 5 to 15 minutes, most of it the download of packages.
 TIME_S = 1500
 REMOVAL_S = 300
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# What pytest and Ansible begin the lines with that name a failure.
+_FAILED = re.compile(r"^\W*(FAILED |ERROR |E  |fatal: |failed: )|Timeout")
 
 
 def configuration(scenario: str) -> dict[str, Any]:
@@ -41,6 +45,16 @@ def platforms(scenario: str) -> list[dict[str, Any]]:
     """Return the hosts that a scenario makes."""
     listed: list[dict[str, Any]] = configuration(scenario)["platforms"]
     return listed
+
+
+def ending(printed: str) -> str:
+    """Return the end of what molecule printed, and below it once more the lines that say which test or task failed.
+
+    A report of thousands of lines is cut in its middle by whoever shows it, and the tests of a host come before the
+    host's removal.
+    """
+    failed = [line for line in _COLOUR.sub("", printed).splitlines() if _FAILED.search(line)]
+    return "\n".join([printed[-20000:], "What failed:", *failed[-60:]])
 
 
 def run(scenario: str, directory: Path) -> str:
@@ -63,6 +77,7 @@ def run(scenario: str, directory: Path) -> str:
         "MOLECULE_GLOB": str(HERE / "*" / "molecule.yml"),
         "MOLECULE_EPHEMERAL_DIRECTORY": str(directory),
         "ANSIBLE_NOCOLOR": "1",
+        "COLUMNS": "160",
     }
 
     def molecule(verb: str, time_s: float) -> subprocess.CompletedProcess[str]:
@@ -78,8 +93,8 @@ def run(scenario: str, directory: Path) -> str:
         # Molecule was killed, so its hosts still run.
         molecule("destroy", REMOVAL_S)
         printed = (expired.stdout or b"").decode(errors="replace")  # bytes, even with `text`
-        raise AssertionError(f"{scenario} did not end within {TIME_S} s: {printed[-20000:]}") from None
-    assert done.returncode == 0, done.stdout[-20000:]
+        raise AssertionError(f"{scenario} did not end within {TIME_S} s: {ending(printed)}") from None
+    assert done.returncode == 0, ending(done.stdout)
     return done.stdout
 
 
