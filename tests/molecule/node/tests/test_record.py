@@ -13,6 +13,7 @@ import pytest
 from pydicom import Dataset
 
 from hapacs.dicom import Caller, DicomError, Sample, find, get, multipart, store
+from hapacs.load.waiting import eventually
 from tests.molecule.node.tests.test_orthanc import RETRIEVE_PORT, peer, samples, tls, url, web
 
 __all__ = ["samples", "tls", "web"]
@@ -90,9 +91,14 @@ def test_stow_qido_and_wado_are_recorded_with_the_user(
     assert answer.status_code == 200
     assert events("retrieved", user="anna", objects="1", outcome="sent")
     web.get(url(address, "query", "/dicom-web/studies?PatientName=Nobody"), headers=BALANCER).raise_for_status()
-    queried = host.check_output("journalctl --no-pager --output cat HAPACS_EVENT=queried")
-    assert "event=queried what=studies user=anna address=192.0.2.9" in queried
-    assert "Nobody" not in queried
+    wanted = "event=queried what=studies user=anna address=192.0.2.9"
+
+    def queried() -> str:
+        return str(host.check_output("journalctl --no-pager --output cat HAPACS_EVENT=queried"))
+
+    # The journal takes an event after the answer.
+    eventually("the search in the journal", lambda: wanted in queried(), WAIT_S)
+    assert "Nobody" not in queried()
 
 
 def test_removal_is_recorded_and_the_image_is_still_found(
