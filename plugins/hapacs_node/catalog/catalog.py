@@ -56,6 +56,14 @@ class Catalog:
         """Mark an attachment as removed by a node, and return it; None when it is unknown."""
         return self.database.run(lambda connection: removals.tombstone(connection, uuid, node, removal))
 
+    def revive(self, uuid: UUID) -> bool:
+        """Take the tombstone from an attachment that the index has; return whether there was one."""
+        return self.database.run(lambda connection: removals.revive(connection, uuid))
+
+    def move(self, row: StoredObject, key: str, offset: int) -> int:
+        """Record another place in the archive for a row's bytes; return how many rows shared its place."""
+        return self.database.run(lambda connection: objects.move(connection, row, key, offset))
+
     def removed_without_study(self, limit: int) -> list[StoredObject]:
         """List removed DICOM files whose study is not known, the last removal first."""
         return self.database.run(lambda connection: removals.without_study(connection, limit))

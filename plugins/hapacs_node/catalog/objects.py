@@ -109,6 +109,11 @@ select {COLUMNS} from (
 order by internalid
 """  # noqa: S608 - a constant
 
+_MOVE = """
+update hapacs.object set store = %(store)s, key = %(key)s, "offset" = %(offset)s
+where digest = %(digest)s and store = %(old_store)s and key = %(old_key)s and "offset" = %(old_offset)s
+"""
+
 
 def add(connection: Connection, rows: Sequence[StoredObject]) -> set[UUID]:
     """Write the rows of attachments, and the events of DICOM files, in one transaction. It can be repeated.
@@ -168,3 +173,16 @@ def by_digests(connection: Connection, digests: Sequence[str]) -> list[StoredObj
 def series(connection: Connection, uuid: UUID) -> list[StoredObject]:
     """List the DICOM files of the series that an attachment belongs to, in the order in which they were stored."""
     return [StoredObject(*row) for row in connection.execute(_SERIES, {"uuid": str(uuid)})]
+
+
+def move(connection: Connection, row: StoredObject, key: str, offset: int) -> int:
+    """Record another place in the archive for the bytes of a row and of all rows that share its place.
+
+    Returns
+    -------
+    int
+        Number of rows.
+    """
+    old = {"old_store": row.store, "old_key": row.key, "old_offset": row.offset}
+    new = {"store": row.store, "key": key, "offset": offset, "digest": bytes.fromhex(row.digest)}
+    return connection.execute(_MOVE, old | new).rowcount

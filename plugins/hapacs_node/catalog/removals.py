@@ -136,6 +136,19 @@ from attachedfiles file
 where o.digest = %(digest)s and file.uuid = o.uuid::text and o.tombstoned_at is null
 """
 
+# Only what the index has.
+_REVIVE = """
+with revived as (
+    update hapacs.object o set tombstoned_at = null, tombstoned_by = null
+    where uuid = %(uuid)s and tombstoned_at is not null
+    and exists (select from attachedfiles where attachedfiles.uuid = o.uuid::text)
+    returning uuid
+), forgotten as (
+    delete from hapacs.removal where uuid in (select uuid from revived)
+)
+select uuid from revived
+"""
+
 
 def tombstone(connection: Connection, uuid: UUID, node: str, removal: Removal) -> StoredObject | None:
     """Mark an attachment as removed, with the reason if it is a DICOM file. The first removal counts; its bytes remain.
@@ -184,3 +197,11 @@ def deleted(connection: Connection, since: datetime | None, limit: int) -> Seque
 def inherit(connection: Connection, digest: str, caller: str | None) -> None:
     """Record who stored an image first, for one that was restored."""
     connection.execute(_INHERIT, {"digest": bytes.fromhex(digest), "caller": caller})
+
+
+def revive(connection: Connection, uuid: UUID) -> bool:
+    """Take the tombstone from an attachment that the index has; return whether there was one.
+
+    Its rows for searches have to be written again.
+    """
+    return connection.execute(_REVIVE, {"uuid": uuid}).fetchone() is not None

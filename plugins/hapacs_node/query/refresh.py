@@ -114,6 +114,17 @@ class Refresh:
             pause(time.monotonic() - began)
         return Renewed(images, unreadable)
 
+    def describe(self, row: StoredObject) -> bool:
+        """Read one image and write its rows; return whether it could be read.
+
+        Raises
+        ------
+        NodeError
+            When no database leader answers.
+        """
+        found = self._read(row)
+        return found is not None and bool(self.catalog.describe([(row.uuid, found)]))
+
     def _read(self, row: StoredObject) -> Header | None:
         try:
             head = self.reader.head(row)

@@ -1,23 +1,23 @@
 """The archive copy: objects in a locked S3 bucket, named by the digest of their content."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError
 
 from hapacs_node import log
 from hapacs_node.errors import CasConflictError, CasDamagedError, CasError, CasMissingError, CasUnavailableError
 from hapacs_node.metrics import Metrics
 from hapacs_node.storage import names
+from hapacs_node.storage.failures import FAILURES, brief, every, undone
 from hapacs_node.storage.gateways import Gateways
 
 _LOG = log.get("cas")
 _ORDINARY_BYTES = 32_000_000
 _SLOWEST_BYTES_PER_S = 10_000_000
-# obstore reports "not found" with the built-in FileNotFoundError, an OSError.
-_FAILURES = (BaseError, OSError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,15 @@ class Recorded:
 
     size: int
     digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object in a listing of the archive: its size in bytes, and when it was stored (UTC)."""
+
+    key: str
+    size: int
+    stored_at: datetime
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,9 @@ class Client(Protocol):
 
     def lock(self, key: str) -> Lock:
         """Read an object's lock."""
+
+    def pages(self, folder: str, after: str | None) -> Iterator[Sequence[Listed]]:
+        """List the objects below a folder, folder by folder, those after a key."""
 
     def probe(self) -> None:
         """Check that the bucket answers, with a short time-out."""
@@ -179,14 +191,24 @@ class Cas:
         CasUnavailableError
             When no gateway stored it before the deadline.
         """
-        key = names.pack_key()
+        return self._put_new(names.pack_key(), content)
 
-        def attempt(client: Client) -> str:
-            client.put(key, content)
-            self._find(client, key, len(content))
-            return key
+    def put_again(self, digest: str, content: bytes) -> str:
+        """Archive bytes under a new key, in place of an object that is lost or damaged.
 
-        return self._through("put", attempt, len(content))
+        Its former key is not used again: a gateway may still answer that it exists.
+
+        Returns
+        -------
+        str
+            The object's key. The gateway checked the digest and finds the object.
+
+        Raises
+        ------
+        CasUnavailableError
+            When no gateway stored it before the deadline.
+        """
+        return self._put_new(names.spare_key(digest), content)
 
     def get(self, key: str, digest: str, offset: int, length: int) -> bytes:
         """Read bytes and check them; see `get_parts`."""
@@ -269,9 +291,9 @@ class Cas:
         for gateway in self.gateways.members:
             try:
                 gateway.client.probe()
-            except _FAILURES as error:
-                self.gateways.failed(gateway, _brief(error))
-                reasons.append(f"{gateway.url}: {_brief(error)}")
+            except FAILURES as error:
+                self.gateways.failed(gateway, brief(error))
+                reasons.append(f"{gateway.url}: {brief(error)}")
                 continue
             self.gateways.worked(gateway)
             answered.append(gateway.url)
@@ -279,11 +301,19 @@ class Cas:
             raise CasUnavailableError(f"no gateway answers: {'; '.join(reasons)}")
         return f"{len(answered)} of {len(self.gateways.members)} gateways answer"
 
+    def _put_new(self, key: str, content: bytes) -> str:
+        def attempt(client: Client) -> str:
+            client.put(key, content)
+            self._find(client, key, len(content))
+            return key
+
+        return self._through("put", attempt, len(content))
+
     @staticmethod
     def _answers(client: Client) -> bool:
         try:
             client.probe()
-        except _FAILURES:
+        except FAILURES:
             return False
         return True
 
@@ -318,14 +348,14 @@ class Cas:
                 self._retries.labels(operation).inc()
             try:
                 result = attempt(gateway.client)
-            except _FAILURES as error:
+            except FAILURES as error:
                 # Also after "not found" and "denied": a gateway that lost its metadata store answers so for a while.
-                reasons[gateway.url] = _brief(error)
-                self.gateways.failed(gateway, _brief(error))
+                reasons[gateway.url] = brief(error)
+                self.gateways.failed(gateway, brief(error))
                 continue
             self.gateways.worked(gateway)
             return result
-        raise _undone(operation, allowed_s, reasons)
+        raise undone(operation, allowed_s, reasons)
 
     def _agreed[T](self, operation: str, attempt: Callable[[Client], T], key: str, size: int = 0) -> T:
         """Accept "not found" and wrong bytes only when every gateway gives the same answer.
@@ -351,15 +381,15 @@ class Cas:
                 self._doubted.labels("wrong bytes").inc()
                 refused[gateway.url] = error
                 reasons[gateway.url] = str(error)
-            except _FAILURES as error:
-                reasons[gateway.url] = _brief(error)
-                self.gateways.failed(gateway, _brief(error))
+            except FAILURES as error:
+                reasons[gateway.url] = brief(error)
+                self.gateways.failed(gateway, brief(error))
                 self._retries.labels(operation).inc()
                 failed = len(reasons) >= min(2, len(self.gateways.members))
                 late = time.monotonic() - began >= self.damaged_after_s
                 if failed and late and self._answers(gateway.client):
                     raise CasDamagedError(
-                        f"the archive answers, but not with the object {key}: {_all(reasons)}"
+                        f"the archive answers, but not with the object {key}: {every(reasons)}"
                     ) from error
                 continue
             else:
@@ -367,19 +397,4 @@ class Cas:
                 return result
             if len(refused) == len(self.gateways.members) and asked > 1:
                 raise refused[gateway.url]
-        raise _undone(operation, allowed_s, reasons)
-
-
-def _undone(operation: str, allowed_s: float, reasons: Mapping[str, str]) -> CasUnavailableError:
-    """Make an error with the last answer of each gateway."""
-    return CasUnavailableError(f"no gateway completed the {operation} within {allowed_s:g} s: {_all(reasons)}")
-
-
-def _all(reasons: Mapping[str, str]) -> str:
-    return "; ".join(f"{url}: {reason}" for url, reason in reasons.items()) or "no gateway was asked"
-
-
-def _brief(error: BaseException) -> str:
-    """Shorten obstore's message, which has the request in front and many lines of internals behind."""
-    text = " ".join(str(error).split("Debug source")[0].split())
-    return (text.partition(" - ")[2] or text)[:200]
+        raise undone(operation, allowed_s, reasons)

@@ -5,7 +5,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http import HTTPStatus
@@ -17,7 +17,7 @@ from obstore.store import S3Store
 
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Cas as CasSettings
-from hapacs_node.storage.cas import Client, Lock, Recorded, patience_s
+from hapacs_node.storage.cas import Client, Listed, Lock, Recorded, patience_s
 from hapacs_node.storage.gateways import Gateway, Gateways
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _RECORDED_DIGEST = "sha256"
 _PROBE_TIMEOUT_S = 3
+# The most that S3 returns with one request.
+_PAGE = 1000
 # For an object whose key may be locked. Well above the time that a busy gateway needs, and short enough to try another
 # key before a modality gives up.
 _CREATE_TIMEOUT_S = 3
@@ -91,6 +93,12 @@ class S3Client:
             raise (FileNotFoundError if error.code == HTTPStatus.NOT_FOUND else GenericError)(str(error)) from error
         except OSError as error:
             raise GenericError(str(error)) from error
+
+    def pages(self, folder: str, after: str | None) -> Iterator[Sequence[Listed]]:
+        """List the objects below a folder, a page with each request."""
+        store = self._store(self.timeout_s)
+        for page in obstore.list(store, folder, offset=after, chunk_size=_PAGE):
+            yield [Listed(found["path"], found["size"], found["last_modified"]) for found in page]
 
     def probe(self) -> None:
         """List an empty folder: unlike a request for an object, this fails when the bucket doesn't exist.

@@ -1,8 +1,10 @@
 """Fakes of a bucket, its gateways and the catalog, with faults on demand."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import batched
 from uuid import UUID
 
 from obstore.exceptions import AlreadyExistsError, GenericError
@@ -14,7 +16,7 @@ from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.removals import Removal
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Database as DatabaseSettings
-from hapacs_node.storage.cas import Lock, Recorded
+from hapacs_node.storage.cas import Listed, Lock, Recorded
 
 
 @dataclass
@@ -74,6 +76,13 @@ class FakeClient:
         self._asked("lock", key)
         self._stored(key)
         return Lock("GOVERNANCE", "2036-01-01T00:00:00Z")
+
+    def pages(self, folder: str, after: str | None) -> Iterator[Sequence[Listed]]:
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        keys = sorted(key for key in self.bucket.objects if key.startswith(f"{folder}/") and key > (after or ""))
+        for page in batched(keys, 2):
+            self._asked("list", folder)
+            yield [Listed(key, len(self.bucket.objects[key][0]), at) for key in page]
 
     def probe(self) -> None:
         self._asked("probe", "")
@@ -154,6 +163,12 @@ class FakeCatalog(Catalog):
             self.tombstones[uuid] = node
             self.removals[uuid] = removal
         return self.rows.get(uuid)
+
+    def move(self, row: StoredObject, key: str, offset: int) -> int:
+        same = [one for one in self.rows.values() if (one.key, one.offset) == (row.key, row.offset)]
+        for one in same:
+            self.rows[one.uuid] = replace(one, key=key, offset=offset)
+        return len(same)
 
     def removed_without_study(self, limit: int) -> list[StoredObject]:
         self._ask()
