@@ -84,7 +84,13 @@ def main() -> None:
 
 def _measure(server: Postgres, directory: Path, count: int) -> None:
     (directory / "password").write_text(PASSWORD)
-    document = {"hosts": ["127.0.0.1"], "port": server.port, "password_file": str(directory / "password")}
+    document = {
+        "hosts": ["127.0.0.1"],
+        "port": server.port,
+        "password_file": str(directory / "password"),
+        "statement_timeout_s": 300,
+        "deadline_s": 600,
+    }
     metrics = Metrics()
     with Database(DatabaseSettings.model_validate(document), metrics) as database:
         with server.connect() as connection:
