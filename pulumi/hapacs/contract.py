@@ -29,7 +29,9 @@ from hapacs.settings.models import (
     Site,
     VirtualAddress,
 )
-from hapacs_node.routing.model import Destination, Name, Routing, Rule
+from hapacs_node.routing.destination import Destination, DicomDestination
+from hapacs_node.routing.fields import Name
+from hapacs_node.routing.model import Routing, Rule
 
 SCHEMA_VERSION = 1
 
@@ -214,7 +216,9 @@ def routing(site: Site) -> ContractRouting:
     """Return a site's routing; the store title calls a destination that names no other one."""
     title = {"calling_ae": site.dicom.store_ae}
     called = {
-        name: destination if destination.calling_ae else destination.model_copy(update=title)
+        name: destination.model_copy(update=title)
+        if isinstance(destination, DicomDestination) and not destination.calling_ae
+        else destination
         for name, destination in site.routing.destinations.items()
     }
     return ContractRouting.model_validate(dict(site.routing) | {"destinations": called})

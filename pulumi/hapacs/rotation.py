@@ -33,7 +33,9 @@ FORMER_NODE_KEYS: Mapping[str, str] = {
 FORMER_PASSPHRASE = "hapacs_secret_pki_former_passphrase"  # noqa: S105 - a name
 _REFUSED = {
     "pulumi": "Pulumi's state is encrypted with its passphrase: change both at once with `pulumi stack "
-    "change-secrets-provider passphrase` (docs/operations/rotate.md)."
+    "change-secrets-provider passphrase` (docs/operations/rotate.md).",
+    "routing": "Other systems choose the passwords of destinations: change them with sops, then run `hapacs up` "
+    "(docs/operations/routing.md).",
 }
 
 

@@ -14,8 +14,11 @@ from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.metrics import Metrics
 from hapacs_node.node import Node
+from hapacs_node.routing.peer import Access
+from hapacs_node.routing.service import Service
 from hapacs_node.settings import Settings
 from tests.storage import index
+from tests.storage.routed import TABLES
 from tests.storage.servers import ACCESS_KEY, BUCKET, PASSWORD, SECRET_KEY, Postgres, SeaweedFS, postgres_programs
 
 # The part of Orthanc's tables that is read (orthanc-postgresql 5.0); the lab has the real ones.
@@ -211,3 +214,29 @@ def server(postgres: Postgres, configure: Callable[..., Settings]) -> Iterator[i
         connection.execute(index.INDEX.format(**names))
         connection.execute(index.CATALOGUED.format(**names))
         yield index.Server(connection)
+
+
+@pytest.fixture
+def site(make_node: Callable[..., Node], postgres: Postgres) -> Iterator[Node]:
+    """A storing node with an empty outbox."""
+    node = make_node()
+    with postgres.connect() as connection:
+        connection.execute(f"truncate {TABLES}")
+    yield node
+    with postgres.connect() as connection:
+        connection.execute(f"truncate {TABLES}")
+
+
+@pytest.fixture
+def services(site: Node) -> Iterator[Callable[..., Service]]:
+    """Return a function that builds services of this node; they are closed afterwards."""
+    made: list[Service] = []
+
+    def build(access: Access | None = None) -> Service:
+        service = Service.build(site.settings, access or Access())
+        made.append(service)
+        return service
+
+    yield build
+    for service in made:
+        service.close()

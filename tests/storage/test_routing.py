@@ -1,7 +1,6 @@
 """Stored images leave for dcmtk's storescp by rules: from the storing transaction to the confirmed task."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -9,27 +8,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
-from uuid import UUID, uuid4
 
 import pytest
-from pydicom import Dataset, dcmread
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom import dcmread
+from pydicom.uid import MRImageStorage
 
 from hapacs_node.catalog import outbox, ruleset
 from hapacs_node.catalog.outbox import Selection
-from hapacs_node.catalog.tasks import Lane
 from hapacs_node.node import Node
-from hapacs_node.routing.model import Routing
 from hapacs_node.routing.service import Service
+from tests.storage.routed import ALL_CT, counts, image, load, run_until, store
 from tests.storage.servers import Postgres, free_ports, wait_until
 from tests.support.storescp import PROGRAM, StoreScp
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="dcmtk is not installed")
-
-NAMES = ("task", "event", "destination", "ruleset", "unmatched", "intervention", "gathering", "completion")
-TABLES = ", ".join(f"hapacs.{name}" for name in NAMES)
 
 
 @pytest.fixture
@@ -37,101 +29,6 @@ def scp(tmp_path: Path) -> Iterator[StoreScp]:
     server = StoreScp(free_ports(1)[0], tmp_path / "received")
     yield server
     server.stop()
-
-
-@pytest.fixture
-def site(make_node: Callable[..., Node], postgres: Postgres) -> Iterator[Node]:
-    """A storing node with an empty outbox."""
-    node = make_node()
-    with postgres.connect() as connection:
-        connection.execute(f"truncate {TABLES}")
-    yield node
-    with postgres.connect() as connection:
-        connection.execute(f"truncate {TABLES}")
-
-
-@pytest.fixture
-def services(site: Node) -> Iterator[Callable[[], Service]]:
-    """Build services of this node; they are closed afterwards."""
-    made: list[Service] = []
-
-    def build() -> Service:
-        service = Service.build(site.settings, None)
-        made.append(service)
-        return service
-
-    yield build
-    for service in made:
-        service.close()
-
-
-def image(modality: str = "CT", sop: str = "") -> tuple[str, bytes]:
-    """Make a small image with pixels that no codec understands."""
-    dataset, meta = Dataset(), FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID = MRImageStorage if modality == "MR" else CTImageStorage
-    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID(sop) if sop else generate_uid()
-    dataset.file_meta = meta
-    dataset.Modality, dataset.PatientID, dataset.AccessionNumber = modality, "P1", "A7"
-    dataset.StudyInstanceUID = dataset.SeriesInstanceUID = generate_uid()
-    dataset.PatientName = "TEST"
-    dataset.PixelData = os.urandom(2000)
-    dataset["PixelData"].VR = "OW"
-    output = BytesIO()
-    dataset.save_as(output, enforce_file_format=True)
-    return str(dataset.SOPInstanceUID), output.getvalue()
-
-
-def store(node: Node, postgres: Postgres, content: bytes, calling: str = "CT1") -> UUID:
-    """Store an image as Orthanc does: the storage area, then the index."""
-    uuid = uuid4()
-    node.storage.create(str(uuid), 1, content)
-    dataset = dcmread(BytesIO(content))
-    number = uuid.int % 10**12
-    tags = (
-        (1, None, (32, 13), dataset.StudyInstanceUID),
-        (2, number + 1, (32, 14), dataset.SeriesInstanceUID),
-        (3, number + 2, (8, 24), dataset.SOPInstanceUID),
-    )
-    with postgres.connect() as connection:
-        for level, parent, tag, value in tags:
-            connection.execute(
-                "insert into resources values (%s, %s, %s, %s)", [number + level, level, f"r{number + level}", parent]
-            )
-            connection.execute("insert into dicomidentifiers values (%s, %s, %s, %s)", [number + level, *tag, value])
-        connection.execute("insert into metadata values (%s, 3, %s, 0)", [number + 3, calling])
-        connection.execute(
-            "insert into attachedfiles values (%s, 1, %s, %s, %s, 1, '', '')",
-            [number + 3, str(uuid), len(content), len(content)],
-        )
-    return uuid
-
-
-def load(node: Node, scp: StoreScp, *rules: dict[str, Any], **destination: Any) -> None:
-    peer = {"ae_title": "PEER", "host": "127.0.0.1", "port": scp.port, "timeout_s": 20}
-    document = {"destinations": {"peer": peer | destination}, "rules": rules}
-    Routing.model_validate(document)
-    node.database.run(lambda c: ruleset.load(c, document, [Lane("route", "peer")], active=True, by="test"))
-
-
-def run_until(service: Service, condition: Callable[[], bool], what: str, timeout_s: float = 150) -> None:
-    def stepped() -> bool:
-        service.step()
-        return condition()
-
-    wait_until(stepped, what, timeout_s)
-
-
-def counts(node: Node) -> dict[str, int]:
-    (status,) = node.database.run(lambda c: outbox.status(c, "route"))
-    return {**status.tasks, "confirmed": status.confirmed}
-
-
-ALL_CT: dict[str, Any] = {
-    "name": "all-ct",
-    "when": [{"attribute": "Modality", "equals": "CT"}],
-    "destinations": ["peer"],
-}
 
 
 @pytest.mark.timeout(400)

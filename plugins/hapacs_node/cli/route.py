@@ -25,8 +25,9 @@ from hapacs_node.errors import ConfigurationError
 from hapacs_node.metrics import Metrics
 from hapacs_node.routing.checks import mistakes
 from hapacs_node.routing.model import KIND, Routing
-from hapacs_node.routing.send import VERIFICATION, Identity, PeerError, associate
+from hapacs_node.routing.peer import Access, Identity
 from hapacs_node.routing.service import Service
+from hapacs_node.routing.session import ping as ask
 
 route_app = typer.Typer(no_args_is_help=True, help="The rules of the site, and the service that routes by them.")
 outbox_app = typer.Typer(no_args_is_help=True, help="Images that wait for their destination, and interventions.")
@@ -41,7 +42,9 @@ Operator = Annotated[str, typer.Option(help="Who; it is kept with the interventi
 Certificate = Annotated[Path, typer.Option(help="Certificate of this node, PEM.")]
 Key = Annotated[Path, typer.Option(help="Its key, PEM.")]
 Authority = Annotated[Path, typer.Option(help="Certificate of the site's authority, PEM.")]
+Secrets = Annotated[Path, typer.Option(help="Passwords and tokens of destinations, JSON.")]
 _TLS = Path("/etc/hapacs-routing/tls")
+_SECRETS = Path("/etc/hapacs-routing/secrets.json")
 _SELF = os.environ.get("SUDO_USER", "root")
 
 
@@ -64,17 +67,19 @@ def load(
 
 @route_app.command()
 def run(
+    *,
     metrics_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the metrics, on 127.0.0.1.")],
     certificate: Certificate,
     key: Key,
     authority: Authority,
+    secrets: Secrets = _SECRETS,
     config: ConfigOption = settings.DEFAULT_PATH,
 ) -> None:
     """Run the service: plan and send until a signal ends it."""
     logging.getLogger(log.ROOT).addHandler(journal.JournalHandler())
     logging.getLogger(log.ROOT).setLevel(logging.INFO)
     with errors():
-        service = Service.build(settings.load(config), Identity(certificate, key, authority))
+        service = Service.build(settings.load(config), Access(Identity(certificate, key, authority), secrets))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop.set())
     service.run(metrics_port)
@@ -107,25 +112,22 @@ def status(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = F
 @route_app.command()
 def ping(
     destination: Annotated[str, typer.Argument(help="Name of the destination.")],
+    *,
     config: ConfigOption = settings.DEFAULT_PATH,
     certificate: Certificate = _TLS / "node.crt",
     key: Key = _TLS / "node.key",
     authority: Authority = _TLS / "ca-pacs.crt",
+    secrets: Secrets = _SECRETS,
 ) -> None:
-    """Send a C-ECHO from this node to a destination of the rules. Exit code 1: it is not answered with success."""
+    """Send a C-ECHO or OPTIONS from this node to a destination of the rules. Exit code 1: no answer of success."""
     with errors():
         with _database(config) as database:
             _, document = database.run(ruleset.current)
         known = Routing.model_validate(document).destinations
         if destination not in known:
             raise ConfigurationError(f"there is no destination {destination} (known: {', '.join(known) or 'none'})")
-        peer = known[destination]
-        with associate(peer, [VERIFICATION], Identity(certificate, key, authority)) as session:
-            if VERIFICATION not in session.accepted:
-                raise PeerError(f"{peer.ae_title} at {peer.host}:{peer.port} gives an association, but takes no C-ECHO")
-            status_ = session.echo()
-    out.print(f"{destination}: status 0x{status_:04X}")
-    raise typer.Exit(1 if status_ else 0)
+        answer = ask(known[destination], Access(Identity(certificate, key, authority), secrets))
+    out.print(f"{destination}: {answer}")
 
 
 @route_app.command()

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from hapacs_node.routing.destination import DicomDestination
 from hapacs_node.routing.model import Condition, Routing, Rule
 
 _SINGLE = {
@@ -59,13 +60,17 @@ def destinations(index: int, rule: Rule, routing: Routing) -> Iterator[Mistake]:
             known = ", ".join(routing.destinations) or "none"
             yield Mistake(field, f"there is no destination {name} (known: {known}); add it, or name another one")
             continue
-        for condition in rule.when:
-            if condition.attribute == "calling_ae" and _allowed(condition) == {destination.ae_title}:
-                yield Mistake(
-                    field,
-                    f"{name} is {destination.ae_title}, the sender that the rule wants, so its images would go back "
-                    "to it; name another destination",
-                )
+        if isinstance(destination, DicomDestination) and any(_asks_only(one, destination) for one in rule.when):
+            yield Mistake(
+                field,
+                f"{name} is {destination.ae_title}, the sender that the rule wants, so its images would go back to it; "
+                "name another destination",
+            )
+
+
+def _asks_only(condition: Condition, destination: DicomDestination) -> bool:
+    """Return whether the destination is the only sender that a condition allows."""
+    return condition.attribute == "calling_ae" and _allowed(condition) == {destination.ae_title}
 
 
 def contradictions(number: int, rule: Rule) -> Iterator[Mistake]:

@@ -1,17 +1,13 @@
 """Sends images by C-STORE: one association for many, each image as it is stored, byte for byte."""
 
 import socket
-import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
+from itertools import islice
 
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_dataset, read_preamble
-from pydicom.tag import BaseTag
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import _config, build_context
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
@@ -19,8 +15,12 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at import time
 
 from hapacs_node.association import released, request
-from hapacs_node.errors import NodeError
-from hapacs_node.routing.model import Destination
+from hapacs_node.catalog.tasks import Task
+from hapacs_node.outbox import answers
+from hapacs_node.outbox.answers import Ended
+from hapacs_node.routing.destination import DicomDestination
+from hapacs_node.routing.image import Message, Pair
+from hapacs_node.routing.peer import Access, Loaded, PeerError, UnansweredError
 
 # Its log of each message takes time and can contain patients' names.
 _config.LOG_HANDLER_LEVEL = "none"
@@ -28,116 +28,64 @@ _config.LOG_HANDLER_LEVEL = "none"
 MAXIMUM_CONTEXTS = 128
 """DICOM PS3.8 9.3.2: presentation context identifiers are the odd numbers up to 255."""
 _TITLE = "HAPACS"
-_META_GROUP = 2
 # Message identifiers are 16 bits (DICOM PS3.7 E.1).
 _MESSAGES = 0xFFFF
+# C-STORE's priorities (DICOM PS3.7 9.3.1): urgent is high, normal medium, bulk low.
+_MEDIUM = 0
 
 VERIFICATION = (str(Verification), str(ImplicitVRLittleEndian))
 """The presentation context of a C-ECHO."""
 
-Pair = tuple[str, str]
-"""SOP class and transfer syntax."""
-
-
-class PeerError(NodeError):
-    """A destination gives no association, or does not answer."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Files of this node's certificate, and of the authority of the site.
-
-    Attributes
-    ----------
-    certificate, key, authority : Path
-        PEM.
-    """
-
-    certificate: Path
-    key: Path
-    authority: Path
-
-    def context(self, authority: str | None) -> ssl.SSLContext:
-        """Make a TLS context that shows the certificate, and requires one of an authority.
-
-        The peer's host name is not compared: certificates of modalities and workstations seldom have one.
-        """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.check_hostname = False
-        context.load_cert_chain(self.certificate, self.key)
-        if authority is None:
-            context.load_verify_locations(self.authority)
-        else:
-            context.load_verify_locations(cadata=authority)
-        return context
-
-
-@dataclass(frozen=True)
-class Message:
-    """An image as a C-STORE request carries it.
-
-    Attributes
-    ----------
-    sop_class, sop, transfer_syntax : UID
-        From the file meta information.
-    dataset : memoryview
-        The encoded data set.
-    """
-
-    sop_class: UID
-    sop: UID
-    transfer_syntax: UID
-    dataset: memoryview
-
-    @property
-    def pair(self) -> Pair:
-        """The presentation context that it needs."""
-        return str(self.sop_class), str(self.transfer_syntax)
-
-
-def parse(content: bytes) -> Message:
-    """Split a DICOM file into its names and its encoded data set.
-
-    Raises
-    ------
-    NodeError
-        When it is no DICOM file.
-    """
-
-    def is_data(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-        return tag.group != _META_GROUP
-
-    file = BytesIO(content)
-    try:
-        read_preamble(file, force=False)
-        meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=is_data)
-        names = (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID)
-    except (InvalidDicomError, AttributeError, EOFError) as error:
-        raise NodeError(f"the image is no DICOM file with file meta information: {error}") from None
-    return Message(*names, memoryview(content)[file.tell() :])
-
 
 @dataclass
-class Session:
+class DicomSession:
     """An open association.
 
     Attributes
     ----------
+    proposed : frozenset
+        The pairs that it was opened for.
     accepted : dict
         Presentation context identifiers by pair.
+    proven : bool
+        A peer that gives an association works.
     """
 
+    proposed: frozenset[Pair]
     accepted: dict[Pair, int]
     _association: Association
+    proven: bool = True
     _sent: int = 0
+
+    @staticmethod
+    def requests(tasks: Sequence[Task]) -> list[list[Task]]:
+        """Divide tasks into requests: a C-STORE has one image."""
+        return [[task] for task in tasks]
+
+    def send(self, images: Sequence[Loaded]) -> list[Ended]:
+        """Send images one after the other, and return the end of each.
+
+        Raises
+        ------
+        UnansweredError
+            When there is no answer.
+        """
+        return [self._attempt(task, message) for task, message in images]
+
+    def _attempt(self, task: Task, message: Message) -> Ended:
+        if pair(task) not in self.proposed:
+            # An association has no more than 128 presentation contexts. The next one has this pair.
+            return answers.untried(task.id)
+        if pair(task) not in self.accepted:
+            return answers.not_accepted(task.id, task.sop_class, task.transfer_syntax)
+        return answers.judge(task.id, task.attempts, *self.store(message, _MEDIUM))
 
     def store(self, message: Message, priority: int) -> tuple[int, str]:
         """Send one image, and return status and comment of the answer.
 
         Raises
         ------
-        PeerError
+        UnansweredError
             When there is no answer.
         """
         self._sent += 1
@@ -148,11 +96,11 @@ class Session:
         request.Priority = priority
         request.DataSet = BytesIO(message.dataset)
         if not self._association.is_established:
-            raise PeerError("the destination ended the association")
-        self._association.dimse.send_msg(request, self.accepted[message.pair])
+            raise UnansweredError("the destination ended the association")
+        self._association.dimse.send_msg(request, self.accepted[str(message.sop_class), str(message.transfer_syntax)])
         _, answer = self._association.dimse.get_msg(block=True)
         if not isinstance(answer, C_STORE) or answer.Status is None:
-            raise PeerError("no answer to a C-STORE before the time limit, or the connection was lost")
+            raise UnansweredError("no answer to a C-STORE before the time limit, or the connection was lost")
         return int(answer.Status), str(answer.ErrorComment or "")
 
     def echo(self) -> int:
@@ -170,8 +118,10 @@ class Session:
 
 
 @contextmanager
-def associate(destination: Destination, pairs: Iterable[Pair], identity: Identity | None) -> Iterator[Session]:
+def associate(destination: DicomDestination, pairs: Iterable[Pair], access: Access) -> Iterator[DicomSession]:
     """Open an association for some pairs of SOP class and transfer syntax, and release it at the end.
+
+    It has the first 128 pairs.
 
     With one transfer syntax in each context the peer can't choose another one, so the stored bytes fit.
 
@@ -180,13 +130,10 @@ def associate(destination: Destination, pairs: Iterable[Pair], identity: Identit
     PeerError
         When the destination refuses, or does not answer.
     """
-    contexts: list[PresentationContext] = [build_context(sop_class, [syntax]) for sop_class, syntax in pairs]
-    where = f"{destination.ae_title} at {destination.host}:{destination.port}"
-    tls = None
-    if destination.tls:
-        if identity is None:
-            raise PeerError(f"{where} wants TLS, but this node has no certificate: run `hapacs up`")
-        tls = identity.context(destination.authority)
+    proposed = list(islice(dict.fromkeys(pairs), MAXIMUM_CONTEXTS))
+    contexts: list[PresentationContext] = [build_context(sop_class, [syntax]) for sop_class, syntax in proposed]
+    where = destination.where
+    tls = access.context(destination.authority, where, names=False) if destination.tls else None
     try:
         association, refusal = request(
             destination.calling_ae or _TITLE,
@@ -204,7 +151,7 @@ def associate(destination: Destination, pairs: Iterable[Pair], identity: Identit
         raise PeerError(f"{where} refuses an association: {refusal}")
     if association.rejected_contexts and not association.accepted_contexts:
         # pynetdicom ends an association without a usable presentation context. The destination works.
-        yield Session({}, association)
+        yield DicomSession(frozenset(proposed), {}, association)
         return
     if not association.is_established:
         raise PeerError(f"{where} gives no association: no answer, or the connection was ended")
@@ -214,7 +161,7 @@ def associate(destination: Destination, pairs: Iterable[Pair], identity: Identit
         for context in association.accepted_contexts
     }
     with released(association):
-        yield Session(accepted, association)
+        yield DicomSession(frozenset(proposed), accepted, association)
 
 
 def _send_at_once(association: Association) -> None:
@@ -222,3 +169,8 @@ def _send_at_once(association: Association) -> None:
     transport = association.dul.socket
     if transport is not None and transport.socket is not None:
         transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def pair(task: Task) -> Pair:
+    """Return the presentation context that a task needs."""
+    return task.sop_class, task.transfer_syntax

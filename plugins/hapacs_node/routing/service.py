@@ -17,8 +17,8 @@ from hapacs_node.catalog.tasks import Lane
 from hapacs_node.errors import NodeError
 from hapacs_node.metrics import Metrics
 from hapacs_node.routing.model import KIND, Routing
+from hapacs_node.routing.peer import Access
 from hapacs_node.routing.planner import BATCH, Planner
-from hapacs_node.routing.send import Identity
 from hapacs_node.routing.worker import Worker
 from hapacs_node.settings import Settings
 from hapacs_node.storage import s3
@@ -77,7 +77,7 @@ class Service:
         self._unmatched = self.metrics.gauge("hapacs_routing_unmatched_today", "Images today that no rule matched")
 
     @classmethod
-    def build(cls, settings: Settings, identity: Identity | None) -> Self:
+    def build(cls, settings: Settings, access: Access) -> Self:
         """Build the service of a node, without connecting anything."""
         metrics, stop = Metrics(), threading.Event()
         database = Database(settings.database, metrics, application=f"hapacs-routing@{settings.node}")
@@ -89,7 +89,7 @@ class Service:
         return cls(
             database=database,
             planner=Planner(settings.node, database, reader.read, metrics),
-            worker=Worker(settings.node, database, reader.read, reading, identity, metrics, stop),
+            worker=Worker(settings.node, database, reader.read, reading, access, metrics, stop),
             metrics=metrics,
             stop=stop,
         )
@@ -144,7 +144,7 @@ class Service:
         if destination is None:
             return
         running = [one for one in self._running.get(lane, []) if not one.done()]
-        wanted = destination.associations - len(running)
+        wanted = destination.parallel - len(running)
         running += [self._senders.submit(self._work, lane) for _ in range(wanted)]
         self._running[lane] = running
 

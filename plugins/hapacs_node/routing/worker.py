@@ -20,24 +20,19 @@ from hapacs_node.outbox.answers import Ended
 from hapacs_node.outbox.backoff import DESTINATION
 from hapacs_node.routing import window
 from hapacs_node.routing.change import changed
-from hapacs_node.routing.model import Change, Destination
-from hapacs_node.routing.send import MAXIMUM_CONTEXTS, Identity, Message, Pair, PeerError, Session, associate, parse
+from hapacs_node.routing.destination import Destination
+from hapacs_node.routing.image import Message, parse
+from hapacs_node.routing.model import Change
+from hapacs_node.routing.peer import Access, Loaded, PeerError, Session, UnansweredError
+from hapacs_node.routing.session import open_session
 
 _LOG = log.get("routing")
 LEASE_S = 30.0
 _BATCH = 100
 # The ends of images are recorded together, at least this often.
 _RECORD_EVERY_S = 1.0
-# C-STORE's priorities (DICOM PS3.7 9.3.1): urgent is high, normal medium, bulk low.
-_MEDIUM = 0
 
-
-class _LostError(PeerError):
-    """The association was lost while an image was under way."""
-
-    def __init__(self, task: Task, error: PeerError) -> None:
-        super().__init__(str(error))
-        self.task = task
+type _Reading = tuple[Task, Future[Message]]
 
 
 @dataclass
@@ -54,8 +49,8 @@ class Worker:
         Returns the bytes of an attachment.
     reading : Executor
         Reads the next image while one is sent.
-    identity : Identity or None
-        This node's certificate.
+    access : Access
+        What destinations want to see of this node.
     metrics : Metrics
         Counts what was sent.
     stop : threading.Event
@@ -68,7 +63,7 @@ class Worker:
     database: Database
     read: Callable[[UUID], bytes]
     reading: Executor
-    identity: Identity | None
+    access: Access
     metrics: Metrics
     stop: threading.Event
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
@@ -103,7 +98,7 @@ class Worker:
                 holder=holder,
                 node=self.node,
                 limit=_BATCH,
-                parallel=destination.associations,
+                parallel=destination.parallel,
                 lease_s=LEASE_S,
             )
         )
@@ -113,34 +108,43 @@ class Worker:
 
     def _send(self, lane: Lane, destination: Destination, holder: str, claim: Claim) -> int:
         """Send a batch; return how many images ended, for better or worse."""
-        batch, later = _one_association(claim.tasks)
-        pairs = dict.fromkeys(_pair(task) for task in batch)
-        ends = _Ends(self, lane, holder)
+        ends = _Ends(self, lane, holder, list(claim.tasks))
+        waits = claim.failures > 0
+        group: list[Task] = []
         try:
-            with associate(destination, pairs, self.identity) as session:
-                if claim.failures:
+            with open_session(destination, claim.tasks, self.access) as session:
+                if waits and session.proven:
                     self.database.run(lambda c: tasks.answered(c, lane))
-                for task, content in self._contents(batch):
-                    ends.add(task, self._attempt(session, task, content))
-                    self._hold_rate(destination, task)
+                    waits = False
+                for reading in self._contents(session.requests(claim.tasks)):
+                    group = [task for task, _ in reading]
+                    asked = self._attempt(session, reading, ends)
+                    if waits and asked:
+                        self.database.run(lambda c: tasks.answered(c, lane))
+                        waits = False
+                    self._hold_rate(destination, group)
                     if self.stop.is_set() or not self._open(destination):
                         break
-        except _LostError as lost:
-            ends.add(lost.task, answers.unanswered(lost.task.id, lost.task.attempts, str(lost)))
+        except UnansweredError as lost:
+            for task in group:
+                ends.add(answers.unanswered(task.id, task.attempts, str(lost)))
             self._failed(lane, claim, lost)
         except PeerError as error:
             self._failed(lane, claim, error)
         finally:
-            ends.close([*batch[ends.count :], *later])
+            ends.close()
         return ends.count
 
-    def _contents(self, batch: Sequence[Task]) -> Iterator[tuple[Task, Future[Message]]]:
-        """Yield the images with their contents; the next one is read meanwhile."""
-        following: Future[Message] | None = None
-        for index, task in enumerate(batch):
-            current = following or self.reading.submit(self._message, task)
-            following = self.reading.submit(self._message, batch[index + 1]) if index + 1 < len(batch) else None
-            yield task, current
+    def _contents(self, groups: Sequence[Sequence[Task]]) -> Iterator[list[_Reading]]:
+        """Yield the images of each request with their contents; those of the next one are read meanwhile."""
+        following: list[_Reading] = []
+        for index, group in enumerate(groups):
+            current = following or self._reading(group)
+            following = self._reading(groups[index + 1]) if index + 1 < len(groups) else []
+            yield current
+
+    def _reading(self, group: Sequence[Task]) -> list[_Reading]:
+        return [(task, self.reading.submit(self._message, task)) for task in group]
 
     def _message(self, task: Task) -> Message:
         content = self.read(task.uuid)
@@ -148,23 +152,22 @@ class Worker:
             content = changed(content, [Change.model_validate(change) for change in task.change])
         return parse(content)
 
-    def _attempt(self, session: Session, task: Task, content: Future[Message]) -> Ended:
-        if _pair(task) not in session.accepted:
-            return answers.not_accepted(task.id, task.sop_class, task.transfer_syntax)
-        try:
-            message = content.result()
-        except (NodeError, ValueError) as error:
-            # The image can't be read now. That is no fault of the destination.
-            return answers.unanswered(task.id, task.attempts, f"not read on {self.node}: {error}")
-        try:
-            status, comment = session.store(message, _MEDIUM)
-        except PeerError as error:
-            raise _LostError(task, error) from error
-        return answers.judge(task.id, task.attempts, status, comment)
+    def _attempt(self, session: Session, reading: Sequence[_Reading], ends: "_Ends") -> bool:
+        """Send the images of one request that can be read; return whether the destination was asked."""
+        images: list[Loaded] = []
+        for task, content in reading:
+            try:
+                images.append((task, content.result()))
+            except (NodeError, ValueError) as error:
+                # The image can't be read now. That is no fault of the destination.
+                ends.add(answers.unanswered(task.id, task.attempts, f"not read on {self.node}: {error}"))
+        for ended in session.send(images) if images else ():
+            ends.add(ended)
+        return bool(images)
 
-    def _hold_rate(self, destination: Destination, task: Task) -> None:
+    def _hold_rate(self, destination: Destination, group: Sequence[Task]) -> None:
         if destination.mb_per_s is not None:
-            self.stop.wait(task.size / (destination.mb_per_s * 1e6 / destination.associations))
+            self.stop.wait(sum(task.size for task in group) / (destination.mb_per_s * 1e6 / destination.parallel))
 
     def _failed(self, lane: Lane, claim: Claim, error: PeerError) -> None:
         pause_s = DESTINATION.pause_s(claim.failures + 1)
@@ -202,24 +205,32 @@ class Worker:
 
 @dataclass
 class _Ends:
-    """The ends of a batch, recorded together every second."""
+    """The ends of a batch, recorded together every second. The first end of a task counts."""
 
     worker: Worker
     lane: Lane
     holder: str
+    batch: list[Task]
     count: int = 0
     _waiting: list[Ended] = field(default_factory=list)
     _recorded_at: float = field(default_factory=time.monotonic)
 
-    def add(self, task: Task, ended: Ended) -> None:
-        self.count += 1
+    def __post_init__(self) -> None:
+        self._open = {task.id: task for task in self.batch}
+
+    def add(self, ended: Ended) -> None:
+        task = self._open.pop(ended.id, None)
+        if task is None:
+            return
         self._waiting.append(ended)
-        self.worker.count(self.lane, task, ended)
+        if ended.tried:
+            self.count += 1
+            self.worker.count(self.lane, task, ended)
         if time.monotonic() - self._recorded_at > _RECORD_EVERY_S:
             self._record()
 
-    def close(self, untried: Sequence[Task]) -> None:
-        self._waiting += [answers.untried(task.id) for task in untried]
+    def close(self) -> None:
+        self._waiting += [answers.untried(task) for task in self._open]
         if self._waiting:
             self._record()
 
@@ -230,17 +241,3 @@ class _Ends:
             _LOG.warning(log.line("lease_lost", destination=self.lane.destination, holder=self.holder, tasks=len(late)))
         self._waiting = []
         self._recorded_at = time.monotonic()
-
-
-def _pair(task: Task) -> Pair:
-    return task.sop_class, task.transfer_syntax
-
-
-def _one_association(claimed: Sequence[Task]) -> tuple[list[Task], list[Task]]:
-    """Split tasks into those that one association can negotiate, and the rest."""
-    pairs: set[Pair] = set()
-    for index, task in enumerate(claimed):
-        pairs.add(_pair(task))
-        if len(pairs) > MAXIMUM_CONTEXTS:
-            return list(claimed[:index]), list(claimed[index:])
-    return list(claimed), []

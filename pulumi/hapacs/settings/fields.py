@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, StringConstraints
 
 from hapacs import ae_titles
-from hapacs_node.routing.model import SHAPES as ROUTING_SHAPES
+from hapacs_node.routing.fields import SHAPES as ROUTING_SHAPES
 
 SHAPES: dict[str, str] = dict(ROUTING_SHAPES)
 """What a text must look like, in words, by the pattern that checks it: errors show the words."""

@@ -77,12 +77,17 @@ def _plain(wanted: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _member(members: tuple[Any, ...], data: object) -> Any:
-    """Return which type of a union the data is meant for: the one that isn't None, or the one of its `kind`."""
+    """Return which type of a union the data is meant for.
+
+    It is the one that isn't None, the one of its `kind`, or the one whose `kind` need not be given.
+    """
     models = [member for member in members if member is not NoneType]
     if len(models) == 1:
         return models[0]
-    kind = data.get("kind") if isinstance(data, Mapping) else None
-    return next((model for model in models if kind in get_args(model.model_fields["kind"].annotation)), None)
+    kinds = [(model, model.model_fields["kind"]) for model in models]
+    if not isinstance(data, Mapping) or "kind" not in data:
+        return next((model for model, kind in kinds if not kind.is_required()), None)
+    return next((model for model, kind in kinds if data["kind"] in get_args(kind.annotation)), None)
 
 
 def _model(model: type[BaseModel], data: Mapping[Any, object]) -> BaseModel:

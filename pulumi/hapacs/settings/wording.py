@@ -61,6 +61,7 @@ WORDS: Mapping[str, str] = {
 
 _OF_NOTHING = "is empty; give a value"
 _OF_SEVERAL = "write one value here, not a list and not keys"
+_OF_KINDS = (("target",), ("sites", "*", "routing", "destinations", "*"))
 _SCALARS = frozenset(
     {"string_type", "int_type", "float_type", "bool_type", "literal_error", "ip_v4_address", "ip_v4_network"}
 )
@@ -74,9 +75,10 @@ def is_echo(item: ErrorDetails) -> bool:
 def plain(item: ErrorDetails) -> Problem:
     """Return an error of pydantic as a problem: the path of keys as the file has it, and a message in plain words."""
     location = [part for part in item["loc"] if part != "[key]"]
-    # pydantic puts the kind of a target into the path, but it is no key of the file.
-    if location[0] == "target" and len(location) > 1:
-        del location[1]
+    # pydantic puts the kind of a target or destination into the path, but it is no key of the file.
+    for place in _OF_KINDS:
+        if len(location) > len(place) and all(key in {"*", part} for key, part in zip(place, location, strict=False)):
+            del location[len(place)]
     message = _unknown(location) if item["type"] == "extra_forbidden" else _message(item)
     return Problem(".".join(map(_key, location)), message)
 

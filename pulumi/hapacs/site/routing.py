@@ -19,7 +19,7 @@ def status(site: Site) -> dict[str, Any]:
 
 
 def ping(site: Site, destination: str) -> dict[str, str]:
-    """Send a C-ECHO from every node that may send; return the failure by node, empty where it is answered."""
+    """Call a destination from every node that may send to it; return the failure by node, empty where it answers."""
     command = ("sudo", node_program.PROGRAM, "route", "ping", shlex.quote(destination))
     found = {}
     for node in site.members("pacs"):

@@ -29,6 +29,11 @@ _UPSTREAM = {
     "orthanc_upstream_base_url": "https://orthanc.example.org/downloads",
     "orthanc_upstream_files": [{"path": "orthanc/1.12.11/Orthanc", "sha256": _SHA256}],
 }
+_PEERS = {
+    "workstation": {"ae_title": "READING", "host": "192.0.2.9", "port": 104},
+    "open": {"kind": "dicomweb", "url": "http://192.0.2.9", "secret": None},
+    "cloud": {"kind": "dicomweb", "url": "https://pacs.example.org", "secret": "cloud"},
+}
 # What each role takes without a word.
 SOUND: dict[str, dict[str, Any]] = {
     "base": {},
@@ -70,7 +75,13 @@ SOUND: dict[str, dict[str, Any]] = {
         "viewer_node": "n1",
         "viewer_address": "192.0.2.1",
     },
-    "routing": {"routing_node": "n1", "routing_address": "192.0.2.1", "routing_loader": "n1"},
+    "routing": {
+        "routing_node": "n1",
+        "routing_address": "192.0.2.1",
+        "routing_loader": "n1",
+        "routing_rules": {"destinations": _PEERS, "rules": []},
+        "routing_secrets": {"cloud": "password", "of another site": "with a blank"},
+    },
     "drill": {"drill_fault": {"kind": "pause"}},
 }
 
@@ -163,6 +174,9 @@ WRONG = [
     Wrong("haproxy", "not a member", {"haproxy_node": "n3"}, "must list this node"),
     Wrong("routing", "nobody loads the rules", {"routing_loader": ""}, "routing_loader must be given"),
     Wrong("routing", "a text for the rules", {"routing_rules": "all to CT1"}, "unable to convert to dict"),
+    Wrong("routing", "a secret that nobody gave", {"routing_secrets": {"other": "x"}}, "the secrets cloud"),
+    Wrong("routing", "a secret with a blank", {"routing_secrets": {"cloud": "a b"}}, "text of ASCII without blanks"),
+    Wrong("routing", "a number for a secret", {"routing_secrets": {"cloud": 1234}}, "text of ASCII without blanks"),
     Wrong("keepalived", "a number too large", {"keepalived_router_id": 256}, "from 1 to 255"),
     Wrong("keepalived", "no address", {"keepalived_vip": {"address": "", "prefix": 24}}, "must be given"),
     Wrong("keepalived", "not a member", {"keepalived_node": "n3"}, "must list this node"),

@@ -139,9 +139,11 @@ def test_site_yml_applies_the_roles_of_the_table_in_its_order() -> None:
 def test_every_secret_belongs_to_one_kind_or_is_refused_with_a_reason() -> None:
     named = [name for kind in KINDS for name in names(kind)]
     assert len(named) == len(set(named))
-    assert set(named) == set(SECRETS) - {"hapacs_secret_pulumi_passphrase"}
-    with pytest.raises(RefusedError, match="change-secrets-provider"):
-        names("pulumi")
+    assert set(named) == set(SECRETS) - {"hapacs_secret_pulumi_passphrase", "hapacs_secret_routing"}
+    for kind, reason in (("pulumi", "change-secrets-provider"), ("routing", "Other systems choose")):
+        with pytest.raises(RefusedError) as refused:
+            names(kind)
+        assert reason in str(refused.value.hint)
 
 
 @each_role

@@ -9,7 +9,11 @@ from hapacs.settings import parse
 from tests.unit.provisioning.conftest import Data, Problems
 
 R = "sites.primary.routing"
+CLOUD: Data = {"kind": "dicomweb", "url": "https://cloud.example.org/dicom-web"}
 CT: Data = {"attribute": "Modality", "equals": "CT"}
+
+
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 
 def rule(name: str, *when: Data, **more: Any) -> Data:
@@ -103,6 +107,46 @@ def test_a_wrong_value_of_a_destination_says_what_to_write(
 
 def test_the_site_calls_a_destination_by_its_store_title_or_by_the_title_given(data: Data) -> None:
     plain = contract.routing(parse(routed(data, rule("all"))).sites["primary"])
-    assert plain.destinations["workstation"].calling_ae == "HAPACS"
+    assert plain.destinations["workstation"].model_dump()["calling_ae"] == "HAPACS"
     named = contract.routing(parse(routed(data, rule("all"), calling_ae="CT9")).sites["primary"])
-    assert named.destinations["workstation"].calling_ae == "CT9"
+    assert named.destinations["workstation"].model_dump()["calling_ae"] == "CT9"
+
+
+def with_cloud(data: Data, **values: Any) -> Data:
+    """Give the primary site a destination of DICOMweb."""
+    routing = {"destinations": {"cloud": CLOUD | values}, "rules": [rule("all", destinations=["cloud"])]}
+    data["sites"]["primary"]["routing"] = routing
+    return data
+
+
+@pytest.mark.parametrize("values", [{}, {"secret": "cloud"}, {"user": "u", "secret": "cloud", "connections": 4}])
+def test_a_destination_of_dicomweb_is_accepted_and_reaches_the_nodes(
+    data: Data, problems: Problems, values: Data
+) -> None:
+    assert problems(with_cloud(data, **values)) == {}
+    found = contract.routing(parse(data).sites["primary"]).destinations["cloud"]
+    assert found.model_dump(exclude_defaults=True) == CLOUD | values
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "said"),
+    [
+        (".kind", {"kind": "ftp"}, "the kind is not known; write one of dicom, dicomweb"),
+        (".url", {"url": "cloud.example.org"}, "write the root of its DICOMweb services"),
+        (".url", {"url": "https://cloud.example.org/dicom-web/"}, "without a slash last"),
+        (".url", {"url": "https://cloud.example.org:0"}, "has no port between 1 and 65535"),
+        (".url", {"url": "https://10.89.77.10/dicom-web"}, "images would come back"),
+        (".ae_title", {"ae_title": "CLOUD"}, "there is no such setting"),
+        (".conections", {"conections": 3}, "did you mean connections?"),
+        ("", {"user": "u"}, "user is given without secret"),
+        ("", {"url": "http://cloud.example.org", "secret": "cloud"}, "secret would be sent unencrypted"),
+        ("", {"url": "http://cloud.example.org", "authority": PEM}, "authority is given without https"),
+    ],
+)
+def test_a_wrong_destination_of_dicomweb_says_what_to_write(
+    data: Data, problems: Problems, field: str, values: Data, said: str
+) -> None:
+    found = problems(with_cloud(data, **values))
+    place = f"{R}.destinations.cloud{'' if field == '.kind' else field}"
+    assert set(found) == {place}
+    assert said in found[place]

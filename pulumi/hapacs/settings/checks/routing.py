@@ -6,7 +6,8 @@ from hapacs.settings.models import Settings, Site
 from hapacs.settings.partial import UnsoundError
 from hapacs.settings.problem import Problem, each
 from hapacs_node.routing import checks
-from hapacs_node.routing.model import Destination, Rule
+from hapacs_node.routing.destination import Destination, WebDestination
+from hapacs_node.routing.model import Rule
 
 
 def of_settings(settings: Settings) -> Iterator[Problem]:
@@ -55,8 +56,9 @@ def _shadowed(name: str, index: int, rule: Rule, earlier: Rule) -> Iterator[Prob
 @each
 def _own_addresses(settings: Settings, name: str, site: Site) -> Iterator[Problem]:
     for label, destination in site.routing.destinations.items():
+        key = "url" if isinstance(destination, WebDestination) else "host"
         for other in settings.sites.items():
-            yield from _loop(f"sites.{name}.routing.destinations.{label}.host", destination, site, other)
+            yield from _loop(f"sites.{name}.routing.destinations.{label}.{key}", destination, site, other)
 
 
 @each

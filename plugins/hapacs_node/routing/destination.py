@@ -1,0 +1,144 @@
+"""Destinations of a site: peers that images are sent to by C-STORE or by STOW-RS."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from hapacs_node.routing.fields import Host, Name, Part, Pem, Title, Url, UserName, Window
+
+Parallel = Annotated[int, Field(strict=True, ge=1, le=32)]
+
+
+class _Destination(Part):
+    """What all kinds of destinations have.
+
+    Attributes
+    ----------
+    mb_per_s
+        Limit of the rate, megabytes in a second, over all associations or connections. Not given: none.
+    window
+        When images are sent, in UTC, such as ``daily 20:00-06:00``. Not given: always.
+    timeout_s
+        Limit for the connection, and for each answer.
+    """
+
+    mb_per_s: Annotated[float, Field(gt=0, le=10000, allow_inf_nan=False)] | None = None
+    window: Window | None = None
+    timeout_s: Annotated[int, Field(strict=True, ge=1, le=600)] = 30
+
+
+class DicomDestination(_Destination):
+    """A peer that images are sent to by C-STORE.
+
+    Attributes
+    ----------
+    kind
+        ``dicom``, also when it is not given.
+    ae_title
+        Its AE title.
+    host, port
+        Its address.
+    calling_ae
+        The title that calls it. Not given: the site's store title.
+    tls
+        Opens associations with TLS and this node's certificate.
+    authority
+        Certificates (PEM) of the authorities that may have signed the peer's certificate. Not given: the site's own.
+    associations
+        Associations at the same time, over all nodes.
+    maximum_pdu
+        Longest PDU that this side accepts.
+    """
+
+    kind: Literal["dicom"] = "dicom"
+    ae_title: Title
+    host: Host
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)]
+    calling_ae: Title | None = None
+    tls: bool = False
+    authority: Pem | None = None
+    associations: Parallel = 2
+    maximum_pdu: Annotated[int, Field(strict=True, ge=4096, le=1048576)] = 131072
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.authority is not None and not self.tls:
+            raise ValueError("authority is given without tls; add tls: true, or remove authority")
+        return self
+
+    @property
+    def parallel(self) -> int:
+        """How many workers may send at the same time, over all nodes."""
+        return self.associations
+
+    @property
+    def where(self) -> str:
+        """The peer, for messages."""
+        return f"{self.ae_title} at {self.host}:{self.port}"
+
+
+class WebDestination(_Destination):
+    """A peer that images are sent to by STOW-RS (DICOM PS3.18 10.5).
+
+    Attributes
+    ----------
+    kind
+        ``dicomweb``.
+    url
+        The root of its DICOMweb services. With ``https`` its certificate must have the host's name, and the node shows
+        its own.
+    user
+        The user that logs in with a password (RFC 7617). Not given: no password, but possibly a token.
+    secret
+        Name of the password, or without a user of the bearer token (RFC 6750), in ``hapacs_secret_routing``. Not given:
+        nobody logs in.
+    authority
+        Certificates (PEM) of the authorities that may have signed the peer's certificate. Not given: the site's own.
+    connections
+        Requests at the same time, over all nodes.
+    """
+
+    kind: Literal["dicomweb"]
+    url: Url
+    user: UserName | None = None
+    secret: Name | None = None
+    authority: Pem | None = None
+    connections: Parallel = 2
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.user is not None and self.secret is None:
+            raise ValueError("user is given without secret; name its password in secret, or remove user")
+        if self.url.startswith("https:"):
+            return self
+        if self.secret is not None:
+            raise ValueError("secret would be sent unencrypted; write a url with https, or remove secret")
+        if self.authority is not None:
+            raise ValueError("authority is given without https; write a url with https, or remove authority")
+        return self
+
+    @property
+    def parallel(self) -> int:
+        """How many workers may send at the same time, over all nodes."""
+        return self.connections
+
+    @property
+    def host(self) -> str:
+        """The peer's host."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def where(self) -> str:
+        """The peer, for messages."""
+        return self.url
+
+
+def _with_kind(data: object) -> object:
+    """Take a destination without a kind for one of C-STORE."""
+    return {"kind": "dicom", **data} if isinstance(data, Mapping) and "kind" not in data else data
+
+
+Destination = Annotated[DicomDestination | WebDestination, Field(discriminator="kind"), BeforeValidator(_with_kind)]
+"""A destination of any kind."""
