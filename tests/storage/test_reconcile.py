@@ -1,16 +1,19 @@
 """Reconciliation on a real PostgreSQL and SeaweedFS: each disagreement is found, and what can be repaired is."""
 
+import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
+from typer.testing import CliRunner, Result
 
+from hapacs_node import cli
 from hapacs_node.catalog import schema
-from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.removals import Removal
 from hapacs_node.integrity.findings import REPAIRED, Finding, Kind
 from hapacs_node.integrity.reconcile import Reconciliation
@@ -20,50 +23,16 @@ from hapacs_node.node import Node
 from hapacs_node.storage import names
 from hapacs_node.storage.listing import listed
 from hapacs_node.storage.shelves import Shelves
-from tests.storage.conftest import INDEX
-from tests.storage.servers import BUCKET, Postgres, SeaweedFS
+from tests.storage.places import NAME, index, lose, make_index, store
+from tests.storage.servers import Postgres, SeaweedFS
 from tests.unit.node.test_identity import image
-
-_NAME = "reconciled"
 
 
 @pytest.fixture
 def node(make_node: Callable[..., Node], postgres: Postgres) -> Node:
     """A node with an index of its own, in which nothing is wrong."""
-    with postgres.connect() as connection:
-        connection.execute(f"drop database if exists {_NAME} with (force)")
-        connection.execute(f"create database {_NAME}")
-    with postgres.connect(_NAME) as connection:
-        connection.execute(INDEX)
-    return make_node(database={"name": _NAME})
-
-
-def store(node: Node, postgres: Postgres, content: bytes | None = None, *, indexed: bool = True) -> StoredObject:
-    """Store an image, as Orthanc does."""
-    uuid, content = uuid4(), content or os.urandom(2000)
-    stored = node.storage.create(str(uuid), 1, content)
-    assert stored is not None
-    if indexed:
-        index(postgres, uuid, len(content))
-    return stored
-
-
-def index(postgres: Postgres, uuid: UUID, size: int) -> None:
-    with postgres.connect(_NAME) as connection:
-        number = uuid.int % 10**15
-        connection.execute("insert into resources values (%s, 3, %s, null)", [number, str(uuid)])
-        connection.execute(
-            "insert into attachedfiles values (%s, 1, %s, %s, %s, 1, '', '')", [number, str(uuid), size, size]
-        )
-        # Derived attachments are not in the catalog.
-        connection.execute("insert into attachedfiles values (%s, 3, %s, 9, 9, 1, '', '')", [number, str(uuid4())])
-
-
-def lose(seaweedfs: SeaweedFS, key: str) -> None:
-    """Let the archive forget an object, as only its administrator can."""
-    s3 = seaweedfs.client(0, "admin", "admin-secret-of-the-test")
-    for version in s3.list_object_versions(Bucket=BUCKET, Prefix=key)["Versions"]:
-        s3.delete_object(Bucket=BUCKET, Key=key, VersionId=version["VersionId"], BypassGovernanceRetention=True)
+    make_index(postgres)
+    return make_node(database={"name": NAME})
 
 
 def reconcile(node: Node, *kinds: Kind, settled: datetime | None = None) -> tuple[Report, dict[str, Kind]]:
@@ -98,7 +67,7 @@ def test_each_disagreement_is_found(node: Node, postgres: Postgres, seaweedfs: S
     node.das.write(short.digest, b"short")
     orphan = names.digest_of(b"orphan")
     node.das.write(orphan, b"orphan")
-    with postgres.connect(_NAME) as connection:
+    with postgres.connect(NAME) as connection:
         connection.execute("insert into resources values (7, 3, %s, null)", [str(lost.uuid)])
     report, found = reconcile(node)
     assert report.found[Kind.DOUBLED_ID] == 1
@@ -122,7 +91,7 @@ def test_what_is_young_is_left_alone(node: Node, postgres: Postgres, seaweedfs: 
 
 
 def test_rows_of_a_transaction_in_progress_are_left_alone(node: Node, postgres: Postgres) -> None:
-    with postgres.connect(_NAME) as connection, connection.transaction():
+    with postgres.connect(NAME) as connection, connection.transaction():
         connection.execute("select")
         began = datetime.now(UTC)
         store(node, postgres, indexed=False)
@@ -151,12 +120,35 @@ def test_repairs_bring_all_places_to_agree(node: Node, postgres: Postgres, seawe
     again = catalog.find(revived.uuid)
     assert again is not None
     assert again.tombstoned_at is None
-    with postgres.connect(_NAME) as connection:
+    with postgres.connect(NAME) as connection:
         searched = connection.execute("select sop from hapacs.instance where uuid = %s", [revived.uuid]).fetchone()
     assert searched == ("1.2.3",)
     removed = catalog.find(unindexed.uuid)
     assert removed is not None
     assert removed.tombstoned_at is not None
+
+
+def test_the_command_changes_nothing_until_it_is_asked_to_repair(
+    node: Node, postgres: Postgres, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    lost = store(node, postgres)
+    lose(seaweedfs, lost.key)
+    with postgres.connect(NAME) as connection:
+        connection.execute("update hapacs.object set stored_at = stored_at - interval '1 hour'")
+    command = ["reconcile", "--config", str(tmp_path / "node.json"), "--settled", "60"]
+
+    def run(*options: str) -> Result:
+        return CliRunner().invoke(cli.app, [*command, *options], env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+    for _ in range(2):
+        result = run("--json")
+        document = json.loads(result.stdout)
+        assert (result.exit_code, document["found"]["archive-missing"], document["repaired"]) == (1, 1, {})
+        assert document["compared"]["index"] == 1
+    result = run("--repair", "archive-missing")
+    assert result.exit_code == 0, result.output
+    assert f"stored as {names.cas_key(lost.digest)}." in result.stdout
+    assert run("--json").exit_code == 0
 
 
 def test_bytes_that_no_row_has_are_orphans_of_the_archive(node: Node) -> None:
@@ -186,11 +178,11 @@ def test_a_listing_of_several_pages_has_every_object_in_the_order_of_folders(
 
 
 def test_a_catalog_of_the_version_before_gets_the_index_by_place(node: Node, postgres: Postgres) -> None:
-    with postgres.connect(_NAME) as connection:
+    with postgres.connect(NAME) as connection:
         connection.execute("drop index hapacs.object_key")
         connection.execute("update hapacs.schema_version set version_num = '0006'")
     assert schema.migrate(node.database)[0] == "0006"
-    with postgres.connect(_NAME) as connection:
+    with postgres.connect(NAME) as connection:
         valid = connection.execute(
             "select indisvalid from pg_index where indexrelid = 'hapacs.object_key'::regclass"
         ).fetchone()

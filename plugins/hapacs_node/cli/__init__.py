@@ -39,6 +39,7 @@ app.add_typer(route.route_app, name="route")
 app.add_typer(route.outbox_app, name="outbox")
 
 app.command()(integrity.reconcile)
+app.command()(integrity.scrub)
 
 
 def main() -> None:

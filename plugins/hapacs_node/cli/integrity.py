@@ -1,22 +1,27 @@
-"""`hapacs-node reconcile`: compare index, catalog, archive and online copies, and repair what does not agree."""
+"""`hapacs-node reconcile` and `scrub`: compare the places of images, and read their copies again."""
 
 import logging
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from hapacs_node import journal, log, settings
+from hapacs_node.catalog.scrub import open_damage, progress
 from hapacs_node.cli.common import ConfigOption, JsonOption, err, errors, out, print_json
 from hapacs_node.integrity.findings import REPAIRED, Kind
 from hapacs_node.integrity.reconcile import Counts, Reconciliation
 from hapacs_node.integrity.repair import Repairs
 from hapacs_node.integrity.report import Report, Request
+from hapacs_node.integrity.scrub import Scrub
 from hapacs_node.node import Node
 from hapacs_node.storage.shelves import Shelves
 
@@ -24,6 +29,8 @@ from hapacs_node.storage.shelves import Shelves
 _SETTLED_S = 3600
 _SHOWN_EVERY_S = 0.5
 _ALL = "all"
+_SELF = os.environ.get("SUDO_USER", "root")
+Operator = Annotated[str, typer.Option(help="Name for the journal.")]
 
 
 def reconcile(
@@ -37,7 +44,7 @@ def reconcile(
     settled_s: Annotated[
         int, typer.Option("--settled", min=60, help="Leave alone what is younger, seconds.")
     ] = _SETTLED_S,
-    operator: Annotated[str, typer.Option(help="Name for the journal.")] = os.environ.get("SUDO_USER", "root"),
+    operator: Operator = _SELF,
 ) -> None:
     """Compare index, catalog, archive and this node's DAS. Changes nothing without --repair.
 
@@ -48,12 +55,10 @@ def reconcile(
         _refuse("--only needs --repair")
     report = Report()
     with _node(config) as node:
-        storage = node.storage
         settled = Reconciliation.settled_before(node.database, settled_s)
         reconciliation = Reconciliation(node.database, node.cas, Shelves(node.das), settled)
-        repairs = Repairs(node.settings.node, operator, node.das, node.cas, storage.catalog, node.refresh)
         with _shown(reconciliation.counts, disable=as_json):
-            report.take(reconciliation.findings(), repairs, request)
+            report.take(reconciliation.findings(), _repairs(node, operator), request)
     if as_json:
         print_json(report.document(reconciliation.counts))
     else:
@@ -67,6 +72,47 @@ def reconcile(
             f"{counts.das:,} online copies; {'all agree' if report.ok else 'not all agree'}"
         )
     raise typer.Exit(0 if report.ok else 1)
+
+
+def scrub(
+    *,
+    config: ConfigOption = settings.DEFAULT_PATH,
+    as_json: JsonOption = False,
+    budget_gb: Annotated[float, typer.Option("--budget", min=0, help="Read this many gigabytes, then end.")] = 100,
+    days: Annotated[int, typer.Option(min=0, help="Read nothing again that was read within so many days.")] = 30,
+    mb_per_s: Annotated[int, typer.Option("--rate", min=1, help="Megabytes a second.")] = 20,
+    operator: Operator = _SELF,
+) -> None:
+    """Read online copies of this node and archive copies again, and heal one from the other.
+
+    Exit codes: 0 all that was read is whole or healed; 1 a copy is damaged; 2 wrong usage.
+    """
+    before = datetime.now(UTC) - timedelta(days=days)
+    with _node(config) as node:
+        work = Scrub(node.database, Shelves(node.das), _repairs(node, operator), mb_per_s * 1_000_000)
+        outcome = work.run(int(budget_gb * 1e9), before)
+        places = node.database.run(lambda connection: progress(connection, before))
+        damaged = len(node.database.run(open_damage))
+    ok = not outcome.damaged and not damaged
+    if as_json:
+        document = {"ok": ok, **asdict(outcome), "archive_damaged": damaged}
+        print_json(document | {"places": [asdict(place) for place in places]})
+    else:
+        table = Table("place", f"read within {days} days", "longest ago", box=None)
+        for place in places:
+            oldest = f"{place.oldest_at:%Y-%m-%d %H:%M}" if place.oldest_at else "never"
+            table.add_row(place.place, f"{place.checked / place.shelves:.1%}", oldest)
+        out.print(table)
+        out.print(
+            f"{outcome.online:,} online copies and {outcome.archived:,} archive copies read, "
+            f"{outcome.bytes / 1e9:.1f} GB; {outcome.healed:,} healed, {outcome.damaged:,} left damaged; "
+            f"{damaged:,} images have no whole archive copy"
+        )
+    raise typer.Exit(0 if ok else 1)
+
+
+def _repairs(node: Node, operator: str) -> Repairs:
+    return Repairs(node.settings.node, operator, node.das, node.cas, node.storage.catalog, node.refresh)
 
 
 def _kinds(given: list[str]) -> frozenset[Kind]:

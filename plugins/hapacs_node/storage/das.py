@@ -72,8 +72,8 @@ class Das:
         """
         self._write(names.das_path(digest), [content], durable=durable)
 
-    def read(self, digest: str, size: int) -> bytes:
-        """Read the bytes of a digest and check them.
+    def read(self, digest: str, size: int, *, used: bool = True) -> bytes:
+        """Read the bytes of a digest and check them. With `used`, record the time of use, which eviction follows.
 
         Raises
         ------
@@ -82,7 +82,7 @@ class Das:
         DasError
             When the disks fail.
         """
-        content = self._read(names.das_path(digest), size)
+        content = self._read(names.das_path(digest), size, used=used)
         if names.digest_of(content) != digest:
             raise DasCorruptError(f"the DAS copy of {digest} has other bytes than were stored")
         return content
@@ -244,12 +244,12 @@ class Das:
                 if durable:
                     os.fsync(folder)
 
-    def _read(self, path: tuple[str, ...], size: int | None) -> bytes:
+    def _read(self, path: tuple[str, ...], size: int | None, *, used: bool = True) -> bytes:
         *folders, name = path
         with translated("read"):
             try:
                 with self.folder(folders) as folder:
-                    return read_file(folder, name, size)
+                    return read_file(folder, name, size, used=used)
             except FileNotFoundError as error:
                 raise DasMissingError(f"the DAS has no {name}") from error
 

@@ -49,8 +49,8 @@ def write_file(folder: int, name: str, parts: list[bytes], *, durable: bool) -> 
         os.close(file)
 
 
-def read_file(folder: int, name: str, size: int | None) -> bytes:
-    """Read a file of an open folder and record the time of use.
+def read_file(folder: int, name: str, size: int | None, *, used: bool = True) -> bytes:
+    """Read a file of an open folder. With `used`, record the time of use.
 
     Raises
     ------
@@ -74,7 +74,8 @@ def read_file(folder: int, name: str, size: int | None) -> bytes:
             raise DasCorruptError(f"{name} has {status.st_size} bytes in place of {size}")
         with open(file, "rb", buffering=0, closefd=False) as stream:
             content = stream.readall()
-        _note_use(file, status)
+        if used:
+            _note_use(file, status)
         return content
     finally:
         os.close(file)

@@ -1,0 +1,181 @@
+"""Reads online and archive copies again, those first that were read the longest ago, and heals one from the other."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+
+from hapacs_node import log
+from hapacs_node.catalog import scrub
+from hapacs_node.catalog.database import Database
+from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.errors import (
+    CasConflictError,
+    CasDamagedError,
+    CasMissingError,
+    DasCorruptError,
+    DasMissingError,
+    NodeError,
+)
+from hapacs_node.integrity.repair import Repairs
+from hapacs_node.storage.archive import STORE
+from hapacs_node.storage.shelves import DasFile, Shelves
+
+_LOG = log.get("integrity")
+# Far above the time for a shelf: at a hundred million images it has 1,500.
+_LEASE_S = 6 * 3600
+
+
+@dataclass
+class Outcome:
+    """What a run read and did.
+
+    Attributes
+    ----------
+    online, archived : int
+        Copies that were read.
+    bytes : int
+        Their bytes.
+    healed : int
+        Copies that were written again.
+    damaged : int
+        Copies that could not be healed on this node now.
+    """
+
+    online: int = 0
+    archived: int = 0
+    bytes: int = 0
+    healed: int = 0
+    damaged: int = 0
+
+
+@dataclass
+class Scrub:
+    """Reads shelf after shelf of this node's DAS and of the archive, in turn. All nodes of a site share the archive.
+
+    Parameters
+    ----------
+    database : Database
+        Keeps the progress.
+    shelves : Shelves
+        The DAS of this node.
+    repairs : Repairs
+        Writes copies again.
+    bytes_per_s : int
+        Speed at which copies are read.
+    sleep : callable
+        Replaced in tests.
+    """
+
+    database: Database
+    shelves: Shelves
+    repairs: Repairs
+    bytes_per_s: int
+    sleep: Callable[[float], None] = time.sleep
+    outcome: Outcome = field(default_factory=Outcome)
+
+    def run(self, budget_bytes: int, before: datetime) -> Outcome:
+        """Read shelves until the budget is used or all were read since `before`. It can be interrupted.
+
+        A shelf that was begun is read to its end. First, damage that other nodes found is repaired from this DAS.
+
+        Raises
+        ------
+        NodeError
+            When a place does not answer. The shelf in work is then read again by the next run after its lease.
+        """
+        for row in self.database.run(scrub.open_damage):
+            self._heal_archived(row)
+        das = f"das {self.repairs.node}"
+        places: dict[str, Callable[[int], None]] = {das: self._read_online, scrub.ARCHIVE: self._read_archived}
+        for place in places:
+            self.prepare(place)
+        while places and self.outcome.bytes < budget_bytes:
+            for place, read in list(places.items()):
+                shelf = self.database.run(partial(scrub.claim, place=place, before=before, lease_s=_LEASE_S))
+                if shelf is None:
+                    del places[place]
+                    continue
+                read(shelf)
+                self.database.run(partial(scrub.checked, place=place, shelf=shelf))
+        return self.outcome
+
+    def prepare(self, place: str) -> None:
+        """Make the shelves of a place, unless they exist."""
+        first: int | None = 0
+        while first is not None:
+            first = self.database.run(partial(scrub.prepare, place=place, first=first))
+
+    def _read_online(self, shelf: int) -> None:
+        rows = {row.digest: row for row in self._rows(shelf)}
+        number, copies = next(self.shelves.walk(shelf), (shelf, []))
+        for copy in copies if number == shelf else ():
+            if copy.kind == "object":
+                self._check_online(copy, rows.get(copy.name))
+
+    def _check_online(self, copy: DasFile, row: StoredObject | None) -> None:
+        self._count(copy.size)
+        self.outcome.online += 1
+        try:
+            # Otherwise eviction would take everything for used.
+            self.shelves.das.read(copy.name, copy.size if row is None else row.size, used=False)
+        except DasMissingError:
+            # It was evicted a moment ago.
+            return
+        except DasCorruptError as error:
+            _LOG.error(log.line("damage_found", place="das", digest=copy.name, error=error))
+        else:
+            return
+        if row is None:
+            self._left("das", copy.name, NodeError("no catalog row names its archive copy"))
+            return
+        try:
+            self.repairs.online(row)
+        except NodeError as error:
+            self._left("das", copy.name, error)
+        else:
+            self._healed("das", copy.name)
+
+    def _read_archived(self, shelf: int) -> None:
+        for row in self._rows(shelf):
+            if row.store != STORE:
+                continue
+            self._count(row.length)
+            self.outcome.archived += 1
+            if not self._is_whole(row):
+                self.database.run(partial(scrub.damaged, row=row, node=self.repairs.node))
+                self._heal_archived(row)
+
+    def _heal_archived(self, row: StoredObject) -> None:
+        try:
+            if not self._is_whole(row):
+                self.repairs.archive(row)
+                self._healed("archive", row.digest)
+            # Otherwise another node, or reconcile, has repaired it.
+            self.database.run(partial(scrub.repaired, uuid=row.uuid))
+        except NodeError as error:
+            self._left("archive", row.digest, error)
+
+    def _is_whole(self, row: StoredObject) -> bool:
+        try:
+            self.repairs.cas.get(row.key, row.digest, row.offset, row.length)
+        except (CasMissingError, CasConflictError, CasDamagedError) as error:
+            _LOG.error(log.line("damage_found", place="archive", digest=row.digest, key=row.key, error=error))
+            return False
+        return True
+
+    def _healed(self, place: str, digest: str) -> None:
+        self.outcome.healed += 1
+        _LOG.warning(log.line("damage_healed", place=place, digest=digest, operator=self.repairs.operator))
+
+    def _left(self, place: str, digest: str, error: NodeError) -> None:
+        self.outcome.damaged += 1
+        _LOG.error(log.line("damage_left", place=place, digest=digest, error=error))
+
+    def _rows(self, shelf: int) -> list[StoredObject]:
+        return self.database.run(partial(scrub.rows, shelf=shelf))
+
+    def _count(self, size: int) -> None:
+        self.outcome.bytes += size
+        self.sleep(size / self.bytes_per_s)

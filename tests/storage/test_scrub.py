@@ -1,0 +1,181 @@
+"""Every copy is read again on a real PostgreSQL and SeaweedFS, and healed from the other."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hapacs_node import cli
+from hapacs_node.catalog import scrub
+from hapacs_node.catalog.objects import StoredObject
+from hapacs_node.errors import CasUnavailableError
+from hapacs_node.integrity.repair import Repairs
+from hapacs_node.integrity.scrub import Outcome, Scrub
+from hapacs_node.node import Node
+from hapacs_node.storage.das import Das
+from hapacs_node.storage.shelves import Shelves
+from tests.storage.places import NAME, lose, make_index, store
+from tests.storage.servers import Postgres, SeaweedFS
+from tests.storage.test_damage import damage
+
+FAST, ALL = 10**12, 10**12
+
+
+@pytest.fixture
+def node(make_node: Callable[..., Node], postgres: Postgres) -> Node:
+    """A node with an index of its own."""
+    make_index(postgres)
+    return make_node(database={"name": NAME})
+
+
+def path(node: Node, row: StoredObject) -> Path:
+    return node.das.settings.root / "sha256" / row.digest[:2] / row.digest[2:4] / row.digest
+
+
+def leave(node: Node, postgres: Postgres, *rows: StoredObject, name: str = "pacs1") -> None:
+    """Let all other shelves be read already: reading 65,536 empty ones takes minutes."""
+    for place in (scrub.ARCHIVE, f"das {name}"):
+        work(node, name).prepare(place)
+    with postgres.connect(NAME) as connection:
+        shelves = [int(row.digest[:4], 16) for row in rows]
+        connection.execute("update hapacs.scrub set checked_at = now() where shelf <> all(%s)", [shelves])
+
+
+def work(node: Node, name: str = "pacs1", das: Das | None = None) -> Scrub:
+    das = das or node.das
+    repairs = Repairs(name, "anna", das, node.cas, node.storage.catalog, node.refresh)
+    return Scrub(node.database, Shelves(das), repairs, FAST)
+
+
+def run(node: Node, das: Das | None = None, budget: int = ALL, name: str = "pacs1") -> Outcome:
+    return work(node, name, das).run(budget, datetime.now(UTC) - timedelta(days=1))
+
+
+def test_whole_copies_are_read_once_and_their_use_is_not_recorded(node: Node, postgres: Postgres) -> None:
+    rows = [store(node, postgres) for _ in range(3)]
+    leave(node, postgres, *rows)
+    # Such times that the kernel of a file system without `noatime` leaves them too.
+    used = int(time.time()) - 7200
+    for row in rows:
+        os.utime(path(node, row), (used, used - 3600))
+    assert run(node) == Outcome(online=3, archived=3, bytes=12_000)
+    assert {path(node, row).stat().st_atime for row in rows} == {used}
+    assert run(node) == Outcome()
+
+
+def test_a_damaged_online_copy_is_healed_from_the_archive(node: Node, postgres: Postgres) -> None:
+    row = store(node, postgres)
+    leave(node, postgres, row)
+    node.das.write(row.digest, bytes(row.size))
+    assert run(node) == Outcome(online=1, archived=1, bytes=2 * row.size, healed=1)
+    assert len(node.das.read(row.digest, row.size)) == row.size
+
+
+def test_a_damaged_archive_copy_is_healed_from_the_das(node: Node, postgres: Postgres, seaweedfs: SeaweedFS) -> None:
+    content = os.urandom(200_000)
+    row = store(node, postgres, content)
+    leave(node, postgres, row)
+    damage(seaweedfs, content)
+    assert run(node).healed == 1
+    moved = node.storage.catalog.find(row.uuid)
+    assert moved is not None
+    assert moved.key != row.key
+    assert node.cas.get(moved.key, row.digest, moved.offset, moved.length) == content
+    assert node.database.run(scrub.open_damage) == []
+
+
+@pytest.fixture
+def other(node: Node, tmp_path: Path) -> Das:
+    """The DAS of another node."""
+    (tmp_path / "other").mkdir()
+    return Das(node.das.settings.model_copy(update={"root": tmp_path / "other"}), node.metrics)
+
+
+def test_a_lost_archive_copy_is_healed_by_the_node_that_has_the_bytes(
+    node: Node, other: Das, postgres: Postgres, seaweedfs: SeaweedFS
+) -> None:
+    content = os.urandom(3000)
+    row = store(node, postgres, content)
+    leave(node, postgres, row)
+    lose(seaweedfs, row.key)
+    path(node, row).unlink()
+    assert run(node).damaged == 1
+    assert [one.uuid for one in node.database.run(scrub.open_damage)] == [row.uuid]
+    other.write(row.digest, content)
+    assert run(node, other, budget=0, name="pacs2").healed == 1
+    assert node.database.run(scrub.open_damage) == []
+    moved = node.storage.catalog.find(row.uuid)
+    assert moved is not None
+    assert node.cas.get(moved.key, row.digest, moved.offset, moved.length) == content
+
+
+def test_the_command_reports_progress_and_what_is_damaged(
+    node: Node, postgres: Postgres, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    row = store(node, postgres)
+    leave(node, postgres, row)
+    lose(seaweedfs, row.key)
+    path(node, row).rename(tmp_path / "away")
+    command = ["scrub", "--config", str(tmp_path / "node.json"), "--json"]
+    result = CliRunner().invoke(cli.app, command)
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["damaged"], document["archive_damaged"]) == (1, 1, 1)
+    assert {place["place"]: place["checked"] for place in document["places"]} == {
+        "archive": 65_536, "das pacs1": 65_536,
+    }  # fmt: skip
+    (tmp_path / "away").rename(path(node, row))
+    result = CliRunner().invoke(cli.app, command[:-1], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert result.exit_code == 0, result.output
+    assert "1 healed, 0 left damaged; 0 images have no whole archive copy" in result.stdout
+
+
+def test_the_shelf_that_was_read_the_longest_ago_comes_first_and_the_budget_ends_the_run(
+    node: Node, postgres: Postgres
+) -> None:
+    first, second = store(node, postgres), store(node, postgres)
+    leave(node, postgres, first, second)
+    with postgres.connect(NAME) as connection:
+        for row, days in ((first, 3), (second, 4)):
+            connection.execute(
+                "update hapacs.scrub set checked_at = now() - %s * interval '1 day' where shelf = %s",
+                [days, int(row.digest[:4], 16)],
+            )
+    path(node, second).unlink()
+    outcome = run(node, budget=1)
+    assert (outcome.online, outcome.archived) == (0, 1)
+    left = node.database.run(partial(scrub.progress, before=datetime.now(UTC) - timedelta(days=1)))
+    assert [(one.place, one.shelves - one.checked) for one in left] == [("archive", 1), ("das pacs1", 1)]
+
+
+def test_nodes_share_the_shelves_and_a_dead_nodes_shelf_is_claimed_again(node: Node, postgres: Postgres) -> None:
+    rows = [store(node, postgres) for _ in range(2)]
+    leave(node, postgres, *rows)
+    before = datetime.now(UTC) - timedelta(days=1)
+
+    def claim(lease_s: float) -> int | None:
+        return node.database.run(partial(scrub.claim, place=scrub.ARCHIVE, before=before, lease_s=lease_s))
+
+    claimed = [claim(60), claim(-1)]
+    assert sorted(filter(None, claimed)) == sorted(int(row.digest[:4], 16) for row in rows)
+    assert claim(60) == claimed[1]
+    assert claim(60) is None
+
+
+def test_when_the_archive_does_not_answer_nothing_counts_as_read(
+    make_node: Callable[..., Node], node: Node, postgres: Postgres
+) -> None:
+    row = store(node, postgres)
+    leave(node, postgres, row)
+    short = {"gateways": ["http://127.0.0.1:9"], "connect_timeout_s": 1, "attempt_timeout_s": 1, "deadline_s": 1}
+    cut_off = make_node(database={"name": NAME}, cas=short)
+    with pytest.raises(CasUnavailableError):
+        run(cut_off)
+    left = cut_off.database.run(partial(scrub.progress, before=datetime.now(UTC) - timedelta(days=1)))
+    assert [(one.place, one.shelves - one.checked) for one in left] == [("archive", 1), ("das pacs1", 0)]
+    assert cut_off.database.run(scrub.open_damage) == []
