@@ -46,17 +46,43 @@ _COLUMNS = (
 
 _ONE = f"select {_COLUMNS} from hapacs.task where id = %(id)s"  # noqa: S608 - a constant
 
-_OPEN = ", ".join(f"'{state}'" for state in STATES)
-
-_LIST = f"""
+# Few rows belong to a study or have a number; its index finds them in any state.
+_FOUND = f"""
 select {_COLUMNS} from hapacs.task
 where (%(destination)s::text is null or destination = %(destination)s)
-and (%(state)s::text is null and state in ({_OPEN}) or state = %(state)s)
+and (%(state)s::text is null and state <> all('{{confirmed,dropped}}') or state = %(state)s)
 and (%(study)s::text is null or study = %(study)s)
 and (%(id)s::bigint is null or id = %(id)s)
-order by id
+order by priority, due_at, id
 limit %(limit)s
 """  # noqa: S608 - constants
+
+# Tasks are kept when they end, so the table is large, and those that are not at their end are few in it. For each
+# destination and state an index gives the first ones in the order in which they come up.
+_PARTS: dict[str, tuple[str, ...]] = {
+    "gathering": ("t.state = 'gathering' order by t.study",),
+    "waiting": tuple(f"t.state = 'waiting' and t.priority = {lane} order by t.due_at" for lane in (0, 1, 2)),
+    "held": ("t.state = 'held' order by t.id",),
+    "in flight": ("t.state = 'in flight' order by t.leased_until",),
+    "dead": ("t.state = 'dead' order by t.id",),
+}
+
+
+def _first(states: Sequence[str]) -> str:
+    """Return the query of the first tasks of each destination in some states that are not the end."""
+    parts = " union all ".join(
+        f"(select t.* from hapacs.task t where t.kind = d.kind and t.destination = d.name and {part} limit %(limit)s)"  # noqa: S608 - constants
+        for state in states
+        for part in _PARTS[state]
+    )
+    return f"""
+        select {", ".join(f"t.{column.strip()}" for column in _COLUMNS.split(","))}
+        from hapacs.destination d cross join lateral ({parts}) as t
+        where %(destination)s::text is null or d.name = %(destination)s
+        order by t.priority, t.due_at, t.id
+        limit %(limit)s
+    """  # noqa: S608 - constants
+
 
 # A selected task or study changes its rows. A destination that is held as a whole is marked, for tasks to come too.
 _CHANGE = """
@@ -198,9 +224,16 @@ def unmatched_today(connection: Connection) -> int:
 
 
 def tasks(connection: Connection, selection: Selection, state: str | None, limit: int) -> Sequence[Listed]:
-    """List tasks, the oldest first; without a state, those that are not at their end."""
+    """List tasks by priority and due time; without a state, those that are not at their end."""
     parameters = selection.parameters() | {"state": state, "limit": limit}
-    return [Listed(*row) for row in connection.execute(_LIST, parameters)]
+    return [Listed(*row) for row in connection.execute(listing(selection, state), parameters)]
+
+
+def listing(selection: Selection, state: str | None) -> str:
+    """Return the query of a list of tasks."""
+    if selection.study is not None or selection.id is not None or state not in {None, *STATES}:
+        return _FOUND
+    return _first(STATES if state is None else (state,))
 
 
 _BY_STATE = """

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from pydantic import ValidationError
@@ -37,6 +37,7 @@ _WAIT_S = 10
 Destination = Annotated[str | None, typer.Option(help="Name of the destination.")]
 Study = Annotated[str | None, typer.Option(help="Study Instance UID.")]
 Number = Annotated[int | None, typer.Option("--task", help="Number of one task.")]
+State = Literal["gathering", "waiting", "held", "in flight", "dead", "confirmed", "dropped"]
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the intervention.")]
 Operator = Annotated[str, typer.Option(help="Who; it is kept with the intervention.")]
 Certificate = Annotated[Path, typer.Option(help="Certificate of this node, PEM.")]
@@ -168,11 +169,15 @@ def list_(
     destination: Destination = None,
     study: Study = None,
     state: Annotated[
-        str | None, typer.Option(help="Not given: waiting, held, in flight and dead. Also: confirmed, dropped.")
+        State | None,
+        typer.Option(help="Not given: all that are not at their end. Confirmed and dropped: of a study only."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most tasks.")] = 100,
 ) -> None:
-    """List tasks, the oldest first."""
+    """List tasks by priority and due time: waiting ones in the order in which they are sent."""
+    if state in {"confirmed", "dropped"} and study is None:
+        err.print(f"tasks that are {state} are found by their study: give --study", style="red")
+        raise typer.Exit(2)
     with errors(), _database(config) as database:
         found = database.run(lambda c: outbox.tasks(c, Selection(destination, study), state, limit))
     if as_json:

@@ -3,8 +3,13 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from pydicom import Dataset
+
+from hapacs_node.routing import match, window
 from hapacs_node.routing.destination import DicomDestination
+from hapacs_node.routing.match import Facts
 from hapacs_node.routing.model import Condition, Routing, Rule
 
 _SINGLE = {
@@ -36,6 +41,7 @@ def mistakes(routing: Routing) -> Iterator[Mistake]:
         yield from destinations(index, rule, routing)
         yield from contradictions(index, rule)
         yield from shadowed(index, rule, routing.rules[:index])
+        yield from overlapping(index, rule, routing.rules[:index])
 
 
 def names(routing: Routing) -> Iterator[Mistake]:
@@ -60,27 +66,39 @@ def destinations(index: int, rule: Rule, routing: Routing) -> Iterator[Mistake]:
             known = ", ".join(routing.destinations) or "none"
             yield Mistake(field, f"there is no destination {name} (known: {known}); add it, or name another one")
             continue
-        if isinstance(destination, DicomDestination) and any(_asks_only(one, destination) for one in rule.when):
+        if isinstance(destination, DicomDestination) and _wants(rule, destination.ae_title):
             yield Mistake(
                 field,
-                f"{name} is {destination.ae_title}, the sender that the rule wants, so its images would go back to it; "
-                "name another destination",
+                f"{name} is {destination.ae_title}, a sender that the rule wants, so its images would go back to it; "
+                "name another destination, or remove the sender",
             )
 
 
-def _asks_only(condition: Condition, destination: DicomDestination) -> bool:
-    """Return whether the destination is the only sender that a condition allows."""
-    return condition.attribute == "calling_ae" and _allowed(condition) == {destination.ae_title}
+def _wants(rule: Rule, title: str) -> bool:
+    """Return whether a rule names a sender, and takes its images."""
+    named = any(one.attribute == "calling_ae" and title in (_allowed(one) or ()) for one in rule.when)
+    return named and takes_from(rule, title)
+
+
+def takes_from(rule: Rule, title: str) -> bool:
+    """Return whether images that a title sends can match a rule, as far as its conditions on the title say."""
+    facts = Facts(Dataset(), datetime.now(UTC), {"calling_ae": title})
+
+    def holds(conditions: Sequence[Condition]) -> list[bool]:
+        return [match.holds(one, facts) for one in conditions if one.attribute == "calling_ae"]
+
+    return all(holds(rule.when)) and not any(holds(rule.unless))
 
 
 def contradictions(number: int, rule: Rule) -> Iterator[Mistake]:
     """Yield conditions of a rule that no image can satisfy together."""
     path = f"rules.{number}"
     for index, condition in enumerate(rule.when):
-        if condition in rule.unless:
+        for excluding in [other for other in rule.unless if _implies(condition, other)][:1]:
+            also = "also" if excluding == condition else f"excluded by {excluding.wanted}"
             yield Mistake(
                 f"{path}.when.{index}",
-                f"{condition.attribute} ({condition.wanted}) is also in unless, so no image matches; "
+                f"{condition.attribute} ({condition.wanted}) is {also} in unless, so no image matches; "
                 "remove one of them",
             )
         for other in rule.when[:index]:
@@ -120,15 +138,65 @@ def _exclude(one: Condition, other: Condition) -> bool:
     return bool(lows and highs) and max(lows) > min(highs)
 
 
+def _implies(narrow: Condition, wide: Condition) -> bool:
+    """Return whether an attribute that is as one condition says is always as another one says too.
+
+    False where it can't be told. The value that satisfies the first one satisfies the second one, so it also holds for
+    attributes with several values.
+    """
+    if narrow.attribute != wide.attribute or narrow.demands != 1:
+        return False
+    if narrow == wide or (wide.present and narrow.present is not False):
+        return True
+    allowed, wider = _allowed(narrow), _allowed(wide)
+    if allowed is not None and wider is not None:
+        return allowed <= wider
+    if allowed is not None and wide.matches is not None:
+        return all(re.fullmatch(wide.matches, value) for value in allowed)
+    return _ranged(narrow) and _ranged(wide) and _within(narrow, wide)
+
+
+def _ranged(condition: Condition) -> bool:
+    return condition.at_least is not None or condition.at_most is not None
+
+
+def _within(narrow: Condition, wide: Condition) -> bool:
+    low = wide.at_least is None or (narrow.at_least is not None and narrow.at_least >= wide.at_least)
+    return low and (wide.at_most is None or (narrow.at_most is not None and narrow.at_most <= wide.at_most))
+
+
 def shadowed(index: int, rule: Rule, earlier: Sequence[Rule]) -> Iterator[Mistake]:
     """Yield a rule of which each image already goes to the same destinations by one of the rules before it."""
     for other in earlier:
-        wider = set(other.when) <= set(rule.when) and set(other.unless) <= set(rule.unless)
-        always = other.during in {None, rule.during}
-        if wider and always and set(rule.destinations) <= set(other.destinations):
+        wider = all(any(_implies(own, one) for own in rule.when) for one in other.when)
+        excludes = all(any(_implies(one, own) for own in rule.unless) for one in other.unless)
+        always = _minutes(rule) <= _minutes(other)
+        if wider and excludes and always and set(rule.destinations) <= set(other.destinations):
             yield Mistake(
                 f"rules.{index}",
                 f"{rule.name} has no effect: {other.name} before it matches every image that it matches, and names "
                 "the same destinations; move it up, or remove it",
             )
             return
+
+
+def overlapping(index: int, rule: Rule, earlier: Sequence[Rule]) -> Iterator[Mistake]:
+    """Yield a rule whose window overlaps in part with that of an equal one before it, which gets these images.
+
+    A window inside of the other one is an exception that somebody means, or `shadowed`.
+    """
+    for other in earlier:
+        equal = set(rule.when) == set(other.when) and set(rule.unless) == set(other.unless)
+        shared = [name for name in rule.destinations if name in other.destinations]
+        own, theirs = _minutes(rule), _minutes(other)
+        if equal and shared and own & theirs and own - theirs and theirs - own:
+            yield Mistake(
+                f"rules.{index}.during",
+                f"{rule.during} overlaps with {other.during} of {other.name}, which matches the same images and gets "
+                f"those of both for {', '.join(shared)}; let one begin when the other ends",
+            )
+            return
+
+
+def _minutes(rule: Rule) -> frozenset[int]:
+    return window.minutes(rule.during)

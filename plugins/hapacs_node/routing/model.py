@@ -43,13 +43,18 @@ class Condition(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        ranged = self.at_least is not None or self.at_most is not None
-        given = [self.equals is not None, self.one_of is not None, self.matches is not None, ranged]
-        if sum([*given, self.present is not None]) != 1:
+        if self.demands != 1:
             raise ValueError("give exactly one of equals, one_of, matches, present, or a range by at_least and at_most")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
             raise ValueError(f"at_least {self.at_least:g} is more than at_most {self.at_most:g}, so nothing matches")
         return self
+
+    @property
+    def demands(self) -> int:
+        """How many kinds of demands it has; a sound one has one."""
+        ranged = self.at_least is not None or self.at_most is not None
+        given = [self.equals is not None, self.one_of is not None, self.matches is not None, ranged]
+        return sum([*given, self.present is not None])
 
     @property
     def wanted(self) -> str:

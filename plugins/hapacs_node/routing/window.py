@@ -1,6 +1,7 @@
 """Times of day at which something is allowed, in UTC: ``daily 22:00-04:00``, ``Sun 02:00-04:00``."""
 
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
+from functools import cache
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -19,3 +20,13 @@ def is_open(window: str, moment: datetime) -> bool:
 
 def _is_day(day: str, moment: datetime) -> bool:
     return day in {"daily", _DAYS[moment.weekday()]}
+
+
+@cache
+def minutes(window: str | None) -> frozenset[int]:
+    """Return the minutes of a week in which a window is open; all of them without a window."""
+    monday = datetime(2001, 1, 1, tzinfo=UTC)
+    week = range(7 * 24 * 60)
+    if window is None:
+        return frozenset(week)
+    return frozenset(minute for minute in week if is_open(window, monday + timedelta(minutes=minute)))

@@ -204,3 +204,10 @@ def test_a_dead_database_is_reported_without_a_traceback(monkeypatch: pytest.Mon
     result = run("object", "a" * 64)
     assert result.exit_code == 1
     assert result.stderr.strip() == "no database leader"
+
+
+@pytest.mark.parametrize("state", ["confirmed", "dropped"])
+def test_tasks_at_their_end_are_listed_of_one_study_only(state: str) -> None:
+    done = run("outbox", "list", "--state", state)
+    assert done.exit_code == 2
+    assert "give --study" in done.stderr

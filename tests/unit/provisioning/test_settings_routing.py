@@ -83,7 +83,101 @@ def test_sites_that_send_to_each_other_are_refused_and_one_direction_is_not(with
 
 def test_a_rule_that_sends_back_to_the_sender_is_refused(data: Data, problems: Problems) -> None:
     found = problems(routed(data, rule("back", {"attribute": "calling_ae", "equals": "READING"})))
-    assert "the sender that the rule wants" in found[f"{R}.rules.0.destinations.0"]
+    assert "a sender that the rule wants" in found[f"{R}.rules.0.destinations.0"]
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow"),
+    [
+        ({"one_of": ["CT", "MR"]}, {"equals": "CT"}),
+        ({"matches": "C.*|MR"}, {"one_of": ["CT", "MR", "CR"]}),
+        ({"present": True}, {"matches": "C.*"}),
+        ({"at_least": 1}, {"at_least": 2, "at_most": 5}),
+        ({"at_least": 1, "at_most": 9}, {"at_least": 1, "at_most": 9}),
+    ],
+)
+def test_a_rule_that_a_wider_one_shadows_is_refused_and_the_other_order_is_not(
+    data: Data, problems: Problems, wide: Data, narrow: Data
+) -> None:
+    rules = [rule(name, {"attribute": "Modality", **how}) for name, how in (("wide", wide), ("narrow", narrow))]
+    assert "narrow has no effect: wide before it" in problems(routed(data, *rules))[f"{R}.rules.1"]
+    if wide != narrow:
+        assert problems(routed(data, *reversed(rules))) == {}
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow"),
+    [
+        ({"equals": "CT"}, {"one_of": ["CT", "MR"]}),
+        ({"matches": "C."}, {"one_of": ["CT", "MR"]}),
+        ({"present": True}, {"present": False}),
+        ({"at_least": 2}, {"at_least": 1}),
+        ({"at_least": 1, "at_most": 5}, {"at_least": 1}),
+        ({"matches": "CT"}, {"matches": "C."}),
+    ],
+)
+def test_a_rule_that_matches_more_than_the_one_before_it_is_accepted(
+    data: Data, problems: Problems, wide: Data, narrow: Data
+) -> None:
+    rules = [rule(name, {"attribute": "Modality", **how}) for name, how in (("first", wide), ("second", narrow))]
+    assert problems(routed(data, *rules)) == {}
+
+
+def test_exceptions_of_the_earlier_rule_are_left_to_the_later_one(data: Data, problems: Problems) -> None:
+    unless = [{"attribute": "BodyPartExamined", "equals": "HEAD"}]
+    more = [{"attribute": "BodyPartExamined", "one_of": ["HEAD", "KNEE"]}]
+    assert problems(routed(data, rule("most", CT, unless=unless), rule("rest", CT))) == {}
+    found = problems(routed(data, rule("most", CT, unless=unless), rule("fewer", CT, unless=more)))
+    assert "fewer has no effect" in found[f"{R}.rules.1"]
+
+
+def test_a_condition_that_unless_excludes_is_refused(data: Data, problems: Problems) -> None:
+    found = problems(routed(data, rule("never", CT, unless=[{"attribute": "Modality", "one_of": ["CT", "MR"]}])))
+    assert found == {
+        f"{R}.rules.0.when.0": "Modality (equals 'CT') is excluded by one of 'CT', 'MR' in unless, so no image "
+        "matches; remove one of them"
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("daily 08:00-18:00", "daily 17:00-20:00"), ("daily 22:00-04:00", "Mon 03:00-05:00")]
+)
+def test_windows_of_equal_rules_that_overlap_are_refused(
+    data: Data, problems: Problems, first: str, second: str
+) -> None:
+    found = problems(routed(data, rule("first", CT, during=first), rule("second", CT, during=second)))
+    assert f"overlaps with {first} of first" in found[f"{R}.rules.1.during"]
+    assert len(found) == 1
+
+
+def test_a_window_inside_of_that_of_an_equal_rule_has_no_effect(data: Data, problems: Problems) -> None:
+    rules = [rule("first", CT, during="daily 08:00-18:00"), rule("second", CT, during="Mon 09:00-10:00")]
+    assert "second has no effect" in problems(routed(data, *rules))[f"{R}.rules.1"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("daily 08:00-18:00", "daily 18:00-08:00"), ("Mon 08:00-10:00", "daily 08:00-18:00"), ("Mon 08:00-10:00", None)],
+)
+def test_windows_that_meet_or_are_an_exception_are_accepted(
+    data: Data, problems: Problems, first: str, second: str | None
+) -> None:
+    assert problems(routed(data, rule("first", CT, during=first), rule("second", CT, during=second))) == {}
+
+
+def test_a_rule_that_sends_images_of_a_storing_caller_back_to_it_is_refused(data: Data, problems: Problems) -> None:
+    sender = next(caller["ae_title"] for caller in data["callers"] if "store" in caller["may"])
+    found = problems(routed(data, rule("all"), ae_title=sender))
+    assert "a caller that stores here, so its images would go back to it" in found[f"{R}.rules.0.destinations.0"]
+    unless = [{"attribute": "calling_ae", "equals": sender}]
+    assert problems(routed(data, rule("all", unless=unless), ae_title=sender)) == {}
+    only = {"attribute": "calling_ae", "equals": "ANOTHER"}
+    assert problems(routed(data, rule("all", only), ae_title=sender)) == {}
+    both = {"attribute": "calling_ae", "one_of": ["ANOTHER", sender]}
+    assert (
+        "a sender that the rule wants"
+        in problems(routed(data, rule("all", both), ae_title=sender))[f"{R}.rules.0.destinations.0"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hapacs.settings.models import Settings, Site
 from hapacs.settings.partial import UnsoundError
 from hapacs.settings.problem import Problem, each
 from hapacs_node.routing import checks
-from hapacs_node.routing.destination import Destination, WebDestination
+from hapacs_node.routing.destination import Destination, DicomDestination, WebDestination
 from hapacs_node.routing.model import Rule
 
 
@@ -19,6 +19,7 @@ def of_settings(settings: Settings) -> Iterator[Problem]:
     for name, site in sites.items():
         yield from _names(name, site)
         yield from _rules(name, site)
+        yield from _senders(settings, name, site)
         yield from _own_addresses(settings, name, site)
 
 
@@ -33,9 +34,15 @@ def _rules(name: str, site: Site) -> Iterator[Problem]:
         yield from _destinations(name, site, index, rule)
         yield from _contradictions(name, index, rule)
         for earlier in site.routing.rules[:index]:
-            if found := list(_shadowed(name, index, rule, earlier)):
+            if found := [*_shadowed(name, index, rule, earlier), *_overlapping(name, index, rule, earlier)]:
                 yield from found
                 break
+
+
+@each
+def _senders(settings: Settings, name: str, site: Site) -> Iterator[Problem]:
+    for index, rule in enumerate(site.routing.rules):
+        yield from _returned(settings, name, index, rule)
 
 
 @each
@@ -51,6 +58,27 @@ def _contradictions(name: str, index: int, rule: Rule) -> Iterator[Problem]:
 @each
 def _shadowed(name: str, index: int, rule: Rule, earlier: Rule) -> Iterator[Problem]:
     yield from _problems(name, checks.shadowed(index, rule, [earlier]))
+
+
+@each
+def _overlapping(name: str, index: int, rule: Rule, earlier: Rule) -> Iterator[Problem]:
+    yield from _problems(name, checks.overlapping(index, rule, [earlier]))
+
+
+@each
+def _returned(settings: Settings, name: str, index: int, rule: Rule) -> Iterator[Problem]:
+    """Yield a rule that sends the images of a caller back to it, because it names no sender."""
+    senders = {caller.ae_title for caller in settings.callers if "store" in caller.may}
+    for number, label in enumerate(rule.destinations):
+        peer = settings.sites[name].routing.destinations.get(label)
+        title = peer.ae_title if isinstance(peer, DicomDestination) else ""
+        named = any(condition.attribute == "calling_ae" for condition in rule.when)
+        if title in senders and not named and checks.takes_from(rule, title):
+            yield Problem(
+                f"sites.{name}.routing.rules.{index}.destinations.{number}",
+                f"{label} is {title}, a caller that stores here, so its images would go back to it; add "
+                f"`unless: [{{attribute: calling_ae, equals: {title}}}]`",
+            )
 
 
 @each
