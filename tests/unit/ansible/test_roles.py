@@ -136,6 +136,17 @@ def test_site_yml_applies_the_roles_of_the_table_in_its_order() -> None:
     assert set(applied) == {service.group for service in table.SERVICES if service.group}
 
 
+@pytest.mark.parametrize(
+    "role", [pytest.param(path, id=path.name) for path in ROLES if (path / "tasks" / "current.yml").exists()]
+)
+def test_what_restarts_for_new_files_is_where_operations_find_it(role: Path) -> None:
+    # `rotate` and `renew` take a role's `current.yml`: what only `run.yml` restarts would keep the former secrets.
+    restarted = [
+        task["name"] for task in read(role / "tasks" / "run.yml") if "files" in task.get("service_current", {})
+    ]
+    assert restarted == []
+
+
 def test_every_secret_belongs_to_one_kind_or_is_refused_with_a_reason() -> None:
     named = [name for kind in KINDS for name in names(kind)]
     assert len(named) == len(set(named))
