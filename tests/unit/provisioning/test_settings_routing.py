@@ -231,7 +231,7 @@ def test_a_destination_of_dicomweb_is_accepted_and_reaches_the_nodes(
         (".url", {"url": "https://cloud.example.org:0"}, "has no port between 1 and 65535"),
         (".url", {"url": "https://10.89.77.10/dicom-web"}, "images would come back"),
         (".ae_title", {"ae_title": "CLOUD"}, "there is no such setting"),
-        (".conections", {"conections": 3}, "did you mean connections?"),
+        (".connection", {"connection": 3}, "did you mean connections?"),
         ("", {"user": "u"}, "user is given without secret"),
         ("", {"url": "http://cloud.example.org", "secret": "cloud"}, "secret would be sent unencrypted"),
         ("", {"url": "http://cloud.example.org", "authority": PEM}, "authority is given without https"),
