@@ -68,7 +68,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
 def destination(peer: Peer, **more: object) -> dict[str, Any]:
     authority = peer.identity.authority.read_text()
     return {
-        "kind": "dicomweb", "url": f"{peer.url}/dicom-web", "user": USER, "secret": "peer", "authority": authority,
+        "kind": "dicomweb", "url": f"{peer.url}/dicom-web", "user": USER, "credentials": "peer", "authority": authority,
         "timeout_s": 60,
     } | more  # fmt: skip
 
@@ -101,7 +101,7 @@ def test_images_arrive_byte_for_byte_and_each_is_confirmed(
 def test_a_wrong_password_is_a_failure_of_the_destination_and_no_image_is_counted_as_tried(
     site: Node, services: Callable[..., Service], peer: Peer, access: Access, postgres: Postgres
 ) -> None:
-    load_peer(site, destination(peer, secret="wrong"), ALL_CT)
+    load_peer(site, destination(peer, credentials="wrong"), ALL_CT)
     sop, content = image()
     store(site, postgres, content)
 
@@ -130,7 +130,7 @@ def test_ping_needs_the_right_password_and_the_right_authority(peer: Peer, acces
     # Orthanc has no OPTIONS.
     assert ping() == "QIDO-RS: HTTP status 200 (OK)"
     with pytest.raises(PeerError, match="HTTP status 401"):
-        ping(secret="wrong")
+        ping(credentials="wrong")
     Authority(tmp_path / "pki", "pacs", "passphrase").ensure()
     with pytest.raises(PeerError, match="CERTIFICATE_VERIFY_FAILED"):
         ping(authority=(tmp_path / "pki/pacs/ca.crt").read_text())

@@ -91,7 +91,7 @@ class WebDestination(_Destination):
         its own.
     user
         The user that logs in with a password (RFC 7617). Not given: no password, but possibly a token.
-    secret
+    credentials
         Name of the password, or without a user of the bearer token (RFC 6750), in ``hapacs_secret_routing``. Not given:
         nobody logs in.
     authority
@@ -103,18 +103,18 @@ class WebDestination(_Destination):
     kind: Literal["dicomweb"]
     url: Url
     user: UserName | None = None
-    secret: Name | None = None
+    credentials: Name | None = None
     authority: Pem | None = None
     connections: Parallel = 2
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.user is not None and self.secret is None:
-            raise ValueError("user is given without secret; name its password in secret, or remove user")
+        if self.user is not None and self.credentials is None:
+            raise ValueError("user is given without credentials; name its password in credentials, or remove user")
         if self.url.startswith("https:"):
             return self
-        if self.secret is not None:
-            raise ValueError("secret would be sent unencrypted; write a url with https, or remove secret")
+        if self.credentials is not None:
+            raise ValueError("credentials would be sent unencrypted; write a url with https, or remove credentials")
         if self.authority is not None:
             raise ValueError("authority is given without https; write a url with https, or remove authority")
         return self

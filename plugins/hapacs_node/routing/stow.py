@@ -184,9 +184,9 @@ def ping(destination: WebDestination, access: Access) -> str:
 
 
 def _login(destination: WebDestination, access: Access) -> dict[str, str]:
-    if destination.secret is None:
+    if destination.credentials is None:
         return {}
-    secret = access.secret(destination.secret)
+    secret = access.secret(destination.credentials)
     if destination.user is None:
         return {"Authorization": f"Bearer {secret}"}
     pair = base64.b64encode(f"{destination.user}:{secret}".encode()).decode()

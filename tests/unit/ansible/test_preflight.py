@@ -31,8 +31,8 @@ _UPSTREAM = {
 }
 _PEERS = {
     "workstation": {"ae_title": "READING", "host": "192.0.2.9", "port": 104},
-    "open": {"kind": "dicomweb", "url": "http://192.0.2.9", "secret": None},
-    "cloud": {"kind": "dicomweb", "url": "https://pacs.example.org", "secret": "cloud"},
+    "open": {"kind": "dicomweb", "url": "http://192.0.2.9", "credentials": None},
+    "cloud": {"kind": "dicomweb", "url": "https://pacs.example.org", "credentials": "cloud"},
 }
 # What each role takes without a word.
 SOUND: dict[str, dict[str, Any]] = {

@@ -213,7 +213,9 @@ def with_cloud(data: Data, **values: Any) -> Data:
     return data
 
 
-@pytest.mark.parametrize("values", [{}, {"secret": "cloud"}, {"user": "u", "secret": "cloud", "connections": 4}])
+@pytest.mark.parametrize(
+    "values", [{}, {"credentials": "cloud"}, {"user": "u", "credentials": "cloud", "connections": 4}]
+)
 def test_a_destination_of_dicomweb_is_accepted_and_reaches_the_nodes(
     data: Data, problems: Problems, values: Data
 ) -> None:
@@ -232,8 +234,8 @@ def test_a_destination_of_dicomweb_is_accepted_and_reaches_the_nodes(
         (".url", {"url": "https://10.89.77.10/dicom-web"}, "images would come back"),
         (".ae_title", {"ae_title": "CLOUD"}, "there is no such setting"),
         (".connection", {"connection": 3}, "did you mean connections?"),
-        ("", {"user": "u"}, "user is given without secret"),
-        ("", {"url": "http://cloud.example.org", "secret": "cloud"}, "secret would be sent unencrypted"),
+        ("", {"user": "u"}, "user is given without credentials"),
+        ("", {"url": "http://cloud.example.org", "credentials": "cloud"}, "credentials would be sent unencrypted"),
         ("", {"url": "http://cloud.example.org", "authority": PEM}, "authority is given without https"),
     ],
 )

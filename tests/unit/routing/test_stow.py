@@ -163,7 +163,9 @@ def test_ping_asks_by_options_and_by_a_search_that_finds_nothing(server: Server)
 
 def login(tmp_path: Path, secrets: object, **more: str) -> str:
     (tmp_path / "secrets.json").write_text(json.dumps(secrets))
-    peer = WebDestination.model_validate({"kind": "dicomweb", "url": "https://a.example", "secret": "cloud"} | more)
+    peer = WebDestination.model_validate(
+        {"kind": "dicomweb", "url": "https://a.example", "credentials": "cloud"} | more
+    )
     plain = peer.model_copy(update={"url": "http://a.example"})
     with stow.connect(plain, Access(None, tmp_path / "secrets.json")) as made:
         return made.login["Authorization"]
