@@ -24,7 +24,7 @@ from hapacs_node.storage import names
 from hapacs_node.storage.listing import listed
 from hapacs_node.storage.shelves import Shelves
 from tests.storage.places import NAME, index, lose, make_index, store
-from tests.storage.servers import Postgres, SeaweedFS
+from tests.storage.servers import BUCKET, Postgres, SeaweedFS
 from tests.unit.node.test_identity import image
 
 
@@ -56,6 +56,19 @@ def test_a_site_in_order_has_no_findings(node: Node, postgres: Postgres) -> None
     report, found = reconcile(node)
     assert found == {}
     assert report.ok
+
+
+@pytest.mark.parametrize("key", ["packs/0", "packs/zz", "sha256/zz", "sha256/00/zz", "packs/2026-01-01/a/b"])
+def test_objects_that_others_put_into_the_archive_are_orphans(
+    node: Node, postgres: Postgres, seaweedfs: SeaweedFS, key: str
+) -> None:
+    store(node, postgres)
+    seaweedfs.client(1).put_object(Bucket=BUCKET, Key=key, Body=b"not ours")
+    settled = datetime.now(UTC) + timedelta(minutes=1)
+    reconciliation = Reconciliation(node.database, node.cas, Shelves(node.das), settled)
+    found = {one.name: one.kind for one in reconciliation.of_archive()}
+    assert found[key] is Kind.ARCHIVE_ORPHAN
+    assert set(found.values()) == {Kind.ARCHIVE_ORPHAN}
 
 
 def test_each_disagreement_is_found(node: Node, postgres: Postgres, seaweedfs: SeaweedFS) -> None:
@@ -175,7 +188,7 @@ def test_a_listing_of_several_pages_has_every_object_in_the_order_of_folders(
             keys += [node.cas.put_again(digest, content), node.cas.put_again(digest, content)]
     found = [one.key for one in listed(node.cas.gateways, names.OBJECTS, 30)]
     assert set(keys) <= set(found)
-    folders = [key.rpartition("/")[0] for key in found]
+    folders = [names.folder_of(key) for key in found]
     assert folders == sorted(folders)
 
 

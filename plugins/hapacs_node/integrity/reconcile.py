@@ -113,9 +113,9 @@ class Reconciliation:
         # Within a folder neither gateways nor a failure keep an order.
         groups = merged(
             (row for row in self._rows("key") if row.store == STORE),
-            lambda row: _folder(row.key),
+            lambda row: names.folder_of(row.key),
             self._listed(),
-            lambda one: _folder(one.key),
+            lambda one: names.folder_of(one.key),
         )
         for group in groups:
             there = {one.key: one for one in group.right}
@@ -206,7 +206,3 @@ class Reconciliation:
 
 def _only[Item](items: Sequence[Item]) -> Item | None:
     return items[0] if items else None
-
-
-def _folder(key: str) -> str:
-    return key.rpartition("/")[0]

@@ -66,6 +66,11 @@ def pack_key() -> str:
     return f"{PACKS}/{datetime.now(UTC):%Y-%m-%d}/{uuid4()}.tar"
 
 
+def folder_of(key: str) -> str:
+    """Return the archive folder of a key. A key in no folder of ours stands for itself, so that the order is kept."""
+    return "/".join(key.split("/")[: 2 if key.startswith(f"{PACKS}/") else 3])
+
+
 def das_path(digest: str) -> tuple[str, ...]:
     """Return the DAS path of these bytes, folder by folder below the root."""
     return (OBJECTS, *_spread(checked_digest(digest)).split("/"))
