@@ -79,6 +79,8 @@ def make_bucket(server: SeaweedFS) -> None:
     s3.put_object_lock_configuration(
         Bucket=BUCKET, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
     )
+    # The first object waits until the volumes of the bucket are made. The store of a test would take another key.
+    s3.put_object(Bucket=BUCKET, Key="first", Body=b"first")
 
 
 @pytest.fixture(scope="session")
