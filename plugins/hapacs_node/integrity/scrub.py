@@ -86,7 +86,7 @@ class Scrub:
             When a place does not answer. The shelf in work is then read again by the next run after its lease.
         """
         for row in self.database.run(scrub.open_damage):
-            self._heal_archived(row)
+            self._look_again(row)
         das = f"das {self.repairs.node}"
         places: dict[str, Callable[[int], None]] = {das: self._read_online, scrub.ARCHIVE: self._read_archived}
         for place in places:
@@ -147,12 +147,21 @@ class Scrub:
                 self.database.run(partial(scrub.damaged, row=row, node=self.repairs.node))
                 self._heal_archived(row)
 
+    def _look_again(self, row: StoredObject) -> None:
+        try:
+            if self._is_whole(row):
+                # Another node, or reconcile, has repaired it.
+                self.database.run(partial(scrub.repaired, uuid=row.uuid))
+                return
+        except NodeError as error:
+            self._left("archive", row.digest, error)
+            return
+        self._heal_archived(row)
+
     def _heal_archived(self, row: StoredObject) -> None:
         try:
-            if not self._is_whole(row):
-                self.repairs.archive(row)
-                self._healed("archive", row.digest)
-            # Otherwise another node, or reconcile, has repaired it.
+            self.repairs.archive(row)
+            self._healed("archive", row.digest)
             self.database.run(partial(scrub.repaired, uuid=row.uuid))
         except NodeError as error:
             self._left("archive", row.digest, error)
