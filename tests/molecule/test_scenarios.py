@@ -50,8 +50,7 @@ def platforms(scenario: str) -> list[dict[str, Any]]:
 def ending(printed: str) -> str:
     """Return the end of what molecule printed, and below it once more the lines that say which test or task failed.
 
-    A report of thousands of lines is cut in its middle by whoever shows it, and the tests of a host come before the
-    host's removal.
+    What shows a report of thousands of lines cuts it in its middle, and the tests of a host come before its removal.
     """
     failed = [line for line in _COLOUR.sub("", printed).splitlines() if _FAILED.search(line)]
     return "\n".join([printed[-20000:], "What failed:", *failed[-60:]])

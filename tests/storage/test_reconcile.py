@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 from hapacs_node import cli
 from hapacs_node.catalog import schema
 from hapacs_node.catalog.removals import Removal
-from hapacs_node.integrity.findings import REPAIRED, Finding, Kind
+from hapacs_node.integrity.findings import Finding, Kind
 from hapacs_node.integrity.reconcile import Reconciliation
-from hapacs_node.integrity.repair import Repairs
+from hapacs_node.integrity.repair import REPAIRED, Repairs
 from hapacs_node.integrity.report import Report, Request
 from hapacs_node.node import Node
 from hapacs_node.storage import names

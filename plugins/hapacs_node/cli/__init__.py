@@ -19,7 +19,7 @@ from hapacs_node import history, journal, log, settings
 from hapacs_node import restore as restore_
 from hapacs_node.catalog import schema
 from hapacs_node.cli import copies, integrity, occupancy, route, studies
-from hapacs_node.cli.common import ConfigOption, JsonOption, err, errors, out, print_json
+from hapacs_node.cli.common import ConfigOption, JsonOption, err, errors, out, print_json, to_journal
 from hapacs_node.errors import NodeError
 from hapacs_node.health import try_once
 from hapacs_node.node import Node
@@ -185,8 +185,7 @@ def restore(
     operator: Annotated[str, typer.Option(help="Name for the journal.")] = "root",
 ) -> None:
     """Store the deleted images of a study again; images that the index has are not touched."""
-    logging.getLogger(f"{log.ROOT}.restore").setLevel(logging.INFO)
-    logging.getLogger(log.ROOT).addHandler(journal.JournalHandler())
+    to_journal(log.get("restore"))
     with _node(config) as node:
         orthanc = restore_.Orthanc.of(store)
         restoration = restore_.Restoration(node.storage.catalog, node.storage.reader, orthanc.store)

@@ -1,6 +1,8 @@
 """What the commands share: options, the terminal, and the exit codes of errors."""
 
 import json
+import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from hapacs_node import journal, log
 from hapacs_node.errors import ConfigurationError, NodeError
 
 out = Console()
@@ -19,6 +22,8 @@ ConfigOption = Annotated[
     Path, typer.Option("--config", envvar="HAPACS_NODE_FILE", readable=False, help="The node's configuration.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+SELF = os.environ.get("SUDO_USER", "root")
+"""Who runs the command, unless an option says another name."""
 
 
 @contextmanager
@@ -32,6 +37,12 @@ def errors() -> Iterator[None]:
     except NodeError as error:
         err.print(str(error), style="red")
         raise typer.Exit(1) from None
+
+
+def to_journal(part: logging.Logger) -> None:
+    """Write the events of a part of the node to the journal, those that are no errors too."""
+    part.setLevel(logging.INFO)
+    logging.getLogger(log.ROOT).addHandler(journal.JournalHandler())
 
 
 def print_json(document: object) -> None:

@@ -1,8 +1,5 @@
 """`hapacs-node reconcile` and `scrub`: compare the places of images, and read their copies again."""
 
-import logging
-import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,12 +11,12 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from hapacs_node import journal, log, settings
+from hapacs_node import background, log, settings
 from hapacs_node.catalog.scrub import open_damage, progress
-from hapacs_node.cli.common import ConfigOption, JsonOption, err, errors, out, print_json
-from hapacs_node.integrity.findings import REPAIRED, Kind
+from hapacs_node.cli.common import SELF, ConfigOption, JsonOption, err, errors, out, print_json, to_journal
+from hapacs_node.integrity.findings import Kind
 from hapacs_node.integrity.reconcile import Counts, Reconciliation
-from hapacs_node.integrity.repair import Repairs
+from hapacs_node.integrity.repair import REPAIRED, Repairs
 from hapacs_node.integrity.report import Report, Request
 from hapacs_node.integrity.scrub import Scrub
 from hapacs_node.node import Node
@@ -29,7 +26,6 @@ from hapacs_node.storage.shelves import Shelves
 _SETTLED_S = 3600
 _SHOWN_EVERY_S = 0.5
 _ALL = "all"
-_SELF = os.environ.get("SUDO_USER", "root")
 Operator = Annotated[str, typer.Option(help="Name for the journal.")]
 
 
@@ -44,7 +40,7 @@ def reconcile(
     settled_s: Annotated[
         int, typer.Option("--settled", min=60, help="Leave alone what is younger, seconds.")
     ] = _SETTLED_S,
-    operator: Operator = _SELF,
+    operator: Operator = SELF,
 ) -> None:
     """Compare index, catalog, archive and this node's DAS. Changes nothing without --repair.
 
@@ -81,7 +77,7 @@ def scrub(
     budget_gb: Annotated[float, typer.Option("--budget", min=0, help="Read this many gigabytes, then end.")] = 100,
     days: Annotated[int, typer.Option(min=0, help="Read nothing again that was read within so many days.")] = 30,
     mb_per_s: Annotated[int, typer.Option("--rate", min=1, help="Megabytes a second.")] = 20,
-    operator: Operator = _SELF,
+    operator: Operator = SELF,
 ) -> None:
     """Read online copies of this node and archive copies again, and heal one from the other.
 
@@ -129,8 +125,7 @@ def _refuse(reason: str) -> None:
 @contextmanager
 def _node(config: Path) -> Iterator[Node]:
     """Build a node with the full deadlines of the settings: a failover in between must not end a long run."""
-    logging.getLogger(f"{log.ROOT}.integrity").setLevel(logging.INFO)
-    logging.getLogger(log.ROOT).addHandler(journal.JournalHandler())
+    to_journal(log.get("integrity"))
     with errors():
         node = Node.build(settings.load(config), "check")
         try:
@@ -142,21 +137,14 @@ def _node(config: Path) -> Iterator[Node]:
 @contextmanager
 def _shown(counts: Counts, *, disable: bool) -> Iterator[None]:
     """Show how much was compared, while it goes on."""
-    over = threading.Event()
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=err, disable=disable
     ) as progress:
         task = progress.add_task("Comparing")
 
         def follow() -> None:
-            while not over.wait(_SHOWN_EVERY_S):
-                about = f"{counts.index:,} of the index, {counts.archive:,} archive objects, {counts.das:,} online"
-                progress.update(task, description=f"Comparing: {about}")
+            about = f"{counts.index:,} of the index, {counts.archive:,} archive objects, {counts.das:,} online"
+            progress.update(task, description=f"Comparing: {about}")
 
-        thread = threading.Thread(target=follow, name="progress", daemon=True)
-        thread.start()
-        try:
+        with background.repeated(follow, _SHOWN_EVERY_S, "progress"):
             yield
-        finally:
-            over.set()
-            thread.join()

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +14,12 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from hapacs_node import journal, log, settings
+from hapacs_node import log, settings
 from hapacs_node.catalog import gathering, outbox, ruleset
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.outbox import Action, Selection
 from hapacs_node.catalog.tasks import Lane
-from hapacs_node.cli.common import ConfigOption, JsonOption, err, errors, out, print_json
+from hapacs_node.cli.common import SELF, ConfigOption, JsonOption, err, errors, out, print_json, to_journal
 from hapacs_node.errors import ConfigurationError
 from hapacs_node.metrics import Metrics
 from hapacs_node.routing.checks import mistakes
@@ -46,14 +45,13 @@ Authority = Annotated[Path, typer.Option(help="Certificate of the site's authori
 Secrets = Annotated[Path, typer.Option(help="Passwords and tokens of destinations, JSON.")]
 _TLS = Path("/etc/hapacs-routing/tls")
 _SECRETS = Path("/etc/hapacs-routing/secrets.json")
-_SELF = os.environ.get("SUDO_USER", "root")
 
 
 @route_app.command()
 def load(
     rules: Annotated[Path, typer.Argument(help="The rules, as JSON.", exists=True, dir_okay=False)],
     config: ConfigOption = settings.DEFAULT_PATH,
-    operator: Operator = _SELF,
+    operator: Operator = SELF,
 ) -> None:
     """Check rules, and make them those of the site (`hapacs up` does it). Bad rules change nothing."""
     with errors(), _database(config) as database:
@@ -77,8 +75,7 @@ def run(
     config: ConfigOption = settings.DEFAULT_PATH,
 ) -> None:
     """Run the service: plan and send until a signal ends it."""
-    logging.getLogger(log.ROOT).addHandler(journal.JournalHandler())
-    logging.getLogger(log.ROOT).setLevel(logging.INFO)
+    to_journal(logging.getLogger(log.ROOT))
     with errors():
         service = Service.build(settings.load(config), Access(Identity(certificate, key, authority), secrets))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -214,7 +211,7 @@ def _intervention(action: Action, what: str) -> None:
         destination: Destination = None,
         study: Study = None,
         task: Number = None,
-        operator: Operator = _SELF,
+        operator: Operator = SELF,
     ) -> None:
         selection = Selection(destination, study, task)
         if selection == Selection():

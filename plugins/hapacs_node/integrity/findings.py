@@ -31,8 +31,6 @@ class Kind(StrEnum):
 
 NOTES = frozenset({Kind.ARCHIVE_ORPHAN, Kind.DAS_ORPHAN})
 """Harmless: bytes of stores that failed. Nothing refers to them."""
-REPAIRED = frozenset({Kind.REMOVED_IN_INDEX, Kind.UNINDEXED, Kind.ARCHIVE_MISSING, Kind.ARCHIVE_SIZE, Kind.DAS_SIZE})
-"""Kinds that a command can repair."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Repairs what does not agree. No repair deletes bytes; each is logged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -54,21 +54,14 @@ class Repairs:
         NodeError
             When a place does not answer.
         """
-        repairs: dict[Kind, Callable[[StoredObject], str]] = {
-            Kind.REMOVED_IN_INDEX: self._revive,
-            Kind.UNINDEXED: self._remove,
-            Kind.ARCHIVE_MISSING: self.archive,
-            Kind.ARCHIVE_SIZE: self.archive,
-            Kind.DAS_SIZE: self.online,
-        }
-        if finding.kind not in repairs or finding.row is None:
+        if finding.kind not in _REPAIRS or finding.row is None:
             raise NotRepairedError("no command repairs this: see docs/operations/integrity.md")
         row = self.catalog.find(UUID(finding.row.uuid))
         if row is None:
             raise NotRepairedError("the catalog does not have it any more: run the command again")
         if (row.key, row.offset) != (finding.row.key, finding.row.offset):
             return f"its bytes were moved to {row.key} meanwhile"
-        done = repairs[finding.kind](row)
+        done = _REPAIRS[finding.kind](self, row)
         about = {"kind": finding.kind, "uuid": row.uuid, "digest": row.digest, "done": done}
         _LOG.warning(log.line("repaired", **about, operator=self.operator))
         return done
@@ -98,7 +91,8 @@ class Repairs:
         self.das.write(row.digest, self.cas.get(row.key, row.digest, row.offset, row.length))
         return "the online copy was written again"
 
-    def _revive(self, row: StoredObject) -> str:
+    def revive(self, row: StoredObject) -> str:
+        """Take the tombstone away, and write the rows that searches read."""
         if not self.catalog.revive(row.uuid):
             raise NotRepairedError("it is not removed, or not in the index, any more: run the command again")
         if row.type == DICOM and not self.refresh.describe(row):
@@ -107,8 +101,20 @@ class Repairs:
             )
         return "the tombstone was taken away"
 
-    def _remove(self, row: StoredObject) -> str:
+    def remove(self, row: StoredObject) -> str:
+        """Mark an image as removed that a service stored and did not index."""
         if self.catalog.acknowledged([row.uuid]):
             raise NotRepairedError("the index has it now: run the command again")
         self.catalog.tombstone(row.uuid, self.node, Removal("unknown"))
         return "marked as removed; its bytes remain, and `hapacs study restore` stores it again"
+
+
+_REPAIRS: Mapping[Kind, Callable[[Repairs, StoredObject], str]] = {
+    Kind.REMOVED_IN_INDEX: Repairs.revive,
+    Kind.UNINDEXED: Repairs.remove,
+    Kind.ARCHIVE_MISSING: Repairs.archive,
+    Kind.ARCHIVE_SIZE: Repairs.archive,
+    Kind.DAS_SIZE: Repairs.online,
+}
+REPAIRED = frozenset(_REPAIRS)
+"""Kinds that a command can repair."""

@@ -10,9 +10,9 @@ from rich.table import Table
 
 from hapacs_node import log
 from hapacs_node.errors import NodeError
-from hapacs_node.integrity.findings import NOTES, REPAIRED, Finding, Kind
+from hapacs_node.integrity.findings import NOTES, Finding, Kind
 from hapacs_node.integrity.reconcile import Counts
-from hapacs_node.integrity.repair import Repairs
+from hapacs_node.integrity.repair import REPAIRED, Repairs
 
 _LOG = log.get("integrity")
 _SHOWN = 1000

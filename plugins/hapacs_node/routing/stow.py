@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from hapacs_node.catalog.tasks import Task
+from hapacs_node.multipart import framed
 from hapacs_node.outbox import answers
 from hapacs_node.outbox.answers import Ended
 from hapacs_node.routing import stow_answers
@@ -86,10 +86,10 @@ class WebSession:
             When the destination can't be reached, refuses the login, or is not there.
         """
         first = {str(message.sop): task.id for task, message in reversed(images)}
-        if repeated := [pair for pair in images if first[str(pair[1].sop)] != pair[0].id]:
+        if later := [task.id for task, message in images if first[str(message.sop)] != task.id]:
             # The answer could not tell two versions of an image apart.
-            rest = [pair for pair in images if pair not in repeated]
-            return [*self.send(rest), *(answers.untried(task.id) for task, _ in repeated)]
+            once = [(task, message) for task, message in images if task.id not in later]
+            return [*self.send(once), *map(answers.untried, later)]
         reply = self._post([message.file for _, message in images])
         if reply.code not in stow_answers.ABOUT_IMAGES:
             error = UnansweredError if reply.code in _PERHAPS_TAKEN else PeerError
@@ -99,10 +99,9 @@ class WebSession:
         return [stow_answers.judge(task, str(message.sop), answer, alone=alone) for task, message in images]
 
     def _post(self, files: Sequence[bytes]) -> _Reply:
-        boundary = f"hapacs-{uuid4().hex}"
-        parts = list(_parts(files, boundary))
+        content_type, parts = framed(files, "application/dicom")
         headers = {
-            "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
+            "Content-Type": content_type,
             "Content-Length": str(sum(map(len, parts))),
             "Accept": stow_answers.JSON,
         }
@@ -191,14 +190,6 @@ def _login(destination: WebDestination, access: Access) -> dict[str, str]:
         return {"Authorization": f"Bearer {secret}"}
     pair = base64.b64encode(f"{destination.user}:{secret}".encode()).decode()
     return {"Authorization": f"Basic {pair}"}
-
-
-def _parts(files: Sequence[bytes], boundary: str) -> Iterator[bytes]:
-    for file in files:
-        yield f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-        yield file
-        yield b"\r\n"
-    yield f"--{boundary}--\r\n".encode()
 
 
 def _words(code: int) -> str:

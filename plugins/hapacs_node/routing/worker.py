@@ -4,12 +4,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID, uuid4
 
-from hapacs_node import log
+from hapacs_node import background, log
 from hapacs_node.catalog import tasks
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.tasks import Claim, Lane, Task
@@ -83,7 +83,7 @@ class Worker:
             claim = self._claim(lane, destination, holder)
             if not claim.tasks:
                 break
-            with self._lease(lane, holder):
+            with background.repeated(partial(self._renew, lane, holder), LEASE_S / 3, "lease"):
                 ended = self._send(lane, destination, holder, claim)
             total += ended
             if not ended:
@@ -183,24 +183,11 @@ class Worker:
         if ended.state == "confirmed":
             self._bytes.labels(lane.destination).inc(task.size)
 
-    @contextmanager
-    def _lease(self, lane: Lane, holder: str) -> Iterator[None]:
-        over = threading.Event()
-
-        def renew() -> None:
-            while not over.wait(LEASE_S / 3):
-                try:
-                    self.database.run(lambda c: tasks.renew(c, lane, holder, LEASE_S), deadline_s=LEASE_S / 3)
-                except NodeError as error:
-                    _LOG.warning(log.line("lease_not_renewed", holder=holder, error=error))
-
-        thread = threading.Thread(target=renew, name="lease", daemon=True)
-        thread.start()
+    def _renew(self, lane: Lane, holder: str) -> None:
         try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+            self.database.run(lambda c: tasks.renew(c, lane, holder, LEASE_S), deadline_s=LEASE_S / 3)
+        except NodeError as error:
+            _LOG.warning(log.line("lease_not_renewed", holder=holder, error=error))
 
 
 @dataclass

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from email.message import Message
 
 from hapacs.errors import HapacsError
+from hapacs_node.multipart import framed
 
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """The Accept of a request for DICOM files, each in the transfer syntax in which it is stored (PS3.18 8.7.3)."""
@@ -19,10 +19,8 @@ class MultipartError(HapacsError):
 
 def encode(parts: Sequence[bytes], content_type: str) -> tuple[str, bytes]:
     """Return the Content-Type of a request or answer, and its body."""
-    boundary = f"hapacs-{secrets.token_hex(16)}"
-    head = f"--{boundary}\r\nContent-Type: {content_type}\r\n\r\n".encode()
-    body = b"".join(head + part + b"\r\n" for part in parts)
-    return f'multipart/related; type="{content_type}"; boundary={boundary}', body + f"--{boundary}--\r\n".encode()
+    header, pieces = framed(parts, content_type)
+    return header, b"".join(pieces)
 
 
 def decode(content_type: str, body: bytes) -> list[bytes]:

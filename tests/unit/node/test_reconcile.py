@@ -17,9 +17,9 @@ from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.reconcile import Indexed, Row
 from hapacs_node.errors import CasUnavailableError, NodeError
 from hapacs_node.integrity import findings
-from hapacs_node.integrity.findings import REPAIRED, Finding, Kind
+from hapacs_node.integrity.findings import Finding, Kind
 from hapacs_node.integrity.reconcile import Counts
-from hapacs_node.integrity.repair import NotRepairedError, Repairs
+from hapacs_node.integrity.repair import REPAIRED, NotRepairedError, Repairs
 from hapacs_node.integrity.report import Report, Request
 from hapacs_node.integrity.streams import Group, merged, paged
 from hapacs_node.storage import names
