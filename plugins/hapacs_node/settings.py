@@ -175,6 +175,8 @@ class Settings(_Section):
     undeclared: CharacterSet = "ISO_IR 100"
     """Character set (DICOM PS3.3 C.12.1.1.2) of files that declare none."""
     health: Health = Health()
+    results: Path | None = None
+    """Directory in which reconcile and scrub leave the result of their last run; without it none is kept."""
 
 
 def load(path: Path = DEFAULT_PATH) -> Settings:

@@ -22,6 +22,7 @@ from hapacs.settings.models import (
     Caller,
     CharacterSet,
     Dicom,
+    Integrity,
     Model,
     OrthancUpstream,
     Replace,
@@ -88,6 +89,8 @@ class ContractPolicy(Model):
         Which caller may replace a stored image by one with the same UIDs and other bytes.
     undeclared_character_set
         Character set in which files that declare none are read.
+    integrity
+        Checks that each node runs by itself.
     """
 
     das_watermark_fraction: float
@@ -101,6 +104,7 @@ class ContractPolicy(Model):
     orthanc_upstream: OrthancUpstream | None = None
     replace: Replace
     undeclared_character_set: CharacterSet
+    integrity: Integrity
 
 
 class ContractRouting(Routing):

@@ -15,8 +15,10 @@ from typer.testing import CliRunner, Result
 from hapacs_node import cli
 from hapacs_node.catalog import schema
 from hapacs_node.catalog.removals import Removal
-from hapacs_node.integrity.findings import Finding, Kind
+from hapacs_node.integrity import record
+from hapacs_node.integrity.findings import NOTES, Finding, Kind
 from hapacs_node.integrity.reconcile import Reconciliation
+from hapacs_node.integrity.record import Check
 from hapacs_node.integrity.repair import REPAIRED, Repairs
 from hapacs_node.integrity.report import Report, Request
 from hapacs_node.node import Node
@@ -164,6 +166,24 @@ def test_the_command_changes_nothing_until_it_is_asked_to_repair(
     assert moved is not None
     assert moved.key.startswith(f"{names.cas_key(lost.digest)}.")
     assert run("--json").exit_code == 0
+
+
+def test_the_command_keeps_its_result_where_the_settings_say(
+    node: Node, postgres: Postgres, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    file = tmp_path / "node.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"results": str(tmp_path)}))
+    lost = store(node, postgres)
+    lose(seaweedfs, lost.key)
+    with postgres.connect(NAME) as connection:
+        connection.execute("update hapacs.object set stored_at = stored_at - interval '1 hour'")
+    command = ["reconcile", "--config", str(file), "--settled", "60", "--json"]
+    for options, left in (([], {"archive-missing": 1}), (["--repair", "all"], {})):
+        CliRunner().invoke(cli.app, [*command, *options])
+        result = record.read(tmp_path, Check.RECONCILE)
+        assert result is not None
+        faults = {kind: count for kind, count in result["found"].items() if kind not in NOTES}
+        assert (result["open"], faults, result["failure"]) == (len(left), left, None)
 
 
 def test_bytes_that_no_row_has_are_orphans_of_the_archive(node: Node) -> None:

@@ -14,6 +14,8 @@ from hapacs_node import cli
 from hapacs_node.catalog import scrub
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.errors import CasUnavailableError
+from hapacs_node.integrity import record
+from hapacs_node.integrity.record import Check
 from hapacs_node.integrity.repair import Repairs
 from hapacs_node.integrity.scrub import Outcome, Scrub
 from hapacs_node.node import Node
@@ -124,17 +126,40 @@ def test_the_command_reports_progress_and_what_is_damaged(
     leave(node, postgres, row)
     lose(seaweedfs, row.key)
     path(node, row).rename(tmp_path / "away")
-    command = ["scrub", "--config", str(tmp_path / "node.json"), "--json"]
+    file = tmp_path / "node.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"results": str(tmp_path)}))
+    command = ["scrub", "--config", str(file), "--json"]
     result = CliRunner().invoke(cli.app, command)
     document = json.loads(result.stdout)
     assert (result.exit_code, document["damaged"], document["archive_damaged"]) == (1, 1, 1)
     assert {place["place"]: place["checked"] for place in document["places"]} == {
         "archive": 65_536, "das pacs1": 65_536,
     }  # fmt: skip
+    kept = record.read(tmp_path, Check.SCRUB)
+    assert kept is not None
+    assert (kept["open"], kept["totals"]) == (1, {"bytes": row.length, "healed": 0})
     (tmp_path / "away").rename(path(node, row))
     result = CliRunner().invoke(cli.app, command[:-1], env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert result.exit_code == 0, result.output
     assert "1 healed, 0 left damaged; 0 images have no whole archive copy" in result.stdout
+    kept = record.read(tmp_path, Check.SCRUB)
+    assert kept is not None
+    assert (kept["open"], kept["totals"]) == (0, {"bytes": row.length, "healed": 1})
+
+
+def test_an_empty_shelf_counts_for_budget_and_rate_because_it_costs_the_database(
+    node: Node, postgres: Postgres
+) -> None:
+    row = store(node, postgres)
+    leave(node, postgres, row)
+    with postgres.connect(NAME) as connection:
+        connection.execute("update hapacs.scrub set checked_at = null where shelf < 10")
+    scrubbing, slept = work(node), list[float]()
+    scrubbing.sleep = slept.append
+    outcome = scrubbing.run(40_000_000, datetime.now(UTC) - timedelta(days=1))
+    left = node.database.run(partial(scrub.progress, before=datetime.now(UTC) - timedelta(days=1)))
+    assert sum(one.shelves - one.checked for one in left) == 2 * 11 - 10
+    assert sum(slept) == pytest.approx((40_000_000 + outcome.bytes) / FAST)
 
 
 def test_the_shelf_that_was_read_the_longest_ago_comes_first_and_the_budget_ends_the_run(

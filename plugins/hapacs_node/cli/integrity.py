@@ -16,6 +16,7 @@ from hapacs_node.catalog.scrub import open_damage, progress
 from hapacs_node.cli.common import SELF, ConfigOption, JsonOption, err, errors, out, print_json, to_journal
 from hapacs_node.integrity.findings import Kind
 from hapacs_node.integrity.reconcile import Counts, Reconciliation
+from hapacs_node.integrity.record import Check, recorded
 from hapacs_node.integrity.repair import REPAIRED, Repairs
 from hapacs_node.integrity.report import Report, Request
 from hapacs_node.integrity.scrub import Scrub
@@ -50,11 +51,12 @@ def reconcile(
     if only is not None and not request.kinds:
         _refuse("--only needs --repair")
     report = Report()
-    with _node(config) as node:
+    with _node(config) as node, recorded(node.settings.results, Check.RECONCILE) as result:
         settled = Reconciliation.settled_before(node.database, settled_s)
         reconciliation = Reconciliation(node.database, node.cas, Shelves(node.das), settled)
         with _shown(reconciliation.counts, disable=as_json):
             report.take(reconciliation.findings(), _repairs(node, operator), request)
+        result |= {"open": report.open, "failure": report.failure, "found": dict(report.left)}
     if as_json:
         print_json(report.document(reconciliation.counts))
     else:
@@ -84,11 +86,16 @@ def scrub(
     Exit codes: 0 all that was read is whole or healed; 1 a copy is damaged; 2 wrong usage.
     """
     before = datetime.now(UTC) - timedelta(days=days)
-    with _node(config) as node:
+    with _node(config) as node, recorded(node.settings.results, Check.SCRUB) as result:
         work = Scrub(node.database, Shelves(node.das), _repairs(node, operator), mb_per_s * 1_000_000)
         outcome = work.run(int(budget_gb * 1e9), before)
         places = node.database.run(lambda connection: progress(connection, before))
         damaged = len(node.database.run(open_damage))
+        # A damaged archive copy that this run could not heal is in both numbers.
+        result["open"] = max(outcome.damaged, damaged)
+        result["places"] = [asdict(place) for place in places]
+        totals = result.get("totals", {"bytes": 0, "healed": 0})
+        result["totals"] = {name: number + getattr(outcome, name) for name, number in totals.items()}
     ok = not outcome.damaged and not damaged
     if as_json:
         document = {"ok": ok, **asdict(outcome), "archive_damaged": damaged}

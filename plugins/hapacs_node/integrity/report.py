@@ -48,11 +48,19 @@ class Report:
     failure: str | None = None
 
     @property
+    def left(self) -> Counter[Kind]:
+        """Findings that were not repaired."""
+        return self.found - self.repaired
+
+    @property
+    def open(self) -> int:
+        """Faults that were not repaired."""
+        return sum(count for kind, count in self.left.items() if kind not in NOTES)
+
+    @property
     def ok(self) -> bool:
         """Whether everything was compared and nothing is wrong any more."""
-        return self.failure is None and all(
-            self.repaired[kind] == count for kind, count in self.found.items() if kind not in NOTES
-        )
+        return self.failure is None and not self.open
 
     def take(self, findings: Iterable[Finding], repairs: Repairs, request: Request) -> None:
         """Take the findings one by one, and repair those that are requested.

@@ -15,6 +15,7 @@ from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.tasks import Lane
 from hapacs_node.errors import NodeError
+from hapacs_node.integrity.exposition import Exposition
 from hapacs_node.metrics import Metrics
 from hapacs_node.routing.model import KIND, Routing
 from hapacs_node.routing.peer import Access
@@ -80,6 +81,9 @@ class Service:
     def build(cls, settings: Settings, access: Access) -> Self:
         """Build the service of a node, without connecting anything."""
         metrics, stop = Metrics(), threading.Event()
+        if settings.results is not None:
+            # The checks end, and no service of their own answers for them.
+            metrics.registry.register(Exposition(settings.results))
         database = Database(settings.database, metrics, application=f"hapacs-routing@{settings.node}")
         das = Das(settings.das, metrics)
         cas = Cas(s3.connect(settings.cas, metrics), settings.cas.deadline_s, metrics)

@@ -212,6 +212,24 @@ _ROUTING = (
     ),
 )
 
+# Each timer starts a program that ends. The memory is that of the program; `hapacs.site.problems` judges what it found.
+_INTEGRITY = (
+    Service(
+        "hapacs-scrub.timer",
+        role="integrity",
+        group="pacs",
+        prepared_by=("hapacs_node", "orthanc"),
+        memory=_memory(dedicated=Memory(192, 1024), shared=Memory(96, 384)),
+    ),
+    Service(
+        "hapacs-reconcile.timer",
+        role="integrity",
+        group="pacs",
+        prepared_by=("hapacs_node", "orthanc"),
+        memory=_memory(dedicated=Memory(320, 1024), shared=Memory(96, 384)),
+    ),
+)
+
 _ENTRY = (
     Service(
         "viewer",
@@ -249,4 +267,4 @@ _ENTRY = (
     ),
 )
 
-SERVICES: tuple[Service, ...] = (*_SYSTEM, *_DATABASE, *_ARCHIVE, *_PACS, *_ROUTING, *_ENTRY)
+SERVICES: tuple[Service, ...] = (*_SYSTEM, *_DATABASE, *_ARCHIVE, *_PACS, *_ROUTING, *_INTEGRITY, *_ENTRY)

@@ -219,8 +219,33 @@ class OrthancUpstream(Model):
     files: Annotated[tuple[UpstreamFile, ...], AfterValidator(_orthanc_once)]
 
 
+class Integrity(Model):
+    """How often each node checks, by itself, that images are whole and that all places agree.
+
+    Attributes
+    ----------
+    scrub
+        Whether online and archive copies are read again.
+    scrub_gb_per_day, scrub_mb_per_s
+        How much a node reads in a day, in gigabytes, and how fast, in megabytes a second.
+    scrub_days
+        A copy that was read within so many days is not read again.
+    reconcile
+        Whether index, catalog, archive and online copies are compared each night. Nothing is changed then.
+    reconcile_hour
+        The comparison starts at a random time within three hours after this hour, in the time zone of the nodes.
+    """
+
+    scrub: Annotated[bool, Field(strict=True)] = True
+    scrub_gb_per_day: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 100
+    scrub_mb_per_s: Annotated[int, Field(strict=True, ge=1, le=2000)] = 20
+    scrub_days: Annotated[int, Field(strict=True, ge=1, le=365)] = 30
+    reconcile: Annotated[bool, Field(strict=True)] = True
+    reconcile_hour: Annotated[int, Field(strict=True, ge=0, le=23)] = 1
+
+
 class Policy(Model):
-    """How full a DAS may be, how many copies the archive keeps, and for how long.
+    """How full a DAS may be, how many copies the archive keeps, for how long, and how often all is checked.
 
     Attributes
     ----------
@@ -249,6 +274,8 @@ class Policy(Model):
     undeclared_character_set
         Character set (DICOM PS3.3 C.12.1.1.2) in which files that declare none are read. After a change, ``hapacs
         reindex`` reads them again.
+    integrity
+        Checks that each node runs by itself.
     """
 
     das_watermark_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.9
@@ -263,6 +290,7 @@ class Policy(Model):
     orthanc_upstream: OrthancUpstream | None = None
     replace: Replace = "allow"
     undeclared_character_set: CharacterSet = "ISO_IR 100"
+    integrity: Integrity = Integrity()
 
 
 class Site(Model):

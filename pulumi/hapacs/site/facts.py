@@ -148,6 +148,37 @@ class DatabaseRoom:
 
 
 @dataclass(frozen=True)
+class Check:
+    """The last run of a check of the integrity, scrub or reconcile.
+
+    Attributes
+    ----------
+    on
+        Whether the node runs it by itself.
+    since
+        When the node got its unit, in seconds since the epoch.
+    ended_at
+        When the last run ended, ISO 8601; None before the first one.
+    failure
+        Why it did not complete; None when it did.
+    open
+        Faults that remained.
+    """
+
+    on: bool
+    since: float
+    ended_at: str | None = None
+    failure: str | None = None
+    open: int | None = None
+
+    @property
+    def last_at(self) -> datetime:
+        """When it ran last; before the first run, when the node got it."""
+        since = datetime.fromtimestamp(self.since, UTC)
+        return since if self.ended_at is None else max(since, datetime.fromisoformat(self.ended_at))
+
+
+@dataclass(frozen=True)
 class NodeFacts:
     """Facts of one node that answers.
 
@@ -165,6 +196,8 @@ class NodeFacts:
         Whether the node's PostgreSQL takes writes, and whether its SeaweedFS master leads; None when it did not answer.
     certificate
         The node's certificate that expires first.
+    checks
+        The checks of the integrity, by their name.
     listeners
         Ports on which a process listens for the network, with the address.
     """
@@ -184,6 +217,7 @@ class NodeFacts:
     balancer: Balancer | None = None
     etcd: Etcd | None = None
     patroni: Patroni | None = None
+    checks: Mapping[str, Check] = field(default_factory=dict)
     listeners: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
@@ -213,6 +247,7 @@ class NodeFacts:
             balancer=_balancer(document["balancer"]),
             etcd=Etcd(**document["etcd"]) if document["etcd"] else None,
             patroni=_patroni(document["patroni"]),
+            checks={name: Check(**check) for name, check in (document["checks"] or {}).items()},
             listeners={int(port): address for port, address in document["listeners"].items()},
         )
 

@@ -27,6 +27,11 @@ BACKENDS = ("store_dicom", "query_dicom")
 PAUSED = 0x01 | 0x04 | 0x08
 DRAINED = Path("/var/lib/hapacs/drained")
 CLIENTS = Path("/usr/lib/postgresql")
+UNITS = Path("/etc/systemd/system")
+RESULTS = Path("/var/lib/hapacs/integrity")
+CHECKS = ("scrub", "reconcile")
+# The role integrity writes it into the unit of a check that the settings turn off.
+OFF = "ConditionPathExists=!/"
 PROGRAM_LIMIT_S = 20.0
 """Limit for programs that need processor time more than an answer; on a busy node they are slow."""
 
@@ -238,6 +243,23 @@ def database_room() -> dict[str, int]:
     return {"bytes": disk.total, "free_bytes": disk.free}
 
 
+def checks() -> dict[str, dict[str, Any]]:
+    """Return of each check of the integrity: whether it is on, since when, and the result of its last run."""
+    found = {}
+    for check in CHECKS:
+        unit = UNITS / f"hapacs-{check}.service"
+        try:
+            on, since = OFF not in unit.read_text().splitlines(), unit.stat().st_mtime
+        except OSError:
+            continue
+        try:
+            result = json.loads((RESULTS / f"{check}.json").read_bytes())
+        except (OSError, ValueError):
+            result = {}
+        found[check] = {"on": on, "since": since} | {name: result.get(name) for name in ("ended_at", "failure", "open")}
+    return found
+
+
 def addresses() -> list[str]:
     """Return all addresses of this node."""
     return [
@@ -254,7 +276,7 @@ def main() -> None:
     groups = asked["groups"]
     # For every socket that has no other limit.
     socket.setdefaulttimeout(asked["timeout_s"])
-    absent = ("das", "room", "database_room", "balancer", "archive_leads", "etcd", "patroni", "leads")
+    absent = ("das", "room", "database_room", "balancer", "archive_leads", "etcd", "patroni", "leads", "checks")
     facts: dict[str, Any] = dict.fromkeys(absent) | {"drained": DRAINED.exists()}
     with ThreadPoolExecutor(max_workers=32) as pool:
         health = {unit: pool.submit(problem, check) for unit, check in asked["health"].items()}
@@ -268,7 +290,11 @@ def main() -> None:
             "certificate": pool.submit(first_to_end, asked["certificates"]),
         }
         if "pacs" in groups:
-            found |= {"das": pool.submit(mounted, "/srv/das"), "room": pool.submit(room)}
+            found |= {
+                "das": pool.submit(mounted, "/srv/das"),
+                "room": pool.submit(room),
+                "checks": pool.submit(checks),
+            }
         if "postgres" in groups:
             found["database_room"] = pool.submit(database_room)
         if "load_balancer" in groups:

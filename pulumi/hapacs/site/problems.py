@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from hapacs.site.facts import STORE_BACKEND, NodeFacts
@@ -12,6 +12,8 @@ from hapacs.site.running import RunningSite
 from hapacs.site.storing import next_store
 
 _DAS_FILE_SYSTEM = "btrfs"
+# Above the time between two runs, and the longest run that is usual.
+_CHECK_LATE = {"scrub": timedelta(days=1), "reconcile": timedelta(days=3)}
 
 
 class Subject(StrEnum):
@@ -32,6 +34,7 @@ class Subject(StrEnum):
     ADDRESS = "virtual address"
     WRITER = "writer"
     STORING = "storing"
+    INTEGRITY = "integrity"
 
 
 BLOCKING = frozenset({
@@ -40,7 +43,7 @@ BLOCKING = frozenset({
 })  # fmt: skip
 """Subjects that forbid taking a node out of service. The others do no harm then, or an operation is their remedy:
 `renew` replaces an expired certificate, any rolling operation resumes a paused node, and either can be why nothing is
-stored."""
+stored. Images that need a repair keep no node in service."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ def _node(site: RunningSite, name: str) -> list[Problem]:
             "only be slow"
         )
         return [Problem(name, Subject.NODE, f"{name} does not answer by SSH ({site.silent[name]})", remedy)]
-    found = [*_services(name, site.nodes[name]), *_machine(name, site.nodes[name])]
+    facts = site.nodes[name]
+    found = [*_services(name, facts), *_machine(name, facts), *_integrity(name, facts)]
     if name in site.paused:
         message = f"a balancer sends nothing to {name}, although it is not drained"
         found.append(Problem(name, Subject.PAUSED, message, "an operation was cut off; run it again"))
@@ -148,6 +152,27 @@ def _machine(name: str, facts: NodeFacts) -> Iterator[Problem]:
     if facts.certificate is not None and facts.certificate.ends_at <= datetime.now(UTC):
         message = f"{facts.certificate.path} on {name} has ended ({facts.certificate.ends})"
         yield Problem(name, Subject.CERTIFICATE, message, "`hapacs renew`")
+
+
+def _integrity(name: str, facts: NodeFacts) -> Iterator[Problem]:
+    """Judge the last run of each check of the integrity."""
+    for check, state in facts.checks.items():
+        if state.failure is not None:
+            message = f"the last {check} on {name} did not complete: {state.failure}"
+            yield Problem(
+                name,
+                Subject.INTEGRITY,
+                message,
+                f"`journalctl -u hapacs-{check}` there; `hapacs-node {check}` repeats it",
+            )
+        if state.open:
+            message = f"the last {check} on {name} left {state.open} faults of images"
+            yield Problem(
+                name, Subject.INTEGRITY, message, f"`hapacs {check}` lists them: docs/operations/integrity.md"
+            )
+        if state.on and datetime.now(UTC) - state.last_at > _CHECK_LATE[check]:
+            message = f"{check} on {name} has not run since {state.last_at:%Y-%m-%d %H:%M} UTC"
+            yield Problem(name, Subject.INTEGRITY, message, f"`systemctl status hapacs-{check}.timer` there")
 
 
 def _etcd(site: RunningSite) -> Iterator[Problem]:

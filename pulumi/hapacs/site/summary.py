@@ -33,7 +33,7 @@ def _node(site: RunningSite, name: str, problems: list[Problem]) -> dict[str, An
     if name in site.silent:
         return {
             "problems": own, "running": 0, "database": None, "virtual_address": False, "room": None,
-            "database_room": None, "drained": None, "certificate": None,
+            "database_room": None, "drained": None, "certificate": None, "checks": {},
         }  # fmt: skip
     facts = site.nodes[name]
     return {
@@ -45,6 +45,7 @@ def _node(site: RunningSite, name: str, problems: list[Problem]) -> dict[str, An
         "database_room": vars(facts.database_room) if facts.database_room else None,
         "drained": facts.drained,
         "certificate": vars(facts.certificate) if facts.certificate else None,
+        "checks": {check: vars(state) for check, state in facts.checks.items()},
     }
 
 

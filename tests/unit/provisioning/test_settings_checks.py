@@ -337,3 +337,14 @@ def test_lab_makes_its_own_disks(data: Data, primary: Data, problems: Problems) 
 def test_lab_has_one_network(data: Data, primary: Data, problems: Problems) -> None:
     primary["nodes"]["pacs1"]["management_address"] = "10.89.77.50"
     assert "one network" in problems(data)[f"{P}.nodes.pacs1.management_address"]
+
+
+@pytest.mark.parametrize(("gb", "sound"), [(864, True), (865, False)])
+def test_a_budget_of_the_scrub_that_can_not_be_read_in_a_day(
+    data: Data, primary: Data, problems: Problems, gb: int, sound: bool
+) -> None:
+    primary["policy"]["integrity"] = {"scrub_gb_per_day": gb, "scrub_mb_per_s": 10}
+    found = problems(data)
+    assert set(found) == (set() if sound else {f"{P}.policy.integrity.scrub_gb_per_day"})
+    if not sound:
+        assert "at most 864 GB" in found[f"{P}.policy.integrity.scrub_gb_per_day"]

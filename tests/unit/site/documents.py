@@ -6,6 +6,7 @@ Node ``a`` leads database and archive, ``b`` stores and holds the virtual addres
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 VIP = "192.0.2.10"
@@ -22,6 +23,18 @@ def address(name: str) -> str:
 def unit(state: str = "active (running)", restarts: int = 0) -> Document:
     """Return the state of a unit."""
     return {"active": state.startswith("active"), "state": state, "restarts": restarts}
+
+
+def check(**values: Any) -> Document:
+    """Return the last run of a check of the integrity: a short time ago, and all was well."""
+    now = datetime.now(UTC)
+    return {
+        "on": True,
+        "since": now.timestamp() - 1e6,
+        "ended_at": now.isoformat(),
+        "failure": None,
+        "open": 0,
+    } | values
 
 
 def document(name: str, names: Sequence[str] = NAMES) -> Document:
@@ -57,6 +70,7 @@ def document(name: str, names: Sequence[str] = NAMES) -> Document:
             ]
         },
         "leads": name == "a",
+        "checks": {"scrub": check(), "reconcile": check()},
     }  # fmt: skip
 
 
@@ -118,5 +132,9 @@ BREAK: Mapping[str, Callable[[Document], object]] = {
     "two writers": lambda site: site["states"]["c"]["balancer"].update(writers=["c"]),
     "no association": lambda site: site.update(association="no answer within 3 s"),
     "writer down": lambda site: site["states"]["b"]["balancer"]["servers"]["store_dicom"]["b"].update(status="DOWN"),
+    "faults": lambda site: site["states"]["c"]["checks"]["reconcile"].update(open=7),
+    "check failed": lambda site: site["states"]["c"]["checks"]["scrub"].update(failure="no gateway answers"),
+    "check late": lambda site: site["states"]["c"]["checks"]["scrub"].update(ended_at="2020-01-01T00:00:00+00:00"),
+    "no check yet": lambda site: site["states"]["c"]["checks"].update(reconcile=check(ended_at=None)),
 }
 """Ways to break a healthy site of three nodes, by name."""

@@ -7,6 +7,7 @@ import shutil
 import socket
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -177,3 +178,19 @@ def test_balancers_table_is_read_by_name_or_number(monkeypatch: pytest.MonkeyPat
     }
     said["show table store_dicom"] = "# table\n0x1: key=1 use=0 exp=0 server_id=1 server_key=n2\n"
     assert node_facts.balancer()["writers"] == ["n2"]
+
+
+def test_checks_of_the_integrity_are_read_from_units_and_results(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(node_facts, "UNITS", tmp_path)
+    monkeypatch.setattr(node_facts, "RESULTS", tmp_path)
+    assert node_facts.checks() == {}
+    (tmp_path / "hapacs-scrub.service").write_text("[Unit]\nConditionPathExists=!/\n")
+    (tmp_path / "hapacs-reconcile.service").write_text("[Unit]\n")
+    result: dict[str, Any] = {"ended_at": "2026-11-29T01:30:00+00:00", "failure": None, "open": 2, "found": {}}
+    (tmp_path / "reconcile.json").write_text(json.dumps(result))
+    found = node_facts.checks()
+    assert found["reconcile"].pop("since") == pytest.approx(time.time(), abs=60)
+    assert found["reconcile"] == {"on": True, "ended_at": result["ended_at"], "failure": None, "open": 2}
+    assert (found["scrub"]["on"], found["scrub"]["ended_at"]) == (False, None)

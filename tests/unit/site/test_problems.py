@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -39,6 +40,10 @@ EXPECTED = {
     "two writers": (Subject.WRITER, "", "the balancers have chosen b, c to store instead of one node"),
     "no association": (Subject.STORING, "", f"the next image would be refused: C-ECHO to {VIP} fails: no answer"),
     "writer down": (Subject.WRITER, "b", "b is chosen to store, but b does not find it up"),
+    "faults": (Subject.INTEGRITY, "c", "the last reconcile on c left 7 faults of images"),
+    "check failed": (Subject.INTEGRITY, "c", "the last scrub on c did not complete: no gateway answers"),
+    "check late": (Subject.INTEGRITY, "c", "scrub on c has not run since "),
+    "no check yet": (Subject.INTEGRITY, "c", "reconcile on c has not run since "),
 }
 
 
@@ -90,6 +95,13 @@ def test_only_blocking_subjects_forbid_an_operation(way: str) -> None:
 def test_the_standby_that_leaves_is_not_counted() -> None:
     site = broken("standby")
     assert [one.message for one in blocking_problems(site, leaving="b")][-1].startswith("no standby is synchronous")
+
+
+def test_a_check_that_is_off_or_new_is_not_late() -> None:
+    site = plain(*NAMES)
+    site["states"]["a"]["checks"]["scrub"].update(on=False, ended_at=None)
+    site["states"]["b"]["checks"]["scrub"].update(since=datetime.now(UTC).timestamp(), ended_at=None)
+    assert site_problems(RunningSite.parse(site)) == []
 
 
 def test_what_a_silent_node_would_say_is_not_guessed() -> None:

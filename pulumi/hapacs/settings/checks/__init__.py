@@ -24,7 +24,7 @@ def check(settings: Settings) -> list[Problem]:
         sites = []
     for path, site in sites:
         problems += [*groups.of_site(path, site), *networks.of_site(path, site), *storage.of_site(path, site)]
-        problems += storage.machines(settings.target, path, site)
+        problems += [*storage.machines(settings.target, path, site), *storage.scrub(path, site)]
     problems += [*networks.between_sites(settings), *storage.between_nodes(settings), *callers.of_settings(settings)]
     problems += routing.of_settings(settings)
     return problems

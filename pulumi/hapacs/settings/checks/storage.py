@@ -7,6 +7,7 @@ from hapacs.settings.models import Node, Settings, Site, TargetSettings
 from hapacs.settings.problem import Problem, each
 from hapacs_node.watermarks import Misfit, Watermarks
 
+_DAY_S = 24 * 3600
 _NAMED_BY_THE_DISK = "/dev/disk/by-id/"
 """Names of this kind come from the disk's own number; by-path is the slot, and equal machines have equal slots."""
 
@@ -35,6 +36,19 @@ def of_site(path: str, site: Site) -> Iterator[Problem]:
             f"{path}.policy.das_evict_above_fraction",
             f"eviction would start with {site.das_evict_below_bytes} bytes free, but images are refused already below "
             f"{site.das_minimum_free_bytes} (das_watermark_fraction, das_minimum_free_bytes); lower it",
+        )
+
+
+@each
+def scrub(path: str, site: Site) -> Iterator[Problem]:
+    """Yield the problem of a budget that can't be read in a day."""
+    integrity = site.policy.integrity
+    most_gb = integrity.scrub_mb_per_s * _DAY_S // 1000
+    if integrity.scrub_gb_per_day > most_gb:
+        yield Problem(
+            f"{path}.policy.integrity.scrub_gb_per_day",
+            f"{integrity.scrub_gb_per_day} GB can't be read in a day at {integrity.scrub_mb_per_s} MB/s, at most "
+            f"{most_gb} GB; lower it or raise scrub_mb_per_s",
         )
 
 
