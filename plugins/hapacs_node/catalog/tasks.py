@@ -47,6 +47,8 @@ class Task:
         Its number.
     uuid : UUID
         The attachment to send.
+    study, series, sop : str
+        Its UIDs.
     sop_class, transfer_syntax : str
         Their UIDs.
     size : int
@@ -61,6 +63,9 @@ class Task:
 
     id: int
     uuid: UUID
+    study: str
+    series: str
+    sop: str
     sop_class: str
     transfer_syntax: str
     size: int
@@ -111,7 +116,7 @@ update hapacs.task
 set state = 'in flight', holder = %(holder)s, leased_until = clock_timestamp() + %(lease_s)s * interval '1 second',
     attempts = attempts + 1
 where id = any(%(ids)s)
-returning id, uuid, sop_class, transfer_syntax, size, rule, change, attempts, priority, due_at
+returning id, uuid, study, series, sop, sop_class, transfer_syntax, size, rule, change, attempts, priority, due_at
 """
 
 _RENEW = """
@@ -212,7 +217,7 @@ def claim(
             return Claim(failures=failures)
         taken = connection.execute(_TAKE, {"ids": chosen, "holder": holder, "lease_s": lease_s}).fetchall()
     ordered = sorted(taken, key=lambda row: (row[-2], row[-1], row[0]))
-    return Claim(tuple(Task(*row[:8]) for row in ordered), failures)
+    return Claim(tuple(Task(*row[:-2]) for row in ordered), failures)
 
 
 def renew(connection: Connection, lane: Lane, holder: str, lease_s: float) -> int:

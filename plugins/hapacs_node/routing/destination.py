@@ -1,4 +1,4 @@
-"""Destinations of a site: peers that images are sent to by C-STORE or by STOW-RS."""
+"""Destinations of a site: peers that images are sent to by C-STORE or by STOW-RS, and folders."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from hapacs_node.routing.fields import Host, Name, Part, Pem, Title, Url, UserName, Window
+from hapacs_node.routing.fields import Folder, Host, Name, Part, Pem, Title, Url, UserName, Window
 
 Parallel = Annotated[int, Field(strict=True, ge=1, le=32)]
 
@@ -135,10 +135,50 @@ class WebDestination(_Destination):
         return self.url
 
 
+class FolderDestination(_Destination):
+    """A folder that images are written to, one file for each, in folders by study and series.
+
+    Attributes
+    ----------
+    kind
+        ``folder``.
+    path
+        The folder, below ``/srv``, ``/mnt`` or ``/media``. Any node that keeps images writes to what it has at
+        that path, so it has to be a share that all of them mount.
+    must_be_mount
+        Refuses a folder that is on the same file system as ``/srv``, ``/mnt`` or ``/media``: a share that is not
+        mounted would fill the system's disk.
+    writers
+        Writers at the same time, over all nodes.
+    """
+
+    kind: Literal["folder"]
+    path: Folder
+    must_be_mount: bool = True
+    writers: Parallel = 2
+
+    @property
+    def parallel(self) -> int:
+        """How many workers may send at the same time, over all nodes."""
+        return self.writers
+
+    @property
+    def host(self) -> str:
+        """No host: a folder is on the node itself."""
+        return ""
+
+    @property
+    def where(self) -> str:
+        """The folder, for messages."""
+        return self.path
+
+
 def _with_kind(data: object) -> object:
     """Take a destination without a kind for one of C-STORE."""
     return {"kind": "dicom", **data} if isinstance(data, Mapping) and "kind" not in data else data
 
 
-Destination = Annotated[DicomDestination | WebDestination, Field(discriminator="kind"), BeforeValidator(_with_kind)]
+Destination = Annotated[
+    DicomDestination | WebDestination | FolderDestination, Field(discriminator="kind"), BeforeValidator(_with_kind)
+]
 """A destination of any kind."""

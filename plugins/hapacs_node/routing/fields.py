@@ -51,6 +51,17 @@ def _url(url: str) -> str:
     return url
 
 
+# The system's own: the DAS, and the data of database and archive.
+_OWN = ("/srv/das", "/srv/data")
+
+
+def _folder(path: str) -> str:
+    for own in _OWN:
+        if path == own or path.startswith(f"{own}/"):
+            raise ValueError(f"{path} is in {own}, which keeps the site's own data; give another folder")
+    return path
+
+
 SHAPES: dict[str, str] = {}
 """What a text must look like, in words, by the pattern that checks it: errors of the settings show the words."""
 
@@ -89,6 +100,15 @@ Url = Annotated[
         "write the root of its DICOMweb services, such as https://pacs.example.org/dicom-web, without a slash last",
     ),
     AfterValidator(_url),
+]
+Folder = Annotated[
+    str,
+    StringConstraints(max_length=512),
+    _shape(
+        r"^/(srv|mnt|media)(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$",
+        "write the path of a folder below /srv, /mnt or /media, such as /mnt/research, without a slash last",
+    ),
+    AfterValidator(_folder),
 ]
 UserName = Annotated[
     str, _shape(r"^[\x21-\x39\x3b-\x7e]{1,64}$", "write 1 to 64 letters, digits and signs of ASCII, no colon")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from hapacs_node.catalog.tasks import Task
-from hapacs_node.routing import send, stow
-from hapacs_node.routing.destination import Destination, DicomDestination
+from hapacs_node.routing import folder, send, stow
+from hapacs_node.routing.destination import Destination, DicomDestination, FolderDestination
 from hapacs_node.routing.peer import Access, PeerError, Session
 
 
@@ -19,17 +19,21 @@ def open_session(destination: Destination, tasks: Sequence[Task], access: Access
     """
     if isinstance(destination, DicomDestination):
         return send.associate(destination, map(send.pair, tasks), access)
+    if isinstance(destination, FolderDestination):
+        return folder.enter(destination)
     return stow.connect(destination, access)
 
 
 def ping(destination: Destination, access: Access) -> str:
-    """Ask a destination whether it answers, by C-ECHO or OPTIONS; return its answer in words.
+    """Ask a destination whether it answers, by C-ECHO, OPTIONS, or a file that is written; return its answer in words.
 
     Raises
     ------
     PeerError
         When it does not answer well.
     """
+    if isinstance(destination, FolderDestination):
+        return folder.ping(destination)
     if not isinstance(destination, DicomDestination):
         return stow.ping(destination, access)
     with send.associate(destination, [send.VERIFICATION], access) as session:

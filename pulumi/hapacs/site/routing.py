@@ -20,7 +20,18 @@ def status(site: Site) -> dict[str, Any]:
 
 def ping(site: Site, destination: str) -> dict[str, str]:
     """Call a destination from every node that may send to it; return the failure by node, empty where it answers."""
-    command = ("sudo", node_program.PROGRAM, "route", "ping", shlex.quote(destination))
+    # As the service, because root may write to other folders.
+    command = (
+        "sudo",
+        "runuser",
+        "--user",
+        "orthanc",
+        "--",
+        node_program.PROGRAM,
+        "route",
+        "ping",
+        shlex.quote(destination),
+    )
     found = {}
     for node in site.members("pacs"):
         try:

@@ -227,7 +227,7 @@ def test_a_destination_of_dicomweb_is_accepted_and_reaches_the_nodes(
 @pytest.mark.parametrize(
     ("field", "values", "said"),
     [
-        (".kind", {"kind": "ftp"}, "the kind is not known; write one of dicom, dicomweb"),
+        (".kind", {"kind": "ftp"}, "the kind is not known; write one of dicom, dicomweb, folder"),
         (".url", {"url": "cloud.example.org"}, "write the root of its DICOMweb services"),
         (".url", {"url": "https://cloud.example.org/dicom-web/"}, "without a slash last"),
         (".url", {"url": "https://cloud.example.org:0"}, "has no port between 1 and 65535"),
@@ -246,3 +246,35 @@ def test_a_wrong_destination_of_dicomweb_says_what_to_write(
     place = f"{R}.destinations.cloud{'' if field == '.kind' else field}"
     assert set(found) == {place}
     assert said in found[place]
+
+
+def with_folder(data: Data, path: str) -> Data:
+    """Give the primary site a destination that is a folder."""
+    folder = {"kind": "folder", "path": path}
+    routing = {"destinations": {"share": folder}, "rules": [rule("all", destinations=["share"])]}
+    data["sites"]["primary"]["routing"] = routing
+    return data
+
+
+def test_a_folder_is_accepted_and_reaches_the_nodes(data: Data, problems: Problems) -> None:
+    assert problems(with_folder(data, "/mnt/research/incoming")) == {}
+    found = contract.routing(parse(data).sites["primary"]).destinations["share"]
+    assert found.model_dump(exclude_defaults=True) == {"kind": "folder", "path": "/mnt/research/incoming"}
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/etc", "write the path of a folder below /srv, /mnt or /media"),
+        ("/mnt", "write the path of a folder below"),
+        ("/mnt/../etc", "write the path of a folder below"),
+        ("/mnt/a b", "write the path of a folder below"),
+        ("/mnt/research/", "without a slash last"),
+        ("/srv/das/export", "is in /srv/das, which keeps the site's own data"),
+        ("/srv/data", "is in /srv/data, which keeps the site's own data"),
+    ],
+)
+def test_a_folder_elsewhere_is_refused(data: Data, problems: Problems, path: str, said: str) -> None:
+    found = problems(with_folder(data, path))
+    assert set(found) == {f"{R}.destinations.share.path"}
+    assert said in found[f"{R}.destinations.share.path"]

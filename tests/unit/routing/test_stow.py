@@ -23,7 +23,7 @@ MESSAGES = [parse(content) for content in FILES]
 
 
 def task(number: int, size: int = 100, attempts: int = 1) -> Task:
-    return Task(number, UUID(int=number), "1.2", "1.2.3", size, "all", None, attempts)
+    return Task(number, UUID(int=number), "1", "1.1", "1.1.1", "1.2", "1.2.3", size, "all", None, attempts)
 
 
 class Server(ThreadingHTTPServer):

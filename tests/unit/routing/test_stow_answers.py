@@ -11,7 +11,7 @@ from hapacs_node.routing import stow_answers
 
 
 def task(attempts: int = 1) -> Task:
-    return Task(7, UUID(int=1), "1.2", "1.2.3", 100, "all", None, attempts)
+    return Task(7, UUID(int=1), "1", "1.1", "1.1.1", "1.2", "1.2.3", 100, "all", None, attempts)
 
 
 def item(sop: str, **reasons: int) -> dict[str, Any]:
