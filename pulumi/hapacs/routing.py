@@ -15,7 +15,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.errors import InvalidDicomError
 
 from hapacs.errors import UsageError
-from hapacs_node.routing import attributes, match
+from hapacs_node.routing import attributes, checks, match
 from hapacs_node.routing.match import Facts, Verdict
 from hapacs_node.routing.model import Routing
 
@@ -99,6 +99,37 @@ def explain(routing: Routing, facts: Facts) -> tuple[list[Verdict], dict[str, st
     """Return the verdict of every rule, and the rule that sends the image by destination."""
     found = match.verdicts(routing, facts)
     return found, {destination: rule.name for destination, rule in match.routes(found).items()}
+
+
+def read_rules(file: Path, known: Routing) -> Routing:
+    """Read a rule set that is not in the settings, with the keys of `sites.NAME.routing`.
+
+    Parameters
+    ----------
+    file : Path
+        YAML. Without destinations it has those of the settings.
+    known : Routing
+        That of the settings.
+
+    Raises
+    ------
+    UsageError
+        With every mistake.
+    """
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            raise UsageError(f"{file} has no rules.", "Write them with the keys of `routing` in the settings.")
+        routing = Routing.model_validate({"destinations": dict(known.destinations), **document})
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, one['loc'])) or 'file'}: {one['msg']}" for one in error.errors()]
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        problems = [str(error)]
+    else:
+        problems = [f"{one.field}: {one.message}" for one in checks.mistakes(routing)]
+        if not problems:
+            return routing
+    raise UsageError(f"{file}: {'; '.join(problems)}.", "Correct the rules.")
 
 
 def run_cases(routing: Routing, folder: Path) -> list[Outcome]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from hapacs_node.catalog.database import Connection
+from hapacs_node.catalog.index import DICOM
 
 # The claim is a due time in the future: after a planner's death the next one takes the event over. Other nodes leave an
 # event for a few seconds to the node that has the image on its DAS.
@@ -42,6 +43,30 @@ left join metadata calling on calling.id = instance.internalid and calling.type 
 left join metadata called on called.id = instance.internalid and called.type = 12
 where o.uuid = any(%(uuids)s) and o.tombstoned_at is null
 """
+
+_PAST = """
+select uuid, stored_at from hapacs.object
+where type = %(dicom)s and tombstoned_at is null and stored_at >= %(oldest)s and stored_at <= %(stored_at)s
+and (stored_at, uuid) < (%(stored_at)s, %(uuid)s)
+order by stored_at desc, uuid desc
+limit %(limit)s
+"""
+
+
+@dataclass(frozen=True)
+class Past:
+    """An image that was stored, and the place after it in the order of time.
+
+    Attributes
+    ----------
+    uuid : UUID
+        Its attachment.
+    stored_at : datetime
+        UTC.
+    """
+
+    uuid: UUID
+    stored_at: datetime
 
 
 @dataclass(frozen=True)
@@ -108,3 +133,16 @@ def postpone(connection: Connection, uuids: Sequence[UUID], pause_s: float) -> N
 def images(connection: Connection, uuids: Sequence[UUID]) -> list[Image]:
     """Return those of the images that are in the index and were not removed."""
     return [Image(*row) for row in connection.execute(_IMAGES, {"uuids": list(uuids)})]
+
+
+def newest(connection: Connection) -> Past:
+    """Return the place before the image that was stored last."""
+    row = connection.execute("select clock_timestamp()").fetchone()
+    assert row is not None  # noqa: S101 - a query without a table has one row
+    return Past(UUID(int=(1 << 128) - 1), row[0])
+
+
+def past(connection: Connection, oldest: datetime, before: Past, limit: int) -> list[Past]:
+    """Return images that were stored before a place and not before a time, the newest first."""
+    parameters = {"dicom": DICOM, "oldest": oldest, "uuid": before.uuid, "stored_at": before.stored_at, "limit": limit}
+    return [Past(*row) for row in connection.execute(_PAST, parameters)]

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,10 +22,12 @@ from hapacs_node.catalog.tasks import Lane
 from hapacs_node.cli.common import SELF, ConfigOption, JsonOption, err, errors, out, print_json, to_journal
 from hapacs_node.errors import ConfigurationError
 from hapacs_node.metrics import Metrics
+from hapacs_node.query import header
 from hapacs_node.routing.checks import mistakes
 from hapacs_node.routing.model import KIND, Routing
 from hapacs_node.routing.peer import Access, Identity
-from hapacs_node.routing.service import Service
+from hapacs_node.routing.replay import Replay
+from hapacs_node.routing.service import Service, reader_of
 from hapacs_node.routing.session import ping as ask
 
 route_app = typer.Typer(no_args_is_help=True, help="The rules of the site, and the service that routes by them.")
@@ -126,6 +128,35 @@ def ping(
             raise ConfigurationError(f"there is no destination {destination} (known: {', '.join(known) or 'none'})")
         answer = ask(known[destination], Access(Identity(certificate, key, authority), secrets))
     out.print(f"{destination}: {answer}")
+
+
+@route_app.command()
+def replay(
+    rules: Annotated[Path, typer.Argument(help="The rules, as JSON.", exists=True, dir_okay=False)],
+    *,
+    since_s: Annotated[int, typer.Option(min=1, help="How far back, seconds.")] = 7 * 86400,
+    limit_s: Annotated[int, typer.Option(min=1, help="Time after which it ends where it is.")] = 300,
+    config: ConfigOption = settings.DEFAULT_PATH,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what rules would have sent of past images, the newest first. Nothing is sent or recorded."""
+    with errors(), _database(config) as database:
+        routing, known = _checked(rules), settings.load(config)
+        reader = reader_of(known, database, Metrics())
+        described_as = header.described_as(known.undeclared)
+        replayed = Replay(database, reader.head_of, reader.read, described_as)
+        found = replayed.run(routing, timedelta(seconds=since_s), limit_s)
+    sent = [{"rule": rule, "destination": peer, **asdict(tally)} for (rule, peer), tally in found.sent.items()]
+    if as_json:
+        print_json({**asdict(found), "sent": sent})
+        return
+    table = Table("rule", "destination", "images", "MB", "for example", box=None)
+    rest = (("no rule", found.unmatched), ("not readable", found.unread), ("all", found.compared))
+    for one in [*sent, *({"rule": name, "destination": "", **asdict(tally)} for name, tally in rest)]:
+        studies = " ".join(one["studies"])
+        table.add_row(one["rule"], one["destination"], f"{one['images']:,}", f"{one['bytes'] / 1e6:,.1f}", studies)
+    out.print(table)
+    out.print(f"images since {found.back_to:%Y-%m-%d %H:%M:%S}{'' if found.complete else ' (the time limit ended it)'}")
 
 
 @route_app.command()

@@ -75,16 +75,6 @@ def routes(found: Sequence[Verdict]) -> dict[str, Rule]:
     return wanted
 
 
-def tags(routing: Routing) -> list[int] | None:
-    """Return the tags that the rules name; None when a private one is among them, whose place each image decides."""
-    named = [
-        attributes.parse(condition.attribute) for rule in routing.rules for condition in (*rule.when, *rule.unless)
-    ]
-    if any(attribute.creator for attribute in named):
-        return None
-    return sorted({int(attribute.tag) for attribute in named if attribute.tag is not None})
-
-
 def _verdict(rule: Rule, facts: Facts) -> Verdict:
     checked = [(holds(condition, facts), _words(condition, facts)) for condition in rule.when]
     checked += [(False, f"unless: {_words(condition, facts)}") for condition in rule.unless if holds(condition, facts)]

@@ -4,11 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from io import BytesIO
 from uuid import UUID
 
-from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom import Dataset
 
 from hapacs_node import log
 from hapacs_node.catalog import events, tasks
@@ -19,6 +17,7 @@ from hapacs_node.catalog.tasks import Lane, Wanted
 from hapacs_node.errors import NodeError
 from hapacs_node.metrics import Metrics
 from hapacs_node.routing import match
+from hapacs_node.routing.header import Needed
 from hapacs_node.routing.match import Facts
 from hapacs_node.routing.model import KIND, LANES, Routing
 
@@ -41,14 +40,15 @@ class Planner:
         This node.
     database : Database
         The catalog's.
-    read : callable
-        Returns the bytes of an attachment.
+    head, read : callable
+        Return the beginning of an attachment, and all of it.
     metrics : Metrics
         Counts what was planned.
     """
 
     node: str
     database: Database
+    head: Callable[[UUID], bytes]
     read: Callable[[UUID], bytes]
     metrics: Metrics
 
@@ -63,9 +63,10 @@ class Planner:
         uuids = [event.uuid for event in claimed]
         images = {image.uuid: image for image in self.database.run(lambda c: events.images(c, uuids))}
         done, unmatched, wanted, unread = [], [], [], []
+        needed = Needed.of(routing)
         for uuid, image in images.items():
             try:
-                made = self._tasks(routing, image)
+                made = self._tasks(routing, needed, image)
             except NodeError as error:
                 unread.append(uuid)
                 _LOG.warning(log.line("planning_postponed", sop=image.sop, error=error))
@@ -94,14 +95,13 @@ class Planner:
         """Return events of images that were refused or removed: they are not in the index, and will not be."""
         return [event.uuid for event in claimed if event.uuid not in images and event.age > _INDEX_AFTER]
 
-    def _tasks(self, routing: Routing, image: Image) -> list[Wanted]:
-        content = self.read(image.uuid)
+    def _tasks(self, routing: Routing, needed: Needed, image: Image) -> list[Wanted]:
+        head = self.head(image.uuid)
         try:
-            dataset = dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=match.tags(routing))
+            dataset = needed.of_file(head, lambda: self.read(image.uuid))
             names = (str(dataset.file_meta.MediaStorageSOPClassUID), str(dataset.file_meta.TransferSyntaxUID))
-            facts = Facts(dataset, image.stored_at, _association(image))
-            found = match.routes(match.verdicts(routing, facts))
-        except (InvalidDicomError, AttributeError, EOFError, ValueError, NotImplementedError) as error:
+            found = match.routes(match.verdicts(routing, facts(dataset, image)))
+        except (ValueError, AttributeError, NotImplementedError) as error:
             # It would fail in the same way each time. It counts as unmatched, which operators see.
             _LOG.error(log.line("not_parsed", sop=image.sop, error=type(error).__name__))
             return []
@@ -141,10 +141,17 @@ def _touched(routing: Routing, images: Iterable[Image]) -> list[Touched]:
     ]
 
 
-def _association(image: Image) -> dict[str, str]:
+def facts(dataset: Dataset, image: Image) -> Facts:
+    """Return what rules are compared with.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The image, at least with the attributes that the rules name.
+    image : Image
+        How it came.
+    """
     kind, _, name = (image.caller or "").partition(":")
-    return {
-        "calling_ae": image.calling or "",
-        "called_ae": image.called or "",
-        "user": name if kind == "user" else "",
-    }
+    user = name if kind == "user" else ""
+    association = {"calling_ae": image.calling or "", "called_ae": image.called or "", "user": user}
+    return Facts(dataset, image.stored_at, association)

@@ -35,6 +35,14 @@ _FETCHERS = 4
 _SENDERS = 64
 
 
+def reader_of(settings: Settings, database: Database, metrics: Metrics) -> Reader:
+    """Build what reads the images of a node, without connecting anything."""
+    das = Das(settings.das, metrics)
+    cas = Cas(s3.connect(settings.cas, metrics), settings.cas.deadline_s, metrics)
+    fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
+    return Reader(das, cas, Catalog(database), fetchers, metrics)
+
+
 @dataclass
 class Service:
     """The routing of one node. Nodes share the work through the database.
@@ -85,14 +93,11 @@ class Service:
             # The checks end, and no service of their own answers for them.
             metrics.registry.register(Exposition(settings.results))
         database = Database(settings.database, metrics, application=f"hapacs-routing@{settings.node}")
-        das = Das(settings.das, metrics)
-        cas = Cas(s3.connect(settings.cas, metrics), settings.cas.deadline_s, metrics)
-        fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
-        reader = Reader(das, cas, Catalog(database), fetchers, metrics)
+        reader = reader_of(settings, database, metrics)
         reading = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="read")
         return cls(
             database=database,
-            planner=Planner(settings.node, database, reader.read, metrics),
+            planner=Planner(settings.node, database, reader.head_of, reader.read, metrics),
             worker=Worker(settings.node, database, reader.read, reading, access, metrics, stop),
             metrics=metrics,
             stop=stop,

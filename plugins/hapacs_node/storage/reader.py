@@ -131,6 +131,16 @@ class Reader:
         except DasError:
             return self.cas.part(row.key, row.offset, min(row.length, HEAD_BYTES))
 
+    def head_of(self, uuid: UUID) -> bytes:
+        """Read the beginning of an attachment, as `head` does.
+
+        Raises
+        ------
+        NodeError
+            When the catalog has no row, or neither the DAS nor the archive returns it.
+        """
+        return self.head(self.row(uuid))
+
     def _online(self, row: StoredObject) -> bytes | Miss:
         try:
             with self.metrics.step("das_read"):

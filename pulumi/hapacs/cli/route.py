@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Routing: what waits for each destination, and what the rules decide.")
 
 SiteName = Annotated[str, typer.Option("--site", help="Name of the site. Not given: the primary one.")]
+
+
+_UNITS = {"h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def _seconds(text: str) -> int:
+    found = re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", text)
+    if found is None:
+        raise typer.BadParameter(f"{text} is no time; write a number and h, d or w, such as 7d")
+    return int(found[1]) * _UNITS[found[2]]
 
 
 @app.command()
@@ -122,6 +133,39 @@ def compare(
         raise typer.Exit(ExitCode.FAILED)
 
 
+@app.command()
+def replay(
+    name: Name,
+    *,
+    since: Annotated[
+        int, typer.Option(parser=_seconds, metavar="TIME", help="How far back: a number with h, d or w, such as 7d.")
+    ] = "7d",  # type: ignore[assignment] # the parser reads it
+    rules: Annotated[
+        Path | None,
+        typer.Option(help="A changed rule set (YAML). Not given: that of the settings.", dir_okay=False, exists=True),
+    ] = None,
+    limit_s: Annotated[int, typer.Option(min=10, max=3600, help="Time after which it ends where it is.")] = 300,
+    site: SiteName = "",
+    json: Json = False,
+) -> None:
+    """Show what rules would have sent of past images, by rule and destination. Nothing is sent.
+
+    The rules need not be live. The newest images are compared first.
+    """
+    from hapacs import routing  # noqa: PLC0415
+    from hapacs.site.routing import replay as replay_at  # noqa: PLC0415
+
+    known = _rules(name, site)
+    at = _site(name, site)
+    with errors.status("Comparing past images with the rules"):
+        wanted = known if rules is None else routing.read_rules(rules, known)
+        report = replay_at(at, wanted, since, limit_s)
+    if json:
+        print_json({"deployment": name, "site": at.name, **report})
+    else:
+        _print_replay(at.name, report)
+
+
 def _site(name: str, site: str) -> Site:
     from hapacs.site.access import sites  # noqa: PLC0415
 
@@ -180,3 +224,15 @@ def _state(one: dict[str, Any]) -> str:
     if one["held"]:
         return "[yellow]held[/]"
     return f"[red]failed {one['failures']} times[/]" if one["failures"] else "[green]works[/]"
+
+
+def _print_replay(site: str, report: dict[str, Any]) -> None:
+    rest = (("no rule", "unmatched"), ("not readable", "unread"), ("all images", "compared"))
+    rows = [
+        (one["rule"], one["destination"], f"{one['images']:,}", f"{one['bytes'] / 1e6:,.1f}", "\n".join(one["studies"]))
+        for one in [*report["sent"], *({"rule": name, "destination": "", **report[key]} for name, key in rest)]
+    ]
+    print_table(site, ("rule", "destination", "images", "MB", "studies, for example"), rows)
+    console.print(f"images that were stored since {report['back_to']}")
+    if not report["complete"]:
+        console.print("[yellow]the time limit ended it before; give a larger --limit-s[/]")

@@ -13,8 +13,8 @@ from hapacs.site.access import Node, NodeError, Site
 PROGRAM = "/opt/hapacs/venv/bin/hapacs-node"
 
 
-def report(site: Site, node: Node, words: Sequence[str], timeout_s: float) -> dict[str, Any]:
-    """Run the program on a node, and return its report with the node's name.
+def report(site: Site, node: Node, words: Sequence[str], timeout_s: float, text: str = "") -> dict[str, Any]:
+    """Run the program on a node with `text` as its input, and return its report with the node's name.
 
     Exit code 1 means that the report names something missing.
 
@@ -24,7 +24,7 @@ def report(site: Site, node: Node, words: Sequence[str], timeout_s: float) -> di
         When the node does not answer, or prints no report.
     """
     command = ("sudo", PROGRAM, *map(shlex.quote, words), "--json", ";", "test", "$?", "-le", "1")
-    printed = site.run(node, command, "", timeout_s)
+    printed = site.run(node, command, text, timeout_s)
     try:
         found: dict[str, Any] = json.loads(printed.splitlines()[-1])
     except (IndexError, json.JSONDecodeError):
@@ -32,7 +32,7 @@ def report(site: Site, node: Node, words: Sequence[str], timeout_s: float) -> di
     return {"node": node.name, **found}
 
 
-def first_report(site: Site, words: Sequence[str], timeout_s: float) -> dict[str, Any]:
+def first_report(site: Site, words: Sequence[str], timeout_s: float, text: str = "") -> dict[str, Any]:
     """Return the report of the first node that answers: what is asked for is the same on all of them.
 
     Raises
@@ -43,7 +43,7 @@ def first_report(site: Site, words: Sequence[str], timeout_s: float) -> dict[str
     last: NodeError | None = None
     for node in site.members("pacs"):
         try:
-            return report(site, node, words, timeout_s)
+            return report(site, node, words, timeout_s, text)
         except NodeError as error:
             last = error
     raise last or HapacsError(f"{site.name} has no node that keeps images.", "Check `sites` in the settings.")

@@ -13,6 +13,7 @@ from hapacs.cli import route
 from hapacs.deployment import PROJECT
 from hapacs.errors import ExitCode, UsageError
 from hapacs.site import routing
+from hapacs_node.routing.model import Routing
 
 CASES = PROJECT / "inventories/example-hospital/routing"
 PLACE: dict[str, Any] = {
@@ -106,3 +107,74 @@ def test_ping_fails_when_one_node_gets_no_answer(monkeypatch: pytest.MonkeyPatch
     assert code == ExitCode.FAILED
     assert "pacs1: answers" in printed
     assert "pacs2: refuses an association" in printed
+
+
+TALLY: dict[str, Any] = {"images": 0, "bytes": 0, "studies": []}
+REPLAYED: dict[str, Any] = {
+    "node": "n1", "back_to": "2026-11-20 10:00:00+00:00", "complete": True, "compared": TALLY | {"images": 1200},
+    "unmatched": TALLY | {"images": 200, "bytes": 5_000_000, "studies": ["1.2.3"]}, "unread": TALLY,
+    "sent": [{"rule": "all-ct", "destination": "workstation", **TALLY, "images": 1000}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def replayed(monkeypatch: pytest.MonkeyPatch, site: SimpleNamespace) -> list[Any]:
+    """A site that replays; return with what it was asked."""
+    asked: list[Any] = []
+
+    def replay(at: object, rules: Routing, since_s: int, limit_s: int) -> dict[str, Any]:
+        assert at is site
+        asked.append((rules, since_s, limit_s))
+        return REPLAYED
+
+    monkeypatch.setattr(routing, "replay", replay)
+    return asked
+
+
+def test_replay_compares_the_rules_of_the_settings_with_the_images_of_a_week(replayed: list[Any]) -> None:
+    code, printed = run("replay", "example-hospital")
+    assert code == ExitCode.OK
+    ((rules, since_s, _),) = replayed
+    assert [rule.name for rule in rules.rules] == ["emergency", "all-ct"]
+    assert since_s == 7 * 86400
+    assert "1,000" in printed
+    assert "no rule" in printed
+    assert "1.2.3" in printed
+
+
+def test_replay_takes_a_changed_rule_set_with_the_destinations_of_the_settings(
+    tmp_path: Path, replayed: list[Any]
+) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text("rules: [{name: all, destinations: [workstation]}]")
+    code, printed = run("replay", "example-hospital", "--rules", str(file), "--since", "36h", "--json")
+    ((rules, since_s, _),) = replayed
+    assert (code, since_s) == (ExitCode.OK, 36 * 3600)
+    assert [rule.name for rule in rules.rules] == ["all"]
+    assert list(rules.destinations) == ["workstation"]
+    assert json.loads(printed)["unmatched"]["images"] == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rules: [{name: all, destinations: [nowhere]}]", "there is no destination nowhere"),
+        ("rules: [{name: all, destinations: [workstation], when: [{attribute: X, equals: a}]}]", "is no attribute"),
+        ("- all", "has no rules"),
+        ("rules: [", "rules.yaml"),
+    ],
+)
+def test_a_changed_rule_set_with_a_mistake_is_refused(
+    tmp_path: Path, replayed: list[Any], text: str, said: str
+) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        run("replay", "example-hospital", "--rules", str(file))
+    assert replayed == []
+
+
+@pytest.mark.usefixtures("replayed")
+@pytest.mark.parametrize("time", ["7", "d", "-1d", "7y", "0d"])
+def test_a_time_that_is_none_is_refused(time: str) -> None:
+    assert CliRunner().invoke(route.app, ["replay", "example-hospital", f"--since={time}"]).exit_code == 2

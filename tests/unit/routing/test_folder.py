@@ -15,7 +15,8 @@ from hapacs_node.catalog.tasks import Task
 from hapacs_node.routing import folder, session
 from hapacs_node.routing.destination import FolderDestination
 from hapacs_node.routing.image import parse
-from hapacs_node.routing.peer import PeerError, UnansweredError
+from hapacs_node.routing.peer import Access, PeerError, UnansweredError
+from hapacs_node.storage.files import write_file
 
 CONTENT = Path(str(get_testdata_file("CT_small.dcm"))).read_bytes()
 MESSAGE = parse(CONTENT)
@@ -88,10 +89,8 @@ def test_a_part_that_a_killed_writer_left_is_removed_when_its_image_is_tried_aga
 def test_an_image_is_not_confirmed_when_other_bytes_are_read_back(
     destination: FolderDestination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = folder.write_file
-
     def damage(at: int, name: str, parts: list[bytes], *, durable: bool) -> None:
-        write(at, name, [parts[0][:-1] + b"\xff"], durable=durable)
+        write_file(at, name, [parts[0][:-1] + b"\xff"], durable=durable)
 
     monkeypatch.setattr(folder, "write_file", damage)
     with folder.enter(destination) as opened:
@@ -140,5 +139,5 @@ def test_a_folder_on_the_systems_disk_is_refused_unless_it_is_meant(destination:
 
 
 def test_ping_writes_a_file_and_leaves_none(destination: FolderDestination, tmp_path: Path) -> None:
-    assert "GB free" in session.ping(destination, session.Access())
+    assert "GB free" in session.ping(destination, Access())
     assert files(tmp_path) == set()

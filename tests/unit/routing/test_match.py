@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 
-from hapacs_node.routing.match import Facts, routes, tags, verdicts
+from hapacs_node.routing.match import Facts, routes, verdicts
 from hapacs_node.routing.model import Condition, Routing, Rule
 
 MONDAY_NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -121,12 +121,3 @@ def test_an_image_goes_to_each_destination_once_by_the_first_rule_that_names_it(
     for destination in ("a", "b", "c"):
         naming = [one.rule for one in found if one.matches and destination in one.rule.destinations]
         assert wanted.get(destination) == (naming[0] if naming else None)
-
-
-def test_only_attributes_of_rules_are_read_unless_one_is_private() -> None:
-    def rules(*names: str) -> Routing:
-        when = [{"attribute": name, "present": True} for name in names]
-        return Routing.model_validate({"rules": [{"name": "r", "destinations": ["d"], "when": when}]})
-
-    assert tags(rules("Modality", "PatientID", "calling_ae")) == [0x00080060, 0x00100020]
-    assert tags(rules("Modality", "0009,VENDOR,01")) is None
