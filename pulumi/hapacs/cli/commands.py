@@ -13,6 +13,7 @@ from hapacs.cli import (
     drill,
     environment,
     find,
+    integrity,
     interrupted,
     lifecycle,
     load,
@@ -77,6 +78,8 @@ app.add_typer(route.app, name="route", rich_help_panel=LOOK)
 app.command("env", rich_help_panel=LOOK)(environment.env)
 app.add_typer(study.app, name="study", rich_help_panel=OPERATE)
 app.command("reindex", rich_help_panel=OPERATE)(reindex.reindex)
+app.command("reconcile", rich_help_panel=OPERATE)(integrity.reconcile)
+app.command("scrub", rich_help_panel=OPERATE)(integrity.scrub)
 app.command("drain", rich_help_panel=OPERATE)(operations.drain)
 app.command("undrain", rich_help_panel=OPERATE)(operations.undrain)
 app.command("switchover", rich_help_panel=OPERATE)(operations.switchover)

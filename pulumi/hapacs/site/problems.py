@@ -12,6 +12,10 @@ from hapacs.site.running import RunningSite
 from hapacs.site.storing import next_store
 
 _DAS_FILE_SYSTEM = "btrfs"
+_CHECK_SHOWN = {
+    "scrub": "`hapacs scrub --budget 0` repairs what a node can repair",
+    "reconcile": "`hapacs reconcile` shows them",
+}
 # Above the time between two runs, and the longest run that is usual.
 _CHECK_LATE = {"scrub": timedelta(days=1), "reconcile": timedelta(days=3)}
 
@@ -167,9 +171,7 @@ def _integrity(name: str, facts: NodeFacts) -> Iterator[Problem]:
             )
         if state.open:
             message = f"the last {check} on {name} left {state.open} faults of images"
-            yield Problem(
-                name, Subject.INTEGRITY, message, f"`hapacs {check}` lists them: docs/operations/integrity.md"
-            )
+            yield Problem(name, Subject.INTEGRITY, message, f"{_CHECK_SHOWN[check]}: docs/operations/integrity.md")
         if state.on and datetime.now(UTC) - state.last_at > _CHECK_LATE[check]:
             message = f"{check} on {name} has not run since {state.last_at:%Y-%m-%d %H:%M} UTC"
             yield Problem(name, Subject.INTEGRITY, message, f"`systemctl status hapacs-{check}.timer` there")
