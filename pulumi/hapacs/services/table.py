@@ -212,21 +212,22 @@ _ROUTING = (
     ),
 )
 
-# Each timer starts a program that ends. The memory is that of the program; `hapacs.site.problems` judges what it found.
+# Each timer starts a program that ends; `hapacs.site.problems` judges what it found. No memory is kept for the program:
+# it takes what is free, and the kernel ends it before any service.
 _INTEGRITY = (
     Service(
         "hapacs-scrub.timer",
         role="integrity",
         group="pacs",
         prepared_by=("hapacs_node", "orthanc"),
-        memory=_memory(dedicated=Memory(192, 1024), shared=Memory(96, 384)),
+        memory=_memory(dedicated=Memory(0, 1024), shared=Memory(0, 384)),
     ),
     Service(
         "hapacs-reconcile.timer",
         role="integrity",
         group="pacs",
         prepared_by=("hapacs_node", "orthanc"),
-        memory=_memory(dedicated=Memory(320, 1024), shared=Memory(96, 384)),
+        memory=_memory(dedicated=Memory(0, 1024), shared=Memory(0, 384)),
     ),
 )
 
