@@ -177,6 +177,20 @@ def assert_stays(pair: list[Any], host: Any, seconds: int = 8) -> None:
         time.sleep(0.2)
 
 
+def test_run_is_content_with_the_address_on_another_balancer(
+    pair: list[Any], apply: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    first = owner(pair)
+    (second,) = [host for host in pair if host is not first]
+    second.check_output(f"systemctl stop keepalived; rm {ANSWERS}")
+    try:
+        done = apply(second, "--tags=keepalived_run")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert owners(pair) == [first]
+    finally:
+        second.check_output(f"touch {ANSWERS}; systemctl start keepalived")
+
+
 def test_invalid_keepalived_configuration_is_not_installed(
     host: Any, apply: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
