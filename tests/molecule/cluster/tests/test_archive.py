@@ -80,9 +80,15 @@ def test_identity_at_the_filer_is_unknown_to_the_gateways(host: Any, address: st
 
 def test_object_copies_are_in_two_racks(host: Any, address: str) -> None:
     shell = f"cd /etc/seaweedfs && echo volume.list | /opt/hapacs/seaweedfs/bin/weed shell -master={address}:9333"
-    said = host.check_output(shell)
-    assert said.count('collection:"archive"') >= 2
-    assert "replica_placement:10" in said
+    rack, racks = "", dict[str, set[str]]()
+    for words in map(str.split, host.check_output(shell).splitlines()):
+        if words[:1] == ["Rack"]:
+            rack = words[1]
+        elif words[:1] == ["volume"] and "Collection:archive," in words:
+            assert "ReplicaPlacement:010," in words, words
+            racks.setdefault(words[1], set()).add(rack)
+    assert racks
+    assert all(len(found) == 2 for found in racks.values()), racks
 
 
 def test_keys_are_readable_by_their_users_only(host: Any) -> None:

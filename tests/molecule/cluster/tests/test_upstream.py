@@ -29,7 +29,7 @@ def processes(host: Any) -> dict[str, int]:
 
 
 def program(host: Any, service: str) -> str:
-    return str(host.check_output("readlink /proc/%s/exe", processes(host)[service]))
+    return str(host.check_output(f"readlink /proc/{processes(host)[service]}/exe"))
 
 
 def healthy(address: str, authorities: Path) -> bool:
