@@ -224,10 +224,6 @@ class Ledger:
         )
         return (Acknowledgement(*row) for row in self._rows(sql, since, until))
 
-    def first_after(self, moment: float) -> Acknowledgement | None:
-        """Return the first store that was sent and acknowledged after a moment."""
-        return next((one for one in self.acknowledgements(moment) if one.sent_at >= moment), None)
-
     def longest_gap(self, since: float, until: float) -> float:
         """Return the longest time without an acknowledgement between two moments, in seconds.
 

@@ -121,16 +121,6 @@ def test_no_second_is_left_out(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) 
     assert ledger.per_second(10, 13) == [Second(10, 2, 1, 0), Second(11), Second(12, 0, 0, 1), Second(13)]
 
 
-def test_the_first_store_after_a_fault_was_also_sent_after_it(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    add(ledger, "sent before", "acknowledged", 10.05, monkeypatch)
-    add(ledger, "refused", "refused", 11.0, monkeypatch)
-    add(ledger, "sent after", "acknowledged", 12.0, monkeypatch)
-    found = ledger.first_after(10.0)
-    assert found is not None
-    assert (found.sop_instance, found.acknowledged_at) == ("sent after", 12.0)
-    assert ledger.first_after(13.0) is None
-
-
 def test_the_ledger_outlives_its_process(tmp_path: Path) -> None:
     first = Ledger(tmp_path / "ledger.sqlite")
     first.end(first.begin(instance("1"), "C-STORE"), "acknowledged")
