@@ -35,7 +35,7 @@ def test_a_run_leaves_its_result_metrics_and_event(host: Any, check: str) -> Non
 def test_the_scrub_reads_shelves_of_the_archive_and_of_this_nodes_das(host: Any) -> None:
     host.check_output("systemctl start hapacs-scrub.service")
     result = json.loads(host.check_output("cat /var/lib/hapacs/integrity/scrub.json"))
-    node = host.check_output("hostname")
+    node = json.loads(host.file("/etc/hapacs/node.json").content_string)["node"]
     checked = {place["place"]: place["checked"] for place in result["places"]}
     assert set(checked) == {"archive", f"das {node}"}
     assert min(checked.values()) > 0
