@@ -11,7 +11,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from hapacs_node.catalog import outbox, ruleset
-from hapacs_node.catalog.tasks import Lane
+from hapacs_node.catalog.tasks import Lane, Task
 from hapacs_node.node import Node
 from hapacs_node.routing.model import Routing
 from hapacs_node.routing.service import Service
@@ -93,3 +93,10 @@ def run_until(service: Service, condition: Callable[[], bool], what: str, timeou
 def counts(node: Node) -> dict[str, int]:
     (status,) = node.database.run(lambda c: outbox.status(c, "route"))
     return {**status.tasks, "confirmed": status.confirmed}
+
+
+def asked(content: bytes, sop: str = "") -> Task:
+    """Return a task of an image, or of another one of its series."""
+    dataset = dcmread(BytesIO(content))
+    study, series = str(dataset.StudyInstanceUID), str(dataset.SeriesInstanceUID)
+    return Task(1, UUID(int=1), study, series, sop or str(dataset.SOPInstanceUID), "1.2", "1.2.3", 100, "all", None, 1)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from hapacs.pki import Authority
 from hapacs_node.catalog import outbox
 from hapacs_node.catalog.outbox import Selection
 from hapacs_node.node import Node
-from hapacs_node.routing import session
+from hapacs_node.routing import query, session
 from hapacs_node.routing.destination import WebDestination
 from hapacs_node.routing.peer import Access, Identity, PeerError
+from hapacs_node.routing.query import QueryError
 from hapacs_node.routing.service import Service
-from tests.storage.routed import ALL_CT, counts, image, load_peer, run_until, store
+from tests.storage.routed import ALL_CT, asked, counts, image, load_peer, run_until, store
 from tests.storage.servers import Postgres, free_ports
 from tests.support import orthanc
 from tests.support.orthanc import Orthanc
@@ -134,3 +135,30 @@ def test_ping_needs_the_right_password_and_the_right_authority(peer: Peer, acces
     Authority(tmp_path / "pki", "pacs", "passphrase").ensure()
     with pytest.raises(PeerError, match="CERTIFICATE_VERIFY_FAILED"):
         ping(authority=(tmp_path / "pki/pacs/ca.crt").read_text())
+
+
+def test_an_image_is_confirmed_when_qido_lists_it_and_another_one_is_not(
+    site: Node, services: Callable[..., Service], peer: Peer, access: Access, postgres: Postgres
+) -> None:
+    load_peer(site, destination(peer, confirm="query"), ALL_CT)
+    sent = dict(image() for _ in range(3))
+    for content in sent.values():
+        store(site, postgres, content)
+
+    def taken() -> int:
+        found = site.database.run(lambda c: outbox.tasks(c, Selection("peer"), None, 10))
+        return sum(task.reason == "taken; not listed yet" for task in found)
+
+    service = services(access)
+    run_until(service, lambda: taken() == 3, "the answers to STOW-RS")
+    assert counts(site)["confirmed"] == 0
+    site.database.run(lambda c: c.execute("update hapacs.task set due_at = now()"))
+    run_until(service, lambda: counts(site)["confirmed"] == 3, "the confirmations")
+    assert set(sent) <= set(received(peer))
+    (sop, content), *_ = sent.items()
+    (of_sent, missing) = (asked(content), replace(asked(content), sop=f"{sop}.1"))
+    at = WebDestination.model_validate(destination(peer, confirm="query"))
+    assert query.listed(at, [of_sent, missing], access) == {sop}
+    assert query.listed(at, [replace(missing, study="1.2.3")], access) == set()
+    with pytest.raises(QueryError, match="HTTP status 401"):
+        query.listed(at.model_copy(update={"credentials": "wrong"}), [of_sent], access)

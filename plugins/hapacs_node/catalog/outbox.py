@@ -89,6 +89,7 @@ _CHANGE = """
 update hapacs.task
 set state = %(to)s, holder = null, leased_until = null,
     due_at = case when %(to)s = 'waiting' then clock_timestamp() else due_at end,
+    taken_at = case when state = 'dead' then null else taken_at end,
     ended_at = case when %(to)s = 'dropped' then clock_timestamp() else null end
 where state = any(%(from)s)
 and (%(destination)s::text is null or destination = %(destination)s)

@@ -59,6 +59,8 @@ class Task:
         What changes in the copy that leaves.
     attempts : int
         How often it was tried, this time included.
+    taken_s : float or None
+        Time since the destination took it, which it has to list before it is confirmed; None before.
     """
 
     id: int
@@ -72,6 +74,7 @@ class Task:
     rule: str
     change: list[dict[str, Any]] | None
     attempts: int
+    taken_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ update hapacs.task
 set state = 'in flight', holder = %(holder)s, leased_until = clock_timestamp() + %(lease_s)s * interval '1 second',
     attempts = attempts + 1
 where id = any(%(ids)s)
-returning id, uuid, study, series, sop, sop_class, transfer_syntax, size, rule, change, attempts, priority, due_at
+returning id, uuid, study, series, sop, sop_class, transfer_syntax, size, rule, change, attempts,
+    extract(epoch from clock_timestamp() - taken_at)::float8, priority, due_at
 """
 
 _RENEW = """
@@ -137,12 +141,14 @@ returning destination
 _END = """
 with given as (
     select * from unnest(%(ids)s::bigint[], %(states)s::text[], %(reasons)s::text[], %(pauses)s::float8[],
-                         %(tried)s::boolean[]) as g (id, state, reason, pause_s, tried)
+                         %(tried)s::boolean[], %(asked)s::boolean[], %(taken)s::boolean[])
+        as g (id, state, reason, pause_s, tried, asked, taken)
 ), ended as (
     update hapacs.task t
     set state = g.state, holder = null, leased_until = null,
         reason = case when g.tried then g.reason else t.reason end,
-        attempts = t.attempts - case when g.tried then 0 else 1 end,
+        attempts = t.attempts - case when g.tried and not g.asked then 0 else 1 end,
+        taken_at = case when g.taken is null then t.taken_at when g.taken then clock_timestamp() end,
         due_at = case when g.tried then clock_timestamp() + g.pause_s * interval '1 second' else t.due_at end,
         ended_at = case when g.state = 'waiting' then null else clock_timestamp() end
     from given g
@@ -240,6 +246,8 @@ def end(connection: Connection, holder: str, ended: Sequence[Ended]) -> set[int]
         "reasons": [one.reason for one in ended],
         "pauses": [float(one.pause_s) for one in ended],
         "tried": [one.tried for one in ended],
+        "asked": [one.asked for one in ended],
+        "taken": [one.taken for one in ended],
     }
     return {id_ for (id_,) in connection.execute(_END, parameters)}
 

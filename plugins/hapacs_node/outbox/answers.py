@@ -1,6 +1,6 @@
-"""What the status of a C-STORE means for a task (DICOM PS3.4 B.2.3, PS3.7 C)."""
+"""What an answer of a destination means for a task: the status of a C-STORE (DICOM PS3.4 B.2.3, PS3.7 C), or a list."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hapacs_node.outbox.backoff import IMAGE
@@ -18,6 +18,10 @@ _WARNINGS = {0x0107, 0x0116}
 # SOP class not supported, duplicate SOP instance, invalid instance, no such class, not authorized.
 _REFUSED = {0x0111, 0x0117, 0x0118, 0x0122, 0x0124}
 _ATTEMPTS_WITH_WARNING = 3
+# A destination that took an image is asked whether it lists it: soon, then after half of the time again that passed.
+_FIRST_ASKED_S, _LAST_ASKED_S = 5.0, 600.0
+# It may list images late. Only after this time the image is sent again, and each time it waits twice as long.
+_LISTED_WITHIN_S, _LISTED_AT_LAST_S = 3600.0, 86400.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,11 @@ class Ended:
         Time until the next attempt.
     tried : bool
         Whether the attempt counts: not when the destination was not asked about this image.
+    taken : bool or None
+        True when the destination took the image, and now has to list it; False when it is to be sent again, because it
+        does not list it. None changes nothing.
+    asked : bool
+        Whether the destination was asked for a list only. The attempt does not count then.
     """
 
     id: int
@@ -43,6 +52,8 @@ class Ended:
     reason: str = ""
     pause_s: float = 0
     tried: bool = True
+    taken: bool | None = None
+    asked: bool = False
 
 
 def judge(task: int, attempts: int, status: int, comment: str = "") -> Ended:
@@ -87,3 +98,34 @@ def unanswered(task: int, attempts: int, why: str) -> Ended:
 def untried(task: int) -> Ended:
     """Return a task unchanged: the association ended before its turn."""
     return Ended(task, "waiting", tried=False)
+
+
+def taken(ended: Ended) -> Ended:
+    """Return what follows instead of a confirmation when the destination has to list the image."""
+    reason = f"taken{f' with {ended.reason}' if ended.reason else ''}; not listed yet"
+    return replace(ended, state="waiting", reason=reason, pause_s=_FIRST_ASKED_S, taken=True)
+
+
+def listed(task: int) -> Ended:
+    """Return the end of a task that a destination took, and lists."""
+    return Ended(task, "confirmed", asked=True)
+
+
+def unlisted(task: int, sent: int, taken_s: float, *, why: str = "") -> Ended:
+    """Return what follows when a destination does not list an image that it took.
+
+    Parameters
+    ----------
+    task : int
+        The task's number.
+    sent : int
+        How often it was sent.
+    taken_s : float
+        Time since the destination took it.
+    why : str
+        Why the destination did not say what it lists. The image is not sent again then.
+    """
+    if not why and taken_s > min(_LISTED_WITHIN_S * 2.0 ** min(sent - 1, 10), _LISTED_AT_LAST_S):
+        return Ended(task, "waiting", f"taken, but not listed after {taken_s / 60:.0f} min", taken=False, asked=True)
+    pause_s = min(max(taken_s / 2, _FIRST_ASKED_S), _LAST_ASKED_S)
+    return Ended(task, "waiting", f"taken; {why or 'not listed yet'}", pause_s, asked=True)

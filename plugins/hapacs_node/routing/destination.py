@@ -9,6 +9,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from hapacs_node.routing.fields import Folder, Host, Name, Part, Pem, Title, Url, UserName, Window
 
 Parallel = Annotated[int, Field(strict=True, ge=1, le=32)]
+Confirm = Literal["response", "query"]
+"""What confirms an image: the answer to it alone, or also that the destination lists it afterwards."""
 
 
 class _Destination(Part):
@@ -48,6 +50,9 @@ class DicomDestination(_Destination):
         Certificates (PEM) of the authorities that may have signed the peer's certificate. Not given: the site's own.
     associations
         Associations at the same time, over all nodes.
+    confirm
+        ``query``: after the status of success a C-FIND has to list the image before it counts as sent. ``response``:
+        the status is enough.
     maximum_pdu
         Longest PDU that this side accepts.
     """
@@ -60,6 +65,7 @@ class DicomDestination(_Destination):
     tls: bool = False
     authority: Pem | None = None
     associations: Parallel = 2
+    confirm: Confirm = "response"
     maximum_pdu: Annotated[int, Field(strict=True, ge=4096, le=1048576)] = 131072
 
     @model_validator(mode="after")
@@ -98,6 +104,9 @@ class WebDestination(_Destination):
         Certificates (PEM) of the authorities that may have signed the peer's certificate. Not given: the site's own.
     connections
         Requests at the same time, over all nodes.
+    confirm
+        ``query``: after an answer of success QIDO-RS has to list the image before it counts as sent. ``response``: the
+        answer is enough.
     """
 
     kind: Literal["dicomweb"]
@@ -106,6 +115,7 @@ class WebDestination(_Destination):
     credentials: Name | None = None
     authority: Pem | None = None
     connections: Parallel = 2
+    confirm: Confirm = "response"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 
+from pydicom import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import _config, build_context
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at import time
+from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at import time
+    StudyRootQueryRetrieveInformationModelFind,
+    Verification,
+)
 
 from hapacs_node.association import released, request
 from hapacs_node.catalog.tasks import Task
@@ -35,6 +39,8 @@ _MEDIUM = 0
 
 VERIFICATION = (str(Verification), str(ImplicitVRLittleEndian))
 """The presentation context of a C-ECHO."""
+FIND = (str(StudyRootQueryRetrieveInformationModelFind), str(ImplicitVRLittleEndian))
+"""The presentation context of a C-FIND."""
 
 
 @dataclass
@@ -102,6 +108,19 @@ class DicomSession:
         if not isinstance(answer, C_STORE) or answer.Status is None:
             raise UnansweredError("no answer to a C-STORE before the time limit, or the connection was lost")
         return int(answer.Status), str(answer.ErrorComment or "")
+
+    def find(self, identifier: Dataset) -> Iterator[tuple[int | None, Dataset | None]]:
+        """Send a C-FIND in the study root model, and yield status and identifier of each answer.
+
+        Raises
+        ------
+        UnansweredError
+            When the association has ended.
+        """
+        if not self._association.is_established:
+            raise UnansweredError("the destination ended the association")
+        for status, found in self._association.send_c_find(identifier, FIND[0]):
+            yield status.get("Status"), found
 
     def echo(self) -> int:
         """Send a C-ECHO, and return the status of the answer.

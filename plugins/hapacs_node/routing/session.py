@@ -36,9 +36,11 @@ def ping(destination: Destination, access: Access) -> str:
         return folder.ping(destination)
     if not isinstance(destination, DicomDestination):
         return stow.ping(destination, access)
-    with send.associate(destination, [send.VERIFICATION], access) as session:
-        if send.VERIFICATION not in session.accepted:
-            raise PeerError(f"{destination.where} gives an association, but takes no C-ECHO")
+    wanted = [send.VERIFICATION, *([send.FIND] if destination.confirm == "query" else [])]
+    with send.associate(destination, wanted, access) as session:
+        for pair, operation in ((send.VERIFICATION, "C-ECHO"), (send.FIND, "C-FIND")):
+            if pair in wanted and pair not in session.accepted:
+                raise PeerError(f"{destination.where} gives an association, but takes no {operation}")
         status = session.echo()
     if status:
         raise PeerError(f"{destination.where} answers a C-ECHO with status 0x{status:04X}")

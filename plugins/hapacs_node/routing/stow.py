@@ -93,7 +93,7 @@ class WebSession:
         reply = self._post([message.file for _, message in images])
         if reply.code not in stow_answers.ABOUT_IMAGES:
             error = UnansweredError if reply.code in _PERHAPS_TAKEN else PeerError
-            raise error(f"{self.destination.where} answers with {_words(reply.code)}")
+            raise error(f"{self.destination.where} answers with {words(reply.code)}")
         answer = stow_answers.read(reply.code, reply.kind, reply.body)
         alone = len(images) == 1
         return [stow_answers.judge(task, str(message.sop), answer, alone=alone) for task, message in images]
@@ -172,13 +172,13 @@ def ping(destination: WebDestination, access: Access) -> str:
     with connect(destination, access) as session:
         reply = session.ask("OPTIONS", "/studies")
         if reply.good:
-            return f"OPTIONS: {_words(reply.code)}"
+            return f"OPTIONS: {words(reply.code)}"
         # Orthanc has no OPTIONS, and answers 404.
         search = session.ask("GET", _SEARCH, {"Accept": stow_answers.JSON})
         if search.good:
-            return f"QIDO-RS: {_words(search.code)}"
+            return f"QIDO-RS: {words(search.code)}"
     raise PeerError(
-        f"{destination.where} answers OPTIONS with {_words(reply.code)} and a search with {_words(search.code)}"
+        f"{destination.where} answers OPTIONS with {words(reply.code)} and a search with {words(search.code)}"
     )
 
 
@@ -192,6 +192,7 @@ def _login(destination: WebDestination, access: Access) -> dict[str, str]:
     return {"Authorization": f"Basic {pair}"}
 
 
-def _words(code: int) -> str:
+def words(code: int) -> str:
+    """Return a status of HTTP in words."""
     known = {status.value: status.phrase for status in HTTPStatus}
     return f"HTTP status {code} ({known.get(code, 'unknown')})"

@@ -18,12 +18,13 @@ from hapacs_node.metrics import Metrics
 from hapacs_node.outbox import answers
 from hapacs_node.outbox.answers import Ended
 from hapacs_node.outbox.backoff import DESTINATION
-from hapacs_node.routing import window
+from hapacs_node.routing import query, window
 from hapacs_node.routing.change import changed
-from hapacs_node.routing.destination import Destination
+from hapacs_node.routing.destination import Destination, FolderDestination
 from hapacs_node.routing.image import Message, parse
 from hapacs_node.routing.model import Change
 from hapacs_node.routing.peer import Access, Loaded, PeerError, Session, UnansweredError
+from hapacs_node.routing.query import QueryError
 from hapacs_node.routing.session import open_session
 
 _LOG = log.get("routing")
@@ -107,18 +108,35 @@ class Worker:
         return destination.window is None or window.is_open(destination.window, self.now())
 
     def _send(self, lane: Lane, destination: Destination, holder: str, claim: Claim) -> int:
-        """Send a batch; return how many images ended, for better or worse."""
+        """Send a batch, and ask for those of it that were taken before; return how many ended, for better or worse."""
         ends = _Ends(self, lane, holder, list(claim.tasks))
-        waits = claim.failures > 0
+        new = [task for task in claim.tasks if task.taken_s is None]
+        taken = [task for task in claim.tasks if task.taken_s is not None]
+        try:
+            if new:
+                self._store(lane, destination, new, ends, waits=claim.failures > 0)
+            if taken:
+                self._ask(lane, destination, taken, ends)
+                if not new and claim.failures > 0:
+                    self.database.run(lambda c: tasks.answered(c, lane))
+        except PeerError as error:
+            self._failed(lane, claim, error)
+        finally:
+            ends.close()
+        return ends.count
+
+    def _store(
+        self, lane: Lane, destination: Destination, batch: Sequence[Task], ends: "_Ends", *, waits: bool
+    ) -> None:
         group: list[Task] = []
         try:
-            with open_session(destination, claim.tasks, self.access) as session:
+            with open_session(destination, batch, self.access) as session:
                 if waits and session.proven:
                     self.database.run(lambda c: tasks.answered(c, lane))
                     waits = False
-                for reading in self._contents(session.requests(claim.tasks)):
+                for reading in self._contents(session.requests(batch)):
                     group = [task for task, _ in reading]
-                    asked = self._attempt(session, reading, ends)
+                    asked = self._attempt(destination, session, reading, ends)
                     if waits and asked:
                         self.database.run(lambda c: tasks.answered(c, lane))
                         waits = False
@@ -128,12 +146,24 @@ class Worker:
         except UnansweredError as lost:
             for task in group:
                 ends.add(answers.unanswered(task.id, task.attempts, str(lost)))
-            self._failed(lane, claim, lost)
-        except PeerError as error:
-            self._failed(lane, claim, error)
-        finally:
-            ends.close()
-        return ends.count
+            raise
+
+    def _ask(self, lane: Lane, destination: Destination, taken: Sequence[Task], ends: "_Ends") -> None:
+        """Ask a destination whether it lists images that it took."""
+        found, why = {task.sop for task in taken}, ""
+        # Otherwise the rules were changed since, and the answer of then is enough.
+        if not isinstance(destination, FolderDestination) and destination.confirm == "query":
+            try:
+                found = query.listed(destination, taken, self.access)
+            except QueryError as error:
+                found, why = set(), str(error)
+                self._failures.labels(lane.destination).inc()
+                _LOG.warning(log.line("destination_lists_nothing", destination=lane.destination, error=error))
+        for task in taken:
+            if task.sop in found:
+                ends.add(answers.listed(task.id))
+            else:
+                ends.add(answers.unlisted(task.id, task.attempts - 1, task.taken_s or 0, why=why))
 
     def _contents(self, groups: Sequence[Sequence[Task]]) -> Iterator[list[_Reading]]:
         """Yield the images of each request with their contents; those of the next one are read meanwhile."""
@@ -152,7 +182,7 @@ class Worker:
             content = changed(content, [Change.model_validate(change) for change in task.change])
         return parse(content)
 
-    def _attempt(self, session: Session, reading: Sequence[_Reading], ends: "_Ends") -> bool:
+    def _attempt(self, destination: Destination, session: Session, reading: Sequence[_Reading], ends: "_Ends") -> bool:
         """Send the images of one request that can be read; return whether the destination was asked."""
         images: list[Loaded] = []
         for task, content in reading:
@@ -161,8 +191,9 @@ class Worker:
             except (NodeError, ValueError) as error:
                 # The image can't be read now. That is no fault of the destination.
                 ends.add(answers.unanswered(task.id, task.attempts, f"not read on {self.node}: {error}"))
+        lists = not isinstance(destination, FolderDestination) and destination.confirm == "query"
         for ended in session.send(images) if images else ():
-            ends.add(ended)
+            ends.add(answers.taken(ended) if lists and ended.state == "confirmed" else ended)
         return bool(images)
 
     def _hold_rate(self, destination: Destination, group: Sequence[Task]) -> None:
@@ -179,7 +210,9 @@ class Worker:
 
     def count(self, lane: Lane, task: Task, ended: Ended) -> None:
         """Count the end of an image."""
-        self._sent.labels(lane.destination, ended.state).inc()
+        if ended.asked and ended.state == "waiting":
+            return
+        self._sent.labels(lane.destination, "taken" if ended.taken else ended.state).inc()
         if ended.state == "confirmed":
             self._bytes.labels(lane.destination).inc(task.size)
 

@@ -31,3 +31,27 @@ def test_a_warning_is_tried_again_twice_then_confirmed_with_its_reason(status: i
 def test_an_image_that_was_not_sent_keeps_its_attempts() -> None:
     assert not answers.untried(7).tried
     assert answers.unanswered(7, 1, "connection lost").tried
+
+
+def test_an_image_that_has_to_be_listed_is_not_confirmed_by_its_status() -> None:
+    ended = answers.taken(answers.judge(7, 3, 0xB000))
+    assert (ended.state, ended.taken) == ("waiting", True)
+    assert ended.reason == "taken with status 0xB000; not listed yet"
+
+
+@pytest.mark.parametrize(("taken_s", "pause_s"), [(0, 5), (6, 5), (60, 30), (600, 300), (1800, 600), (3600, 600)])
+def test_a_destination_is_asked_less_and_less_often(taken_s: float, pause_s: float) -> None:
+    ended = answers.unlisted(7, 1, taken_s)
+    assert (ended.state, ended.pause_s, ended.taken, ended.asked) == ("waiting", pause_s, None, True)
+
+
+@pytest.mark.parametrize(("sent", "hours"), [(1, 1), (2, 2), (4, 8), (5, 16), (6, 24), (7, 24), (5000, 24)])
+def test_an_image_is_sent_again_when_it_is_not_listed_for_long_and_each_time_later(sent: int, hours: int) -> None:
+    assert answers.unlisted(7, sent, hours * 3600).taken is None
+    again = answers.unlisted(7, sent, hours * 3600 + 1)
+    assert (again.state, again.taken, again.pause_s) == ("waiting", False, 0)
+
+
+def test_an_image_is_not_sent_again_when_the_destination_does_not_say_what_it_lists() -> None:
+    ended = answers.unlisted(7, 1, 1e6, why="no answer to a query")
+    assert (ended.state, ended.taken, ended.reason) == ("waiting", None, "taken; no answer to a query")
