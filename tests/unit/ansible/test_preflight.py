@@ -38,6 +38,7 @@ _PEERS = {
 SOUND: dict[str, dict[str, Any]] = {
     "base": {},
     "pki": {"pki_directory": "/nonexistent", "pki_passphrase": "x"},
+    "integrity": {},
     "das": {"das_devices": ["/dev/sdb", "/dev/sdc"]},
     "etcd": {"etcd_members": _ONE, "etcd_node": "n1"},
     "postgres": {
@@ -177,6 +178,8 @@ WRONG = [
     Wrong("routing", "a secret that nobody gave", {"routing_secrets": {"other": "x"}}, "the secrets cloud"),
     Wrong("routing", "a secret with a blank", {"routing_secrets": {"cloud": "a b"}}, "text of ASCII without blanks"),
     Wrong("routing", "a number for a secret", {"routing_secrets": {"cloud": 1234}}, "text of ASCII without blanks"),
+    Wrong("integrity", "a budget that no day is enough for", {"integrity_scrub_gb_per_day": 1729}, "readable in a day"),
+    Wrong("integrity", "an hour that no day has", {"integrity_reconcile_hour": 24}, "an hour from 0 to 23"),
     Wrong("keepalived", "a number too large", {"keepalived_router_id": 256}, "from 1 to 255"),
     Wrong("keepalived", "no address", {"keepalived_vip": {"address": "", "prefix": 24}}, "must be given"),
     Wrong("keepalived", "not a member", {"keepalived_node": "n3"}, "must list this node"),
