@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import time
@@ -121,3 +122,21 @@ def test_a_rule_that_comes_to_the_running_site_sends_what_is_stored_then(
     received = peer.received()
     assert set(received) == {sample.sop_instance}
     assert received[sample.sop_instance].read_bytes().endswith(sample.dataset_bytes)
+
+
+def test_a_folder_gets_the_image_by_a_service_that_may_write_there(
+    host: Any, store_one: Callable[[], Sample], load: Load
+) -> None:
+    host.check_output("install --directory --owner orthanc --group orthanc --mode 0750 /srv/export")
+    share = {"kind": "folder", "path": "/srv/export", "must_be_mount": False}
+    load({"destinations": {"share": share}, "rules": [RULE | {"destinations": ["share"]}]})
+    sample = store_one()
+
+    def confirmed() -> int:
+        return sum(one["confirmed"] for one in status(host)["destinations"] if one["destination"] == "share")
+
+    wait_until(lambda: confirmed() == 1, "the confirmation")
+    file = f"/srv/export/{sample.study}/{sample.series}/{sample.sop_instance}.dcm"
+    assert host.file(file).user == "orthanc"
+    sent = host.check_output(f"tail --bytes={len(sample.dataset_bytes)} {file} | sha256sum").split()[0]
+    assert sent == hashlib.sha256(sample.dataset_bytes).hexdigest()
