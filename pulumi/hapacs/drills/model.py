@@ -93,6 +93,9 @@ class Drill:
         How long the fault stays, unless it is undone before.
     production
         Whether it may run on a site that patients depend on.
+    apart
+        Whether the node that is hit must lead neither database nor archive, for whose loss another deadline holds.
+        The office that the drill hits moves to another node before.
     refuses
         Whether the site must refuse every store while the fault is there: too few nodes are left for two copies. The
         deadline counts from the moment when the first node is back.
@@ -104,6 +107,7 @@ class Drill:
     fault: Fault = OnNode()
     hold_s: float = 40
     production: bool = False
+    apart: bool = False
     refuses: bool = False
 
     @property

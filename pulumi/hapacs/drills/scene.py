@@ -35,6 +35,8 @@ _LEADS: dict[str, Callable[[RunningSite], list[str]]] = {
     "storing": lambda running: running.writers,
     "address": lambda running: running.holders,
 }
+_OFFICES = {"storing": "storing", "entry": "address"}
+"""The office that a drill hits, by what decides its deadline."""
 
 
 def _lease_s(drill: Drill) -> int:
@@ -97,6 +99,8 @@ class SiteScene:
 
     def prepare(self, drill: Drill, image_bytes: bytes) -> Prepared:
         """Choose the nodes by the roles that they have now; the playbook of a fault prepares its node."""
+        if drill.apart:
+            self._set_apart(_OFFICES[drill.hits])
         match drill.fault:
             case OnNode():
                 said = self._frame(drill.playbook, {"drill_inject": False, "drill_bytes": image_bytes.hex()})
@@ -106,6 +110,23 @@ class SiteScene:
             case InARow(PowerOff(subject, count)):
                 return Prepared((*self._nodes(subject, count), ""))
         return Prepared()
+
+    def _set_apart(self, office: str) -> None:
+        """Move an office away from a node that leads database or archive."""
+        running = collect(self.site)
+        leads = {*running.database_leaders, *running.archive_leaders}
+        if leads.isdisjoint(_LEADS[office](running)):
+            return
+        able = running.able_holders(*leads) if office == "address" else running.able_writers(*leads)
+        if not able:
+            raise RefusedError(
+                "Each node that could be hit leads database or archive, and for its loss another deadline holds.",
+                "The archive's lead follows the database's a minute after the last store: run the drill again then.",
+            )
+        try:
+            self._play("switchover", {"what": office, "node": able[0], "site": self.site.name})
+        except playbook.PlaybookError as error:
+            raise UnprovedError(error.message, error.hint) from error
 
     def _nodes(self, subject: str, count: int) -> list[str]:
         found = subjects.nodes(collect(self.site), subject)

@@ -10,10 +10,16 @@ from hapacs.errors import UsageError
 DRILLS: tuple[Drill, ...] = (
     Drill("storing-killed", "The storing service is killed.", "storing", hold_s=15, production=True),
     Drill("storing-paused", "The storing service is stopped by SIGSTOP: it answers nothing.", "storing"),
-    Drill("storing-off", "The storing node loses its power.", "storing", PowerOff("storing")),
-    Drill("storing-cut-off", "The storing node is cut off from the other nodes, not from clients.", "storing"),
-    Drill("storing-deaf", "The storing node is heard by the other nodes and does not hear them.", "storing"),
-    Drill("address-off", "The node with the virtual address loses its power.", "entry", PowerOff("address")),
+    Drill("storing-off", "The storing node loses its power.", "storing", PowerOff("storing"), apart=True),
+    Drill(
+        "storing-cut-off", "The storing node is cut off from the other nodes, not from clients.", "storing", apart=True
+    ),
+    Drill(
+        "storing-deaf", "The storing node is heard by the other nodes and does not hear them.", "storing", apart=True
+    ),
+    Drill(
+        "address-off", "The node with the virtual address loses its power.", "entry", PowerOff("address"), apart=True
+    ),
     Drill("balancer-paused", "The balancer with the virtual address is stopped by SIGSTOP.", "entry"),
     Drill("database-leader-killed", "Patroni and PostgreSQL of the leader are killed.", "database", hold_s=20),
     Drill("database-leader-paused", "Patroni and PostgreSQL of the leader are stopped by SIGSTOP.", "database"),

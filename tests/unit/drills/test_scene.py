@@ -179,6 +179,31 @@ def test_two_nodes_lose_their_power_and_that_with_the_offices_stays(power: FakeP
     assert injected.node == ", ".join(places)
 
 
+@pytest.mark.parametrize(("name", "office"), [("storing-off", "storing"), ("address-off", "address")])
+@pytest.mark.parametrize("leads", [False, True])
+def test_office_moves_away_from_a_node_whose_loss_takes_longer(
+    monkeypatch: pytest.MonkeyPatch, power: FakePower, name: str, office: str, leads: bool
+) -> None:
+    (drill,) = table.named([name])
+    plain = documents.plain("a", "b", "c")
+    plain["states"]["a"]["archive_leads"], plain["states"]["b"]["archive_leads"] = not leads, leads
+    monkeypatch.setattr(scene, "collect", lambda _: RunningSite.parse(plain))
+    played: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(playbook, "run", lambda name, **options: played.append((name, options["variables"])))
+    made()[0].prepare(drill, b"")
+    moved = ("switchover", {"what": office, "node": "c", "site": "primary"})
+    assert played == ([moved] if leads else [])
+    assert power.off_now == []
+
+
+def test_drill_is_refused_when_no_node_is_without_a_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = documents.plain("a", "b")
+    plain["states"]["b"]["archive_leads"] = True
+    monkeypatch.setattr(scene, "collect", lambda _: RunningSite.parse(plain))
+    with pytest.raises(RefusedError, match="leads database or archive"):
+        made()[0].prepare(table.named(["storing-off"])[0], b"")
+
+
 def test_second_fault_comes_while_the_first_is_there(monkeypatch: pytest.MonkeyPatch, power: FakePower) -> None:
     (drill,) = table.named(["node-off-leader-killed"])
     played: list[tuple[str, dict[str, Any], list[str]]] = []
