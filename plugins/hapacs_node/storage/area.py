@@ -2,7 +2,7 @@
 
 `create` writes a DICOM file to the DAS and the CAS at the same time, then its row to the catalog, and then returns. It
 raises when any step fails: Orthanc refuses the image with 0xA700, and the modality keeps it. Bytes that reached only
-one store do no harm, because no row refers to them.
+one store do no harm, because no row refers to them. Only for a short time the archive's copies are enough (`Bridge`).
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ from hapacs_node.query.header import Header
 from hapacs_node.query.header import of as describe
 from hapacs_node.storage import derived, names
 from hapacs_node.storage.archive import STORE, Archive, Location
+from hapacs_node.storage.bridge import Bridge
 from hapacs_node.storage.cas import Cas
 from hapacs_node.storage.das import Das
 from hapacs_node.storage.reader import Reader
@@ -86,6 +87,7 @@ class StorageArea:
     metrics: Metrics
     undeclared: str = "ISO_IR 100"
     reader: Reader = field(init=False)
+    bridge: Bridge = field(init=False)
     _archive: Archive = field(init=False)
     _notes: Together[StoredObject, None] = field(init=False)
 
@@ -96,6 +98,7 @@ class StorageArea:
         workers = self.workers
         self.reader = Reader(self.das, self.cas, self.catalog, workers.fetchers, self.metrics)
         self._archive = Archive(self.cas, self.catalog.by_digests, workers.archivers, workers.packers, self.metrics)
+        self.bridge = Bridge(self.metrics)
         self._notes = Together(self._note_all, workers.noters, lambda _: 1, _ROWS_AT_A_TIME)
 
     def create(self, name: str, content_type: int, content: bytes, caller: str | None = None) -> StoredObject | None:
@@ -182,15 +185,27 @@ class StorageArea:
     def _keep(self, digest: str, content: bytes, *, described: bool) -> tuple[Location, Header | None]:
         archived = self._archive.begin(digest, content)
         try:
-            with self.metrics.step("das_write"):
-                self.das.write(digest, content)
+            online = self._keep_online(digest, content)
             # While the archive works.
             with self.metrics.step("describe"):
                 header = describe(content, self.undeclared) if described else None
         except BaseException:
             archived.cancel()
             raise
-        return self._archived(archived, self.cas.allowed_s(len(content))), header
+        at = self._archived(archived, self.cas.allowed_s(len(content)))
+        if not online:
+            self.bridge.stored(digest)
+        return at, header
+
+    def _keep_online(self, digest: str, content: bytes) -> bool:
+        try:
+            with self.metrics.step("das_write"):
+                self.das.write(digest, content)
+        except DasError as error:
+            self.bridge.failed(error)
+            return False
+        self.bridge.written()
+        return True
 
     @staticmethod
     def _archived(archived: Future[Location], allowed_s: float) -> Location:

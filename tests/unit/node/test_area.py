@@ -1,5 +1,6 @@
 import errno
 import hashlib
+import itertools
 import os
 import threading
 import time
@@ -22,7 +23,7 @@ from hapacs_node.errors import (
     RefusedError,
 )
 from hapacs_node.metrics import Metrics
-from hapacs_node.storage import names
+from hapacs_node.storage import bridge, names
 from hapacs_node.storage.area import StorageArea
 from tests.unit.node.fakes import FakeBucket, FakeCatalog, FakeClient
 from tests.unit.node.test_das import damage, failing, file_of
@@ -122,13 +123,58 @@ def test_create_fails_at_the_deadline_when_the_archive_hangs(
     release.set()
 
 
-@pytest.mark.parametrize("function", ["write", "fdatasync", "rename", "fsync"])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
-def test_create_fails_when_the_das_fails(
-    area: StorageArea, catalog: FakeCatalog, uuid: UUID, *, monkeypatch: pytest.MonkeyPatch, function: str, code: int
+FAILURES = pytest.mark.parametrize(
+    ("function", "code"),
+    tuple(itertools.product(["write", "fdatasync", "rename", "fsync"], [errno.ENOSPC, errno.EIO, errno.EROFS])),
+)
+
+
+@FAILURES
+def test_image_is_in_archive_and_catalog_when_the_das_fails(
+    area: StorageArea,
+    bucket: FakeBucket,
+    catalog: FakeCatalog,
+    root: Path,
+    uuid: UUID,
+    *,
+    metrics: Metrics,
+    monkeypatch: pytest.MonkeyPatch,
+    function: str,
+    code: int,
 ) -> None:
     monkeypatch.setattr(os, function, failing(code))
+    area.create(str(uuid), DICOM, CONTENT)
+    monkeypatch.undo()
+    assert bucket.objects == {KEY: (CONTENT, DIGEST)}
+    assert set(catalog.rows) == {uuid}
+    assert value(metrics, "hapacs_das_copies_missed_total") == 1
+    # The first read makes the online copy.
+    assert area.read(str(uuid), DICOM) == CONTENT
+    assert file_of(root, DIGEST).read_bytes() == CONTENT
+
+
+@FAILURES
+def test_create_fails_when_the_das_goes_on_failing(
+    area: StorageArea, catalog: FakeCatalog, uuid: UUID, *, monkeypatch: pytest.MonkeyPatch, function: str, code: int
+) -> None:
+    now = [0.0]
+    area.bridge.clock = lambda: now[0]
+    monkeypatch.setattr(os, function, failing(code))
+    area.create(str(uuid), DICOM, CONTENT)
+    now[0] = bridge.LIMIT_S + 1
     with pytest.raises(DasError):
+        area.create(str(uuid4()), DICOM, CONTENT)
+    monkeypatch.undo()
+    assert set(catalog.rows) == {uuid}
+
+
+def test_create_fails_when_das_and_archive_fail(
+    area: StorageArea, clients: list[FakeClient], catalog: FakeCatalog, uuid: UUID, *, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for client in clients:
+        client.always = GenericError("connection refused")
+    monkeypatch.setattr(os, "write", failing(errno.ENOSPC))
+    with pytest.raises(CasUnavailableError):
         area.create(str(uuid), DICOM, CONTENT)
     monkeypatch.undo()
     assert catalog.rows == {}

@@ -17,6 +17,7 @@ EXPOSED = {
     "hapacs_cas_images": (),
     "hapacs_cas_retries": ("operation",),
     "hapacs_catalog_tombstones": (),
+    "hapacs_das_copies_missed": (),
     "hapacs_das_evicted": ("kind",),
     "hapacs_das_evicted_bytes": ("kind",),
     "hapacs_das_eviction_refused": (),
