@@ -137,6 +137,7 @@ _ARCHIVE = (
         metrics=Metrics("metrics"),
     ),
     Service("seaweedfs-peers", role="seaweedfs", group="cas"),
+    Service("seaweedfs-fence", role="seaweedfs", group="cas"),
     # It follows the database's leader, so it runs where a node has a Patroni to ask.
     Service("seaweedfs-leader", role="seaweedfs", group="cas", masters=True, beside="postgres"),
 )

@@ -13,6 +13,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from hapacs.load.waiting import eventually
+
 DAEMONS = ("master", "volume", "filer", "s3")
 CONTENT = os.urandom(1 << 20)
 KEY = f"sha256/of/the/test/{hashlib.sha256(CONTENT).hexdigest()}"
@@ -102,3 +104,13 @@ def test_keys_are_readable_by_their_users_only(host: Any) -> None:
     # Who speaks to the network's clients can't sign access to volumes.
     assert "signing-key-of-the-test" in host.file("/etc/seaweedfs/security.toml").content_string
     assert "[jwt.signing]" not in host.file("/etc/seaweedfs/s3/security.toml").content_string
+
+
+@pytest.mark.parametrize("daemon", DAEMONS)
+def test_daemon_that_hangs_is_killed_and_starts_again(host: Any, address: str, daemon: str) -> None:
+    main = f"systemctl show --property=MainPID --value seaweedfs-{daemon}"
+    before = host.check_output(main)
+    host.check_output(f"systemctl kill --signal=STOP seaweedfs-{daemon}")
+    eventually("it has another process", lambda: host.check_output(main) not in {before, "0"}, 30, 0.5)
+    check = f"/opt/hapacs/seaweedfs/bin/seaweedfs-check {daemon} {address}"
+    eventually("it works again", lambda: host.run(check).rc == 0, 60, 1)
