@@ -77,7 +77,8 @@ def prune(repository: str, keep: str) -> None:
     """Remove the older images of a repository that no container uses."""
     for name in podman("images", "--format", "{{.Repository}}:{{.Tag}}", repository).split():
         if name != keep and not podman("ps", "--all", "--quiet", "--filter", f"ancestor={name}"):
-            podman("rmi", name)
+            # Another command may have removed it meanwhile.
+            podman("rmi", "--ignore", name)
 
 
 def _mirror() -> list[str]:
