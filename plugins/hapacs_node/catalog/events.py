@@ -29,18 +29,25 @@ update hapacs.event set due_at = clock_timestamp() + %(pause_s)s * interval '1 s
 """
 
 # Orthanc's resource types are 1 for a study, 2 for a series and 3 for an instance; its metadata 3 and 12 are the
-# calling and the called title.
+# calling and the called title. `offset 0` keeps the order of the joins, from an image to its names: PostgreSQL believes
+# that few rows have one tag, and would begin with all series of the site.
 _IMAGES = """
-select o.uuid, study.value, series.value, sop.value, o.size, o.node, o.stored_at, o.caller, calling.value, called.value
+select o.uuid, named.study, named.series, named.sop, o.size, o.node, o.stored_at, o.caller, named.calling, named.called
 from hapacs.object o
 join attachedfiles file on file.uuid = o.uuid::text and file.filetype = 1
-join resources instance on instance.internalid = file.id and instance.resourcetype = 3
-join resources parent on parent.internalid = instance.parentid
-join dicomidentifiers sop on sop.id = instance.internalid and sop.taggroup = 8 and sop.tagelement = 24
-join dicomidentifiers series on series.id = parent.internalid and series.taggroup = 32 and series.tagelement = 14
-join dicomidentifiers study on study.id = parent.parentid and study.taggroup = 32 and study.tagelement = 13
-left join metadata calling on calling.id = instance.internalid and calling.type = 3
-left join metadata called on called.id = instance.internalid and called.type = 12
+cross join lateral (
+    select study.value as study, series.value as series, sop.value as sop, calling.value as calling,
+        called.value as called
+    from resources instance
+    join resources parent on parent.internalid = instance.parentid
+    join dicomidentifiers sop on sop.id = instance.internalid and sop.taggroup = 8 and sop.tagelement = 24
+    join dicomidentifiers series on series.id = parent.internalid and series.taggroup = 32 and series.tagelement = 14
+    join dicomidentifiers study on study.id = parent.parentid and study.taggroup = 32 and study.tagelement = 13
+    left join metadata calling on calling.id = instance.internalid and calling.type = 3
+    left join metadata called on called.id = instance.internalid and called.type = 12
+    where instance.internalid = file.id and instance.resourcetype = 3
+    offset 0
+) named
 where o.uuid = any(%(uuids)s) and o.tombstoned_at is null
 """
 
