@@ -14,6 +14,7 @@ from pydicom import Dataset
 
 from hapacs.dicom import Caller, DicomError, Sample, find, get, multipart, store
 from hapacs.load.waiting import eventually
+from hapacs_node.storage.bridge import LIMIT_S
 from tests.molecule.node.tests.test_orthanc import RETRIEVE_PORT, peer, samples, tls, url, web
 
 __all__ = ["samples", "tls", "web"]
@@ -134,11 +135,16 @@ def test_a_removed_image_is_restored_with_equal_bytes(
     assert {image["state"] for image in again["images"]} == {"present"}
 
 
-def test_refused_store_is_recorded(
+def test_store_without_the_das_is_recorded_and_refused_after_a_minute(
     host: Any, address: str, tls: ssl.SSLContext, samples: list[Sample], events: Callable[..., list[dict[str, str]]]
 ) -> None:
     host.check_output("chmod 0 /srv/das/incoming")
     try:
+        (outcome,) = store(Caller("MODALITY", tls), peer(address, "store"), samples[:1])
+        assert outcome.stored
+        said = "journalctl --unit=orthanc-store --since=-60s --output=cat --grep=stored_without_online_copy"
+        eventually("the journal has it", lambda: host.run(said).rc == 0, WAIT_S, 0.5)
+        time.sleep(LIMIT_S + 1)
         (outcome,) = store(Caller("MODALITY", tls), peer(address, "store"), samples[:1])
         assert not outcome.stored
     finally:
