@@ -111,7 +111,11 @@ def test_unit_is_killed_as_a_whole_and_a_failure_is_reported(
     class Done:
         returncode, stderr = 1, "Unit not loaded.\n"
 
-    monkeypatch.setattr(fence.subprocess, "run", lambda command, **_: ran.append(command) or Done())
+    def run(command: list[str], **_: object) -> Done:
+        ran.append(command)
+        return Done()
+
+    monkeypatch.setattr(fence.subprocess, "run", run)
     fence.kill("seaweedfs-master")
     assert ran == [["systemctl", "kill", "--signal=KILL", "seaweedfs-master.service"]]
     assert "seaweedfs-master can't be killed: Unit not loaded." in capfd.readouterr().err
