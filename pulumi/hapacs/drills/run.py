@@ -114,8 +114,9 @@ class Conductor:
                 self.on_step("undoing the fault")
                 self._heal(places, result)
         self.on_step("waiting until the site is whole")
-        if not self._whole():
-            result.reasons.append(f"The site was not whole {self.limits.back_s:.0f} s after the fault was undone.")
+        if left := self._left():
+            reason = f"The site was not whole {self.limits.back_s:.0f} s after the fault was undone"
+            result.reasons.append(f"{reason}: {'; '.join(left)}.")
         time.sleep(self.limits.after_s)
 
     def _heal(self, places: Sequence[str], result: Result) -> None:
@@ -153,13 +154,14 @@ class Conductor:
                 result.reasons.append(f"Stopped: nothing was stored for more than {drill.deadline_s} s.")
                 return
 
-    def _whole(self) -> bool:
+    def _left(self) -> list[str]:
+        """Wait until nothing is wrong with the site; return what still is when the time is over."""
         deadline = time.time() + self.limits.back_s
-        while self.scene.problems():
+        while problems := self.scene.problems():
             if time.time() > deadline:
-                return False
+                return problems
             time.sleep(self.limits.every_s)
-        return True
+        return []
 
     def _measure(self, result: Result, load: Load, ended: float) -> None:
         times = [at for at in load.acknowledged() if at >= result.at]

@@ -130,7 +130,7 @@ def test_site_that_needs_a_hand_is_red() -> None:
     scene.found = [[], *[["patroni is down"]] * 10_000]
     result = conductor(scene).conduct(DRILL, FakeLoad(), 0)
     assert not result.ok
-    assert "not whole" in result.reasons[0]
+    assert "not whole 0 s after the fault was undone: patroni is down." in result.reasons[0]
 
 
 def test_drill_stops_early_where_patients_depend_on_the_site(monkeypatch: pytest.MonkeyPatch) -> None:
