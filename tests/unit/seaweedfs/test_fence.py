@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-PROGRAM = Path(__file__).resolve().parents[3] / "ansible/roles/seaweedfs/files/seaweedfs-fence"
+from tests.unit.ansible.loading import load_script
 
-
-def _load() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("seaweedfs_fence", str(PROGRAM))
-    spec = importlib.util.spec_from_loader("seaweedfs_fence", loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    return module
-
-
-fence = _load()
+fence = load_script("seaweedfs/files/seaweedfs-fence")
 
 
 @pytest.fixture

@@ -1,30 +1,13 @@
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import socket
 import struct
-import sys
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-PROGRAM = Path(__file__).resolve().parents[3] / "ansible/roles/seaweedfs/files/seaweedfs-peers"
+from tests.unit.ansible.loading import load_script
 
-
-def _load() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("seaweedfs_peers", str(PROGRAM))
-    spec = importlib.util.spec_from_loader("seaweedfs_peers", loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    # Its dataclass looks the module up by name.
-    sys.modules["seaweedfs_peers"] = module
-    loader.exec_module(module)
-    return module
-
-
-peers = _load()
+peers = load_script("seaweedfs/files/seaweedfs-peers")
 
 
 class Deaf:

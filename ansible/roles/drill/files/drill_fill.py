@@ -27,8 +27,13 @@ class Fill:
 
     def apply(self, plan: dict[str, Any]) -> None:
         """Allocate space until there is none."""
-        end, step = 0, CHUNK_BYTES
-        with Path(plan["path"]).open("wb") as file:
+        Path(plan["path"]).unlink(missing_ok=True)
+        self._allocate(plan)
+
+    @staticmethod
+    def _allocate(plan: dict[str, Any]) -> None:
+        with Path(plan["path"]).open("ab") as file:
+            end, step = os.fstat(file.fileno()).st_size, CHUNK_BYTES
             while step:
                 try:
                     os.posix_fallocate(file.fileno(), end, step)
@@ -40,7 +45,11 @@ class Fill:
             os.fsync(file.fileno())
 
     def proof(self, plan: dict[str, Any]) -> str:
-        """Return that a write was refused, or empty."""
+        """Return that a write was refused, or empty.
+
+        Space that came free meanwhile is allocated too: btrfs gives back after its next commit what it has reserved for
+        this file, and the node may evict copies.
+        """
         probe = Path(f"{plan['path']}-probe")
         try:
             with probe.open("wb", buffering=0) as file:
@@ -50,6 +59,7 @@ class Fill:
             return f"a write to {self.directory} was refused: {error.strerror}" if error.errno == errno.ENOSPC else ""
         finally:
             probe.unlink(missing_ok=True)
+        self._allocate(plan)
         return ""
 
     def undo(self, plan: dict[str, Any]) -> None:
