@@ -1,7 +1,7 @@
 """Destinations of a site: peers that images are sent to by C-STORE or by STOW-RS, and folders."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeGuard
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -192,3 +192,8 @@ Destination = Annotated[
     DicomDestination | WebDestination | FolderDestination, Field(discriminator="kind"), BeforeValidator(_with_kind)
 ]
 """A destination of any kind."""
+
+
+def is_asked(destination: Destination) -> TypeGuard[DicomDestination | WebDestination]:
+    """Return whether a destination has to list an image before the image counts as sent."""
+    return not isinstance(destination, FolderDestination) and destination.confirm == "query"

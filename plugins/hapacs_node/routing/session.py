@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 
 from hapacs_node.catalog.tasks import Task
 from hapacs_node.routing import folder, send, stow
-from hapacs_node.routing.destination import Destination, DicomDestination, FolderDestination
+from hapacs_node.routing.destination import Destination, DicomDestination, FolderDestination, is_asked
 from hapacs_node.routing.peer import Access, PeerError, Session
 
 
@@ -36,7 +36,7 @@ def ping(destination: Destination, access: Access) -> str:
         return folder.ping(destination)
     if not isinstance(destination, DicomDestination):
         return stow.ping(destination, access)
-    wanted = [send.VERIFICATION, *([send.FIND] if destination.confirm == "query" else [])]
+    wanted = [send.VERIFICATION, *([send.FIND] if is_asked(destination) else [])]
     with send.associate(destination, wanted, access) as session:
         for pair, operation in ((send.VERIFICATION, "C-ECHO"), (send.FIND, "C-FIND")):
             if pair in wanted and pair not in session.accepted:

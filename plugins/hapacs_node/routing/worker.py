@@ -20,7 +20,7 @@ from hapacs_node.outbox.answers import Ended
 from hapacs_node.outbox.backoff import DESTINATION
 from hapacs_node.routing import query, window
 from hapacs_node.routing.change import changed
-from hapacs_node.routing.destination import Destination, FolderDestination
+from hapacs_node.routing.destination import Destination, is_asked
 from hapacs_node.routing.image import Message, parse
 from hapacs_node.routing.model import Change
 from hapacs_node.routing.peer import Access, Loaded, PeerError, Session, UnansweredError
@@ -152,7 +152,7 @@ class Worker:
         """Ask a destination whether it lists images that it took."""
         found, why = {task.sop for task in taken}, ""
         # Otherwise the rules were changed since, and the answer of then is enough.
-        if not isinstance(destination, FolderDestination) and destination.confirm == "query":
+        if is_asked(destination):
             try:
                 found = query.listed(destination, taken, self.access)
             except QueryError as error:
@@ -191,7 +191,7 @@ class Worker:
             except (NodeError, ValueError) as error:
                 # The image can't be read now. That is no fault of the destination.
                 ends.add(answers.unanswered(task.id, task.attempts, f"not read on {self.node}: {error}"))
-        lists = not isinstance(destination, FolderDestination) and destination.confirm == "query"
+        lists = is_asked(destination)
         for ended in session.send(images) if images else ():
             ends.add(answers.taken(ended) if lists and ended.state == "confirmed" else ended)
         return bool(images)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from hapacs.cli import chosen
 from hapacs.cli.output import console, errors, print_item, print_json, print_table
 from hapacs.cli.parameters import Json, Name
-from hapacs.deployment import Deployment
-from hapacs.errors import ExitCode, UsageError
+from hapacs.errors import ExitCode
 
 if TYPE_CHECKING:
     from hapacs.site.access import Site
@@ -70,7 +70,7 @@ def _run(
     show: Callable[[str, Mapping[str, Any]], None],
 ) -> None:
     reports = {}
-    for at in _sites(name, site):
+    for at in chosen.sites(name, site):
         with errors.status(f"{what} {at.name}"):
             reports[at.name] = check(at)
     if json:
@@ -80,15 +80,6 @@ def _run(
             show(at_name, report)
     if not all(report["ok"] for report in reports.values()):
         raise typer.Exit(ExitCode.UNHEALTHY)
-
-
-def _sites(name: str, site: str) -> list[Site]:
-    from hapacs.site.access import sites  # noqa: PLC0415
-
-    found = sites(Deployment.load(name))
-    if named := [one for one in found if site in {"", one.name}]:
-        return named
-    raise UsageError(f"{name} has no site {site!r}.", f"Give one of: {', '.join(one.name for one in found)}.")
 
 
 def _failures(report: Mapping[str, Any]) -> None:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from hapacs.cli import chosen
 from hapacs.cli.output import console, errors, print_json, print_table
 from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
-from hapacs.errors import ExitCode, UsageError
+from hapacs.errors import ExitCode
 
 if TYPE_CHECKING:
-    from hapacs.site.access import Site
     from hapacs_node.routing.match import Verdict
     from hapacs_node.routing.model import Routing
 
@@ -44,7 +44,7 @@ def status(name: Name = "lab", site: SiteName = "", json: Json = False) -> None:
     """
     from hapacs.site.routing import status as status_of  # noqa: PLC0415 - its clients are slow to import
 
-    at = _site(name, site)
+    at = chosen.sites(name, site)[0]
     with errors.status("Asking the catalog"):
         report = status_of(at)
     well = report["ok"] and not any(one["failures"] for one in report["destinations"])
@@ -69,7 +69,7 @@ def ping(
     """
     from hapacs.site.routing import ping as ping_from  # noqa: PLC0415
 
-    at = _site(name, site)
+    at = chosen.sites(name, site)[0]
     with errors.status(f"Calling {destination}"):
         found = ping_from(at, destination)
     if json:
@@ -156,7 +156,7 @@ def replay(
     from hapacs.site.routing import replay as replay_at  # noqa: PLC0415
 
     known = _rules(name, site)
-    at = _site(name, site)
+    at = chosen.sites(name, site)[0]
     with errors.status("Comparing past images with the rules"):
         wanted = known if rules is None else routing.read_rules(rules, known)
         report = replay_at(at, wanted, since, limit_s)
@@ -166,22 +166,10 @@ def replay(
         _print_replay(at.name, report)
 
 
-def _site(name: str, site: str) -> Site:
-    from hapacs.site.access import sites  # noqa: PLC0415
-
-    return _chosen(name, site, {one.name: one for one in sites(Deployment.load(name))})
-
-
 def _rules(name: str, site: str) -> Routing:
     found = Deployment.load(name).settings.sites
     primary_first = sorted(found, key=lambda one: found[one].role != "primary")
-    return _chosen(name, site, {one: found[one].routing for one in primary_first})
-
-
-def _chosen[T](name: str, site: str, found: dict[str, T]) -> T:
-    if site and site not in found:
-        raise UsageError(f"{name} has no site {site!r}.", f"Give one of: {', '.join(found)}.")
-    return found[site] if site else next(iter(found.values()))
+    return chosen.of(name, site, {one: found[one].routing for one in primary_first})[0]
 
 
 def _places(found: Mapping[str, str]) -> str:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from hapacs.cli import chosen
 from hapacs.cli.output import console, errors, print_json, print_table, print_warning
 from hapacs.cli.parameters import Json, Name
-from hapacs.deployment import Deployment
-from hapacs.errors import ExitCode, UsageError
+from hapacs.errors import ExitCode
 
 if TYPE_CHECKING:
-    from hapacs.site.access import Site
+    pass
 
 app = typer.Typer(no_args_is_help=True, help="List deleted studies, and restore them.")
 
@@ -36,7 +36,7 @@ def deleted(name: Name = "lab", since: Since = None, site: SiteName = "", json: 
     """List the studies of which images were deleted: when, how many, by which title or user."""
     from hapacs.site.study import deleted as deleted_at  # noqa: PLC0415 - its clients are slow to import
 
-    at = _site(name, site)
+    at = chosen.sites(name, site)[0]
     with errors.status("Asking the catalog"):
         report = deleted_at(at, None if since is None else since.strftime("%Y-%m-%dT%H:%M:%S"))
     if json:
@@ -60,7 +60,7 @@ def restore(
     """
     from hapacs.site.study import restore as restore_at  # noqa: PLC0415
 
-    at = _site(name, site)
+    at = chosen.sites(name, site)[0]
     with errors.status("Restoring"):
         report = restore_at(at, study)
     if json:
@@ -69,16 +69,6 @@ def restore(
         _print_restored(report)
     if not report["ok"]:
         raise typer.Exit(ExitCode.FAILED)
-
-
-def _site(name: str, site: str) -> Site:
-    from hapacs.site.access import sites  # noqa: PLC0415
-
-    found = sites(Deployment.load(name))
-    for one in found:
-        if site in {"", one.name}:
-            return one
-    raise UsageError(f"{name} has no site {site!r}.", f"Give one of: {', '.join(one.name for one in found)}.")
 
 
 def _print_deleted(site: str, report: dict[str, Any]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,7 +40,12 @@ def reconcile(site: Site, kinds: Collection[str]) -> dict[str, Any]:
     if unknown := set(kinds) - REPAIRED - {ALL}:
         known = ", ".join(sorted(REPAIRED))
         raise UsageError(f"No command repairs {', '.join(sorted(unknown))}.", f"Give one of: {known}, {ALL}.")
-    words = ("reconcile", *(word for kind in kinds for word in ("--repair", kind)), "--operator", _operator())
+    words = (
+        "reconcile",
+        *(word for kind in kinds for word in ("--repair", kind)),
+        "--operator",
+        node_program.operator(),
+    )
     reports = {node.name: _report(site, node, words, _RECONCILE_S) for node in site.members("pacs")}
     faults = list(remaining(reports))
     whole = all(report["failure"] is None and (report["ok"] or report["complete"]) for report in reports.values())
@@ -51,7 +54,7 @@ def reconcile(site: Site, kinds: Collection[str]) -> dict[str, Any]:
 
 def scrub(site: Site, options: Sequence[str]) -> dict[str, Any]:
     """Read copies again on all nodes at the same time, and return ``ok`` and the report of each node as ``nodes``."""
-    words = ("scrub", *options, "--operator", _operator())
+    words = ("scrub", *options, "--operator", node_program.operator())
     nodes = site.members("pacs")
     with interruption.Workers(max_workers=len(nodes)) as pool:
         found = pool.map(lambda node: _report(site, node, words, _SCRUB_S), nodes)
@@ -80,7 +83,3 @@ def _report(site: Site, node: Node, words: Sequence[str], timeout_s: float) -> d
     except NodeError as error:
         # The other nodes can still be asked.
         return {"node": node.name, "ok": False, "failure": error.reason}
-
-
-def _operator() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import shlex
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,3 +49,8 @@ def first_report(site: Site, words: Sequence[str], timeout_s: float, text: str =
         except NodeError as error:
             last = error
     raise last or HapacsError(f"{site.name} has no node that keeps images.", "Check `sites` in the settings.")
+
+
+def operator() -> str:
+    """Return who runs the command and where, for the records of the nodes."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import re
-import socket
 from typing import Any
 
 from hapacs.errors import HapacsError, UsageError
@@ -43,7 +41,7 @@ def restore(site: Site, study: str) -> dict[str, Any]:
         raise UsageError(f"{study!r} is not a UID (at most 64 digits and dots).", "Give the Study Instance UID.")
     node = _storing(site)
     url = f"https://{node.address}:{HTTPS_PORTS['store']}"
-    operator = f"{getpass.getuser()}@{socket.gethostname()}"
+    operator = node_program.operator()
     words = ("study", "restore", study, "--store", url, "--operator", operator)
     return node_program.report(site, node, words, _RESTORE_TIMEOUT_S)
 

@@ -9,7 +9,7 @@ import pytest
 from pydicom.data import get_testdata_file
 from typer.testing import CliRunner
 
-from hapacs.cli import route
+from hapacs.cli import chosen, route
 from hapacs.deployment import PROJECT
 from hapacs.errors import ExitCode, UsageError
 from hapacs.site import routing
@@ -76,7 +76,7 @@ def test_explain_says_for_each_rule_why() -> None:
 def site(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A site that is up, in place of the deployment's."""
     found = SimpleNamespace(name="main")
-    monkeypatch.setattr(route, "_site", lambda *_: found)
+    monkeypatch.setattr(chosen, "sites", lambda *_: [found])
     return found
 
 

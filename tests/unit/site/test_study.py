@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from typer.testing import CliRunner
 
+from hapacs.cli import chosen
 from hapacs.cli import study as command
 from hapacs.errors import HapacsError, UsageError
 from hapacs.site import study
@@ -66,7 +67,7 @@ class FakeSite:
 def site(monkeypatch: pytest.MonkeyPatch) -> FakeSite:
     fake = FakeSite()
     monkeypatch.setattr(study, "collect", lambda _: SimpleNamespace(writers=["pacs2"]))
-    monkeypatch.setattr(command, "_site", lambda _name, _site: fake)
+    monkeypatch.setattr(chosen, "sites", lambda _name, _site: [fake])
     return fake
 
 
