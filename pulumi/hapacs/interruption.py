@@ -189,10 +189,13 @@ def guard(sentence: Callable[[], str]) -> Iterator[None]:
     # A command started with `nohup` keeps ignoring SIGHUP.
     numbers = [one for one in _SIGNALS if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN]
     former_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    former = {number: signal.signal(number, made.interrupt) for number in numbers}
+    former = {number: signal.getsignal(number) for number in numbers}
     watching = threading.Thread(target=made.watch, args=(reading,), name="interruption", daemon=True)
-    watching.start()
     try:
+        # A signal may come as soon as it is handled, and starting a thread takes long on a busy machine.
+        for number in numbers:
+            signal.signal(number, made.interrupt)
+        watching.start()
         yield
     finally:
         if requested():

@@ -162,9 +162,18 @@ class Reader:
         return values
 
     def mapping(self, model: str) -> dict[str, Any]:
-        """Return a mapping as it is, after making sure that it has the keys that the schema requires of a model."""
-        for key in _schema()["$defs"][model]["required"]:
-            self[key]
+        """Return a mapping as it is, after making sure that no key of a model is missing, at any depth.
+
+        Only what may be null is left out of a contract; what has another default is written nevertheless.
+        """
+        for key, field_schema in _schema()["$defs"][model]["properties"].items():
+            if "default" in field_schema and field_schema["default"] is None:
+                continue
+            nested = field_schema.get("$ref", "").rpartition("/")[2]
+            if "properties" in _schema()["$defs"].get(nested, {}):
+                self[key].mapping(nested)
+            else:
+                self[key]
         return {key: value.value for key, value in self.items()}
 
 

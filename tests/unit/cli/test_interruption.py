@@ -115,6 +115,25 @@ def test_a_command_that_has_not_read_its_words_yet_says_so(environment: dict[str
     assert "Interrupted before anything was begun." in err
 
 
+EARLY = """
+import os, signal, threading
+from hapacs import interruption
+class Thread(threading.Thread):
+    def start(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        super().start()
+threading.Thread = Thread
+with interruption.guard(lambda: "The sentence."):
+    signal.pause()
+"""
+
+
+def test_a_signal_before_the_thread_that_watches_runs_ends_the_command_too() -> None:
+    done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, timeout=ENDED_S, check=False)
+    assert done.returncode == ExitCode.INTERRUPTED
+    assert done.stderr.strip() == "The sentence."
+
+
 def _handles(process: subprocess.Popen[str]) -> bool:
     """Return whether the process has a handler for SIGTERM: Python itself has none."""
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
