@@ -3,11 +3,13 @@
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from pydicom import dcmread
 
 from hapacs_node.catalog import outbox
 from hapacs_node.catalog.outbox import Selection
@@ -90,6 +92,24 @@ def test_nothing_is_written_to_the_systems_disk_while_the_share_is_not_mounted(
     retry(site)
     run_until(service, lambda: counts(site)["confirmed"] == 1, "the confirmation")
     assert written(share) == {sop: content}
+
+
+def test_a_file_that_is_there_is_not_written_again_when_only_absent_images_are_sent(
+    site: Node, services: Callable[[], Service], share: Path, postgres: Postgres
+) -> None:
+    load_peer(site, destination(share), ALL_CT | {"only_if_absent": True})
+    (had, content), (new, other) = image(), image()
+    dataset = dcmread(BytesIO(content))
+    place = share / dataset.StudyInstanceUID / dataset.SeriesInstanceUID / f"{had}.dcm"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"from elsewhere")
+    for one in (content, other):
+        store(site, postgres, one)
+    run_until(services(), lambda: counts(site)["confirmed"] == 2, "the confirmations")
+    assert written(share) == {had: b"from elsewhere", new: other}
+    with postgres.connect() as connection:
+        found = connection.execute("select attempts, reason from hapacs.task where sop = %s", [had]).fetchall()
+    assert found == [(0, "not sent: the destination has it already")]
 
 
 def test_the_same_image_by_a_second_task_is_the_same_file(

@@ -124,6 +124,24 @@ def test_a_wrong_password_is_a_failure_of_the_destination_and_no_image_is_counte
     assert received(peer)[sop] == content
 
 
+def test_only_images_that_qido_does_not_list_are_sent(
+    site: Node, services: Callable[..., Service], peer: Peer, access: Access, postgres: Postgres
+) -> None:
+    (had, first), (new, other) = image(), image()
+    load_peer(site, destination(peer), ALL_CT)
+    store(site, postgres, first)
+    service = services(access)
+    run_until(service, lambda: counts(site)["confirmed"] == 1, "the first image")
+    load_peer(site, destination(peer), ALL_CT | {"only_if_absent": True})
+    for content in (first, other):
+        store(site, postgres, content)
+    run_until(service, lambda: counts(site)["confirmed"] == 3, "the confirmations")
+    with postgres.connect() as connection:
+        found = connection.execute("select sop, attempts, reason from hapacs.task order by id").fetchall()
+    assert found[0] == (had, 1, "")
+    assert set(found[1:]) == {(had, 0, "not sent: the destination has it already"), (new, 1, "")}
+
+
 def test_ping_needs_the_right_password_and_the_right_authority(peer: Peer, access: Access, tmp_path: Path) -> None:
     def ping(**more: object) -> str:
         return session.ping(WebDestination.model_validate(destination(peer, **more)), access)

@@ -61,6 +61,8 @@ class Task:
         How often it was tried, this time included.
     taken_s : float or None
         Time since the destination took it, which it has to list before it is confirmed; None before.
+    only_if_absent : bool
+        Whether the destination is asked before it is sent, and gets it only if it does not list it.
     """
 
     id: int
@@ -75,6 +77,7 @@ class Task:
     change: list[dict[str, Any]] | None
     attempts: int
     taken_s: float | None = None
+    only_if_absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ set state = 'in flight', holder = %(holder)s, leased_until = clock_timestamp() +
     attempts = attempts + 1
 where id = any(%(ids)s)
 returning id, uuid, study, series, sop, sop_class, transfer_syntax, size, rule, change, attempts,
-    extract(epoch from clock_timestamp() - taken_at)::float8, priority, due_at
+    extract(epoch from clock_timestamp() - taken_at)::float8, only_if_absent, priority, due_at
 """
 
 _RENEW = """
@@ -291,6 +294,8 @@ class Wanted:
         What changes in the copy that leaves.
     gathers : str or None
         ``study`` or ``series``: what has to be complete before it is sent.
+    only_if_absent : bool
+        Whether the destination is asked first, and gets it only if it does not list it.
     """
 
     uuid: UUID
@@ -307,6 +312,7 @@ class Wanted:
     delay_s: float = 0
     change: list[dict[str, Any]] | None = None
     gathers: Level | None = None
+    only_if_absent: bool = False
 
 
 # A repeated statement finds no event, and adds nothing.
@@ -316,16 +322,16 @@ with planned as (
 ), added as (
     insert into hapacs.task
         (kind, destination, uuid, study, series, sop, sop_class, transfer_syntax, size, node, rule, priority, change,
-         due_at, gathers, state)
+         due_at, gathers, state, only_if_absent)
     select w.kind, w.destination, w.uuid, w.study, w.series, w.sop, w.sop_class, w.transfer_syntax, w.size, w.node,
            w.rule, w.priority, w.change, clock_timestamp() + w.delay_s * interval '1 second', w.gathers,
-           case when w.gathers is null then 'waiting' else 'gathering' end
+           case when w.gathers is null then 'waiting' else 'gathering' end, w.only_if_absent
     from unnest(%(kinds)s::text[], %(destinations)s::text[], %(uuids)s::uuid[], %(studies)s::text[],
                 %(series)s::text[], %(sops)s::text[], %(sop_classes)s::text[], %(transfer_syntaxes)s::text[],
                 %(sizes)s::bigint[], %(nodes)s::text[], %(rules)s::text[], %(priorities)s::smallint[],
-                %(changes)s::jsonb[], %(delays)s::float8[], %(gathers)s::text[])
+                %(changes)s::jsonb[], %(delays)s::float8[], %(gathers)s::text[], %(only_if_absent)s::boolean[])
         as w (kind, destination, uuid, study, series, sop, sop_class, transfer_syntax, size, node, rule, priority,
-              change, delay_s, gathers)
+              change, delay_s, gathers, only_if_absent)
     join planned using (uuid)
     on conflict (uuid, kind, destination) do nothing
     returning study, series, gathers
@@ -386,6 +392,7 @@ def plan(
         "changes": [None if one.change is None else json.dumps(one.change) for one in wanted],
         "delays": [float(one.delay_s) for one in wanted],
         "gathers": [one.gathers for one in wanted],
+        "only_if_absent": [one.only_if_absent for one in wanted],
     }
     with connection.transaction():
         (planned, *_), *waiting = connection.execute(_PLAN, parameters).fetchall()

@@ -22,6 +22,8 @@ _ATTEMPTS_WITH_WARNING = 3
 _FIRST_ASKED_S, _LAST_ASKED_S = 5.0, 600.0
 # It may list images late. Only after this time the image is sent again, and each time it waits twice as long.
 _LISTED_WITHIN_S, _LISTED_AT_LAST_S = 3600.0, 86400.0
+# A destination that does not say whether it has an image is asked again after this time.
+_UNKNOWN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -129,3 +131,13 @@ def unlisted(task: int, sent: int, taken_s: float, *, why: str = "") -> Ended:
         return Ended(task, "waiting", f"taken, but not listed after {taken_s / 60:.0f} min", taken=False, asked=True)
     pause_s = min(max(taken_s / 2, _FIRST_ASKED_S), _LAST_ASKED_S)
     return Ended(task, "waiting", f"taken; {why or 'not listed yet'}", pause_s, asked=True)
+
+
+def present(task: int) -> Ended:
+    """Return the end of a task whose image the destination has, so that it is not sent."""
+    return Ended(task, "confirmed", "not sent: the destination has it already", asked=True)
+
+
+def unknown(task: int, why: str) -> Ended:
+    """Return a task that waits because the destination does not say whether it has the image."""
+    return Ended(task, "waiting", f"not sent: {why}", _UNKNOWN_S, asked=True)

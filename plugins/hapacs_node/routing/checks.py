@@ -56,7 +56,7 @@ def names(routing: Routing) -> Iterator[Mistake]:
 
 
 def destinations(index: int, rule: Rule, routing: Routing) -> Iterator[Mistake]:
-    """Yield destinations of a rule that do not exist, are named twice, or are the sender itself."""
+    """Yield destinations of a rule that do not exist, are named twice, are the sender itself, or can't be asked."""
     for number, name in enumerate(rule.destinations):
         field = f"rules.{index}.destinations.{number}"
         if name in rule.destinations[:number]:
@@ -71,6 +71,12 @@ def destinations(index: int, rule: Rule, routing: Routing) -> Iterator[Mistake]:
                 field,
                 f"{name} is {destination.ae_title}, a sender that the rule wants, so its images would go back to it; "
                 "name another destination, or remove the sender",
+            )
+        if rule.only_if_absent and isinstance(destination, DicomDestination) and destination.query_title is None:
+            yield Mistake(
+                field,
+                f"{name} can't be asked what it has, which only_if_absent of the rule needs; give it query_ae, the "
+                "title that answers a C-FIND, or remove only_if_absent",
             )
 
 

@@ -44,6 +44,9 @@ class DicomDestination(_Destination):
         Its address.
     calling_ae
         The title that calls it. Not given: the site's store title.
+    query_ae
+        The title that answers a C-FIND, at the same address. Not given: `ae_title` with ``confirm: query``, otherwise
+        it can't be asked.
     tls
         Opens associations with TLS and this node's certificate.
     authority
@@ -62,6 +65,7 @@ class DicomDestination(_Destination):
     host: Host
     port: Annotated[int, Field(strict=True, ge=1, le=65535)]
     calling_ae: Title | None = None
+    query_ae: Title | None = None
     tls: bool = False
     authority: Pem | None = None
     associations: Parallel = 2
@@ -78,6 +82,15 @@ class DicomDestination(_Destination):
     def parallel(self) -> int:
         """How many workers may send at the same time, over all nodes."""
         return self.associations
+
+    @property
+    def query_title(self) -> str | None:
+        """The title that answers a C-FIND; None when it can't be asked."""
+        return self.query_ae or (self.ae_title if self.confirm == "query" else None)
+
+    def called(self, title: str) -> Self:
+        """Return the same peer under another one of its titles."""
+        return self.model_copy(update={"ae_title": title})
 
     @property
     def where(self) -> str:

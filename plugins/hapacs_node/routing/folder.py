@@ -57,7 +57,7 @@ class FolderSession:
         return [self._attempt(task, message) for task, message in images]
 
     def _attempt(self, task: Task, message: Message) -> Ended:
-        if not all(map(_SAFE.fullmatch, (task.study, task.series, task.sop))):
+        if not _is_named_safely(task):
             return Ended(task.id, "dead", "one of its UIDs can't be the name of a file")
         try:
             with self._below(task.study, task.series) as folder:
@@ -115,6 +115,21 @@ def enter(destination: FolderDestination) -> Iterator[FolderSession]:
         os.close(root)
 
 
+def present(destination: FolderDestination, tasks: Sequence[Task]) -> set[str]:
+    """Return the SOP Instance UIDs of those images that have a file in the folder.
+
+    Raises
+    ------
+    PeerError
+        When the folder is missing, or can't be read.
+    """
+    with enter(destination) as session:
+        try:
+            return {task.sop for task in tasks if _has(session.root, task)}
+        except OSError as error:
+            raise PeerError(f"{destination.where} can't be read: {error.strerror}") from error
+
+
 def ping(destination: FolderDestination) -> str:
     """Write a file to the folder, read it, and remove it; return the free space in words.
 
@@ -156,6 +171,20 @@ def _root(destination: FolderDestination) -> int:
 def _above(destination: FolderDestination) -> Path:
     """Return the folder below which a folder has to be, such as ``/mnt``."""
     return Path(*Path(destination.path).parts[:2])
+
+
+def _has(root: int, task: Task) -> bool:
+    if not _is_named_safely(task):
+        return False
+    try:
+        os.stat(f"{task.study}/{task.series}/{task.sop}.dcm", dir_fd=root, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_named_safely(task: Task) -> bool:
+    return all(map(_SAFE.fullmatch, (task.study, task.series, task.sop)))
 
 
 def _open_folder(parent: int, name: str) -> int:

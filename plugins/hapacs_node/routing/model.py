@@ -121,6 +121,8 @@ class Rule(Part):
         ``urgent`` is sent before ``normal``, and that before ``bulk``.
     delay_s
         Time between storing and sending.
+    only_if_absent
+        Asks the destination before each attempt, and sends only images that it does not list.
     change
         Changes of the copy that leaves.
     """
@@ -133,6 +135,7 @@ class Rule(Part):
     each: Each = "instance"
     priority: Priority = "normal"
     delay_s: Annotated[int, Field(strict=True, ge=0, le=2592000)] = 0
+    only_if_absent: bool = False
     change: tuple[Change, ...] = ()
 
 

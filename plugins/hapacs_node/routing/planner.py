@@ -120,6 +120,7 @@ class Planner:
                 float(rule.delay_s),
                 [change.model_dump(exclude_defaults=True) for change in rule.change] or None,
                 None if rule.each == "instance" else rule.each,
+                only_if_absent=rule.only_if_absent,
             )
             for destination, rule in found.items()
         ]

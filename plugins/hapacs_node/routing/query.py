@@ -1,4 +1,4 @@
-"""Asks a destination which images it lists: by C-FIND (DICOM PS3.4 C.4.1) or QIDO-RS (PS3.18 10.6)."""
+"""Asks a destination which images it has: by C-FIND (DICOM PS3.4 C.4.1), by QIDO-RS (PS3.18 10.6), or in its folder."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,8 @@ from pydicom import Dataset
 
 from hapacs_node.catalog.tasks import Task
 from hapacs_node.errors import NodeError
-from hapacs_node.routing import send, stow
-from hapacs_node.routing.destination import DicomDestination, WebDestination
+from hapacs_node.routing import folder, send, stow
+from hapacs_node.routing.destination import Destination, DicomDestination, FolderDestination, WebDestination
 from hapacs_node.routing.peer import Access, UnansweredError
 from hapacs_node.routing.stow_answers import JSON
 
@@ -26,7 +26,7 @@ class QueryError(NodeError):
     """A destination that may take images does not say which ones it lists."""
 
 
-def listed(destination: DicomDestination | WebDestination, tasks: Sequence[Task], access: Access) -> set[str]:
+def listed(destination: Destination, tasks: Sequence[Task], access: Access) -> set[str]:
     """Return the SOP Instance UIDs of those images that a destination lists in their series.
 
     Raises
@@ -36,6 +36,8 @@ def listed(destination: DicomDestination | WebDestination, tasks: Sequence[Task]
     PeerError
         When it can't be reached.
     """
+    if isinstance(destination, FolderDestination):
+        return folder.present(destination, tasks)
     by_series = sorted(tasks, key=_series)
     groups = [list(group) for _, group in groupby(by_series, _series)]
     try:
@@ -53,9 +55,10 @@ def _series(task: Task) -> tuple[str, str]:
 
 
 def _find(destination: DicomDestination, groups: Sequence[Sequence[Task]], access: Access) -> set[str]:
-    with send.associate(destination, [send.FIND], access) as session:
+    peer = destination.called(destination.query_title or destination.ae_title)
+    with send.associate(peer, [send.FIND], access) as session:
         if send.FIND not in session.accepted:
-            raise QueryError(f"{destination.where} takes no C-FIND; set confirm: response if it has none")
+            raise QueryError(f"{peer.where} takes no C-FIND; name the title that does in query_ae")
         return {sop for group in groups for sop in _answers(session, group)}
 
 

@@ -1,11 +1,12 @@
 """Opens a session with a destination, and asks whether one answers, by the means of its kind."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from hapacs_node.catalog.tasks import Task
 from hapacs_node.routing import folder, send, stow
-from hapacs_node.routing.destination import Destination, DicomDestination, FolderDestination, is_asked
+from hapacs_node.routing.destination import Destination, DicomDestination, FolderDestination
+from hapacs_node.routing.image import Pair
 from hapacs_node.routing.peer import Access, PeerError, Session
 
 
@@ -36,12 +37,20 @@ def ping(destination: Destination, access: Access) -> str:
         return folder.ping(destination)
     if not isinstance(destination, DicomDestination):
         return stow.ping(destination, access)
-    wanted = [send.VERIFICATION, *([send.FIND] if is_asked(destination) else [])]
-    with send.associate(destination, wanted, access) as session:
-        for pair, operation in ((send.VERIFICATION, "C-ECHO"), (send.FIND, "C-FIND")):
-            if pair in wanted and pair not in session.accepted:
-                raise PeerError(f"{destination.where} gives an association, but takes no {operation}")
-        status = session.echo()
-    if status:
-        raise PeerError(f"{destination.where} answers a C-ECHO with status 0x{status:04X}")
+    wanted = {destination.ae_title: {send.VERIFICATION: "C-ECHO"}}
+    if destination.query_title is not None:
+        wanted.setdefault(destination.query_title, {})[send.FIND] = "C-FIND"
+    for title, operations in wanted.items():
+        _ping(destination.called(title), operations, access)
     return "status 0x0000"
+
+
+def _ping(peer: DicomDestination, operations: Mapping[Pair, str], access: Access) -> None:
+    """Open an association for some operations, and send a C-ECHO if it is one of them."""
+    with send.associate(peer, operations, access) as session:
+        for pair, operation in operations.items():
+            if pair not in session.accepted:
+                raise PeerError(f"{peer.where} gives an association, but takes no {operation}")
+        status = session.echo() if send.VERIFICATION in operations else 0
+    if status:
+        raise PeerError(f"{peer.where} answers a C-ECHO with status 0x{status:04X}")

@@ -110,20 +110,38 @@ class Worker:
     def _send(self, lane: Lane, destination: Destination, holder: str, claim: Claim) -> int:
         """Send a batch, and ask for those of it that were taken before; return how many ended, for better or worse."""
         ends = _Ends(self, lane, holder, list(claim.tasks))
-        new = [task for task in claim.tasks if task.taken_s is None]
         taken = [task for task in claim.tasks if task.taken_s is not None]
         try:
+            new = self._wanted(lane, destination, [task for task in claim.tasks if task.taken_s is None], ends)
             if new:
                 self._store(lane, destination, new, ends, waits=claim.failures > 0)
             if taken:
                 self._ask(lane, destination, taken, ends)
-                if not new and claim.failures > 0:
-                    self.database.run(lambda c: tasks.answered(c, lane))
+            if not new and claim.failures > 0:
+                self.database.run(lambda c: tasks.answered(c, lane))
         except PeerError as error:
             self._failed(lane, claim, error)
         finally:
             ends.close()
-        return ends.count
+        return 0 if ends.unknown else ends.count
+
+    def _wanted(self, lane: Lane, destination: Destination, new: Sequence[Task], ends: "_Ends") -> list[Task]:
+        """Return the tasks that are to be sent: the destination is asked for images that it gets only if absent."""
+        asked = [task for task in new if task.only_if_absent]
+        if not asked:
+            return list(new)
+        try:
+            had = query.listed(destination, asked, self.access)
+        except QueryError as error:
+            self._lists_nothing(lane, error)
+            ends.unknown = True
+            for task in asked:
+                ends.add(answers.unknown(task.id, str(error)))
+            return [task for task in new if not task.only_if_absent]
+        for task in asked:
+            if task.sop in had:
+                ends.add(answers.present(task.id))
+        return [task for task in new if not (task.only_if_absent and task.sop in had)]
 
     def _store(
         self, lane: Lane, destination: Destination, batch: Sequence[Task], ends: "_Ends", *, waits: bool
@@ -157,13 +175,16 @@ class Worker:
                 found = query.listed(destination, taken, self.access)
             except QueryError as error:
                 found, why = set(), str(error)
-                self._failures.labels(lane.destination).inc()
-                _LOG.warning(log.line("destination_lists_nothing", destination=lane.destination, error=error))
+                self._lists_nothing(lane, error)
         for task in taken:
             if task.sop in found:
                 ends.add(answers.listed(task.id))
             else:
                 ends.add(answers.unlisted(task.id, task.attempts - 1, task.taken_s or 0, why=why))
+
+    def _lists_nothing(self, lane: Lane, error: QueryError) -> None:
+        self._failures.labels(lane.destination).inc()
+        _LOG.warning(log.line("destination_lists_nothing", destination=lane.destination, error=error))
 
     def _contents(self, groups: Sequence[Sequence[Task]]) -> Iterator[list[_Reading]]:
         """Yield the images of each request with their contents; those of the next one are read meanwhile."""
@@ -212,8 +233,10 @@ class Worker:
         """Count the end of an image."""
         if ended.asked and ended.state == "waiting":
             return
-        self._sent.labels(lane.destination, "taken" if ended.taken else ended.state).inc()
-        if ended.state == "confirmed":
+        present = ended.asked and task.taken_s is None
+        end = "present" if present else "taken" if ended.taken else ended.state
+        self._sent.labels(lane.destination, end).inc()
+        if ended.state == "confirmed" and not present:
             self._bytes.labels(lane.destination).inc(task.size)
 
     def _renew(self, lane: Lane, holder: str) -> None:
@@ -225,13 +248,17 @@ class Worker:
 
 @dataclass
 class _Ends:
-    """The ends of a batch, recorded together every second. The first end of a task counts."""
+    """The ends of a batch, recorded together every second. The first end of a task counts.
+
+    After a batch with a question without answer no other one is claimed before the service looks at the outbox again.
+    """
 
     worker: Worker
     lane: Lane
     holder: str
     batch: list[Task]
     count: int = 0
+    unknown: bool = False
     _waiting: list[Ended] = field(default_factory=list)
     _recorded_at: float = field(default_factory=time.monotonic)
 

@@ -55,3 +55,10 @@ def test_an_image_is_sent_again_when_it_is_not_listed_for_long_and_each_time_lat
 def test_an_image_is_not_sent_again_when_the_destination_does_not_say_what_it_lists() -> None:
     ended = answers.unlisted(7, 1, 1e6, why="no answer to a query")
     assert (ended.state, ended.taken, ended.reason) == ("waiting", None, "taken; no answer to a query")
+
+
+def test_an_image_that_is_there_is_confirmed_and_one_that_may_be_waits_and_neither_counts_as_sent() -> None:
+    there, unknown = answers.present(7), answers.unknown(7, "no answer to a query")
+    assert (there.state, there.reason, there.asked) == ("confirmed", "not sent: the destination has it already", True)
+    assert (unknown.state, unknown.reason, unknown.asked) == ("waiting", "not sent: no answer to a query", True)
+    assert unknown.pause_s > 0

@@ -206,9 +206,18 @@ def test_the_site_calls_a_destination_by_its_store_title_or_by_the_title_given(d
     assert named.destinations["workstation"].model_dump()["calling_ae"] == "CT9"
 
 
-def with_cloud(data: Data, **values: Any) -> Data:
+def test_a_destination_that_can_be_asked_is_needed_to_send_only_what_it_lacks(data: Data, problems: Problems) -> None:
+    found = problems(routed(data, rule("priors", only_if_absent=True)))
+    assert "workstation can't be asked what it has" in found[f"{R}.rules.0.destinations.0"]
+    for asked in ({"query_ae": "READING_QR"}, {"confirm": "query"}):
+        assert problems(routed(data, rule("priors", only_if_absent=True), **asked)) == {}
+    assert problems(with_cloud(data, only_if_absent=True)) == {}
+
+
+def with_cloud(data: Data, *, only_if_absent: bool = False, **values: Any) -> Data:
     """Give the primary site a destination of DICOMweb."""
-    routing = {"destinations": {"cloud": CLOUD | values}, "rules": [rule("all", destinations=["cloud"])]}
+    all_ = rule("all", destinations=["cloud"], only_if_absent=only_if_absent)
+    routing = {"destinations": {"cloud": CLOUD | values}, "rules": [all_]}
     data["sites"]["primary"]["routing"] = routing
     return data
 

@@ -141,3 +141,15 @@ def test_a_folder_on_the_systems_disk_is_refused_unless_it_is_meant(destination:
 def test_ping_writes_a_file_and_leaves_none(destination: FolderDestination, tmp_path: Path) -> None:
     assert "GB free" in session.ping(destination, Access())
     assert files(tmp_path) == set()
+
+
+def test_those_images_are_present_that_have_a_file_under_their_name(
+    destination: FolderDestination, tmp_path: Path
+) -> None:
+    with folder.enter(destination) as opened:
+        opened.send([(task(), MESSAGE)])
+    (tmp_path / PLACE.with_name(".8-aaaa.part")).write_bytes(CONTENT)
+    asked = [task(), task(sop="1.2.3.5"), task(study="9.9"), task(sop="../1.2.3.4"), task(sop=".8-aaaa")]
+    assert folder.present(destination, asked) == {"1.2.3.4"}
+    with pytest.raises(PeerError, match="can't be opened"):
+        folder.present(destination.model_copy(update={"path": str(tmp_path / "missing")}), asked)
