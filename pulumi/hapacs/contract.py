@@ -24,6 +24,7 @@ from hapacs.settings.models import (
     Dicom,
     Integrity,
     Model,
+    OrthancSource,
     OrthancUpstream,
     Replace,
     Settings,
@@ -83,8 +84,10 @@ class ContractPolicy(Model):
     das_evict_below_bytes, das_evict_until_bytes
         Free space below which eviction starts, and at which it stops. Only copies that the archive has confirmed are
         evicted.
+    orthanc_source
+        Where Orthanc comes from.
     orthanc_upstream
-        Absent where Debian's Orthanc runs.
+        Absent unless it comes from its authors.
     replace
         Which caller may replace a stored image by one with the same UIDs and other bytes.
     undeclared_character_set
@@ -101,6 +104,7 @@ class ContractPolicy(Model):
     cas_replication: str
     retention_mode: Literal["GOVERNANCE", "COMPLIANCE"]
     retention_days: int
+    orthanc_source: OrthancSource
     orthanc_upstream: OrthancUpstream | None = None
     replace: Replace
     undeclared_character_set: CharacterSet
@@ -208,12 +212,15 @@ def callers(settings: Settings, site: Site) -> tuple[Caller, ...]:
 
 def policy(site: Site) -> ContractPolicy:
     """Return a site's policy in plain numbers."""
-    marks = {
+    source = site.policy.orthanc
+    plain = {
+        "orthanc_source": source,
+        "orthanc_upstream": site.policy.orthanc_upstream if source == "upstream" else None,
         "das_minimum_free_bytes": site.das_minimum_free_bytes,
         "das_evict_below_bytes": site.das_evict_below_bytes,
         "das_evict_until_bytes": site.das_evict_until_bytes,
     }
-    return ContractPolicy.model_validate(site.policy.model_dump(include=set(ContractPolicy.model_fields)) | marks)
+    return ContractPolicy.model_validate(site.policy.model_dump(include=set(ContractPolicy.model_fields)) | plain)
 
 
 def routing(site: Site) -> ContractRouting:

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from hapacs import playbook, ssh, viewer, wheelhouse
+from hapacs import backport, playbook, ssh, viewer, wheelhouse
 from hapacs.deployment import PROJECT, cache_directory
 from hapacs.targets.lab import base_image, networks, nodes
 from hapacs.targets.lab.podman import LABEL, inspect, leave, podman
@@ -49,6 +49,7 @@ def identifier() -> str:
         "base": base_image.tag(),
         "requirements": [path.read_text(encoding="utf-8") for path in (wheelhouse.REQUIREMENTS, wheelhouse.ARCHIVE)],
         "viewer.json": viewer.identifier(),
+        "backport": backport.identifier(),
         "clean": _CLEAN,
     }
     bake = _ANSIBLE / "playbooks" / "bake.yml"
@@ -86,6 +87,7 @@ def ensure(on_step: Callable[[str], None] = lambda _: None) -> str:
             base = base_image.ensure()
             on_step("packages for the nodes")
             wheelhouse.ensure()
+            backport.ensure(on_step)
             on_step("viewer for the nodes")
             viewer.ensure()
             with _baker(base, work) as node:
@@ -107,11 +109,12 @@ def ensure(on_step: Callable[[str], None] = lambda _: None) -> str:
 
 
 def package_variables() -> dict[str, str]:
-    """Return the paths of Python packages and viewer on this controller: Debian mirrors don't have them."""
+    """Return the paths of what Debian mirrors don't have: Python packages, Orthanc's packages, viewer."""
     return {
         "hapacs_wheelhouse_directory": str(wheelhouse.directory()),
         "hapacs_node_wheel": str(wheelhouse.node_wheel()),
         "hapacs_viewer_bundle": str(viewer.path()),
+        "hapacs_backport_directory": str(backport.directory()),
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hapacs import image, viewer, wheelhouse
+from hapacs import backport, image, viewer, wheelhouse
 
 HERE = Path(__file__).parent
 # The long ones first, so that the end is not one of them alone.
@@ -73,6 +73,7 @@ def run(scenario: str, directory: Path) -> str:
         "HAPACS_WHEELHOUSE": str(wheelhouse.directory()),
         "HAPACS_NODE_WHEEL": str(wheelhouse.node_wheel()),
         "HAPACS_VIEWER_BUNDLE": str(viewer.ensure()),
+        "HAPACS_BACKPORT": str(backport.directory()),
         "MOLECULE_GLOB": str(HERE / "*" / "molecule.yml"),
         "MOLECULE_EPHEMERAL_DIRECTORY": str(directory),
         "ANSIBLE_NOCOLOR": "1",
@@ -107,6 +108,7 @@ def result_of(
     if any(it.get("image_kind") == "golden" for name in chosen for it in platforms(name)):
         image.ensure()
     wheelhouse.ensure()
+    backport.ensure()
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         begun = {name: pool.submit(run, name, tmp_path_factory.mktemp(name)) for name in chosen}
         yield lambda scenario: begun[scenario].result()

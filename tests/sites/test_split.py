@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from hapacs import image, playbook, secrets, ssh, wheelhouse
+from hapacs import backport, image, playbook, secrets, ssh, wheelhouse
 from hapacs.deployment import PROJECT, Deployment
 from hapacs.engine import Engine
 from tests.sites import made
@@ -30,6 +30,7 @@ def split() -> Iterator[Deployment]:
         ssh.make_key(deployment.ssh_key, deployment.name)
         secrets.ensure(deployment)
         wheelhouse.ensure()
+        backport.ensure()
         image.ensure()
         Engine(deployment).up()
         yield deployment

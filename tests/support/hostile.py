@@ -92,6 +92,19 @@ def many_items_bomb(head: bytes, mebibytes: int) -> bytes:
     return _deflated(_before_items(head, mebibytes), _ITEMS, mebibytes)
 
 
+def nested(head: bytes, levels: int, vr: bytes = b"SQ") -> bytes:
+    """Encode a data set with sequences inside of each other, each with one item, of undefined length (PS3.5 7.5.1).
+
+    A sequence of the VR UN and of undefined length holds items in Implicit VR Little Endian (PS3.5 6.2.2).
+    """
+    implicit = struct.pack("<HHI", 0x0040, 0xA730, 0xFFFFFFFF)
+    explicit = struct.pack("<HH2sHI", 0x0040, 0xA730, vr, 0, 0xFFFFFFFF)
+    inner = implicit if vr == b"UN" else explicit
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    ends = struct.pack("<HHIHHI", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
+    return head + explicit + item + (inner + item) * (levels - 1) + ends * levels
+
+
 _ITEMS = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * (MEBIBYTE // 8)
 
 

@@ -81,15 +81,17 @@ def up(name: Name = "lab", json: Json = False) -> None:
 
 def _bring_up(deployment: Deployment, steps: Steps) -> tuple[Changes, Outcome]:
     """Make machines and configuration what the settings say."""
-    from hapacs import targets, viewer, wheelhouse  # noqa: PLC0415 - pulumi and yaml are slow to import
+    from hapacs import backport, targets, viewer, wheelhouse  # noqa: PLC0415 - pulumi and yaml are slow to import
     from hapacs.engine import Engine  # noqa: PLC0415
 
     with steps.step("Secrets"):
         initialise(deployment)
-    with steps.step("Packages for the nodes"):
+    with steps.step("Packages for the nodes") as step:
         wheelhouse.ensure()
         wheelhouse.node_wheel()
         viewer.ensure()
+        if backport.wanted(deployment.settings):
+            backport.ensure(step.now)
     if deployment.settings.target.makes_machines:
         with steps.step("Golden image") as step:
             targets.create(deployment.settings, deployment.state).prepare(step.now)

@@ -66,13 +66,15 @@ def _print_found(found: Changes, *, unfinished: bool) -> None:
 
 def _check(deployment: Deployment, found: Changes) -> Outcome | None:
     """Run the roles as a check, with the settings as they are now, on the nodes that are there."""
-    from hapacs import wheelhouse  # noqa: PLC0415 - only when it is asked for
+    from hapacs import backport, wheelhouse  # noqa: PLC0415 - only when it is asked for
 
     waiting = found.unreachable
     if len(waiting) == sum(len(site["nodes"]) for site in found.contract["sites"].values()):
         return None
     with Steps(quiet=True).step("Configuration, as a check") as step:
         wheelhouse.ensure()
+        if backport.wanted(deployment.settings):
+            backport.ensure(step.now)
         limit = ("--limit", ",".join(["all", *(f"!{node}" for node in waiting)])) if waiting else ()
         return configure(deployment, step, "--check", *limit, contract=deployment.planned_contract_file)
 

@@ -30,6 +30,7 @@ from hapacs_node.routing.model import Routing
 
 Operation = Literal["echo", "store", "find", "get", "move"]
 Replace = Literal["allow", "same_caller", "never"]
+OrthancSource = Literal["backport", "debian", "upstream"]
 CharacterSet = Literal[
     "ISO_IR 13", "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 126", "ISO_IR 127", "ISO_IR 138",
     "ISO_IR 144", "ISO_IR 148", "ISO_IR 166", "ISO_IR 192", "ISO_IR 203", "GB18030", "GBK",
@@ -266,8 +267,11 @@ class Policy(Model):
     tolerated_node_failures
         Number of nodes that the primary site may lose without an interruption or the loss of an image. 0 permits a site
         of a single node, for trials: losing that node loses images.
+    orthanc_source
+        Where Orthanc comes from: Debian's packages with the changes of this project, Debian's as they are, or its
+        authors' files (``orthanc_upstream``). Not given: the authors' files if they are listed, else ``backport``.
     orthanc_upstream
-        The Orthanc that runs. Not given: Debian's.
+        The files of Orthanc's authors, for the source ``upstream``.
     replace
         Which caller may replace a stored image by one with the same UIDs and other bytes: any, the one that stored it,
         or none. An image with equal bytes is accepted from any.
@@ -287,10 +291,16 @@ class Policy(Model):
     retention_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "COMPLIANCE"
     retention_days: Annotated[int, Field(strict=True, ge=1, le=36500)] = 3650
     tolerated_node_failures: Annotated[int, Field(strict=True, ge=0, le=1)] = 1
+    orthanc_source: OrthancSource | None = None
     orthanc_upstream: OrthancUpstream | None = None
     replace: Replace = "allow"
     undeclared_character_set: CharacterSet = "ISO_IR 100"
     integrity: Integrity = Integrity()
+
+    @property
+    def orthanc(self) -> OrthancSource:
+        """The source of Orthanc that is in effect."""
+        return self.orthanc_source or ("upstream" if self.orthanc_upstream else "backport")
 
 
 class Site(Model):

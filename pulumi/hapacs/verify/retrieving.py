@@ -240,7 +240,7 @@ def check_rendered(site: Site, round_trip: RoundTrip) -> str:
             continue
         answer = site.web.get(f"{_path(kept.sample)}/rendered", headers={"Accept": "image/png"})
         name = f"{kept.sample.name} ({kept.sample.transfer_syntax.name})"
-        if reason := _not_rendered(kept.sample, dataset):
+        if reason := _not_rendered(site, kept.sample, dataset):
             # A refusal is expected and a picture is allowed; a broken connection raises an error.
             refused[reason] += answer.status_code != httpx.codes.OK
             continue
@@ -256,10 +256,10 @@ def check_rendered(site: Site, round_trip: RoundTrip) -> str:
     return f"{rendered} kinds of images rendered in their size{expected}"
 
 
-def _not_rendered(sample: Sample, dataset: Dataset) -> str:
-    """Return why Orthanc 1.12 can't render an image, or an empty string."""
-    if sample.transfer_syntax in JPEG2000TransferSyntaxes:
-        return "JPEG 2000, for which the site has no safe decoder (role orthanc)"
+def _not_rendered(site: Site, sample: Sample, dataset: Dataset) -> str:
+    """Return why the site's Orthanc can't render an image, or an empty string."""
+    if sample.transfer_syntax in JPEG2000TransferSyntaxes and site.contract["policy"]["orthanc_source"] != "backport":
+        return "JPEG 2000, for which this Orthanc has no safe decoder (policy.orthanc_source)"
     if dataset.PhotometricInterpretation == "YBR_FULL_422" and not sample.transfer_syntax.is_encapsulated:
         return "uncompressed YBR_FULL_422"
     return "pixels of four bytes" if dataset.BitsAllocated > _RENDERED_BITS else ""

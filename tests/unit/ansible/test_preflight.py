@@ -24,7 +24,7 @@ _SHA256 = "0" * 64
 _ONE = [{"name": "n1", "address": "192.0.2.1", "zone": "rack1"}]
 _TWO = [*_ONE, {"name": "n2", "address": "192.0.2.2", "zone": "rack1"}]
 _UPSTREAM = {
-    "orthanc_install_method": "upstream",
+    "orthanc_source": "upstream",
     "orthanc_upstream_version": "1.12.11",
     "orthanc_upstream_base_url": "https://orthanc.example.org/downloads",
     "orthanc_upstream_files": [{"path": "orthanc/1.12.11/Orthanc", "sha256": _SHA256}],
@@ -56,7 +56,12 @@ SOUND: dict[str, dict[str, Any]] = {
         "hapacs_node_cas_gateways": ["https://192.0.2.1:8333"],
         "hapacs_node_wheel": "/wheels/hapacs_node-1.0-py3-none-any.whl",
     },
-    "orthanc": {"orthanc_node": "n1", "orthanc_address": "192.0.2.1", "orthanc_database_hosts": ["192.0.2.1"]},
+    "orthanc": {
+        "orthanc_node": "n1",
+        "orthanc_address": "192.0.2.1",
+        "orthanc_database_hosts": ["192.0.2.1"],
+        "orthanc_source": "debian",
+    },
     "haproxy": {
         "haproxy_node": "n1",
         "haproxy_members": _ONE,
@@ -134,8 +139,9 @@ WRONG = [
     Wrong("hapacs_node", "late eviction", {"hapacs_node_das_evict_below_bytes": 1}, "starts only after"),
     Wrong("hapacs_node", "endless eviction", {"hapacs_node_das_evict_until_bytes": 1}, "never end"),
     Wrong("orthanc", "a third service", {"orthanc_services": {"store": {}, "query": {}, "other": {}}}, "two keys"),
-    Wrong("orthanc", "another method", {"orthanc_install_method": "source"}, "must be one of: debian, upstream"),
-    Wrong("orthanc", "upstream of nothing", {"orthanc_install_method": "upstream"}, "policy.orthanc_upstream"),
+    Wrong("orthanc", "another source", {"orthanc_source": "git"}, "must be one of: backport, debian, upstream"),
+    Wrong("orthanc", "packages that nobody built", {"orthanc_source": "backport"}, "policy.orthanc_source"),
+    Wrong("orthanc", "upstream of nothing", {"orthanc_source": "upstream"}, "policy.orthanc_upstream"),
     Wrong("orthanc", "no digest", {**_UPSTREAM, "orthanc_upstream_files": [{"path": "Orthanc"}]}, "sha256"),
     Wrong(
         "orthanc",

@@ -23,6 +23,8 @@ GIVEN = {name: make() for name, make in SECRETS.items()} | {
     "hapacs_drained": False,
     "hapacs_wheelhouse_directory": "/nonexistent",
     "hapacs_node_wheel": "/nonexistent/hapacs_node-1.0-py3-none-any.whl",
+    "hapacs_backport_directory": "/nonexistent",
+    "orthanc_source": "debian",
     "viewer_bundle": f"/nonexistent/viewer-3.13.2-{'0' * 16}.tar",
 }
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from hapacs import cli, contract, image, playbook, secrets, wheelhouse
+from hapacs import backport, cli, contract, image, playbook, secrets, wheelhouse
 from hapacs.changes import Change, Changes
 from hapacs.deployment import PROJECT, PULUMI_VERSION, Deployment, cache_directory
 from hapacs.engine import Engine
@@ -68,6 +68,7 @@ def hospital(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr(image, "identifier", lambda: "abc")
     monkeypatch.setattr(image, "package_variables", dict)
     monkeypatch.setattr(wheelhouse, "ensure", lambda: None)
+    monkeypatch.setattr(backport, "ensure", lambda _on_step: None)
     (tmp_path / "playbooks").mkdir()
     (tmp_path / "playbooks" / "site.yml").write_text(PLAYBOOK)
     monkeypatch.setattr(playbook, "_PLAYBOOKS", tmp_path / "playbooks")
@@ -178,6 +179,7 @@ def test_node_that_is_not_there_yet_is_left_out_of_the_check(
     monkeypatch.setattr(image, "identifier", lambda: "abc")
     monkeypatch.setattr(image, "package_variables", dict)
     monkeypatch.setattr(wheelhouse, "ensure", lambda: None)
+    monkeypatch.setattr(backport, "ensure", lambda _on_step: None)
     secrets.ensure(deployment)
     done = call(monkeypatch, deployment, "--configuration")
     assert done.exit_code == ExitCode.OK

@@ -157,6 +157,7 @@ KINDS: dict[str, tuple[Edit, list[tuple[str, str]]]] = {
     "upstream Orthanc": (
         lambda _, site: site["policy"].update(orthanc_upstream=UPSTREAM),
         [
+            ("policy.orthanc_source", "backport -> upstream"),
             ("policy.orthanc_upstream", ORTHANC),
         ],
     ),

@@ -236,6 +236,30 @@ def test_orthanc_may_come_from_its_authors(data: Data, primary: Data) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "source"),
+    [
+        ({}, "backport"),
+        ({"orthanc_upstream": UPSTREAM}, "upstream"),
+        ({"orthanc_source": "debian", "orthanc_upstream": UPSTREAM}, "debian"),
+        ({"orthanc_source": "debian"}, "debian"),
+        ({"orthanc_source": "upstream", "orthanc_upstream": UPSTREAM}, "upstream"),
+    ],
+)
+def test_orthanc_is_our_build_unless_the_site_says_otherwise(
+    data: Data, primary: Data, given: Data, source: str
+) -> None:
+    primary["policy"] |= given
+    policy = contract.policy(parse(data).sites["primary"])
+    assert policy.orthanc_source == source
+    assert (policy.orthanc_upstream is not None) == (source == "upstream")
+
+
+def test_upstream_without_its_files_is_refused(data: Data, primary: Data, problems: Problems) -> None:
+    primary["policy"]["orthanc_source"] = "upstream"
+    assert "list them in policy.orthanc_upstream" in problems(data)[f"{P}.policy.orthanc_source"]
+
+
+@pytest.mark.parametrize(
     ("wrong", "said"),
     [
         ({"version": 1.12}, "write it in quotes"),

@@ -1,11 +1,11 @@
 """Checks over several fields: mistakes that no field shows by itself, refused before anything is changed.
 
 `groups` (which node serves what, and how many are needed), `networks` (addresses and ports), `storage` (disks and
-watermarks), `callers` (AE titles and other names, who may call), `routing` (destinations and rules), `warnings`
-(allowed, but seldom meant).
+watermarks), `orthanc` (where it comes from), `callers` (AE titles and other names, who may call), `routing`
+(destinations and rules), `warnings` (allowed, but seldom meant).
 """
 
-from hapacs.settings.checks import callers, groups, networks, routing, storage
+from hapacs.settings.checks import callers, groups, networks, orthanc, routing, storage
 from hapacs.settings.checks.groups import can_hold
 from hapacs.settings.checks.warnings import warnings
 from hapacs.settings.models import Settings
@@ -25,6 +25,7 @@ def check(settings: Settings) -> list[Problem]:
     for path, site in sites:
         problems += [*groups.of_site(path, site), *networks.of_site(path, site), *storage.of_site(path, site)]
         problems += [*storage.machines(settings.target, path, site), *storage.scrub(path, site)]
+        problems += orthanc.of_site(path, site)
     problems += [*networks.between_sites(settings), *storage.between_nodes(settings), *callers.of_settings(settings)]
     problems += routing.of_settings(settings)
     return problems

@@ -8,10 +8,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from hapacs import debian
 from hapacs.targets.lab.podman import LabError, inspect, podman
 
 REPOSITORY = "localhost/hapacs/base"
-_SUITE = "trixie"
 _PACKAGES = (
     "ca-certificates", "dbus", "iproute2", "openssh-server", "procps", "python3", "python3-apt", "sudo", "systemd",
     "systemd-sysv",
@@ -40,7 +40,7 @@ rm -f "$1"/etc/ssh/ssh_host_*
 
 def tag() -> str:
     """Return the name of the image; it changes with what goes into it."""
-    content = "\n".join([_SUITE, *_PACKAGES, _CUSTOMISE])
+    content = "\n".join([debian.SUITE, *_PACKAGES, _CUSTOMISE])
     return f"{REPOSITORY}:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
@@ -60,7 +60,7 @@ def ensure() -> str:
         archive = directory / "base.tar"
         command = [
             "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_PACKAGES)}",
-            f"--customize-hook={hook}", _SUITE, str(archive), *_mirror(),
+            f"--customize-hook={hook}", debian.SUITE, str(archive), *debian.mirror(),
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
         if done.returncode:
@@ -79,18 +79,3 @@ def prune(repository: str, keep: str) -> None:
         if name != keep and not podman("ps", "--all", "--quiet", "--filter", f"ancestor={name}"):
             # Another command may have removed it meanwhile.
             podman("rmi", "--ignore", name)
-
-
-def _mirror() -> list[str]:
-    """Return the Debian mirror that this machine's apt uses, if it is a Debian machine."""
-    words = [
-        "apt-get",
-        "indextargets",
-        "--format",
-        "$(SITE)",
-        "Created-By: Packages",
-        "Origin: Debian",
-        "Label: Debian",
-    ]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    return done.stdout.split()[:1]

@@ -93,7 +93,7 @@ def test_unexpected_version_is_refused(host: Any, apply: Apply) -> None:
 
 
 def test_debian_and_upstream_can_be_switched(host: Any, address: str, authorities: Path, apply: Apply) -> None:
-    done = apply(host, AGAIN, orthanc_install_method="debian")
+    done = apply(host, AGAIN, orthanc_source="debian")
     assert done.returncode == 0, done.stdout[-3000:]
     assert {program(host, service) for service in SERVICES} == {"/usr/sbin/Orthanc"}
     assert healthy(address, authorities)

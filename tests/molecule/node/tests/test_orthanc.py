@@ -137,6 +137,7 @@ def test_index_and_storage_plugins_are_loaded(address: str, web: httpx.Client, s
     assert web.get(url(address, service, "/plugins")).json() == [
         "explorer.js",
         "dicom-web",
+        "gdcm",
         "postgresql-index",
         "python",
     ]

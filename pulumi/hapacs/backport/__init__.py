@@ -1,0 +1,163 @@
+"""Orthanc's packages with our changes, built on the controller from Debian's signed sources: nodes only install them.
+
+They are built in a Debian 13 that is made for this and removed again (mmdebstrap). The cache keeps the packages under a
+hash of all that is ours: recipes, program, order (`docs/adr/0044-the-engine-is-built-from-debians-sources.md`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hapacs import debian
+from hapacs.deployment import cache_directory
+from hapacs.errors import HapacsError
+
+if TYPE_CHECKING:
+    from hapacs.settings import Settings
+
+_HERE = Path(__file__).parent
+_BUILD = _HERE / "build.sh"
+_STEP = "step: "
+_KEPT_LINES = 30
+_TOOLS = "ca-certificates,debhelper,dpkg-dev"
+_REMEDY = (
+    "The controller needs a Debian mirror with sources of Debian 13 or testing: check its network and apt sources.\n"
+    "Or copy {directory} from a controller that has it, or choose `policy.orthanc_source: debian`."
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source package of Debian, and what is built of it.
+
+    Attributes
+    ----------
+    name
+        The source package. ``NAME.sh`` beside this file is the change.
+    upstream
+        Version without Debian's revision: the newest revision that the mirror has is taken.
+    packages
+        Binary packages that nodes install.
+    """
+
+    name: str
+    upstream: str
+    packages: tuple[str, ...]
+
+    @property
+    def recipe(self) -> Path:
+        """The script that changes the unpacked source."""
+        return _HERE / f"{self.name}.sh"
+
+
+SOURCES = (Source("civetweb", "1.16+dfsg", ("libcivetweb1",)),)
+
+
+def identifier() -> str:
+    """Return a hash of all that is ours in the packages."""
+    parts = [debian.SUITE, _BUILD.read_text(encoding="utf-8")]
+    parts += [f"{source}\0{source.recipe.read_text(encoding='utf-8')}" for source in SOURCES]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def directory() -> Path:
+    """Return the directory of the packages; its name changes with what goes into them."""
+    return cache_directory() / "backport" / identifier()
+
+
+def wanted(settings: Settings) -> bool:
+    """Return whether a site of a deployment runs these packages."""
+    return any(site.policy.orthanc == "backport" for site in settings.sites.values())
+
+
+def packages() -> list[Path]:
+    """Return the files of the packages; none before they were built."""
+    return sorted(directory().glob("*.deb"))
+
+
+def ensure(on_step: Callable[[str], None] = lambda _: None) -> list[Path]:
+    """Build the packages unless they exist, and return their files.
+
+    Parameters
+    ----------
+    on_step
+        Called with the name of each step.
+
+    Raises
+    ------
+    HapacsError
+        When they can't be built.
+    """
+    final = directory()
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with (final.parent / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not final.is_dir():
+            # mmdebstrap drops root for the download: the directory must let others through.
+            with tempfile.TemporaryDirectory(prefix="hapacs-backport-") as temporary:
+                made = Path(temporary)
+                made.chmod(0o755)
+                for source in SOURCES:
+                    _build(source, made, on_step)
+                _publish(made / "out", final)
+    return packages()
+
+
+def _build(source: Source, made: Path, on_step: Callable[[str], None]) -> None:
+    if shutil.which("mmdebstrap") is None:
+        raise HapacsError(
+            "mmdebstrap is not installed: Orthanc's packages cannot be built.", "Run `make setup`, which installs it."
+        )
+    words = [source.name, source.upstream, f"+hapacs.{identifier()[:8]}", *source.packages]
+    command = [
+        "mmdebstrap", "--variant=minbase", f"--include={_TOOLS}", "--format=null", "--dpkgopt=force-unsafe-io",
+        f"--customize-hook=copy-in {_BUILD} {source.recipe} /",
+        f"--customize-hook=mv \"$1/{source.recipe.name}\" \"$1/recipe\"",
+        f"--customize-hook=chroot \"$1\" sh /{_BUILD.name} {' '.join(words)}",
+        f"--customize-hook=copy-out /out {made}",
+        debian.SUITE, "-", *debian.mirror(),
+    ]  # fmt: skip
+    on_step(f"Debian 13, to build {source.name} in")
+    log = directory().parent / f"{source.name}.log"
+    said = _run(command, log, on_step)
+    if said is None and (missing := [it for it in source.packages if not [*(made / "out").glob(f"{it}_*.deb")]]):
+        said = f"it left no {', '.join(missing)}"
+    if said is not None:
+        raise HapacsError(
+            f"{source.name} cannot be built from Debian's source: {said.strip()[-1500:]}",
+            f"{_REMEDY.format(directory=directory())}\nThe whole log: {log}",
+        )
+
+
+def _run(command: Sequence[str], log: Path, on_step: Callable[[str], None]) -> str | None:
+    """Run a command, keep what it printed, and return its last lines when it failed."""
+    last: list[str] = []
+    with (
+        log.open("w", encoding="utf-8") as file,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace",
+        ) as process,
+    ):  # fmt: skip
+        for line in process.stdout or ():
+            file.write(line)
+            last = [*last[1 - _KEPT_LINES :], line]
+            if line.startswith(_STEP):
+                on_step(line.removeprefix(_STEP).strip())
+    return "".join(last) if process.returncode else None
+
+
+def _publish(made: Path, final: Path) -> None:
+    """Give the finished directory its name, beside which no half one is seen."""
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix=".new-") as temporary:
+        copied = Path(temporary) / "made"
+        shutil.copytree(made, copied)
+        copied.replace(final)

@@ -1,0 +1,145 @@
+"""The Orthanc that a node runs by default: hostile objects end no service, and JPEG 2000 is decoded."""
+
+from __future__ import annotations
+
+import io
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import Dataset, FileDataset
+from pydicom.uid import JPEG2000, ExplicitVRLittleEndian, JPEG2000Lossless, JPEG2000TransferSyntaxes, generate_uid
+
+from hapacs.dicom import Caller, Peer, Sample, compare, files, get, multipart, read_sample, store
+from tests.molecule.tls import certified
+from tests.support import hostile
+
+UNITS = ("orthanc-store", "orthanc-query")
+STORE, QUERY = 8042, 8043
+# Its pixel data hold the bytes that end a sequence, and GDCM stops there.
+NOT_READABLE = "JPEG2000-embedded-sequence-delimiter.dcm"
+# More than the 60 that ended a thread with a stack of 100 KB.
+LEVELS = 100
+SAMPLES = [
+    sample
+    for sample in map(read_sample, files.shipped_with_pydicom())
+    if isinstance(sample, Sample) and not sample.refusal and sample.transfer_syntax in JPEG2000TransferSyntaxes
+]
+
+
+@dataclass(frozen=True)
+class Node:
+    """The host's Orthancs, and clients of them."""
+
+    address: str
+    web: httpx.Client
+    tls: ssl.SSLContext
+
+    def url(self, port: int, path: str) -> str:
+        return f"https://{self.address}:{port}{path}"
+
+    def stores(self, sample: Sample) -> bool:
+        """Send an image by C-STORE."""
+        peer = Peer(self.address, 4242, "HAPACS", timeout_s=20)
+        return store(Caller("MODALITY", self.tls), peer, [sample])[0].stored
+
+
+@pytest.fixture(scope="module")
+def node(address: str, authorities: Path) -> Iterator[Node]:
+    with httpx.Client(verify=certified(authorities, "pacs"), timeout=60) as client:
+        yield Node(address, client, certified(authorities, "pacs"))
+
+
+@pytest.fixture
+def unharmed(host: Any) -> Iterator[None]:
+    """Check that no process ended."""
+    before = processes(host)
+    yield
+    assert processes(host) == before, "a service ended and was started again"
+
+
+def processes(host: Any) -> dict[str, str]:
+    return {unit: host.check_output(f"systemctl show --property=MainPID --value {unit}") for unit in UNITS}
+
+
+def test_web_server_is_the_changed_package_of_debian(host: Any) -> None:
+    version = host.package("libcivetweb1").version
+    assert "+hapacs." in version
+    # An upgrade of Debian's packages would keep it.
+    assert f"Candidate: {version}" in host.check_output("apt-cache policy libcivetweb1")
+    for unit in UNITS:
+        maps = host.file(f"/proc/{processes(host)[unit]}/maps").content_string
+        assert "/libcivetweb.so" in maps
+        assert "/libcivetweb.so.1.15.0 (deleted)" not in maps
+
+
+@pytest.mark.usefixtures("unharmed")
+@pytest.mark.parametrize("vr", [b"SQ", b"UN"], ids=["SQ", "UN"])
+@pytest.mark.parametrize("way", ["C-STORE", "STOW-RS"])
+def test_nested_sequences_are_stored_and_read_back(node: Node, tmp_path: Path, way: str, vr: bytes) -> None:
+    instance, study, series = generate_uid(), generate_uid(), generate_uid()
+    content = hostile.nested(hostile.identified(instance, study, series), LEVELS, vr)
+    made = hostile.sample(tmp_path / "file", content, sop_instance=instance)
+    if way == "C-STORE":
+        assert node.stores(made)
+    else:
+        header, body = multipart.encode([made.content], "application/dicom")
+        headers = {"Content-Type": header, "Accept": "application/dicom+json"}
+        answer = node.web.post(node.url(STORE, "/dicom-web/studies"), content=body, headers=headers)
+        assert answer.status_code == httpx.codes.OK
+        assert "00081198" not in answer.json() or not answer.json()["00081198"].get("Value")
+    (found,) = node.web.post(node.url(QUERY, "/tools/lookup"), content=instance).json()
+    for service in (STORE, QUERY):
+        tags = node.web.get(node.url(service, f"/instances/{found['ID']}/tags"))
+        assert tags.status_code == httpx.codes.OK
+        assert tags.json()["0008,0018"]["Value"] == instance
+
+
+@pytest.mark.usefixtures("unharmed")
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
+def test_jpeg_2000_is_decoded_pixel_by_pixel(node: Node, sample: Sample) -> None:
+    assert node.stores(sample)
+    path = f"studies/{sample.study}/series/{sample.series}/instances/{sample.sop_instance}"
+    url, wanted = node.url(QUERY, f"/dicom-web/{path}"), sample.dataset()
+    # No transfer syntax is asked for, so it is Explicit VR Little Endian (PS3.18 8.7.3.5.2).
+    answer = node.web.get(url, headers={"Accept": 'multipart/related; type="application/dicom"'})
+    if sample.name == NOT_READABLE:
+        assert answer.status_code != httpx.codes.OK
+        return
+    assert answer.status_code == httpx.codes.OK
+    (part,) = multipart.decode(answer.headers["Content-Type"], answer.content)
+    assert equal(wanted, files.decode(part))
+    picture = Image.open(io.BytesIO(node.web.get(f"{url}/rendered", headers={"Accept": "image/png"}).content))
+    assert picture.size == (wanted.Columns, wanted.Rows)
+
+
+@pytest.mark.usefixtures("unharmed")
+def test_caller_that_takes_no_jpeg_2000_gets_its_pixels(node: Node) -> None:
+    (sample,) = (sample for sample in SAMPLES if sample.name == "MR_small_jp2klossless.dcm")
+    assert node.stores(sample)
+    query = Dataset()
+    query.QueryRetrieveLevel, query.StudyInstanceUID = "IMAGE", sample.study
+    query.SeriesInstanceUID, query.SOPInstanceUID = sample.series, sample.sop_instance
+    plain = replace(sample, transfer_syntax=ExplicitVRLittleEndian)
+    got = get(Caller("WORKSTATION", node.tls), Peer(node.address, 4243, "HAPACS_QR", timeout_s=20), query, [plain])
+    syntax, encoded = got.datasets[str(sample.sop_instance)]
+    assert syntax == ExplicitVRLittleEndian
+    assert equal(sample.dataset(), files.decode(files.with_meta(plain, encoded)))
+
+
+def equal(wanted: Dataset, got: FileDataset) -> bool:
+    """Return whether a data set is uncompressed and has the pixels of another one."""
+    sent, came = compare.pixels(wanted), compare.pixels(got)
+    assert sent is not None
+    assert came is not None
+    return got.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian and bool(np.array_equal(sent, came))
+
+
+def test_there_are_files_of_both_kinds() -> None:
+    assert {JPEG2000, JPEG2000Lossless} == {sample.transfer_syntax for sample in SAMPLES}
