@@ -23,6 +23,7 @@ from hapacs_node.cli.common import SELF, ConfigOption, JsonOption, err, errors, 
 from hapacs_node.errors import ConfigurationError
 from hapacs_node.metrics import Metrics
 from hapacs_node.query import header
+from hapacs_node.routing.bucket import trust_only
 from hapacs_node.routing.checks import mistakes
 from hapacs_node.routing.model import KIND, Routing
 from hapacs_node.routing.peer import Access, Identity
@@ -79,6 +80,7 @@ def run(
     """Run the service: plan and send until a signal ends it."""
     to_journal(logging.getLogger(log.ROOT))
     with errors():
+        trust_only(authority)
         service = Service.build(settings.load(config), Access(Identity(certificate, key, authority), secrets))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop.set())
@@ -119,13 +121,14 @@ def ping(
     authority: Authority = _TLS / "ca-pacs.crt",
     secrets: Secrets = _SECRETS,
 ) -> None:
-    """Send a C-ECHO or OPTIONS from this node to a destination of the rules. Exit code 1: no answer of success."""
+    """Ask a destination of the rules from this node whether it answers. Exit code 1: no answer of success."""
     with errors():
         with _database(config) as database:
             _, document = database.run(ruleset.current)
         known = Routing.model_validate(document).destinations
         if destination not in known:
             raise ConfigurationError(f"there is no destination {destination} (known: {', '.join(known) or 'none'})")
+        trust_only(authority)
         answer = ask(known[destination], Access(Identity(certificate, key, authority), secrets))
     out.print(f"{destination}: {answer}")
 

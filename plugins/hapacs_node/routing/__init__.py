@@ -1,5 +1,5 @@
 """Routing: rules decide which stored images leave for which destination, and workers send them.
 
 The planner turns events into tasks of the outbox by the rules; the workers send tasks by C-STORE or STOW-RS, or write
-files. Both run in the service `hapacs-routing`, never inside Orthanc.
+files or objects. Both run in the service `hapacs-routing`, never inside Orthanc.
 """

@@ -1,4 +1,4 @@
-"""Destinations of a site: peers that images are sent to by C-STORE or by STOW-RS, and folders."""
+"""Destinations of a site: peers that images are sent to by C-STORE or by STOW-RS, folders, and buckets of S3."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeGuard
@@ -6,7 +6,22 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from hapacs_node.routing.fields import Folder, Host, Name, Part, Pem, Title, Url, UserName, Window
+from hapacs_node.routing.fields import (
+    AccessKey,
+    Bucket,
+    Endpoint,
+    Folder,
+    Host,
+    Name,
+    Part,
+    Pem,
+    Prefix,
+    Region,
+    Title,
+    Url,
+    UserName,
+    Window,
+)
 
 Parallel = Annotated[int, Field(strict=True, ge=1, le=32)]
 Confirm = Literal["response", "query"]
@@ -196,17 +211,87 @@ class FolderDestination(_Destination):
         return self.path
 
 
+class S3Destination(_Destination):
+    """A bucket of S3 that images are stored in, one object for each, under study and series.
+
+    Attributes
+    ----------
+    kind
+        ``s3``.
+    endpoint
+        The store. Its certificate must have the host's name.
+    bucket
+        The bucket, which has to exist.
+    prefix
+        What all keys begin with. Not given: nothing, a key begins with the study.
+    region
+        The region that requests are signed for.
+    path_style
+        Whether the bucket is in the path of a request. Otherwise it is in front of the host's name.
+    access_key
+        Name of the key. It has to permit listing the bucket, and reading and writing objects.
+    credentials
+        Name of the secret key in ``hapacs_secret_routing``.
+    authority
+        Certificates (PEM) of the authorities that may have signed the store's certificate. Not given: the site's own.
+    connections
+        Requests at the same time, over all nodes.
+    """
+
+    kind: Literal["s3"]
+    endpoint: Endpoint
+    bucket: Bucket
+    prefix: Prefix | None = None
+    region: Region = "us-east-1"
+    path_style: bool = True
+    access_key: AccessKey
+    credentials: Name
+    authority: Pem | None = None
+    connections: Parallel = 2
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.path_style and ("." in self.bucket or self.host.replace(".", "").isdigit()):
+            raise ValueError(
+                f"{self.bucket}.{self.host} can't be the name of a host with a certificate, which path_style: false "
+                "needs; set path_style to true, or give a bucket without a dot and an endpoint with a name"
+            )
+        return self
+
+    @property
+    def parallel(self) -> int:
+        """How many workers may send at the same time, over all nodes."""
+        return self.connections
+
+    @property
+    def host(self) -> str:
+        """The store's host."""
+        return urlsplit(self.endpoint).hostname or ""
+
+    @property
+    def address(self) -> str:
+        """Where requests go: the endpoint, with the bucket in front of its host's name unless it is in the path."""
+        return self.endpoint if self.path_style else self.endpoint.replace("://", f"://{self.bucket}.", 1)
+
+    @property
+    def where(self) -> str:
+        """The bucket, for messages."""
+        return "/".join(filter(None, (self.endpoint, self.bucket, self.prefix)))
+
+
 def _with_kind(data: object) -> object:
     """Take a destination without a kind for one of C-STORE."""
     return {"kind": "dicom", **data} if isinstance(data, Mapping) and "kind" not in data else data
 
 
 Destination = Annotated[
-    DicomDestination | WebDestination | FolderDestination, Field(discriminator="kind"), BeforeValidator(_with_kind)
+    DicomDestination | WebDestination | FolderDestination | S3Destination,
+    Field(discriminator="kind"),
+    BeforeValidator(_with_kind),
 ]
 """A destination of any kind."""
 
 
 def is_asked(destination: Destination) -> TypeGuard[DicomDestination | WebDestination]:
     """Return whether a destination has to list an image before the image counts as sent."""
-    return not isinstance(destination, FolderDestination) and destination.confirm == "query"
+    return isinstance(destination, DicomDestination | WebDestination) and destination.confirm == "query"

@@ -101,6 +101,33 @@ Url = Annotated[
     ),
     AfterValidator(_url),
 ]
+Endpoint = Annotated[
+    str,
+    _shape(
+        r"^https://[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:[0-9]{1,5})?$",
+        "write the address of the store, such as https://s3.example.org:9000, with https and without a path",
+    ),
+    AfterValidator(_url),
+]
+Bucket = Annotated[
+    str,
+    _shape(
+        r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        "write the name of the bucket: 3 to 63 small letters, digits, dots and hyphens",
+    ),
+]
+Prefix = Annotated[
+    str,
+    StringConstraints(max_length=512),
+    _shape(
+        r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$",
+        "write the beginning of the keys, such as research/incoming, without a slash first or last",
+    ),
+]
+Region = Annotated[str, _shape(r"^[a-z0-9-]{1,32}$", "write the region's name, such as eu-central-1")]
+AccessKey = Annotated[
+    str, _shape(r"^[A-Za-z0-9._@+-]{1,128}$", "write the name of the access key; its secret is in credentials")
+]
 Folder = Annotated[
     str,
     StringConstraints(max_length=512),

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,13 +11,12 @@ from uuid import uuid4
 from hapacs_node.catalog.tasks import Task
 from hapacs_node.outbox import answers
 from hapacs_node.outbox.answers import Ended
+from hapacs_node.routing import names
 from hapacs_node.routing.destination import FolderDestination
 from hapacs_node.routing.image import Message
 from hapacs_node.routing.peer import Loaded, PeerError, UnansweredError
 from hapacs_node.storage.files import FOLDER, opener, unlink_quietly, write_file
 
-# What Orthanc keeps as a UID can be any text. A name of one of these characters leads nowhere else.
-_SAFE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 _FOLDER_MODE = 0o750
 
 
@@ -57,8 +55,8 @@ class FolderSession:
         return [self._attempt(task, message) for task, message in images]
 
     def _attempt(self, task: Task, message: Message) -> Ended:
-        if not _is_named_safely(task):
-            return Ended(task.id, "dead", "one of its UIDs can't be the name of a file")
+        if not names.are_safe(task):
+            return Ended(task.id, "dead", names.UNSAFE)
         try:
             with self._below(task.study, task.series) as folder:
                 if task.attempts > 1:
@@ -79,11 +77,11 @@ class FolderSession:
         return Ended(task.id, "confirmed")
 
     @contextmanager
-    def _below(self, *names: str) -> Iterator[int]:
+    def _below(self, *levels: str) -> Iterator[int]:
         """Open a folder below the root, and make what is missing. Its name is on the disk before a file is in it."""
         current, path = os.dup(self.root), ""
         try:
-            for name in names:
+            for name in levels:
                 path = f"{path}/{name}"
                 below = _open_folder(current, name)
                 try:
@@ -174,17 +172,13 @@ def _above(destination: FolderDestination) -> Path:
 
 
 def _has(root: int, task: Task) -> bool:
-    if not _is_named_safely(task):
+    if not names.are_safe(task):
         return False
     try:
-        os.stat(f"{task.study}/{task.series}/{task.sop}.dcm", dir_fd=root, follow_symlinks=False)
+        os.stat(names.path(task), dir_fd=root, follow_symlinks=False)
     except FileNotFoundError:
         return False
     return True
-
-
-def _is_named_safely(task: Task) -> bool:
-    return all(map(_SAFE.fullmatch, (task.study, task.series, task.sop)))
 
 
 def _open_folder(parent: int, name: str) -> int:

@@ -1,4 +1,4 @@
-"""Asks a destination which images it has: by C-FIND (DICOM PS3.4 C.4.1), by QIDO-RS (PS3.18 10.6), or in its folder."""
+"""Asks a destination which images it has: by C-FIND (DICOM PS3.4 C.4.1), by QIDO-RS (PS3.18 10.6), or by its names."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,14 @@ from pydicom import Dataset
 
 from hapacs_node.catalog.tasks import Task
 from hapacs_node.errors import NodeError
-from hapacs_node.routing import folder, send, stow
-from hapacs_node.routing.destination import Destination, DicomDestination, FolderDestination, WebDestination
+from hapacs_node.routing import bucket, folder, send, stow
+from hapacs_node.routing.destination import (
+    Destination,
+    DicomDestination,
+    FolderDestination,
+    S3Destination,
+    WebDestination,
+)
 from hapacs_node.routing.peer import Access, UnansweredError
 from hapacs_node.routing.stow_answers import JSON
 
@@ -38,6 +44,8 @@ def listed(destination: Destination, tasks: Sequence[Task], access: Access) -> s
     """
     if isinstance(destination, FolderDestination):
         return folder.present(destination, tasks)
+    if isinstance(destination, S3Destination):
+        return bucket.present(destination, tasks, access)
     by_series = sorted(tasks, key=_series)
     groups = [list(group) for _, group in groupby(by_series, _series)]
     try:

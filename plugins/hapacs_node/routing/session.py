@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from hapacs_node.catalog.tasks import Task
-from hapacs_node.routing import folder, send, stow
-from hapacs_node.routing.destination import Destination, DicomDestination, FolderDestination
+from hapacs_node.routing import bucket, folder, send, stow
+from hapacs_node.routing.destination import Destination, DicomDestination, FolderDestination, S3Destination
 from hapacs_node.routing.image import Pair
 from hapacs_node.routing.peer import Access, PeerError, Session
 
@@ -22,11 +22,13 @@ def open_session(destination: Destination, tasks: Sequence[Task], access: Access
         return send.associate(destination, map(send.pair, tasks), access)
     if isinstance(destination, FolderDestination):
         return folder.enter(destination)
+    if isinstance(destination, S3Destination):
+        return bucket.enter(destination, tasks, access)
     return stow.connect(destination, access)
 
 
 def ping(destination: Destination, access: Access) -> str:
-    """Ask a destination whether it answers, by C-ECHO, OPTIONS, or a file that is written; return its answer in words.
+    """Ask a destination whether it answers, by the means of its kind; return its answer in words.
 
     Raises
     ------
@@ -35,6 +37,8 @@ def ping(destination: Destination, access: Access) -> str:
     """
     if isinstance(destination, FolderDestination):
         return folder.ping(destination)
+    if isinstance(destination, S3Destination):
+        return bucket.ping(destination, access)
     if not isinstance(destination, DicomDestination):
         return stow.ping(destination, access)
     wanted = {destination.ae_title: {send.VERIFICATION: "C-ECHO"}}

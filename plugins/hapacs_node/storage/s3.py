@@ -114,9 +114,8 @@ class S3Client:
 
 def connect(settings: CasSettings, metrics: Metrics) -> Gateways[Client]:
     """Make a client for every gateway of the settings."""
-    # The archive is on the site's own network, so the machine's proxy must not be used for it. obstore has no option
-    # for this, and applies "*" to names only.
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*,0.0.0.0/0,::/0"
+    # The archive is on the site's own network.
+    without_proxy()
     tls = ssl.create_default_context(cafile=settings.ca_file)
     plain = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
     members: list[Gateway[Client]] = [
@@ -124,6 +123,11 @@ def connect(settings: CasSettings, metrics: Metrics) -> Gateways[Client]:
         for url in settings.gateways
     ]
     return Gateways(members, metrics)
+
+
+def without_proxy() -> None:
+    """Let clients use no proxy of the machine. obstore has no option for this, and applies "*" to names only."""
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*,0.0.0.0/0,::/0"
 
 
 def _connector(settings: CasSettings, url: str) -> Callable[[float], S3Store]:

@@ -63,7 +63,7 @@ def ping(
     site: SiteName = "",
     json: Json = False,
 ) -> None:
-    """Send a C-ECHO or OPTIONS to a destination from each node, because any node may send to it.
+    """Ask a destination from each node whether it answers, because any node may send to it.
 
     Exit code 1: a node gets no good answer.
     """

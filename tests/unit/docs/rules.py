@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hapacs_node.routing.destination import DicomDestination, FolderDestination, WebDestination
+from hapacs_node.routing.destination import DicomDestination, FolderDestination, S3Destination, WebDestination
 from hapacs_node.routing.fields import SHAPES
 from hapacs_node.routing.model import Change, Condition, Routing, Rule
 
@@ -20,6 +20,7 @@ _PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("A destination of the kind `dicom`", DicomDestination),
     ("A destination of the kind `dicomweb`", WebDestination),
     ("A destination of the kind `folder`", FolderDestination),
+    ("A destination of the kind `s3`", S3Destination),
 )
 _HEAD = """# Reference of destinations and rules
 

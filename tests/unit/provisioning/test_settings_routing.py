@@ -6,10 +6,15 @@ import pytest
 
 from hapacs import contract
 from hapacs.settings import parse
+from hapacs_node.routing.destination import S3Destination
 from tests.unit.provisioning.conftest import Data, Problems
 
 R = "sites.primary.routing"
 CLOUD: Data = {"kind": "dicomweb", "url": "https://cloud.example.org/dicom-web"}
+BUCKET: Data = {
+    "kind": "s3", "endpoint": "https://s3.example.org:9000", "bucket": "research", "access_key": "HAPACS",
+    "credentials": "research",
+}  # fmt: skip
 CT: Data = {"attribute": "Modality", "equals": "CT"}
 
 
@@ -236,7 +241,7 @@ def test_a_destination_of_dicomweb_is_accepted_and_reaches_the_nodes(
 @pytest.mark.parametrize(
     ("field", "values", "said"),
     [
-        (".kind", {"kind": "ftp"}, "the kind is not known; write one of dicom, dicomweb, folder"),
+        (".kind", {"kind": "ftp"}, "the kind is not known; write one of dicom, dicomweb, folder, s3"),
         (".url", {"url": "cloud.example.org"}, "write the root of its DICOMweb services"),
         (".url", {"url": "https://cloud.example.org/dicom-web/"}, "without a slash last"),
         (".url", {"url": "https://cloud.example.org:0"}, "has no port between 1 and 65535"),
@@ -287,3 +292,45 @@ def test_a_folder_elsewhere_is_refused(data: Data, problems: Problems, path: str
     found = problems(with_folder(data, path))
     assert set(found) == {f"{R}.destinations.share.path"}
     assert said in found[f"{R}.destinations.share.path"]
+
+
+def with_bucket(data: Data, **values: Any) -> Data:
+    """Give the primary site a destination that is a bucket."""
+    all_ = rule("all", destinations=["research"], only_if_absent=True)
+    data["sites"]["primary"]["routing"] = {"destinations": {"research": BUCKET | values}, "rules": [all_]}
+    return data
+
+
+@pytest.mark.parametrize("values", [{}, {"prefix": "from/hapacs", "region": "eu-central-1", "path_style": False}])
+def test_a_bucket_is_accepted_and_reaches_the_nodes(data: Data, problems: Problems, values: Data) -> None:
+    assert problems(with_bucket(data, **values)) == {}
+    found = contract.routing(parse(data).sites["primary"]).destinations["research"]
+    assert found.model_dump(exclude_defaults=True) == BUCKET | values
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "said"),
+    [
+        (".endpoint", {"endpoint": "http://s3.example.org"}, "with https and without a path"),
+        (".endpoint", {"endpoint": "https://s3.example.org/research"}, "with https and without a path"),
+        (".endpoint", {"endpoint": "https://s3.example.org:0"}, "has no port between 1 and 65535"),
+        (".endpoint", {"endpoint": "https://10.89.77.10"}, "images would come back"),
+        (".bucket", {"bucket": "Research"}, "3 to 63 small letters"),
+        (".prefix", {"prefix": "/from"}, "without a slash first or last"),
+        (".prefix", {"prefix": "from/../.."}, "without a slash first or last"),
+        (".access_key", {"access_key": "A/B"}, "write the name of the access key"),
+        (".credentials", {"credentials": None}, "is empty"),
+        ("", {"bucket": "a.b.c", "path_style": False}, "can't be the name of a host with a certificate"),
+        ("", {"endpoint": "https://192.0.2.7", "path_style": False}, "can't be the name of a host with a certificate"),
+    ],
+)
+def test_a_wrong_bucket_says_what_to_write(data: Data, problems: Problems, field: str, values: Data, said: str) -> None:
+    found = problems(with_bucket(data, **values))
+    assert set(found) == {f"{R}.destinations.research{field}"}
+    assert said in found[f"{R}.destinations.research{field}"]
+
+
+def test_requests_to_a_bucket_go_to_the_endpoint_or_to_the_bucket_in_front_of_its_name() -> None:
+    assert S3Destination.model_validate(BUCKET).address == "https://s3.example.org:9000"
+    own = S3Destination.model_validate(BUCKET | {"path_style": False})
+    assert own.address == "https://research.s3.example.org:9000"

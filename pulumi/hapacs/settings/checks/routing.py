@@ -6,8 +6,11 @@ from hapacs.settings.models import Settings, Site
 from hapacs.settings.partial import UnsoundError
 from hapacs.settings.problem import Problem, each
 from hapacs_node.routing import checks
-from hapacs_node.routing.destination import Destination, DicomDestination, WebDestination
+from hapacs_node.routing.destination import Destination, DicomDestination
 from hapacs_node.routing.model import Rule
+
+# The key that has the host, of kinds without a key `host`.
+_KEYS = {"dicomweb": "url", "s3": "endpoint"}
 
 
 def of_settings(settings: Settings) -> Iterator[Problem]:
@@ -84,7 +87,7 @@ def _returned(settings: Settings, name: str, index: int, rule: Rule) -> Iterator
 @each
 def _own_addresses(settings: Settings, name: str, site: Site) -> Iterator[Problem]:
     for label, destination in site.routing.destinations.items():
-        key = "url" if isinstance(destination, WebDestination) else "host"
+        key = _KEYS.get(destination.kind, "host")
         for other in settings.sites.items():
             yield from _loop(f"sites.{name}.routing.destinations.{label}.{key}", destination, site, other)
 
