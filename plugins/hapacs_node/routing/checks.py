@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pydicom import Dataset
-
 from hapacs_node.routing import match, window
 from hapacs_node.routing.destination import DicomDestination
 from hapacs_node.routing.match import Facts
@@ -88,6 +86,9 @@ def _wants(rule: Rule, title: str) -> bool:
 
 def takes_from(rule: Rule, title: str) -> bool:
     """Return whether images that a title sends can match a rule, as far as its conditions on the title say."""
+    # Slow to import, and settings without rules do without it.
+    from pydicom import Dataset  # noqa: PLC0415
+
     facts = Facts(Dataset(), datetime.now(UTC), {"calling_ae": title})
 
     def holds(conditions: Sequence[Condition]) -> list[bool]:

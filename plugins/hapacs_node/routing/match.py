@@ -1,14 +1,18 @@
 """Compares an image with the rules, and says for each rule why it matches or not."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-
-from pydicom import Dataset
+from typing import TYPE_CHECKING
 
 from hapacs_node.routing import attributes, window
 from hapacs_node.routing.model import Condition, Routing, Rule
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 # A regular expression sees no more of a value.
 _MOST_CHARACTERS = 1024

@@ -16,6 +16,7 @@ import sys
 import urllib.error
 import urllib.request
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ RESULTS = Path("/var/lib/hapacs/integrity")
 CHECKS = ("scrub", "reconcile")
 # The role integrity writes it into the unit of a check that the settings turn off.
 OFF = "ConditionPathExists=!/"
+# Tags of DER: the version of a certificate, and its two kinds of time.
+DER_VERSION = 0xA0
+DER_TIMES = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}
 PROGRAM_LIMIT_S = 20.0
 """Limit for programs that need processor time more than an answer; on a busy node they are slow."""
 
@@ -215,9 +219,37 @@ def first_to_end(directories: list[str]) -> dict[str, str] | None:
     """Return the certificate of this node that expires first, with its date; None without certificates."""
     ends = []
     for path in (path for directory in directories for path in Path(directory).glob("*.crt")):
-        _, text, _ = run("openssl", "x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in", str(path))
-        ends.append((text.strip().partition("=")[2] or "unreadable", str(path)))
+        try:
+            ends.append((f"{certificate_end(path.read_text()):%Y-%m-%d %H:%M:%SZ}", str(path)))
+        except (OSError, ValueError, IndexError):
+            ends.append(("unreadable", str(path)))
     return {"ends": min(ends)[0], "path": min(ends)[1]} if ends else None
+
+
+def certificate_end(pem: str) -> datetime:
+    """Return when the first certificate of a PEM file ends (RFC 5280 4.1).
+
+    A node has about 20 of them, and starting `openssl` for each took a third of the time of all facts.
+    """
+    der = ssl.PEM_cert_to_DER_cert(pem[pem.index(ssl.PEM_HEADER) : pem.index(ssl.PEM_FOOTER)] + ssl.PEM_FOOTER)
+    signed = elements(elements(der)[0][1])[0][1]
+    # Without the version, which may be absent: serial number, algorithm, issuer, validity.
+    validity = [content for tag, content in elements(signed) if tag != DER_VERSION][3]
+    tag, end = elements(validity)[1]
+    return datetime.strptime(end.decode(), DER_TIMES.get(tag, "")).replace(tzinfo=UTC)
+
+
+def elements(der: bytes) -> list[tuple[int, bytes]]:
+    """Return the tag and the content of each element (ITU-T X.690 8.1)."""
+    found = []
+    while der:
+        start, length = 2, der[1]
+        if length & 0x80:
+            start += length & 0x7F
+            length = int.from_bytes(der[2:start])
+        found.append((der[0], der[start : start + length]))
+        der = der[start + length :]
+    return found
 
 
 def mounted(path: str) -> str:

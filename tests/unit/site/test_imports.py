@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,3 +48,15 @@ def test_every_form_of_import_is_found(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text("import hapacs.site\nfrom hapacs import load\ndef f():\n    from hapacs.verify.report import x\n")
     assert set(imported(module)) == {"site", "load", "verify"}
+
+
+def test_settings_without_rules_and_status_import_nothing_slow() -> None:
+    code = (
+        "import sys\n"
+        "from hapacs.deployment import Deployment\n"
+        "from hapacs.site import access, collect\n"
+        "print(len(Deployment.load('lab').settings.sites))\n"
+        "print(sorted({'pydicom', 'numpy', 'pynetdicom', 'boto3', 'pulumi'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["2", "[]"]

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import ssl
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from hapacs.site import node_facts
 from hapacs.site.facts import Etcd, NodeFacts
@@ -55,6 +62,36 @@ def test_units_are_unknown_when_systemd_does_not_answer(monkeypatch: pytest.Monk
     monkeypatch.setattr(node_facts, "run", lambda *_: (1, "", "systemctl took more than 2 s"))
     unknown = {"active": False, "state": "unknown (-)", "restarts": 0}
     assert node_facts.units(["etcd", "patroni"]) == {"etcd": unknown, "patroni": unknown}
+
+
+@pytest.mark.parametrize("year", [2027, 2049, 2050, 2140])
+def test_first_certificate_to_end_is_found_among_chains_and_files_of_other_kinds(tmp_path: Path, year: int) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+
+    def pem(ends: datetime, names: int = 1) -> str:
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a")])
+        builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        # Longer than 127 and 255 bytes, so that each form of a length occurs.
+        alternatives = x509.SubjectAlternativeName([x509.DNSName(f"node{number}.example") for number in range(names)])
+        builder = builder.not_valid_before(datetime(2026, 1, 1, tzinfo=UTC)).not_valid_after(ends)
+        signed = builder.add_extension(alternatives, critical=False).sign(key, hashes.SHA256())
+        return signed.public_bytes(Encoding.PEM).decode()
+
+    first = datetime(year, 3, 4, 5, 6, 7, tzinfo=UTC)
+    later, soon = pem(first.replace(year=year + 1), names=30), pem(datetime(2026, 2, 1, tzinfo=UTC))
+    (tmp_path / "chain.crt").write_text(f"Subject: a text before\n{pem(first)}{soon}")
+    (tmp_path / "later.crt").write_text(later)
+    (tmp_path / "key.pem").write_text("no certificate by its name")
+    found = {"ends": f"{first:%Y-%m-%d %H:%M:%SZ}", "path": str(tmp_path / "chain.crt")}
+    assert node_facts.first_to_end([str(tmp_path), "/nonexistent"]) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["", "text", f"{ssl.PEM_HEADER}\nMAA=\n{ssl.PEM_FOOTER}\n", f"{ssl.PEM_HEADER}\n!\n{ssl.PEM_FOOTER}\n"]
+)
+def test_file_that_holds_no_certificate_is_named_as_unreadable_and_sorts_last(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.crt").write_text(text)
+    assert node_facts.first_to_end([str(tmp_path)]) == {"ends": "unreadable", "path": str(tmp_path / "bad.crt")}
 
 
 def test_command_that_hangs_is_ended_at_the_limit() -> None:
