@@ -171,6 +171,8 @@ def _run(deployment: Deployment, drills: Iterable[Drill], seed: int, *, quiet: b
     from hapacs.site.access import sites  # noqa: PLC0415
 
     site = sites(deployment)[0]
+    # Probes and the check need them: without them a fault would be injected for nothing.
+    _ = site.secrets
     steps, first = Steps(quiet=quiet), True
     for drill in drills:
         directory = _directory(deployment) / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{drill.name}"

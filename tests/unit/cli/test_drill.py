@@ -74,6 +74,13 @@ def test_json_lists_every_drill(ran: list[str]) -> None:
     assert ran
 
 
+def test_drill_begins_nothing_when_the_secrets_can_not_be_read(site: Deployment) -> None:
+    site.contract_file.write_text((PROJECT / "tests" / "contract" / "lab.json").read_text(encoding="utf-8"))
+    with pytest.raises(RefusedError, match="has no secrets yet"):
+        call("run", "storing-killed")
+    assert not (site.state / "drills").exists()
+
+
 def test_all_runs_every_drill_in_the_order_of_the_seed(ran: list[str]) -> None:
     call("run", "--all", "--seed", "3")
     first, ran[:] = list(ran), []
@@ -122,7 +129,7 @@ def test_drill_that_finds_a_broken_site_is_void_and_the_next_one_runs(
 
     monkeypatch.setattr("hapacs.drills.run.Conductor.conduct", conduct)
     monkeypatch.setattr("hapacs.drills.load.SiteLoad.__init__", lambda *_: None)
-    monkeypatch.setattr("hapacs.site.access.sites", lambda _: [None])
+    monkeypatch.setattr("hapacs.site.access.sites", lambda _: [SimpleNamespace(secrets={})])
     assert site.state.exists()
     found = json.loads(call("run", "storing-killed", "storing-paused", "das-full", "--json").stdout)["drills"]
     assert [(one["name"], one["ok"], one["void"]) for one in found] == [
@@ -140,7 +147,7 @@ def test_first_drill_is_refused_on_a_broken_site(site: Deployment, monkeypatch: 
 
     monkeypatch.setattr("hapacs.drills.run.Conductor.conduct", conduct)
     monkeypatch.setattr("hapacs.drills.load.SiteLoad.__init__", lambda *_: None)
-    monkeypatch.setattr("hapacs.site.access.sites", lambda _: [None])
+    monkeypatch.setattr("hapacs.site.access.sites", lambda _: [SimpleNamespace(secrets={})])
     assert site.state.exists()
     with pytest.raises(RefusedError, match="patroni on pacs2"):
         call("run", "storing-killed", "storing-paused")
