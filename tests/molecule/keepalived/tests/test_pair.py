@@ -132,6 +132,26 @@ def test_node_that_is_cut_off_from_its_peer_gives_the_address_up_until_the_cut_e
     assert_stays(pair, second)
 
 
+def test_node_that_hears_nothing_does_not_win_the_address_from_its_owner(pair: list[Any]) -> None:
+    deaf, second = pair
+    deaf.check_output("systemctl stop keepalived")
+    eventually("the other one has the address", lambda: owners(pair) == [second], MOVED_S, 0.2)
+    deaf.check_output("systemctl start keepalived")
+    assert_stays(pair, second)
+    heard = deaf.ansible.get_variables()["ansible_host"]
+    try:
+        second.check_output(f"ip neighbour replace {heard} lladdr 02:00:00:00:00:01 nud permanent dev eth0")
+        eventually("both have the address", lambda: owners(pair) == pair, MOVED_S, 0.2)
+        # Its balancer needs a moment to find that it sees no majority.
+        deaf.check_output(f"sleep 1.5; rm {STORES}")
+        eventually("only the owner has the address", lambda: owners(pair) == [second], MOVED_S, 0.2)
+    finally:
+        deaf.check_output(f"touch {STORES}")
+        second.run(f"ip neighbour del {heard} dev eth0")
+    assert_stays(pair, second)
+    assert "Entering BACKUP" not in log(second, "-30s"), "callers of the owner were cut without being told"
+
+
 def test_one_of_two_nodes_without_a_majority_keeps_the_address(pair: list[Any]) -> None:
     owner(pair)
     with cut_off(pair, unable=pair):
