@@ -9,6 +9,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import httpx
 from pydicom import Dataset
@@ -28,6 +29,7 @@ _LATER_S = 5
 _SOP_INSTANCE = "00080018"
 _ROWS = """
 select json_build_object(
+    'leads', not pg_is_in_recovery(),
     'patients', (select count(*) from resources where publicid = {patient}),
     'studies', (select count(*) from dicomidentifiers where taggroup = 32 and tagelement = 13 and value = {study}),
     'series', (select count(*) from dicomidentifiers where taggroup = 32 and tagelement = 14 and value = {series}),
@@ -56,6 +58,7 @@ class SiteArchive:
         self._clients = itertools.cycle([site.orthanc(node.name, "query") for node in self._running("pacs")])
         self._patience_s = _PATIENCE_S
         self._copies = SiteCopies(site, self._running("cas"))
+        self._database: Database | None = None
 
     def qido(self, series: Series) -> Iterable[str]:
         """Search for the instances of a series by QIDO-RS."""
@@ -86,11 +89,21 @@ class SiteArchive:
             series=literal(series.uid),
             instances=", ".join(literal(entry.sop_instance) for entry in entries),
         )
-        found = json.loads(_patiently(lambda: Database.of(self._site).rows(sql))[0])
+        found = _patiently(lambda: self._of_the_leader(sql))
         rows = defaultdict(list)
         for uid, *values in found["files"]:
             rows[uid].append(Row(*values))
         return Rows(rows, found["patients"], found["studies"], found["series"])
+
+    def _of_the_leader(self, sql: str) -> dict[str, Any]:
+        """Ask the node that led the last time; find the leader again when it leads no more, or does not answer."""
+        database = self._database or Database.of(self._site)
+        self._database = None
+        found: dict[str, Any] = json.loads(database.rows(sql)[0])
+        if not found["leads"]:
+            raise HapacsError(f"{database.leader.name} leads no more.", "`hapacs status` shows who does.")
+        self._database = database
+        return found
 
     def file(self, entry: Entry) -> bytes | None:
         """Read an instance through the next node; try the others while the site recovers from a fault."""

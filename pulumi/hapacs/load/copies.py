@@ -89,24 +89,23 @@ class SiteCopies:
         for client in self._gateways:
             try:
                 head = client.head_object(Bucket=BUCKET, Key=key)
-                retention = client.get_object_retention(Bucket=BUCKET, Key=key)["Retention"]
             except ClientError as error:
                 code = error.response.get("Error", {}).get("Code", "")
                 if code in _NOT_FOUND:
                     return None
-                if code == "NoSuchObjectLockConfiguration":
-                    return _Object(str(head["VersionId"]), "no retention")
                 problem = str(error)
             except BotoCoreError as error:
                 problem = str(error)
             else:
-                return _Object(str(head["VersionId"]), self._lock_problem(retention))
+                return _Object(str(head["VersionId"]), self._lock_problem(head))
         raise HapacsError(f"The archive doesn't answer for {key}: {problem}.", "`hapacs status` says more.")
 
-    def _lock_problem(self, retention: Mapping[str, Any]) -> str:
-        if retention["Mode"] != self._mode:
-            return f"retention {retention['Mode']} instead of {self._mode}"
-        until: datetime = retention["RetainUntilDate"]
+    def _lock_problem(self, head: Mapping[str, Any]) -> str:
+        if "ObjectLockMode" not in head:
+            return "no retention"
+        if head["ObjectLockMode"] != self._mode:
+            return f"retention {head['ObjectLockMode']} instead of {self._mode}"
+        until: datetime = head["ObjectLockRetainUntilDate"]
         return "" if until > datetime.now(UTC) else f"the lock ended at {until:%Y-%m-%d %H:%M}"
 
     def _hashed(self, objects: Sequence[Mapping[str, Any]]) -> list[list[Chunks] | None]:

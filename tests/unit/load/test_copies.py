@@ -32,12 +32,7 @@ class Gateway:
             raise EndpointConnectionError(endpoint_url="gateway")
         if names["Key"] in self.world.gone:
             raise ClientError({"Error": {"Code": "404"}}, "HeadObject")
-        return {"VersionId": f"version of {names['Key']}"}
-
-    def get_object_retention(self, **_: Any) -> dict[str, Any]:
-        if self.world.retention is None:
-            raise ClientError({"Error": {"Code": "NoSuchObjectLockConfiguration"}}, "GetObjectRetention")
-        return {"Retention": self.world.retention}
+        return {"VersionId": f"version of {names['Key']}"} | self.world.lock
 
 
 class World:
@@ -54,8 +49,8 @@ class World:
         self.gateways_off = 0
         self.off: set[str] = set()
         self.asked: list[Any] = []
-        self.retention: dict[str, Any] | None = {
-            "Mode": "COMPLIANCE", "RetainUntilDate": datetime.now(UTC) + timedelta(days=1)
+        self.lock: dict[str, Any] = {
+            "ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": datetime.now(UTC) + timedelta(days=1)
         }  # fmt: skip
 
     def members(self, _group: str) -> list[Node]:
@@ -143,7 +138,7 @@ def test_node_that_is_off_is_silent_and_another_one_hashes(world: World) -> None
 )
 def test_lock_has_the_mode_of_the_policy_and_lasts(world: World, mode: str, days: int, problem: str) -> None:
     world.answers = {"sha256/d3": [part("whole whole missing")]}
-    world.retention = {"Mode": mode, "RetainUntilDate": datetime.now(UTC) + timedelta(days=days)}
+    world.lock = {"ObjectLockMode": mode, "ObjectLockRetainUntilDate": datetime.now(UTC) + timedelta(days=days)}
     lock = copies(world, ALONE)[ALONE].lock
     assert lock.startswith(problem)
     assert bool(lock) == bool(problem)
@@ -151,7 +146,7 @@ def test_lock_has_the_mode_of_the_policy_and_lasts(world: World, mode: str, days
 
 def test_object_without_a_lock_is_reported(world: World) -> None:
     world.answers = {"sha256/d3": [part("whole whole missing")]}
-    world.retention = None
+    world.lock = {}
     assert copies(world, ALONE)[ALONE].lock == "no retention"
 
 
