@@ -1,8 +1,8 @@
-"""Processor time by component between two moments, over all nodes of a site."""
+"""Processor time by component and by node between two moments, over all nodes of a site."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +24,11 @@ class Snapshot:
     busy
         Time of all processes, by kernel. Nodes that are containers of one machine share a kernel.
     units
-        Time of each service, over all nodes.
+        Time of each service of each node.
     """
 
     busy: Mapping[str, float]
-    units: Mapping[str, float]
+    units: Mapping[str, Mapping[str, float]]
 
 
 class Work(Protocol):
@@ -41,29 +41,41 @@ class Work(Protocol):
 
 @dataclass
 class Used:
-    """Sum of the processor time of several pieces of work.
+    """Processor time of one or several pieces of work.
 
     Attributes
     ----------
-    seconds
-        Seconds by component.
+    components
+        Seconds by service over all nodes, of the ``client``, and of all others: kernel threads that write to disks,
+        SSH, and other processes. A service that restarted meanwhile counts from its restart.
+    nodes
+        Seconds of the services by node. The others can't be told apart where nodes share a kernel.
     """
 
-    seconds: dict[str, float] = field(default_factory=dict)
+    components: dict[str, float] = field(default_factory=dict)
+    nodes: dict[str, float] = field(default_factory=dict)
 
-    def add(self, used: Mapping[str, float]) -> None:
-        """Add the time of one piece."""
-        for component, seconds in used.items():
-            self.seconds[component] = self.seconds.get(component, 0) + seconds
+    def add(self, used: Used) -> None:
+        """Add the time of another piece."""
+        for mine, theirs in ((self.components, used.components), (self.nodes, used.nodes)):
+            for name, seconds in theirs.items():
+                mine[name] = mine.get(name, 0) + seconds
 
-    def per_instance_ms(self, instances: int) -> dict[str, float]:
-        """Return milliseconds for an instance by component, the largest first, without those that round to 0."""
-        shares = {name: round(1000 * seconds / instances, 2) for name, seconds in self.seconds.items()}
-        return {name: share for name, share in sorted(shares.items(), key=lambda item: -item[1]) if share}
+    def document(self, instances: int) -> dict[str, dict[str, float]]:
+        """Return milliseconds for an instance, the largest first, without those that round to 0."""
+        return {
+            "cpu_ms_per_instance": _shares(self.components, instances),
+            "cpu_ms_per_instance_by_node": _shares(self.nodes, instances),
+        }
 
 
-def measured[T: Work](site: Site, work: Callable[[], T]) -> tuple[T, dict[str, float]]:
-    """Do some work; return its result and its processor seconds by component."""
+def _shares(seconds: Mapping[str, float], instances: int) -> dict[str, float]:
+    shares = {name: round(1000 * one / instances, 2) for name, one in seconds.items()}
+    return {name: share for name, share in sorted(shares.items(), key=lambda item: -item[1]) if share}
+
+
+def measured[T: Work](site: Site, work: Callable[[], T]) -> tuple[T, Used]:
+    """Do some work; return its result and its processor time."""
     before = take(site)
     outcome = work()
     return outcome, between(before, take(site), outcome.cpu_s)
@@ -71,38 +83,33 @@ def measured[T: Work](site: Site, work: Callable[[], T]) -> tuple[T, dict[str, f
 
 def take(site: Site) -> Snapshot:
     """Ask every node at once."""
-    nodes = list(site.nodes.values())
     script = Path(node_cpu.__file__)
-    with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
-        return combine(list(pool.map(lambda node: site.run_script(node, script, {}, root=True), nodes)))
+    with ThreadPoolExecutor(max_workers=len(site.nodes)) as pool:
+        answers = pool.map(lambda node: site.run_script(node, script, {}, root=True), site.nodes.values())
+        return combine(dict(zip(site.nodes, answers, strict=True)))
 
 
-def combine(answers: Sequence[Mapping[str, Any]]) -> Snapshot:
-    """Add up the answers of the nodes."""
-    units: dict[str, float] = {}
-    for answer in answers:
-        for unit, used in answer["units"].items():
-            units[unit] = units.get(unit, 0) + used
-    return Snapshot({answer["kernel"]: answer["busy_s"] for answer in answers}, units)
+def combine(answers: Mapping[str, Mapping[str, Any]]) -> Snapshot:
+    """Put the answers of the nodes together; a kernel that nodes share counts once."""
+    busy = {answer["kernel"]: answer["busy_s"] for answer in answers.values()}
+    return Snapshot(busy, {node: answer["units"] for node, answer in answers.items()})
 
 
-def between(before: Snapshot, after: Snapshot, client_s: float) -> dict[str, float]:
-    """Return the seconds that each component took, the largest first.
+def between(before: Snapshot, after: Snapshot, client_s: float) -> Used:
+    """Return the time between two moments.
 
     Parameters
     ----------
     client_s
         Seconds of the client; it runs on the controller, which in the lab is the same machine.
-
-    Returns
-    -------
-    dict
-        Seconds by service, of the ``client``, and of all others: kernel threads that write to disks, SSH, and other
-        processes. A service that restarted meanwhile counts from its restart.
     """
-    used = {unit: after.units[unit] - before.units.get(unit, 0) for unit in after.units}
-    used = {unit: seconds if seconds >= 0 else after.units[unit] for unit, seconds in used.items()}
-    used[CLIENT] = client_s
-    busy = sum(after.busy[kernel] - before.busy[kernel] for kernel in after.busy)
-    used[REST] = max(0.0, busy - sum(used.values()))
-    return dict(sorted(used.items(), key=lambda item: -item[1]))
+    used = Used()
+    for node, units in after.units.items():
+        for unit, until in units.items():
+            seconds = until - before.units.get(node, {}).get(unit, 0)
+            seconds = seconds if seconds >= 0 else until
+            used.add(Used({unit: seconds}, {node: seconds}))
+    used.components[CLIENT] = client_s
+    busy = sum(after.busy[kernel] - before.busy.get(kernel, 0) for kernel in after.busy)
+    used.components[REST] = max(0.0, busy - sum(used.components.values()))
+    return used

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -28,9 +28,9 @@ class Options:
     Attributes
     ----------
     associations
-        Concurrent associations; each sends its own study.
+        Concurrent associations; each sends its own study. What one association alone reaches is measured as well.
     instances
-        Number of instances in one round, over all associations.
+        Number of instances in one round, over all associations; one association alone sends a quarter of them.
     rows
         Rows and columns of an image of 16 bits.
     rounds
@@ -43,9 +43,15 @@ class Options:
     rounds: int = 5
 
     @property
+    def parts(self) -> tuple[Options, ...]:
+        """What is measured: all associations, and one alone unless that is the same."""
+        alone = replace(self, associations=1, instances=-(-self.instances // 4))
+        return (self, alone) if self.associations > 1 else (self,)
+
+    @property
     def image_bytes(self) -> int:
         """Size of all images at one side."""
-        return (self.rounds + 1) * self.instances * 2 * self.rows**2
+        return (self.rounds + 1) * sum(part.instances for part in self.parts) * 2 * self.rows**2
 
 
 @dataclass
@@ -61,7 +67,7 @@ class Rounds:
     outcomes: list[Outcome] = field(default_factory=list)
     used: cpu.Used = field(default_factory=cpu.Used)
 
-    def add(self, outcome: Outcome, used: Mapping[str, float]) -> None:
+    def add(self, outcome: Outcome, used: cpu.Used) -> None:
         """Add a round."""
         self.outcomes.append(outcome)
         self.used.add(used)
@@ -78,7 +84,7 @@ class Rounds:
             "per_s": self.per_s.document(),
             "instances": len(responses),
             "response_ms": latency(responses),
-            "cpu_ms_per_instance": self.used.per_instance_ms(len(responses)),
+            **self.used.document(len(responses)),
         }
 
 
@@ -102,7 +108,8 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
     Returns
     -------
     dict
-        Fit for JSON: ``ratio``, ``site_per_s``, ``bare_per_s``, ``failed``, and the details of each side.
+        Fit for JSON: ``ratio``, ``site_per_s``, ``bare_per_s``, ``failed``, the details of each side, and the same for
+        one association in ``alone``.
 
     Raises
     ------
@@ -111,40 +118,58 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
     """
     on_step("looking for room")
     footprint.require_room(site, 2 * options.image_bytes)
-    sides: dict[Side, Rounds] = {"bare": Rounds(), "site": Rounds()}
-    failures: list[str] = []
+    measured = [_Part(part) for part in options.parts]
     sent: list[Study] = []
     try:
         with bare.running(site) as reference:
             peers: dict[Side, Peer] = {"bare": reference.peer, "site": site.store_peer}
-            made: list[Study] = []
             for turn, (number, side) in enumerate(order(options.rounds)):
-                if turn % 2 == 0:
-                    made = studies(options)
-                    sent += made
-                on_step(f"{side}, round {number} of {options.rounds}")
-                outcome, used = cpu.measured(site, partial(burst.send, site.caller, peers[side], made))
-                failures += outcome.failures
-                _require_answers(outcome, side)
-                if number:
-                    sides[side].add(outcome, used)
+                for part in measured:
+                    if turn % 2 == 0:
+                        part.made = studies(part.options)
+                        sent += part.made
+                    on_step(f"{side}, round {number} of {options.rounds}, {part.options.associations} at a time")
+                    outcome, used = cpu.measured(site, partial(burst.send, site.caller, peers[side], part.made))
+                    part.failures += outcome.failures
+                    _require_answers(outcome, side)
+                    if number:
+                        part.sides[side].add(outcome, used)
         on_step("looking whether all of it is there")
         lost = sum(len(study.images) for study in sent) - footprint.found(site, sent)
     finally:
         on_step("removing what was stored")
         footprint.remove(site, sent)
+    failures = [failure for part in measured for failure in part.failures]
+    first, *alone = (part.document() for part in measured)
     return {
-        "ratio": ratio(sides["site"].per_s, sides["bare"].per_s),
-        "site_per_s": round(sides["site"].per_s.median, 2),
-        "bare_per_s": round(sides["bare"].per_s.median, 2),
+        **first,
         # Refused images count as missing too.
         "failed": max(len(failures), lost),
         "failures": failures[:_SHOWN_FAILURES],
-        "associations": options.associations,
-        "instances_per_round": options.instances,
         "rows": options.rows,
-        **{side: rounds.document() for side, rounds in sides.items()},
+        **({"alone": alone[0]} if alone else {}),
     }
+
+
+@dataclass
+class _Part:
+    """What is measured with one number of associations."""
+
+    options: Options
+    made: list[Study] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    sides: dict[Side, Rounds] = field(default_factory=lambda: {"bare": Rounds(), "site": Rounds()})
+
+    def document(self) -> dict[str, Any]:
+        site, reference = self.sides["site"].per_s, self.sides["bare"].per_s
+        return {
+            "ratio": ratio(site, reference),
+            "site_per_s": round(site.median, 2),
+            "bare_per_s": round(reference.median, 2),
+            "associations": self.options.associations,
+            "instances_per_round": self.options.instances,
+            **{side: rounds.document() for side, rounds in self.sides.items()},
+        }
 
 
 def _require_answers(outcome: Outcome, side: Side) -> None:

@@ -170,20 +170,29 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _ingest_tables(document: Mapping[str, Any]) -> list[str]:
-    rows = []
-    for side in _SIDES:
-        one = document[side]
-        times = [f"{value:.1f}" for value in one["response_ms"].values()]
-        rows.append([side, *_rate(one["per_s"]), *times, f"{sum(one['cpu_ms_per_instance'].values()):.1f}"])
-    head = ["", "images/s", "rounds", "p50 ms", "p95 ms", "p99 ms", "CPU ms/image"]
+    parts = [document, *([document["alone"]] if "alone" in document else [])]
+    rows, nodes = [], []
+    for part in parts:
+        for side in _SIDES:
+            one, count = part[side], str(part["associations"])
+            times = [f"{value:.1f}" for value in one["response_ms"].values()]
+            in_all = f"{sum(one['cpu_ms_per_instance'].values()):.1f}"
+            rows.append([count, side, *_rate(one["per_s"]), *times, in_all])
+            # Of a run before nodes were told apart there are none.
+            by_node = one.get("cpu_ms_per_instance_by_node", {})
+            nodes.append([count, side, ", ".join(f"{node} {value:.1f}" for node, value in by_node.items())])
+    head = ["at a time", "", "images/s", "rounds", "p50 ms", "p95 ms", "p99 ms", "CPU ms/image"]
     used = {side: document[side]["cpu_ms_per_instance"] for side in _SIDES}
     names = dict.fromkeys([*used["site"], *used["bare"]])
     cpu = [[name, *(f"{used[side].get(name, 0):.2f}" for side in _SIDES)] for name in names]
+    ratios = ", ".join(f"**{part['ratio']:.2f}** with {part['associations']} at a time" for part in parts)
     return [
-        *(f"Ratio **{document['ratio']:.2f}**.", ""),
+        *(f"Ratio {ratios}.", ""),
         *_table(head, rows),
         "",
         *_table(["CPU ms/image", *_SIDES], cpu),
+        "",
+        *_table(["at a time", "", "CPU ms/image of the services, by node"], nodes),
     ]
 
 

@@ -68,7 +68,7 @@ class Result:
     used: cpu.Used = field(default_factory=cpu.Used)
     instances: int = 0
 
-    def add(self, study: Study, fetched: Fetched, used: Mapping[str, float]) -> None:
+    def add(self, study: Study, fetched: Fetched, used: cpu.Used) -> None:
         """Add a round."""
         self.per_s.append(len(study.images) / fetched.seconds)
         self.instances += len(study.images)
@@ -83,7 +83,7 @@ class Result:
         """Describe it for JSON."""
         return {
             "per_s": self.series.document(),
-            "cpu_ms_per_instance": self.used.per_instance_ms(self.instances),
+            **self.used.document(self.instances),
         }
 
 

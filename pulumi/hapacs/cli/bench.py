@@ -126,14 +126,19 @@ def _run(
 
 
 def _print_ingest(document: Mapping[str, Any]) -> None:
-    heads = ("", "images/s", "±", "p50 ms", "p95 ms", "p99 ms", "CPU ms/image")
+    heads = ("", "at a time", "images/s", "±", "p50 ms", "p95 ms", "p99 ms", "CPU ms/image", "by node")
     rows = []
-    for side in ("bare", "site"):
-        one = document[side]
-        times = (f"{value:.0f}" for value in one["response_ms"].values())
-        rows.append((side, *_rate(one["per_s"]), *times, f"{sum(one['cpu_ms_per_instance'].values()):.1f}"))
+    parts = [document, *([document["alone"]] if "alone" in document else [])]
+    for part in parts:
+        for side in ("bare", "site"):
+            one = part[side]
+            times = (f"{value:.0f}" for value in one["response_ms"].values())
+            used = f"{sum(one['cpu_ms_per_instance'].values()):.1f}"
+            nodes = ", ".join(f"{node} {value:.1f}" for node, value in one["cpu_ms_per_instance_by_node"].items())
+            rows.append((side, str(part["associations"]), *_rate(one["per_s"]), *times, used, nodes))
     print_table("", heads, rows)
-    console.print(f"ratio {document['ratio']:.2f}, {document['failed']} failed")
+    ratios = ", ".join(f"ratio {part['ratio']:.2f} with {part['associations']}" for part in parts)
+    console.print(f"{ratios}; {document['failed']} failed")
 
 
 def _print_retrieve(document: Mapping[str, Any]) -> None:

@@ -57,7 +57,7 @@ class World:
 
     def _take(self, _: Any) -> cpu.Snapshot:
         self.busy += 1
-        return cpu.Snapshot({"kernel": self.busy}, {"orthanc-store": self.busy / 2})
+        return cpu.Snapshot({"kernel": self.busy}, {"n1": {"orthanc-store": self.busy / 2}})
 
 
 def series(*values: float) -> dict[str, Any]:
@@ -74,19 +74,26 @@ def ingest(**changed: Any) -> dict[str, Any]:
             "instances": 600,
             "response_ms": {"p50": 70.0, "p95": 90.0, "p99": 110.0},
             "cpu_ms_per_instance": {"orthanc-store": 5.0, "kernel and others": 3.0, "etcd": 0.1, "ssh": 0.05},
+            "cpu_ms_per_instance_by_node": {"n1": 5.0, "n2": 0.1},
+        }
+
+    def part(associations: int, site_per_s: float, bare_per_s: float) -> dict[str, Any]:
+        return {
+            "ratio": site_per_s / bare_per_s,
+            "site_per_s": site_per_s,
+            "bare_per_s": bare_per_s,
+            "associations": associations,
+            "site": side(site_per_s),
+            "bare": side(bare_per_s),
         }
 
     return {
         "benchmark": "ingest",
         "at": "2026-01-01T00:00:00Z",
-        "ratio": 0.5,
-        "site_per_s": 60,
-        "bare_per_s": 120,
         "failed": 0,
         "failures": [],
-        "associations": 8,
-        "site": side(60),
-        "bare": side(120),
+        **part(8, 60, 120),
+        "alone": part(1, 20, 25),
     } | changed
 
 

@@ -12,23 +12,35 @@ def answer(kernel: str, busy_s: float, **units: float) -> dict[str, object]:
     return {"kernel": kernel, "busy_s": busy_s, "units": units}
 
 
-def test_a_kernel_that_nodes_share_counts_once_and_their_services_together() -> None:
-    taken = cpu.combine([answer("one", 10, etcd=1, haproxy=2), answer("one", 10.5, etcd=3), answer("two", 4, etcd=5)])
-    assert taken.units == {"etcd": 9, "haproxy": 2}
+def test_a_kernel_that_nodes_share_counts_once() -> None:
+    one, two = answer("one", 10, etcd=1, haproxy=2), answer("one", 10.5, etcd=3)
+    taken = cpu.combine({"a": one, "b": two, "c": answer("two", 4, etcd=5)})
+    assert taken.units == {"a": {"etcd": 1, "haproxy": 2}, "b": {"etcd": 3}, "c": {"etcd": 5}}
     assert sum(taken.busy.values()) == 14.5
 
 
-def test_unaccounted_processor_time_is_the_rest() -> None:
-    before = Snapshot({"one": 100.0}, {"etcd": 1.0, "patroni": 4.0})
-    after = Snapshot({"one": 110.0}, {"etcd": 2.0, "patroni": 8.0})
-    assert cpu.between(before, after, 1.5) == {"patroni": 4.0, cpu.REST: 3.5, cpu.CLIENT: 1.5, "etcd": 1.0}
+def test_unaccounted_processor_time_is_the_rest_and_services_count_for_their_node_too() -> None:
+    before = Snapshot({"one": 100.0}, {"a": {"etcd": 1.0, "patroni": 4.0}, "b": {"etcd": 3.0}})
+    after = Snapshot({"one": 110.0}, {"a": {"etcd": 1.5, "patroni": 8.0}, "b": {"etcd": 3.5}})
+    used = cpu.between(before, after, 1.5)
+    assert used.components == {"etcd": 1.0, "patroni": 4.0, cpu.CLIENT: 1.5, cpu.REST: 3.5}
+    assert used.nodes == {"a": 4.5, "b": 0.5}
 
 
 def test_restarted_service_counts_from_its_start() -> None:
-    before = Snapshot({"one": 0.0}, {"haproxy": 50.0})
-    after = Snapshot({"one": 9.0}, {"haproxy": 2.0, "new": 1.0})
+    before = Snapshot({"one": 0.0}, {"a": {"haproxy": 50.0}})
+    after = Snapshot({"one": 9.0}, {"a": {"haproxy": 2.0, "new": 1.0}})
     used = cpu.between(before, after, 0)
-    assert (used["haproxy"], used["new"], used[cpu.REST]) == (2.0, 1.0, 6.0)
+    assert used.components == {"haproxy": 2.0, "new": 1.0, cpu.CLIENT: 0, cpu.REST: 6.0}
+    assert used.nodes == {"a": 3.0}
+
+
+def test_shares_of_an_image_are_sorted_and_those_that_round_to_0_left_out() -> None:
+    used = cpu.Used({"etcd": 0.01, "patroni": 0.05, "ssh": 0.00001}, {"a": 0.02, "b": 0.04})
+    used.add(cpu.Used({"etcd": 0.01}, {"c": 0.06}))
+    shown = used.document(10)
+    assert list(shown["cpu_ms_per_instance"].items()) == [("patroni", 5.0), ("etcd", 2.0)]
+    assert list(shown["cpu_ms_per_instance_by_node"].items()) == [("c", 6.0), ("b", 4.0), ("a", 2.0)]
 
 
 def test_services_and_their_times_are_read_from_the_control_groups(tmp_path: Path) -> None:
