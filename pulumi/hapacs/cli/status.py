@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,6 +33,7 @@ def status(name: Name = "lab", json: Json = False) -> None:
     else:
         for site_name, one in found.items():
             _print(site_name, one)
+            _print_together(name, one["together"])
         if not ok:
             console.print(
                 f"[red]The deployment is unhealthy.[/] `hapacs verify {name}` tests more; `hapacs up {name}` repairs."
@@ -98,6 +99,18 @@ def _print(name: str, site: Mapping[str, Any]) -> None:
     for part in (site, *site["nodes"].values()):
         for problem in part["problems"]:
             print_item("[red]✗[/]", "{message}: {remedy}".format_map(problem))
+
+
+def _print_together(deployment: str, together: Sequence[Mapping[str, Any]]) -> None:
+    """Print which node has several roles: not wrong, and one fault interrupts more than it has to."""
+    words = {"storing": "stores", "database": "leads the database", "address": "has the virtual address"}
+    for one in together:
+        *first, last = (words[role] for role in one["roles"])
+        print_item(
+            "[dim]-[/]",
+            f"{one['node']} {', '.join(first)} and {last}: one fault interrupts all of it. "
+            f"`hapacs switchover {deployment} --what {one['roles'][0]} --node {one['free']}` parts them.",
+        )
 
 
 def _print_storing(storing: Mapping[str, str | None]) -> None:

@@ -18,6 +18,23 @@ class Member:
     zone: str = ""
 
 
+@dataclass(frozen=True)
+class Together:
+    """Roles that have come together on one node.
+
+    Attributes
+    ----------
+    roles
+        Of ``storing``, ``database`` and ``address``, more than one.
+    free
+        A node with none of them.
+    """
+
+    node: str
+    roles: Sequence[str]
+    free: str
+
+
 class RunningSite:
     """One site at one moment.
 
@@ -103,6 +120,17 @@ class RunningSite:
     def writers(self) -> list[str]:
         """Nodes that store by the choice of that balancer: none until something was stored, else one."""
         return list(self.balancer.writers)
+
+    @property
+    def together(self) -> list[Together]:
+        """Nodes with several of ``storing``, ``database`` and ``address``, where three nodes could share these."""
+        able = [name for name in self.names if name in self.nodes and not self.nodes[name].drained]
+        roles = {"storing": self.writers, "database": self.database_leaders, "address": self.holders}
+        if len(able) < len(roles):
+            return []
+        found = {name: [role for role, names in roles.items() if name in names] for name in able}
+        free = next((name for name, held in found.items() if not held), "")
+        return [Together(name, held, free) for name, held in found.items() if free and len(held) > 1]
 
     @property
     def paused(self) -> list[str]:

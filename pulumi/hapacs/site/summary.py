@@ -12,10 +12,11 @@ from hapacs.site.storing import next_store
 def summary(site: RunningSite) -> dict[str, Any]:
     """Return the state of a site as a document of plain values.
 
-    ``ok``, ``virtual_address``, ``writer`` (None until something was stored), ``storing``, ``problems`` of the whole
-    site, and ``nodes`` by name. ``storing`` has the ``node`` that would store the next image (None when it is not
-    known), and the ``refusal`` (None when the image would be stored). A problem has ``subject``, ``message`` and
-    ``remedy``.
+    ``ok``, ``virtual_address``, ``writer`` (None until something was stored), ``storing``, ``together``, ``problems``
+    of the whole site, and ``nodes`` by name. ``storing`` has the ``node`` that would store the next image (None when it
+    is not known), and the ``refusal`` (None when the image would be stored). ``together`` lists each ``node`` with
+    several ``roles`` of ``storing``, ``database`` and ``address``, and a ``free`` one. A problem has ``subject``,
+    ``message`` and ``remedy``.
     """
     problems, storing = site_problems(site), next_store(site)
     return {
@@ -23,6 +24,7 @@ def summary(site: RunningSite) -> dict[str, Any]:
         "virtual_address": site.vip,
         "writer": next(iter(site.writers), None),
         "storing": {"node": storing.node or None, "refusal": storing.refusal or None},
+        "together": [vars(one) for one in site.together],
         "problems": [_problem(problem) for problem in problems if not problem.node],
         "nodes": {name: _node(site, name, problems) for name in site.names},
     }

@@ -44,6 +44,16 @@ def test_healthy_site(site: Document) -> None:
     assert site["states"]
 
 
+def test_roles_on_one_node_are_no_problem_and_the_command_that_parts_them_is_named(site: Document) -> None:
+    assert site["states"]
+    said = " ".join(status().stdout.split())
+    assert "b stores and has the virtual address: one fault interrupts all of it." in said
+    assert "`hapacs switchover lab --what storing --node c` parts them." in said
+    assert json.loads(status("--json").stdout)["sites"]["primary"]["together"] == [
+        {"node": "b", "roles": ["storing", "address"], "free": "c"}
+    ]
+
+
 def test_problems_are_printed_whole(site: Document) -> None:
     BREAK["unit"](site)
     BREAK["no address"](site)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hapacs.site.running import RunningSite
+from hapacs.site.running import RunningSite, Together
 from tests.unit.site.documents import NAMES, VIP, drain, plain, set_member
 
 
@@ -15,6 +15,23 @@ def test_leads_are_found() -> None:
     assert site.etcd_leader == "c"
     assert site.etcd_ids == {"a": "65", "b": "66", "c": "67"}
     assert site.drained == site.paused == []
+
+
+def test_roles_that_have_come_together_are_named_with_a_free_node() -> None:
+    assert RunningSite.parse(plain(*NAMES)).together == [Together("b", ["storing", "address"], "c")]
+
+
+def test_roles_are_apart_when_each_node_has_one() -> None:
+    site = plain(*NAMES)
+    site["states"]["b"]["addresses"].remove(VIP)
+    site["states"]["c"]["addresses"].append(VIP)
+    site["states"]["c"]["balancer"] = site["states"]["b"]["balancer"]
+    assert RunningSite.parse(site).together == []
+
+
+def test_roles_of_two_nodes_are_never_too_close() -> None:
+    assert RunningSite.parse(plain("a", "b")).together == []
+    assert RunningSite.parse(drain(plain(*NAMES), "c")).together == []
 
 
 def test_silent_node_has_a_reason_and_no_facts() -> None:

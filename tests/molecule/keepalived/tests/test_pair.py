@@ -133,7 +133,7 @@ def test_node_that_is_cut_off_from_its_peer_gives_the_address_up_until_the_cut_e
 
 
 def test_node_that_hears_nothing_does_not_win_the_address_from_its_owner(pair: list[Any]) -> None:
-    deaf, second = pair
+    second, deaf = pair
     deaf.check_output("systemctl stop keepalived")
     eventually("the other one has the address", lambda: owners(pair) == [second], MOVED_S, 0.2)
     deaf.check_output("systemctl start keepalived")
