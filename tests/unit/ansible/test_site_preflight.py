@@ -23,8 +23,6 @@ GIVEN = {name: make() for name, make in SECRETS.items()} | {
     "hapacs_drained": False,
     "hapacs_wheelhouse_directory": "/nonexistent",
     "hapacs_node_wheel": "/nonexistent/hapacs_node-1.0-py3-none-any.whl",
-    "hapacs_backport_directory": "/nonexistent",
-    "orthanc_source": "debian",
     "viewer_bundle": f"/nonexistent/viewer-3.13.2-{'0' * 16}.tar",
 }
 
@@ -40,13 +38,17 @@ def site(tmp_path: Path) -> Play:
     (tmp_path / "roles").symlink_to(ANSIBLE / "roles")
     playbooks = tmp_path / "playbooks"
     playbooks.mkdir()
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    (packages / "libcivetweb1_1.16+hapacs.0_amd64.deb").touch()
+    given = GIVEN | {"hapacs_backport_directory": str(packages)}
     for name in ("group_vars", "tasks"):
         (playbooks / name).symlink_to(ANSIBLE / "playbooks" / name)
 
     def run(plays: list[dict[str, Any]], **variables: object) -> subprocess.CompletedProcess[str]:
         (playbooks / "site.yml").write_text(yaml.safe_dump(plays), encoding="utf-8")
         return ansible.run(
-            "ansible-playbook", "--check", "--extra-vars", json.dumps(GIVEN | variables), playbooks / "site.yml"
+            "ansible-playbook", "--check", "--extra-vars", json.dumps(given | variables), playbooks / "site.yml"
         )
 
     return run
