@@ -36,7 +36,6 @@ GIVEN: dict[str, Any] = {
     "hapacs_wheelhouse_directory": "/nonexistent",
     "hapacs_node_wheel": "/nonexistent/hapacs_node-1.0-py3-none-any.whl",
     "hapacs_viewer_bundle": f"/nonexistent/viewer-3.13.2-{'0' * 16}.tar",
-    "hapacs_backport_directory": "/nonexistent",
     "ansible_connection": "local",
     "ansible_python_interpreter": sys.executable,
 }
@@ -112,7 +111,11 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[
         tasks.append({"name": unit, "ansible.builtin.copy": written, "vars": variables})
     playbook = directory / "render.yml"
     playbook.write_text(yaml.safe_dump([{"hosts": NODE, "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
-    (directory / "given.json").write_text(json.dumps(GIVEN), encoding="utf-8")
+    packages = directory / "packages"
+    packages.mkdir()
+    (packages / "libcivetweb1_1.16+hapacs.0_amd64.deb").touch()
+    given = GIVEN | {"hapacs_backport_directory": str(packages)}
+    (directory / "given.json").write_text(json.dumps(given), encoding="utf-8")
     done = subprocess.run(
         [
             *(Path(sys.executable).with_name("ansible-playbook"), "--inventory", directory / "pulumi_stack.yml"),
