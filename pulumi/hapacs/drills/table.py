@@ -23,6 +23,7 @@ DRILLS: tuple[Drill, ...] = (
     Drill("balancer-paused", "The balancer with the virtual address is stopped by SIGSTOP.", "entry"),
     Drill("database-leader-killed", "Patroni and PostgreSQL of the leader are killed.", "database", hold_s=20),
     Drill("database-leader-paused", "Patroni and PostgreSQL of the leader are stopped by SIGSTOP.", "database"),
+    Drill("patroni-paused", "Patroni of the leader is stopped by SIGSTOP, and its PostgreSQL goes on.", "database"),
     Drill("database-leader-off", "The database leader's node loses its power.", "database", PowerOff("database")),
     Drill("database-leader-cut-from-etcd", "The database's leader reaches no other etcd.", "database"),
     Drill("database-answers-lost", "A COMMIT is applied and its answer never comes.", "database", hold_s=30),

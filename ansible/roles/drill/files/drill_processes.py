@@ -10,25 +10,32 @@ from drill_base import RefusedError, run
 
 
 class Processes:
-    """Sends a signal to every process of a unit, or stops the unit."""
+    """Sends a signal to every process of a unit, or to its main process only, or stops the unit."""
 
     def __init__(self, fault: dict[str, Any], number: signal.Signals | None) -> None:
-        self.unit, self.number = str(fault["unit"]), number
+        self.unit, self.number, self.whom = str(fault["unit"]), number, str(fault.get("whom", "all"))
 
     def plan(self) -> dict[str, Any]:
         """Return the processes with their start times, which distinguish them from later ones."""
-        group = run("systemctl", "show", "--property=ControlGroup", "--value", self.unit).strip()
-        files = Path(f"/sys/fs/cgroup{group}").rglob("cgroup.procs") if group else ()
-        found = {
-            pid: started for file in files for pid in file.read_text().split() if (started := self._status(pid)[1])
-        }
+        found = {pid: started for pid in self._numbers() if (started := self._status(pid)[1])}
         if not found:
             raise RefusedError(f"the unit {self.unit} has no process here")
         return {"processes": found}
 
+    def _numbers(self) -> list[str]:
+        if self.whom == "main":
+            return run("systemctl", "show", "--property=MainPID", "--value", self.unit).split()
+        group = run("systemctl", "show", "--property=ControlGroup", "--value", self.unit).strip()
+        files = Path(f"/sys/fs/cgroup{group}").rglob("cgroup.procs") if group else ()
+        return [pid for file in files for pid in file.read_text().split()]
+
     def apply(self, _plan: dict[str, Any]) -> None:
         """Send the signal; without one stop the unit."""
-        how = ["kill", "--kill-whom=all", f"--signal={self.number.name}"] if self.number else ["stop", "--no-block"]
+        how = (
+            ["kill", f"--kill-whom={self.whom}", f"--signal={self.number.name}"]
+            if self.number
+            else ["stop", "--no-block"]
+        )
         run("systemctl", *how, self.unit)
 
     def proof(self, plan: dict[str, Any]) -> str:

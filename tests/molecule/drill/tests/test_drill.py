@@ -35,7 +35,7 @@ def states(host: Host) -> list[str]:
 @pytest.fixture(autouse=True)
 def unit(host: Host) -> Iterator[None]:
     """A unit to hit, and no fault before or after the test."""
-    host.check_output(f"systemd-run --quiet --unit={UNIT} sleep infinity")
+    host.check_output(f"systemd-run --quiet --unit={UNIT} sh -c 'sleep infinity & exec sleep infinity'")
     yield
     drill(host, "allow")
     drill(host, "heal")
@@ -49,6 +49,17 @@ def test_paused_unit_runs_again_after_the_fault(host: Host) -> None:
     assert json.loads(drill(host, "heal").stdout) == {"healed": True}
     assert not any(state.startswith("T") for state in states(host))
     assert json.loads(drill(host, "heal").stdout) == {"healed": False}
+
+
+@pytest.mark.parametrize(("whom", "stopped"), [("all", 2), ("main", 1)])
+def test_main_process_alone_can_be_paused(host: Host, whom: str, stopped: int) -> None:
+    assert inject(host, kind="pause", unit=UNIT, whom=whom).rc == 0
+    assert f"{stopped} processes of {UNIT} are stopped" in drill(host, "prove").stdout
+    group = host.check_output(f"systemctl show --property=ControlGroup --value {UNIT}").strip()
+    pids = host.check_output(f"cat /sys/fs/cgroup{group}/cgroup.procs").split()
+    found = host.check_output(f"ps -o stat= -p {','.join(pids)}").split()
+    assert [state[0] for state in found].count("T") == stopped
+    assert len(found) == 2
 
 
 def test_killed_unit_is_gone(host: Host) -> None:
