@@ -87,7 +87,7 @@ def access(peer: Peer, tmp_path: Path) -> Access:
 
 def destination(peer: Peer, **more: object) -> dict[str, Any]:
     return {
-        "kind": "s3", "endpoint": peer.url, "bucket": NAME, "prefix": PREFIX, "access_key": KEY,
+        "kind": "s3", "endpoint": peer.url, "bucket": NAME, "prefix": PREFIX, "user": KEY,
         "credentials": "bucket", "timeout_s": 20,
     } | more  # fmt: skip
 
@@ -195,7 +195,7 @@ def test_a_uid_that_leads_elsewhere_is_no_key(peer: Peer, access: Access) -> Non
         ({"credentials": "absent"}, "no secret absent"),
         ({"bucket": "missing"}, "404"),
         # This key may read and write another bucket only.
-        ({"access_key": ACCESS_KEY, "credentials": "node"}, "403"),
+        ({"user": ACCESS_KEY, "credentials": "node"}, "403"),
     ],
 )
 def test_ping_names_what_is_wrong_with_key_or_bucket_and_no_secret(
@@ -209,7 +209,7 @@ def test_ping_names_what_is_wrong_with_key_or_bucket_and_no_secret(
 
 def test_ping_lists_a_bucket_with_the_right_key(peer: Peer, access: Access) -> None:
     assert session.ping(model(peer), access) == "the bucket can be listed"
-    other = model(peer, bucket=BUCKET, access_key=ACCESS_KEY, credentials="node", prefix=None)
+    other = model(peer, bucket=BUCKET, user=ACCESS_KEY, credentials="node", prefix=None)
     assert session.ping(other, access) == "the bucket can be listed"
 
 

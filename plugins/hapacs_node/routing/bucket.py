@@ -144,7 +144,7 @@ def _connect(destination: S3Destination, secret: str, authority: bytes, largest:
         destination.bucket,
         endpoint=destination.address,
         region=destination.region,
-        access_key_id=destination.access_key,
+        access_key_id=destination.user,
         secret_access_key=secret,
         virtual_hosted_style_request=not destination.path_style,
         checksum_algorithm="SHA256",

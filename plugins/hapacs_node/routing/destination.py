@@ -228,8 +228,8 @@ class S3Destination(_Destination):
         The region that requests are signed for.
     path_style
         Whether the bucket is in the path of a request. Otherwise it is in front of the host's name.
-    access_key
-        Name of the key. It has to permit listing the bucket, and reading and writing objects.
+    user
+        Name of the access key. It has to permit listing the bucket, and reading and writing objects.
     credentials
         Name of the secret key in ``hapacs_secret_routing``.
     authority
@@ -244,7 +244,7 @@ class S3Destination(_Destination):
     prefix: Prefix | None = None
     region: Region = "us-east-1"
     path_style: bool = True
-    access_key: AccessKey
+    user: AccessKey
     credentials: Name
     authority: Pem | None = None
     connections: Parallel = 2

@@ -12,7 +12,7 @@ from tests.unit.provisioning.conftest import Data, Problems
 R = "sites.primary.routing"
 CLOUD: Data = {"kind": "dicomweb", "url": "https://cloud.example.org/dicom-web"}
 BUCKET: Data = {
-    "kind": "s3", "endpoint": "https://s3.example.org:9000", "bucket": "research", "access_key": "HAPACS",
+    "kind": "s3", "endpoint": "https://s3.example.org:9000", "bucket": "research", "user": "HAPACS",
     "credentials": "research",
 }  # fmt: skip
 CT: Data = {"attribute": "Modality", "equals": "CT"}
@@ -318,7 +318,7 @@ def test_a_bucket_is_accepted_and_reaches_the_nodes(data: Data, problems: Proble
         (".bucket", {"bucket": "Research"}, "3 to 63 small letters"),
         (".prefix", {"prefix": "/from"}, "without a slash first or last"),
         (".prefix", {"prefix": "from/../.."}, "without a slash first or last"),
-        (".access_key", {"access_key": "A/B"}, "write the name of the access key"),
+        (".user", {"user": "A/B"}, "write the name of the access key"),
         (".credentials", {"credentials": None}, "is empty"),
         ("", {"bucket": "a.b.c", "path_style": False}, "can't be the name of a host with a certificate"),
         ("", {"endpoint": "https://192.0.2.7", "path_style": False}, "can't be the name of a host with a certificate"),
