@@ -42,7 +42,7 @@ def failing(code: int) -> Callable[..., None]:
     return fail
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(content=st.binary(min_size=1, max_size=5000))
 def test_read_returns_the_written_bytes(das: Das, content: bytes) -> None:
     digest = names.digest_of(content)
