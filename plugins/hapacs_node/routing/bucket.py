@@ -17,7 +17,7 @@ from hapacs_node.outbox.answers import Ended
 from hapacs_node.routing import names
 from hapacs_node.routing.destination import S3Destination
 from hapacs_node.routing.image import Message
-from hapacs_node.routing.peer import Access, Loaded, PeerError, UnansweredError
+from hapacs_node.routing.peer import Access, OneByOne, PeerError, UnansweredError
 from hapacs_node.storage.failures import FAILURES, brief
 from hapacs_node.storage.s3 import without_proxy
 
@@ -28,7 +28,7 @@ _PROBE = ".probe"
 
 
 @dataclass(frozen=True)
-class BucketSession:
+class BucketSession(OneByOne):
     """A bucket that answers.
 
     Attributes
@@ -44,21 +44,6 @@ class BucketSession:
     destination: S3Destination
     store: S3Store
     proven: bool = False
-
-    @staticmethod
-    def requests(tasks: Sequence[Task]) -> list[list[Task]]:
-        """Divide tasks: each image is an object."""
-        return [[task] for task in tasks]
-
-    def send(self, images: Sequence[Loaded]) -> list[Ended]:
-        """Store images one after the other, and return the end of each.
-
-        Raises
-        ------
-        UnansweredError
-            When the bucket does not take or return one now.
-        """
-        return [self._attempt(task, message) for task, message in images]
 
     def _attempt(self, task: Task, message: Message) -> Ended:
         if not names.are_safe(task):

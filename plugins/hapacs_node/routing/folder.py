@@ -14,14 +14,14 @@ from hapacs_node.outbox.answers import Ended
 from hapacs_node.routing import names
 from hapacs_node.routing.destination import FolderDestination
 from hapacs_node.routing.image import Message
-from hapacs_node.routing.peer import Loaded, PeerError, UnansweredError
+from hapacs_node.routing.peer import OneByOne, PeerError, UnansweredError
 from hapacs_node.storage.files import FOLDER, opener, unlink_quietly, write_file
 
 _FOLDER_MODE = 0o750
 
 
 @dataclass(frozen=True)
-class FolderSession:
+class FolderSession(OneByOne):
     """An open folder.
 
     Attributes
@@ -38,21 +38,6 @@ class FolderSession:
     root: int
     proven: bool = False
     _flushed: set[str] = field(default_factory=set)
-
-    @staticmethod
-    def requests(tasks: Sequence[Task]) -> list[list[Task]]:
-        """Divide tasks: each image is a file."""
-        return [[task] for task in tasks]
-
-    def send(self, images: Sequence[Loaded]) -> list[Ended]:
-        """Write images one after the other, and return the end of each.
-
-        Raises
-        ------
-        UnansweredError
-            When one can't be written now: the folder is full, or its disk or server fails.
-        """
-        return [self._attempt(task, message) for task, message in images]
 
     def _attempt(self, task: Task, message: Message) -> Ended:
         if not names.are_safe(task):

@@ -3,6 +3,7 @@
 import json
 import re
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,28 @@ class Session(Protocol):
             When the destination fails.
         """
         ...
+
+
+class OneByOne(ABC):
+    """Requests and answers of a session in which each image is a request of its own."""
+
+    @staticmethod
+    def requests(tasks: Sequence[Task]) -> list[list[Task]]:
+        """Divide tasks into requests of one image."""
+        return [[task] for task in tasks]
+
+    def send(self, images: Sequence[Loaded]) -> list[Ended]:
+        """Send images one after the other, and return the end of each.
+
+        Raises
+        ------
+        UnansweredError
+            When the destination does not take or return one now.
+        """
+        return [self._attempt(task, message) for task, message in images]
+
+    @abstractmethod
+    def _attempt(self, task: Task, message: Message) -> Ended: ...
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Sends images by C-STORE: one association for many, each image as it is stored, byte for byte."""
 
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -24,7 +24,7 @@ from hapacs_node.outbox import answers
 from hapacs_node.outbox.answers import Ended
 from hapacs_node.routing.destination import DicomDestination
 from hapacs_node.routing.image import Message, Pair
-from hapacs_node.routing.peer import Access, Loaded, PeerError, UnansweredError
+from hapacs_node.routing.peer import Access, OneByOne, PeerError, UnansweredError
 
 # Its log of each message takes time and can contain patients' names.
 _config.LOG_HANDLER_LEVEL = "none"
@@ -44,7 +44,7 @@ FIND = (str(StudyRootQueryRetrieveInformationModelFind), str(ImplicitVRLittleEnd
 
 
 @dataclass
-class DicomSession:
+class DicomSession(OneByOne):
     """An open association.
 
     Attributes
@@ -62,21 +62,6 @@ class DicomSession:
     _association: Association
     proven: bool = True
     _sent: int = 0
-
-    @staticmethod
-    def requests(tasks: Sequence[Task]) -> list[list[Task]]:
-        """Divide tasks into requests: a C-STORE has one image."""
-        return [[task] for task in tasks]
-
-    def send(self, images: Sequence[Loaded]) -> list[Ended]:
-        """Send images one after the other, and return the end of each.
-
-        Raises
-        ------
-        UnansweredError
-            When there is no answer.
-        """
-        return [self._attempt(task, message) for task, message in images]
 
     def _attempt(self, task: Task, message: Message) -> Ended:
         if pair(task) not in self.proposed:
