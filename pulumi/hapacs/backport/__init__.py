@@ -11,6 +11,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,7 @@ def _build(source: Source, made: Path, on_step: Callable[[str], None]) -> None:
 
 def _run(command: Sequence[str], log: Path, on_step: Callable[[str], None]) -> str | None:
     """Run a command, keep what it printed, and return its last lines when it failed."""
-    last: list[str] = []
+    last: deque[str] = deque(maxlen=_KEPT_LINES)
     with (
         log.open("w", encoding="utf-8") as file,
         subprocess.Popen(
@@ -149,7 +150,7 @@ def _run(command: Sequence[str], log: Path, on_step: Callable[[str], None]) -> s
     ):  # fmt: skip
         for line in process.stdout or ():
             file.write(line)
-            last = [*last[1 - _KEPT_LINES :], line]
+            last.append(line)
             if line.startswith(_STEP):
                 on_step(line.removeprefix(_STEP).strip())
     return "".join(last) if process.returncode else None

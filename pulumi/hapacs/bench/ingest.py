@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -149,6 +149,11 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
         "rows": options.rows,
         **({"alone": alone[0]} if alone else {}),
     }
+
+
+def parts(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what a result of `run` has for each number of associations; an older one has no ``alone``."""
+    return [document, *([document["alone"]] if "alone" in document else [])]
 
 
 @dataclass

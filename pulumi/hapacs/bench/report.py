@@ -11,6 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hapacs.bench import ingest
 from hapacs.bench.retrieve import METHODS, TEMPERATURES
 from hapacs.errors import RefusedError
 
@@ -170,7 +171,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _ingest_tables(document: Mapping[str, Any]) -> list[str]:
-    parts = [document, *([document["alone"]] if "alone" in document else [])]
+    parts = ingest.parts(document)
     rows, nodes = [], []
     for part in parts:
         for side in _SIDES:
