@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +78,21 @@ def test_undoing_leaves_nothing(fill: Any, plan: dict[str, Any], tmp_path: Path)
     fill.proof(plan)
     fill.undo(plan)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    # Its last pages are fewer than the smallest piece that is allocated, so some room remains for a part of a write.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={MIB + 3 * 4096}", "disk", str(tmp_path)], check=True)
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_part_of_a_write_that_still_fits_is_no_room(small_disk: Path) -> None:
+    fill = load_script("drill/files/drill_fill.py").Fill({"directory": str(small_disk)})
+    plan = fill.plan()
+    fill.apply(plan)
+    assert "was refused: No space left on device" in fill.proof(plan)
+    fill.undo(plan)
+    assert list(small_disk.iterdir()) == []

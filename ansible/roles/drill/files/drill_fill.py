@@ -47,13 +47,15 @@ class Fill:
     def proof(self, plan: dict[str, Any]) -> str:
         """Return that a write was refused, or empty.
 
-        Space that came free meanwhile is allocated too: btrfs gives back after its next commit what it has reserved for
-        this file, and the node may evict copies.
+        A disk that is almost full takes the first bytes of a write and says how many. Only the rest is refused, so all
+        of it is written. Space that came free meanwhile is allocated too: btrfs gives back after its next commit what
+        it has reserved for this file, and the node may evict copies.
         """
         probe = Path(f"{plan['path']}-probe")
         try:
-            with probe.open("wb", buffering=0) as file:
+            with probe.open("wb") as file:
                 file.write(os.urandom(PROBE_BYTES))
+                file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             return f"a write to {self.directory} was refused: {error.strerror}" if error.errno == errno.ENOSPC else ""
