@@ -32,7 +32,7 @@ down: ## Remove the lab and everything it made
 
 .PHONY: test
 test: setup static ## What CI checks: static checks, and all tests but those marked `long` (under an hour)
-	@$(pytest) -m "not long" $(unit_tests) $(cluster_tests) $(molecule_tests)
+	@$(pytest) -m "not long" $(unit_tests) $(molecule_tests) $(cluster_tests)
 
 .PHONY: lint
 lint: dev static ## Static checks: style, types, playbooks, shell, locks (minutes)

@@ -1,10 +1,17 @@
-"""What molecule runs on a scenario's host is not for this machine: it damages disks."""
+"""Scenarios begin before the first test of a run.
+
+What molecule runs on their hosts is not for this machine: it damages disks.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +21,48 @@ import testinfra  # type: ignore[import-untyped]
 import yaml
 
 collect_ignore_glob = [] if os.environ.get("MOLECULE_SCENARIO_NAME") else ["*/tests/*"]
+
+RUNNING = pytest.StashKey["tuple[subprocess.Popen[bytes], Path]"]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin the chosen scenarios: they wait for their hosts most of the time, and other tests run meanwhile."""
+    ours = [item for item in session.items if item.path == Path(__file__).with_name("test_scenarios.py")]
+    chosen = [str(item.callspec.params["scenario"]) for item in ours if isinstance(item, pytest.Function)]
+    if chosen and not session.config.option.collectonly:
+        directory = Path(tempfile.mkdtemp(prefix="hapacs-scenarios-"))
+        command = [sys.executable, "-m", "tests.molecule.scenarios", str(directory), *chosen]
+        with (directory / "log").open("wb") as log:
+            running = subprocess.Popen(
+                command, cwd=Path(__file__).parents[2], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+        session.stash[RUNNING] = (running, directory)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Wait for scenarios that still run: their hosts go with them."""
+    if begun := session.stash.get(RUNNING, None):
+        running, directory = begun
+        running.terminate()
+        running.wait()
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def result_of(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Return a function that waits for a scenario's end and returns what it printed."""
+    running, directory = request.session.stash[RUNNING]
+
+    def wait(scenario: str) -> str:
+        file = directory / f"{scenario}.json"
+        while not file.exists() and running.poll() is None:
+            time.sleep(1)
+        assert file.exists(), (directory / "log").read_text(encoding="utf-8", errors="replace")[-20000:]
+        result = json.loads(file.read_text(encoding="utf-8"))
+        assert result["passed"], result["printed"]
+        return str(result["printed"])
+
+    return wait
 
 
 @pytest.fixture(autouse=True)
