@@ -16,8 +16,7 @@ DRILLS = (
     ("das-byte-flipped", False),
     ("database-answers-lost", False),
     ("database-leader-off", True),
-    # With the node's time off and the images of that time it takes as long as two others.
-    pytest.param("node-off-and-back", True, marks=pytest.mark.long),
+    ("node-off-and-back", True),
 )
 _RECAP = re.compile(r"^\s*(\S+)\s+: (ok=\d+ .*)$", re.MULTILINE)
 
