@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hapacs.load import node_copies
+from hapacs_node.storage import replicas
 from tests.storage.servers import BUCKET, SeaweedFS
 
 _NOBODY = "127.0.0.1:1"
@@ -43,7 +43,7 @@ def wanted(seaweedfs: SeaweedFS, stored: bytes) -> dict[str, Any]:
 
 
 def look(wanted: dict[str, Any]) -> list[list[list[dict[str, str]]] | None]:
-    return node_copies.look(wanted, node_copies.Servers(None), "")
+    return replicas.look(wanted, replicas.Servers(None), "")
 
 
 def on_pacs1(wanted: dict[str, Any]) -> list[set[str]]:
@@ -69,24 +69,24 @@ def test_object_that_is_missing_has_no_copies(wanted: dict[str, Any]) -> None:
 
 
 def test_server_without_the_volume_has_no_copy(wanted: dict[str, Any]) -> None:
-    servers = node_copies.Servers(None)
-    found = node_copies.chunks(servers, wanted["filers"], "", wanted["objects"][0]["path"])
+    servers = replicas.Servers(None)
+    found = replicas.chunks(servers, wanted["filers"], "", wanted["objects"][0]["path"])
     assert found is not None
     assert len(found) > 1
     address = wanted["volumes"]["pacs1"]
-    volumes = node_copies.held(servers, address)
+    volumes = replicas.held(servers, address)
     assert volumes is not None
-    content = node_copies.read(servers, address, volumes, found[-1])
+    content = replicas.read(servers, address, volumes, found[-1])
     assert isinstance(content, bytes)
     assert len(content) == found[-1]["size"]
     # It would pass a request for another volume on to the server that has it.
     volumes.remove(found[-1]["file_id"].partition(",")[0])
-    assert node_copies.read(servers, address, volumes, found[-1]) == "missing"
-    assert node_copies.read(servers, _NOBODY, {"1"}, {"file_id": "1,0", "size": 1}) == "silent"
+    assert replicas.read(servers, address, volumes, found[-1]) == "missing"
+    assert replicas.read(servers, _NOBODY, {"1"}, {"file_id": "1,0", "size": 1}) == "silent"
 
 
 def test_flipped_bit_on_the_disk_is_found(wanted: dict[str, Any], seaweedfs: SeaweedFS, stored: bytes) -> None:
-    found = node_copies.chunks(node_copies.Servers(None), wanted["filers"], "", wanted["objects"][0]["path"])
+    found = replicas.chunks(replicas.Servers(None), wanted["filers"], "", wanted["objects"][0]["path"])
     assert found is not None
     (file,) = seaweedfs.directory.glob(f"*_{found[0]['file_id'].partition(',')[0]}.dat")
     content = bytearray(file.read_bytes())

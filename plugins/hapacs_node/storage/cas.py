@@ -47,10 +47,13 @@ class Lock:
         ``GOVERNANCE`` or ``COMPLIANCE``; None when the object is not locked.
     until : str or None
         When the lock ends, ISO 8601.
+    version : str or None
+        The version of the object that has it.
     """
 
     mode: str | None
     until: str | None
+    version: str | None = None
 
 
 class Client(Protocol):

@@ -88,7 +88,11 @@ class S3Client:
         try:
             with self.plain.open(request, timeout=self.timeout_s) as answer:
                 headers = answer.headers
-                return Lock(headers["x-amz-object-lock-mode"], headers["x-amz-object-lock-retain-until-date"])
+                return Lock(
+                    headers["x-amz-object-lock-mode"],
+                    headers["x-amz-object-lock-retain-until-date"],
+                    headers["x-amz-version-id"],
+                )
         except urllib.error.HTTPError as error:
             raise (FileNotFoundError if error.code == HTTPStatus.NOT_FOUND else GenericError)(str(error)) from error
         except OSError as error:

@@ -13,10 +13,10 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hapacs.errors import HapacsError
-from hapacs.load import node_copies
 from hapacs.load.evidence import Copies, Row
 from hapacs.services import nodes as services
 from hapacs.site.access import BUCKET, Node, NodeError, Site
+from hapacs_node.storage import replicas
 
 _TIMEOUT_S = 600
 _WORKERS = 4
@@ -122,7 +122,7 @@ class SiteCopies:
         for node in self._nodes:
             try:
                 answer: list[list[Chunks] | None] = self._site.run_script(
-                    node, Path(node_copies.__file__), arguments, root=True, timeout_s=_TIMEOUT_S
+                    node, Path(replicas.__file__), arguments, root=True, timeout_s=_TIMEOUT_S
                 )
             except NodeError as error:
                 problem = error
@@ -137,8 +137,8 @@ class SiteCopies:
             by_state: dict[str, list[str]] = defaultdict(list)
             for name, state in places.items():
                 by_state[state].append(name)
-            whole, damaged = by_state[node_copies.WHOLE], by_state[node_copies.DAMAGED]
-            silent = [*self._absent, *by_state[node_copies.SILENT]]
+            whole, damaged = by_state[replicas.WHOLE], by_state[replicas.DAMAGED]
+            silent = [*self._absent, *by_state[replicas.SILENT]]
             zones = {self._site.contract["nodes"][name]["zone"] for name in (*whole, *damaged, *silent)}
             return Copies(whole, damaged, silent, self._wanted, len(zones) >= self._zones, lock)
 

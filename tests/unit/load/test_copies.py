@@ -11,10 +11,10 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from hapacs.errors import HapacsError
-from hapacs.load import node_copies
 from hapacs.load.copies import SiteCopies
 from hapacs.load.evidence import Copies, Row
 from hapacs.site.access import Node, NodeError, Site
+from hapacs_node.storage import replicas
 
 NODES = [Node(name, f"10.0.0.{number}", "", "hapacs", 22) for number, name in enumerate(("pacs1", "pacs2", "pacs3"))]
 ROW = Row("d1", 10, "cas", "packs/p", 0, 10)
@@ -61,7 +61,7 @@ class World:
         return Gateway(self)
 
     def run_script(self, node: Node, script: Path, arguments: Any, **_: Any) -> Any:
-        assert script.name == "node_copies.py"
+        assert script.name == "replicas.py"
         if node.name in self.off:
             raise NodeError(node.name, "no answer")
         self.asked.append(arguments)
@@ -164,7 +164,7 @@ def content(*states: bytes | str) -> dict[str, bytes | str]:
 
 
 def test_digest_says_which_of_different_bytes_are_right() -> None:
-    part = node_copies.Part(2, 6, hashlib.sha256(b"cdefgh").hexdigest())
+    part = replicas.Part(2, 6, hashlib.sha256(b"cdefgh").hexdigest())
     part.take(0, 4, content(b"abcX", b"abcd", "missing"))
     part.take(4, 4, content(b"efgh", "silent", b"Yfgh"))
     part.take(8, 4, content(b"ijkl", b"ijkl", b"ijkl"))
@@ -175,13 +175,13 @@ def test_digest_says_which_of_different_bytes_are_right() -> None:
 
 
 def test_bytes_that_are_wrong_everywhere_are_damaged() -> None:
-    part = node_copies.Part(0, 4, hashlib.sha256(b"abcd").hexdigest())
+    part = replicas.Part(0, 4, hashlib.sha256(b"abcd").hexdigest())
     part.take(0, 4, content(b"abcX", b"abcX", "missing"))
     assert part.copies() == [{"pacs1": "damaged", "pacs2": "damaged", "pacs3": "missing"}]
 
 
 def test_part_that_no_server_has_is_missing() -> None:
-    part = node_copies.Part(0, 8, hashlib.sha256(b"abcdefgh").hexdigest())
+    part = replicas.Part(0, 8, hashlib.sha256(b"abcdefgh").hexdigest())
     part.take(0, 4, content("missing", "missing", "missing"))
     part.take(4, 4, content(b"efgh", b"efgh", "missing"))
     assert part.copies()[0] == {"pacs1": "missing", "pacs2": "missing", "pacs3": "missing"}

@@ -1,7 +1,10 @@
-"""Runs on a node of the archive: hashes the copies of objects on each volume server, and prints the result as JSON.
+"""Hashes the copies of archive objects on each volume server, past the gateways.
 
 The filer says which chunks an object has; each chunk is then read from every volume server by its identifier, so that a
-damaged copy is seen although reads through the gateway choose a whole one. Only the standard library is used.
+damaged copy is seen although reads through the gateway choose a whole one.
+
+`hapacs load check` also runs this file as a script on a node of the archive, where this package may be missing. So only
+the standard library is used.
 """
 
 import base64
