@@ -93,7 +93,8 @@ _ARCHIVE = (
         role="seaweedfs",
         group="cas",
         ports=(
-            Port(8080, "http", "tls", reached_by=("cas",), authority="cas"),
+            # Storage commitment reads the copies of each server.
+            Port(8080, "http", "tls", reached_by=("cas", "pacs"), authority="cas"),
             Port(18080, "grpc", "tls", reached_by=("cas",), authority="cas"),
             Port(9325, "metrics", "closed", listens="loopback"),
         ),
@@ -109,7 +110,7 @@ _ARCHIVE = (
         role="seaweedfs",
         group="cas",
         ports=(
-            Port(8888, "http", "tls", reached_by=("cas",), authority="cas"),
+            Port(8888, "http", "tls", reached_by=("cas", "pacs"), authority="cas"),
             Port(18888, "grpc", "tls", reached_by=("cas",), authority="cas"),
             Port(9326, "metrics", "closed", listens="loopback"),
         ),
@@ -213,6 +214,27 @@ _ROUTING = (
     ),
 )
 
+_COMMITMENT = (
+    # It passes associations on to the storing service beside it.
+    Service(
+        "hapacs-commitment",
+        role="commitment",
+        group="pacs",
+        ports=(
+            Port(4244, "dicom", "tls", ("load_balancer",), authority="pacs"),
+            Port(9331, "metrics", "closed", listens="loopback"),
+        ),
+        prepared_by=("hapacs_node", "orthanc"),
+        memory=_memory(dedicated=Memory(256, 1024), shared=Memory(64, 384)),
+        certificates=("/etc/hapacs-commitment/tls",),
+        restart=Restart("__commitment_current"),
+        # It reads the key for each look, so it needs no restart together with the archive.
+        secrets=(*_ORTHANC_SECRETS, Secret("archive-tokens")),
+        health=Health(port="metrics", path="/metrics"),
+        metrics=Metrics("metrics"),
+    ),
+)
+
 # Each timer starts a program that ends; `hapacs.site.problems` judges what it found. No memory is kept for the program:
 # it takes what is free, and the kernel ends it before any service.
 _INTEGRITY = (
@@ -269,4 +291,4 @@ _ENTRY = (
     ),
 )
 
-SERVICES: tuple[Service, ...] = (*_SYSTEM, *_DATABASE, *_ARCHIVE, *_PACS, *_ROUTING, *_INTEGRITY, *_ENTRY)
+SERVICES: tuple[Service, ...] = (*_SYSTEM, *_DATABASE, *_ARCHIVE, *_PACS, *_ROUTING, *_COMMITMENT, *_INTEGRITY, *_ENTRY)

@@ -363,7 +363,8 @@ class Caller(Model):
     Attributes
     ----------
     host, port
-        Address and port at which the caller itself listens, so that a C-MOVE can have it as destination.
+        Address and port at which the caller itself listens, so that a C-MOVE can have it as destination, and
+        that it gets its reports of storage commitment.
     max_associations
         Concurrent associations of the caller, over the whole site.
     """

@@ -48,6 +48,7 @@ def test_node_is_asked_about_its_own_services() -> None:
         "orthanc-store": {"port": 18042, "path": "/hapacs/health"},
         "orthanc-query": {"port": 18043, "path": "/hapacs/health"},
         "hapacs-routing": {"port": 9330, "path": "/metrics"},
+        "hapacs-commitment": {"port": 9331, "path": "/metrics"},
     }
     assert "patroni" not in asked
 

@@ -88,6 +88,12 @@ SOUND: dict[str, dict[str, Any]] = {
         "routing_rules": {"destinations": _PEERS, "rules": []},
         "routing_secrets": {"cloud": "password", "of another site": "with a blank"},
     },
+    "commitment": {
+        "commitment_node": "n1",
+        "commitment_address": "192.0.2.1",
+        "commitment_archive": [{"name": "n1", "address": "192.0.2.1", "zone": "r1"}],
+        "commitment_filer_read_key": "key",
+    },
     "drill": {"drill_fault": {"kind": "pause"}},
 }
 
@@ -179,6 +185,9 @@ WRONG = [
     ),
     Wrong("haproxy", "a short password", {"haproxy_dicomweb_users": {"reader": "short"}}, "at least 12 characters"),
     Wrong("haproxy", "not a member", {"haproxy_node": "n3"}, "must list this node"),
+    Wrong("commitment", "no archive", {"commitment_archive": []}, "commitment_archive must list"),
+    Wrong("commitment", "a word for the replication", {"commitment_replication": "two"}, "three digits"),
+    Wrong("commitment", "no key", {"commitment_filer_read_key": ""}, "commitment_filer_read_key must be given"),
     Wrong("routing", "nobody loads the rules", {"routing_loader": ""}, "routing_loader must be given"),
     Wrong("routing", "a text for the rules", {"routing_rules": "all to CT1"}, "unable to convert to dict"),
     Wrong("routing", "a secret that nobody gave", {"routing_secrets": {"other": "x"}}, "the secrets cloud"),

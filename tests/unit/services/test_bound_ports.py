@@ -57,6 +57,7 @@ TEMPLATES: dict[str, tuple[str, str, dict[str, Any]]] = {
     },
     "orthanc-tls": ("orthanc", "stunnel.conf.j2", {}),
     "hapacs-routing": ("routing", "hapacs-routing.service.j2", {}),
+    "hapacs-commitment": ("commitment", "commitment.json.j2", {}),
     "viewer": ("viewer", "nginx.conf.j2", {}),
     "haproxy": ("haproxy", "haproxy.cfg.j2", {}),
 }
@@ -76,6 +77,9 @@ def bound(unit: str, text: str) -> set[tuple[str, int]]:
         return {(address, int(port)), (address, int(port) + 10000), (metrics, int(metrics_port))}
     if text.startswith("{"):
         settings = json.loads(text)
+        if "listen" in settings:
+            # The program binds its metrics at 127.0.0.1.
+            return {(settings["listen"]["host"], settings["listen"]["port"]), ("127.0.0.1", settings["metrics_port"])}
         found = {(ANY, settings["HttpPort"]), (ANY, settings["DicomPort"])}
         retrieve = settings.get("Hapacs", {}).get("Retrieve")
         return found | ({(retrieve["Address"], retrieve["Port"])} if retrieve else set())

@@ -13,8 +13,14 @@ from tests.unit.ansible.loading import ANSIBLE
 
 # Path of a default, and the service and port that it is.
 PORTS = {
+    "commitment_filer_port": ("seaweedfs-filer", "http"),
+    "commitment_metrics_port": ("hapacs-commitment", "metrics"),
+    "commitment_port": ("hapacs-commitment", "dicom"),
+    "commitment_store_port": ("orthanc-store", "dicom"),
+    "commitment_volume_port": ("seaweedfs-volume", "http"),
     "hapacs_node_database_port": ("patroni", "database"),
     "haproxy_callers_port": ("haproxy", "callers"),
+    "haproxy_commitment_port": ("hapacs-commitment", "dicom"),
     "haproxy_peers_port": ("haproxy", "peers"),
     "haproxy_query_ports.dicom": ("orthanc-query", "dicom"),
     "haproxy_query_ports.https": ("orthanc-query", "https"),

@@ -54,11 +54,19 @@ def able(host: Any) -> Generator[None]:
         command(host, f"enable health {server}")
 
 
-def opened(address: str, calling: str) -> socket.socket:
+def proposed(abstract_syntax: bytes) -> bytes:
+    """Return the item that proposes a presentation context (PS3.8 9.3.2.2)."""
+    names = ((b"\x30", abstract_syntax), (b"\x40", b"1.2.840.10008.1.2"))
+    content = b"\1\0\0\0" + b"".join(kind + b"\0" + len(name).to_bytes(2) + name for kind, name in names)
+    return b"\x20\0" + len(content).to_bytes(2) + content
+
+
+def opened(address: str, calling: str, items: bytes = b"") -> socket.socket:
     """Ask for an association with the storing service; return the open connection."""
     titles = b"HAPACS".ljust(16) + calling.encode().ljust(16)
     connection = socket.create_connection((address, 11112), timeout=CUT_S)
-    connection.sendall(b"\x01\x00" + (68).to_bytes(4, "big") + b"\x00\x01\x00\x00" + titles + bytes(32))
+    length = (68 + len(items)).to_bytes(4)
+    connection.sendall(b"\x01\x00" + length + b"\x00\x01\x00\x00" + titles + bytes(32) + items)
     return connection
 
 
@@ -111,6 +119,26 @@ def test_a_caller_that_may_not_store_takes_no_storing_association(host: Any, add
         eventually("they are connected", lambda: command(host, "show sess").count("be=echo_dicom") == 4, 5, 0.1)
         assert "be=store_dicom" not in command(host, "show sess")
         assert refusal(address, "VIEWER", "HAPACS") == OVERLOADED
+
+
+@pytest.mark.usefixtures("able")
+@pytest.mark.parametrize(
+    ("calling", "abstract_syntax", "backend"),
+    [
+        ("MODALITY", b"1.2.840.10008.1.20.1", "commitment_dicom"),
+        # It ends in other digits, so it is another class.
+        ("MODALITY", b"1.2.840.10008.1.20.1.1", "store_dicom"),
+        ("VIEWER", b"1.2.840.10008.1.20.1", "echo_dicom"),
+    ],
+)
+def test_storing_callers_that_propose_storage_commitment_reach_the_service_for_it(
+    host: Any, address: str, calling: str, abstract_syntax: bytes, backend: str
+) -> None:
+    eventually("no earlier one is left", lambda: "_dicom" not in command(host, "show sess"), 15, 0.2)
+    # It comes last in a request of nearly the longest size.
+    items = proposed(b"1.2.840.10008.5.1.4.1.1.2") * 1000 + proposed(abstract_syntax)
+    with opened(address, calling, items):
+        eventually("it is connected", lambda: f"be={backend}" in command(host, "show sess"), 5, 0.1)
 
 
 @pytest.fixture
