@@ -80,6 +80,35 @@ def growth(  # noqa: PLR0917 - typer calls it
 
 
 @app.command()
+def reconcile(
+    rows: Annotated[int, typer.Option(min=1_000, help="Made rows of the catalog.")] = 1_000_000,
+    output: Annotated[Path | None, typer.Option(help="A file for the result, JSON.")] = None,
+    json: Json = False,
+) -> None:
+    """Compare made rows as `hapacs-node reconcile` does, in a PostgreSQL of this machine; measure time and memory."""
+    from hapacs.bench import reconcile as measure  # noqa: PLC0415 - its clients are slow to import
+
+    steps = Steps(quiet=json)
+    document: dict[str, Any] = {"benchmark": "reconcile", "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    with steps.step("Benchmark reconcile") as step:
+        document |= measure.run(rows, step.now)
+    if output is not None:
+        output.write_text(json_module.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if json:
+        print_json(document)
+    else:
+        console.print(
+            f"{document['rows']:,} rows: {document['compare_s']:.0f} s, "
+            f"{document['processor_s']:.0f} s of processor time, "
+            f"at most {document['most_bytes'] / 1e6:.0f} MB; {document['findings']} findings"
+        )
+    if not document["within"] or document["findings"]:
+        if not json:
+            console.print(f"[red]More than {measure.MOST_S} s, {measure.MOST_BYTES // 10**6} MB, or a finding.[/]")
+        raise typer.Exit(ExitCode.UNHEALTHY)
+
+
+@app.command()
 def report(
     name: Name = "lab",
     directory: Annotated[Path, typer.Option(help="Directory for results, tables and pictures.")] = PROJECT

@@ -1,10 +1,11 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from hapacs.bench import growth, ingest, retrieve
+from hapacs.bench import growth, ingest, reconcile, retrieve
 from hapacs.cli import app
 from hapacs.deployment import Deployment
 from hapacs.site import access
@@ -68,3 +69,21 @@ def test_a_failed_image_is_an_exit_code(deployment: Deployment, monkeypatch: pyt
     done = CliRunner().invoke(app, ["bench", "ingest"])
     assert done.exit_code == 4
     assert "status 0xA700" in done.output
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"), [({}, 0), ({"within": False}, 4), ({"findings": 1}, 4)], ids=["well", "too much", "a finding"]
+)
+def test_reconcile_fails_when_it_takes_too_much_or_rows_do_not_agree(
+    changes: dict[str, Any], code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measured = {"rows": 2000, "compare_s": 12.0, "processor_s": 7.0, "most_bytes": 90_000_000, "findings": 0}
+    measured |= {"within": True} | changes
+    monkeypatch.setattr(reconcile, "run", lambda rows, _: measured | {"rows": rows})
+    words = ["bench", "reconcile", "--rows", "2000", "--output", str(tmp_path / "result.json")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == code, done.output
+    assert "2,000 rows: 12 s, 7 s of processor time, at most 90 MB" in done.output
+    machine = CliRunner().invoke(app, [*words, "--json"])
+    assert machine.exit_code == code
+    assert json.loads(machine.stdout) == json.loads((tmp_path / "result.json").read_text())
