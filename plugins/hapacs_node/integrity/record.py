@@ -17,10 +17,11 @@ _LOG = log.get("integrity")
 
 
 class Check(StrEnum):
-    """What is run; its name is also that of its command and of its file."""
+    """What is run; its name is also that of its file. The archive's own program reads replicas (role seaweedfs)."""
 
     RECONCILE = "reconcile"
     SCRUB = "scrub"
+    REPLICAS = "replicas"
 
 
 @contextmanager

@@ -139,6 +139,8 @@ _ARCHIVE = (
     ),
     Service("seaweedfs-peers", role="seaweedfs", group="cas"),
     Service("seaweedfs-fence", role="seaweedfs", group="cas"),
+    # Reads the replicas of the node's volume server again (ADR 58).
+    Service("seaweedfs-scrub.timer", role="seaweedfs", group="cas"),
     # It follows the database's leader, so it runs where a node has a Patroni to ask.
     Service("seaweedfs-leader", role="seaweedfs", group="cas", masters=True, beside="postgres"),
 )

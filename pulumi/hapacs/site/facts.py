@@ -149,7 +149,7 @@ class DatabaseRoom:
 
 @dataclass(frozen=True)
 class Check:
-    """The last run of a check of the integrity, scrub or reconcile.
+    """The last run of a check of the integrity: scrub, reconcile or replicas.
 
     Attributes
     ----------

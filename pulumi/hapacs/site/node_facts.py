@@ -30,7 +30,8 @@ DRAINED = Path("/var/lib/hapacs/drained")
 CLIENTS = Path("/usr/lib/postgresql")
 UNITS = Path("/etc/systemd/system")
 RESULTS = Path("/var/lib/hapacs/integrity")
-CHECKS = ("scrub", "reconcile")
+# Checks and their units.
+CHECKS = {"scrub": "hapacs-scrub", "reconcile": "hapacs-reconcile", "replicas": "seaweedfs-scrub"}
 # The role integrity writes it into the unit of a check that the settings turn off.
 OFF = "ConditionPathExists=!/"
 # Tags of DER: the version of a certificate, and its two kinds of time.
@@ -278,8 +279,8 @@ def database_room() -> dict[str, int]:
 def checks() -> dict[str, dict[str, Any]]:
     """Return of each check of the integrity: whether it is on, since when, and the result of its last run."""
     found = {}
-    for check in CHECKS:
-        unit = UNITS / f"hapacs-{check}.service"
+    for check, name in CHECKS.items():
+        unit = UNITS / f"{name}.service"
         try:
             on, since = OFF not in unit.read_text().splitlines(), unit.stat().st_mtime
         except OSError:
@@ -325,8 +326,9 @@ def main() -> None:
             found |= {
                 "das": pool.submit(mounted, "/srv/das"),
                 "room": pool.submit(room),
-                "checks": pool.submit(checks),
             }
+        if {"pacs", "cas"} & set(groups):
+            found["checks"] = pool.submit(checks)
         if "postgres" in groups:
             found["database_room"] = pool.submit(database_room)
         if "load_balancer" in groups:

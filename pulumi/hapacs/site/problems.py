@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from hapacs.site.facts import STORE_BACKEND, NodeFacts
+from hapacs.site.node_facts import CHECKS
 from hapacs.site.running import RunningSite
 from hapacs.site.storing import next_store
 
@@ -15,9 +16,10 @@ _DAS_FILE_SYSTEM = "btrfs"
 _CHECK_SHOWN = {
     "scrub": "`hapacs scrub --budget 0` repairs what a node can repair",
     "reconcile": "`hapacs reconcile` shows them",
+    "replicas": "`journalctl -u seaweedfs-scrub` there names the volumes",
 }
 # Above the time between two runs, and the longest run that is usual.
-_CHECK_LATE = {"scrub": timedelta(days=1), "reconcile": timedelta(days=3)}
+_CHECK_LATE = {"scrub": timedelta(days=1), "reconcile": timedelta(days=3), "replicas": timedelta(days=3)}
 
 
 class Subject(StrEnum):
@@ -167,14 +169,14 @@ def _integrity(name: str, facts: NodeFacts) -> Iterator[Problem]:
                 name,
                 Subject.INTEGRITY,
                 message,
-                f"`journalctl -u hapacs-{check}` there; `hapacs-node {check}` repeats it",
+                f"`journalctl -u {CHECKS[check]}` there; `systemctl start {CHECKS[check]}` repeats it",
             )
         if state.open:
             message = f"the last {check} on {name} left {state.open} faults of images"
             yield Problem(name, Subject.INTEGRITY, message, f"{_CHECK_SHOWN[check]}: docs/operations/integrity.md")
         if state.on and datetime.now(UTC) - state.last_at > _CHECK_LATE[check]:
             message = f"{check} on {name} has not run since {state.last_at:%Y-%m-%d %H:%M} UTC"
-            yield Problem(name, Subject.INTEGRITY, message, f"`systemctl status hapacs-{check}.timer` there")
+            yield Problem(name, Subject.INTEGRITY, message, f"`systemctl status {CHECKS[check]}.timer` there")
 
 
 def _etcd(site: RunningSite) -> Iterator[Problem]:

@@ -231,3 +231,7 @@ def test_checks_of_the_integrity_are_read_from_units_and_results(
     assert found["reconcile"].pop("since") == pytest.approx(time.time(), abs=60)
     assert found["reconcile"] == {"on": True, "ended_at": result["ended_at"], "failure": None, "open": 2}
     assert (found["scrub"]["on"], found["scrub"]["ended_at"]) == (False, None)
+    assert "replicas" not in found
+    (tmp_path / "seaweedfs-scrub.service").write_text("[Unit]\n")
+    (tmp_path / "replicas.json").write_text(json.dumps(result | {"volumes": {}}))
+    assert node_facts.checks()["replicas"]["open"] == 2
