@@ -367,6 +367,8 @@ class Caller(Model):
         that it gets its reports of storage commitment.
     max_associations
         Concurrent associations of the caller, over the whole site.
+    max_mb_per_minute
+        Megabytes that it may send in a minute. Above, its next associations are refused. Not given: no limit.
     """
 
     ae_title: AeTitle
@@ -375,6 +377,8 @@ class Caller(Model):
     host: Address | None = None
     port: Port | None = None
     max_associations: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
+    # The balancer counts with 32 bits.
+    max_mb_per_minute: Annotated[int, Field(strict=True, ge=1, le=4000)] | None = None
 
 
 class VerifyCaller(Model):

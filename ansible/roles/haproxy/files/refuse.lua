@@ -7,6 +7,7 @@ local answers = {
   ["caller-unknown"] = "\1\1\3",
   ["caller-outside-its-networks"] = "\1\1\3",
   ["too-many-associations"] = "\2\3\2",
+  ["too-many-bytes"] = "\2\3\2",
   ["slots-kept-for-others"] = "\2\3\2",
   ["no-service"] = "\2\3\1",
 }

@@ -122,6 +122,21 @@ def test_a_caller_that_may_not_store_takes_no_storing_association(host: Any, add
 
 
 @pytest.mark.usefixtures("able")
+def test_a_caller_that_sends_more_than_its_limit_is_warned_and_then_refused(host: Any, address: str) -> None:
+    # Its limit is a megabyte in a minute. The count is set, because nobody is there who would take so much.
+    key = "set table associations_of_callers key US1 data.bytes_in_rate"
+    command(host, f"{key} 900000")
+    with opened(address, "US1") as connection:
+        assert answer(connection) != REJECTED
+    command(host, f"{key} 1100000")
+    assert refusal(address, "US1", "HAPACS") == OVERLOADED
+    command(host, f"{key} 0")
+    log = host.check_output("journalctl --unit haproxy --no-pager --output cat --lines 20")
+    assert 'calling="US1" called="HAPACS" refused=- warned=bytes' in log
+    assert 'calling="US1" called="HAPACS" refused=too-many-bytes' in log
+
+
+@pytest.mark.usefixtures("able")
 @pytest.mark.parametrize(
     ("calling", "abstract_syntax", "backend"),
     [
