@@ -105,6 +105,33 @@ def nested(head: bytes, levels: int, vr: bytes = b"SQ") -> bytes:
     return head + explicit + item + (inner + item) * (levels - 1) + ends * levels
 
 
+def nested_measured(head: bytes, levels: int) -> bytes:
+    """Encode such a data set with lengths that are said, and right."""
+    body = b""
+    for _ in range(levels):
+        item = struct.pack("<HHI", 0xFFFE, 0xE000, len(body)) + body
+        body = struct.pack("<HH2sHI", 0x0040, 0xA730, b"SQ", 0, len(item)) + item
+    return head + body
+
+
+def nested_false(head: bytes, levels: int) -> bytes:
+    """Encode such a data set with lengths that are greater than the file."""
+    sequence = struct.pack("<HH2sHI", 0x0040, 0xA730, b"SQ", 0, 0xFFFFFFF0)
+    return head + (sequence + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFE0)) * levels
+
+
+def nested_private(head: bytes, levels: int) -> bytes:
+    """Encode such a data set with private elements, whose VR only their undefined length tells."""
+    return nested(head, levels, b"UN").replace(struct.pack("<HH", 0x0040, 0xA730), struct.pack("<HH", 0x0041, 0x1001))
+
+
+def deflated(encoded: bytes) -> bytes:
+    """Deflate a data set (PS3.5 A.5)."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    content = packer.compress(encoded) + packer.flush()
+    return content + b"\0" * (len(content) % 2)
+
+
 _ITEMS = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * (MEBIBYTE // 8)
 
 

@@ -1,7 +1,7 @@
-"""Orthanc's packages with our changes, built on the controller from Debian's signed sources: nodes only install them.
+"""Packages for Orthanc that the controller builds: Debian's with our changes, and one of ours. Nodes only install them.
 
 They are built in a Debian 13 that is made for this and removed again (mmdebstrap). The cache keeps the packages under a
-hash of all that is ours: recipes, program, order (`docs/adr/0044-the-engine-is-built-from-debians-sources.md`).
+hash of all that is ours: recipes, programs, order (`docs/adr/0044-the-engine-is-built-from-debians-sources.md`).
 """
 
 from __future__ import annotations
@@ -58,14 +58,50 @@ class Source:
         """The script that changes the unpacked source."""
         return _HERE / f"{self.name}.sh"
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What the build needs; the first is the script that builds."""
+        return _BUILD, self.recipe
+
+    def words(self, suffix: str) -> list[str]:
+        """Return the arguments of the script."""
+        return [self.name, self.upstream, suffix, *self.packages]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program of ours that is compiled for the nodes.
+
+    Attributes
+    ----------
+    name
+        ``NAME.c`` beside this file; ``NAME.sh`` compiles and packs it.
+    packages
+        The one binary package.
+    """
+
+    name: str
+    packages: tuple[str]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What the build needs; the first is the script that builds."""
+        return _HERE / f"{self.name}.sh", _HERE / f"{self.name}.c"
+
+    def words(self, suffix: str) -> list[str]:
+        """Return the arguments of the script."""
+        return [suffix, *self.packages]
+
 
 SOURCES = (Source("civetweb", "1.16+dfsg", ("libcivetweb1",)),)
+PROGRAMS = (Program("nesting", ("hapacs-nesting",)),)
 
 
 def identifier() -> str:
     """Return a hash of all that is ours in the packages."""
-    parts = [debian.SUITE, _BUILD.read_text(encoding="utf-8")]
-    parts += [f"{source}\0{source.recipe.read_text(encoding='utf-8')}" for source in SOURCES]
+    parts = [debian.SUITE]
+    for built in (*SOURCES, *PROGRAMS):
+        parts += [str(built), *(file.read_text(encoding="utf-8") for file in built.files)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -106,34 +142,33 @@ def ensure(on_step: Callable[[str], None] = lambda _: None) -> list[Path]:
             with tempfile.TemporaryDirectory(prefix="hapacs-backport-") as temporary:
                 made = Path(temporary)
                 made.chmod(0o755)
-                for source in SOURCES:
-                    _build(source, made, on_step)
+                for built in (*SOURCES, *PROGRAMS):
+                    _build(built, made, on_step)
                 _publish(made / "out", final)
     return packages()
 
 
-def _build(source: Source, made: Path, on_step: Callable[[str], None]) -> None:
+def _build(built: Source | Program, made: Path, on_step: Callable[[str], None]) -> None:
     if shutil.which("mmdebstrap") is None:
         raise HapacsError(
             "mmdebstrap is not installed: Orthanc's packages cannot be built.", "Run `make setup`, which installs it."
         )
-    words = [source.name, source.upstream, f"+hapacs.{identifier()[:8]}", *source.packages]
+    words = " ".join(built.words(f"+hapacs.{identifier()[:8]}"))
     command = [
         "mmdebstrap", "--variant=minbase", f"--include={_TOOLS}", "--format=null", "--dpkgopt=force-unsafe-io",
-        f"--customize-hook=copy-in {_BUILD} {source.recipe} /",
-        f"--customize-hook=mv \"$1/{source.recipe.name}\" \"$1/recipe\"",
-        f"--customize-hook=chroot \"$1\" sh /{_BUILD.name} {' '.join(words)}",
+        f"--customize-hook=copy-in {' '.join(map(str, built.files))} /",
+        f"--customize-hook=chroot \"$1\" sh /{built.files[0].name} {words}",
         f"--customize-hook=copy-out /out {made}",
         debian.SUITE, "-", *debian.mirror(),
     ]  # fmt: skip
-    on_step(f"Debian 13, to build {source.name} in")
-    log = directory().parent / f"{source.name}.log"
+    on_step(f"Debian 13, to build {built.name} in")
+    log = directory().parent / f"{built.name}.log"
     said = _run(command, log, on_step)
-    if said is None and (missing := [it for it in source.packages if not [*(made / "out").glob(f"{it}_*.deb")]]):
+    if said is None and (missing := [it for it in built.packages if not [*(made / "out").glob(f"{it}_*.deb")]]):
         said = f"it left no {', '.join(missing)}"
     if said is not None:
         raise HapacsError(
-            f"{source.name} cannot be built from Debian's source: {said.strip()[-1500:]}",
+            f"{built.name} cannot be built: {said.strip()[-1500:]}",
             f"{_REMEDY.format(directory=directory())}\nThe whole log: {log}",
         )
 

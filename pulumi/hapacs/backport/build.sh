@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs in a fresh Debian 13: builds one source package of Debian with a change of ours.
 #   build.sh SOURCE UPSTREAM_VERSION SUFFIX PACKAGE...
-# /recipe is the change, a shell script that runs in the unpacked source. The packages end up in /out. Their version is Debian's with
+# /SOURCE.sh is the change, a shell script that runs in the unpacked source. The packages end up in /out. Their version is Debian's with
 # SUFFIX appended. apt checks Debian's signature of the lists of sources, and each file of the source against these lists.
 # Lines that begin with "step: " are shown by `hapacs up`.
 set -eu
@@ -32,7 +32,7 @@ cd "$source-$upstream" 2>/dev/null || {
     exit 1
 }
 
-sh -eu /recipe
+sh -eu "/$source.sh"
 {
     printf '%s (%s%s) trixie; urgency=medium\n\n  * Changed by hapacs.\n\n' "$source" "$version" "$suffix"
     # The time of Debian's own entry, so that the same source makes the same packages.

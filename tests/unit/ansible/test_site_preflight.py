@@ -40,7 +40,8 @@ def site(tmp_path: Path) -> Play:
     playbooks.mkdir()
     packages = tmp_path / "packages"
     packages.mkdir()
-    (packages / "libcivetweb1_1.16+hapacs.0_amd64.deb").touch()
+    for name in ("libcivetweb1_1.16", "hapacs-nesting_1"):
+        (packages / f"{name}+hapacs.0_amd64.deb").touch()
     given = GIVEN | {"hapacs_backport_directory": str(packages)}
     for name in ("group_vars", "tasks"):
         (playbooks / name).symlink_to(ANSIBLE / "playbooks" / name)

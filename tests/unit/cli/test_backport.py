@@ -12,15 +12,18 @@ from hapacs.errors import HapacsError
 
 BUILDS = r"""
 for word; do case $word in
+  --customize-hook=copy-in*) for file in ${word#*copy-in }; do [ "$file" = / ] || test -f "$file" || exit 3; done ;;
   --customize-hook=copy-out*) out=${word##* } ;;
-  *"sh /build.sh"*) suffix=$(echo "$word" | grep -o '+hapacs[^ ]*') ;;
+  *"sh /build.sh"*) package=libcivetweb1_1.16+dfsg-6; suffix=$(echo "$word" | grep -o '+hapacs[^ ]*') ;;
+  *"sh /nesting.sh"*) package=${word##* }_1; suffix=$(echo "$word" | grep -o '+hapacs[^ ]*') ;;
 esac; done
 echo "I: automatically chosen mode: root"
 echo "step: building it"
-mkdir "$out/out"
-echo "package" >"$out/out/libcivetweb1_1.16+dfsg-6${suffix}_amd64.deb"
-echo again >>"$TOLD"
+mkdir -p "$out/out"
+echo "package" >"$out/out/${package}${suffix}_amd64.deb"
+echo "$package" >>"$TOLD"
 """
+ONCE = "libcivetweb1_1.16+dfsg-6\nhapacs-nesting_1\n"
 
 
 @pytest.fixture
@@ -39,10 +42,13 @@ def mmdebstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> 
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
 
 
-def change_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = tmp_path / "civetweb.sh"
-    recipe.write_text(backport.SOURCES[0].recipe.read_text() + "# changed\n")
-    monkeypatch.setattr(backport.Source, "recipe", recipe)
+def change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Add a line to a recipe, or to a program of ours."""
+    built: backport.Source | backport.Program
+    (built,) = backport.SOURCES if what == "recipe" else backport.PROGRAMS
+    script, own = built.files
+    (tmp_path / own.name).write_text(own.read_text() + "\n")
+    monkeypatch.setattr(type(built), "files", (script, tmp_path / own.name))
 
 
 def test_packages_are_built_once_and_progress_is_shown(
@@ -50,41 +56,49 @@ def test_packages_are_built_once_and_progress_is_shown(
 ) -> None:
     mmdebstrap(tmp_path, monkeypatch, BUILDS)
     steps: list[str] = []
-    (built,) = backport.ensure(steps.append)
-    assert steps == ["Debian 13, to build civetweb in", "building it"]
-    assert re.fullmatch(r"libcivetweb1_1\.16\+dfsg-6\+hapacs\.[0-9a-f]{8}_amd64\.deb", built.name)
-    assert backport.ensure() == [built]
-    assert told.read_text() == "again\n"
-    assert str(built.parent) == image.package_variables()["hapacs_backport_directory"]
+    added, changed = backport.ensure(steps.append)
+    assert steps == ["Debian 13, to build civetweb in", "building it", "Debian 13, to build nesting in", "building it"]
+    assert re.fullmatch(r"libcivetweb1_1\.16\+dfsg-6\+hapacs\.[0-9a-f]{8}_amd64\.deb", changed.name)
+    assert re.fullmatch(r"hapacs-nesting_1\+hapacs\.[0-9a-f]{8}_amd64\.deb", added.name)
+    assert backport.ensure() == [added, changed]
+    assert told.read_text() == ONCE
+    assert str(changed.parent) == image.package_variables()["hapacs_backport_directory"]
 
 
-def test_changed_recipe_builds_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Path) -> None:
+@pytest.mark.parametrize("what", ["recipe", "program"])
+def test_what_is_changed_builds_another_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Path, what: str
+) -> None:
     mmdebstrap(tmp_path, monkeypatch, BUILDS)
-    (first,), first_image = backport.ensure(), image.identifier()
-    change_a_recipe(tmp_path, monkeypatch)
-    (second,) = backport.ensure()
-    assert first.name != second.name
+    first, first_image = backport.ensure(), image.identifier()
+    change(tmp_path, monkeypatch, what)
+    second = backport.ensure()
+    assert not {it.name for it in first} & {it.name for it in second}
     assert first_image != image.identifier()
-    assert told.read_text() == "again\nagain\n"
+    assert told.read_text() == ONCE * 2
 
 
+@pytest.mark.usefixtures("told")
 @pytest.mark.parametrize(
     ("script", "said"),
     [
         ("echo 'E: no such source' >&2; exit 25", "no such source"),
         # A build that says it is done and left nothing.
-        (BUILDS.replace('mkdir "$out/out"', "exit 0"), "left no libcivetweb1"),
+        (BUILDS.replace('mkdir -p "$out/out"', "exit 0"), "left no libcivetweb1"),
+        (
+            BUILDS.replace("mkdir -p", '[ "$package" != hapacs-nesting_1 ] || exit 0; mkdir -p'),
+            "left no hapacs-nesting",
+        ),
     ],
 )
 def test_build_that_fails_leaves_nothing_and_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Path, script: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
 ) -> None:
     mmdebstrap(tmp_path, monkeypatch, script)
     with pytest.raises(HapacsError) as refused:
         backport.ensure()
     assert said in refused.value.message
     assert "policy.orthanc_source: debian" in str(refused.value.hint)
-    assert not told.exists()
     assert not backport.directory().exists()
     assert [path.name for path in (tmp_path / "cache" / "backport").iterdir() if path.is_dir()] == []
 

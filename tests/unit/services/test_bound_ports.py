@@ -117,7 +117,8 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[
     playbook.write_text(yaml.safe_dump([{"hosts": NODE, "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
     packages = directory / "packages"
     packages.mkdir()
-    (packages / "libcivetweb1_1.16+hapacs.0_amd64.deb").touch()
+    for name in ("libcivetweb1_1.16", "hapacs-nesting_1"):
+        (packages / f"{name}+hapacs.0_amd64.deb").touch()
     given = GIVEN | {"hapacs_backport_directory": str(packages)}
     (directory / "given.json").write_text(json.dumps(given), encoding="utf-8")
     done = subprocess.run(
