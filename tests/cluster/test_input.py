@@ -146,6 +146,15 @@ class TestDataSets:
         assert not _store(site, made).stored
         assert hostile.stow(site.web, made.content).status_code != 200
 
+    @pytest.mark.parametrize("levels", [129, 600, 20_000])
+    def test_sequences_nested_too_deeply_are_refused(self, site: Site, tmp_path: Path, levels: int) -> None:
+        instance, study, series = _uids()
+        deep = hostile.nested(hostile.identified(instance, study, series), levels)
+        made = hostile.sample(tmp_path / "file", deep, sop_instance=instance)
+        assert not _store(site, made, timeout_s=1).stored
+        assert hostile.stow(site.web, made.content).status_code == 400
+        assert _found(site, study, series) == []
+
     @pytest.mark.parametrize("uid", ["1.2.03.4", "1.2.840.113619.ABC.7", "1." + "2" * 70, "..1.2", "1.2.3-4_5"])
     def test_unusual_identifiers_stay_distinct(self, site: Site, tmp_path: Path, uid: str) -> None:
         _, study, series = _uids()
