@@ -27,7 +27,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from hapacs.dicom import Caller, Peer, Sample, compare, files, get, multipart, read_sample, store
+from hapacs.dicom import Caller, DicomError, Peer, Sample, compare, files, find, get, multipart, read_sample, store
 from tests.molecule.tls import certified
 from tests.support import hostile
 
@@ -165,6 +165,22 @@ def test_image_that_is_nested_too_deeply_takes_no_other_one_of_its_request_along
     good = {str(before.sop_instance), str(after.sop_instance)}
     assert listed(answer) == good
     assert {uid for uid in (*good, str(deep.sop_instance)) if node.holds(uid)} == good
+
+
+@pytest.mark.usefixtures("unharmed")
+def test_query_with_sequences_nested_too_deeply_is_not_answered(node: Node) -> None:
+    def query(levels: int) -> Dataset:
+        identifier = Dataset()
+        for _ in range(levels):
+            inner, identifier = identifier, Dataset()
+            identifier.ContentSequence = [inner]
+        identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", generate_uid()
+        return identifier
+
+    caller, peer = Caller("WORKSTATION", node.tls), Peer(node.address, 4243, "HAPACS_QR", timeout_s=5)
+    assert find(caller, peer, query(100)) == []
+    with pytest.raises(DicomError):
+        find(caller, peer, query(LEVELS + 1))
 
 
 def nested(directory: Path, kind: str, levels: int, *, deflated: bool = False) -> Sample:
