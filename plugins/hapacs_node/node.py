@@ -11,6 +11,10 @@ from hapacs_node import log
 from hapacs_node.catalog import schema
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
+from hapacs_node.dimse.find import Find
+from hapacs_node.dimse.retrieve import Retrieve
+from hapacs_node.dimse.server import Entity, Scp
+from hapacs_node.dimse.transfer import Sender, Transcode, Transcoder
 from hapacs_node.errors import DasError, NodeError
 from hapacs_node.health import Health, Service
 from hapacs_node.lookup import Lookup
@@ -61,7 +65,7 @@ class Node:
     storage: StorageArea
     objects: Objects
     retrieval: Retrieval
-    finder: Finder
+    scp: Scp | None
     refresh: Refresh
     health: Health
     lookup: Lookup
@@ -70,7 +74,14 @@ class Node:
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
     @classmethod
-    def build(cls, settings: Settings, service: Service, balancer: Balancer | None = None) -> Self:
+    def build(
+        cls,
+        settings: Settings,
+        service: Service,
+        balancer: Balancer | None = None,
+        entity: Entity | None = None,
+        transcode: Transcode | None = None,
+    ) -> Self:
         """Build the parts, without connecting or starting anything.
 
         Parameters
@@ -81,6 +92,10 @@ class Node:
             The service of this Orthanc, or ``check`` for a command.
         balancer : Balancer or None
             The balancer, which knows the addresses of callers.
+        entity : Entity or None
+            The query/retrieve title, for the service that answers it.
+        transcode : callable or None
+            Orthanc's transcoder.
         """
         metrics = Metrics()
         database = Database(settings.database, metrics, application=f"hapacs-{service}@{settings.node}")
@@ -96,7 +111,16 @@ class Node:
         storage = StorageArea(settings.node, das, cas, catalog, workers, metrics, settings.undeclared)
         askers = ThreadPoolExecutor(_ASKERS, thread_name_prefix="caller")
         objects = Objects(storage, Addresses(balancer, askers), Replacement(settings.replace, catalog))
-        retrieval = Retrieval(catalog, storage, Budget(allowed_bytes(), _ANSWER_S), metrics)
+        budget = Budget(allowed_bytes(), _ANSWER_S)
+        retrieval = Retrieval(catalog, storage, budget, metrics)
+        scp = None
+        if entity is not None:
+            sender = Sender(storage.reader, budget, Transcoder(transcode))
+            scp = Scp(
+                entity,
+                Find(entity.title, Finder(catalog.search, entity.results, entity.instances)),
+                Retrieve(entity.title, entity.callers, catalog, sender, objects.addresses),
+            )
         probes: dict[str, Callable[[], str]] = {
             "database": partial(catalog.beat, settings.node, service),
             "das": das.probe,
@@ -104,6 +128,8 @@ class Node:
         }
         if service == "query":
             probes["retrieve"] = retrieval.probe
+        if scp is not None:
+            probes["dimse"] = scp.probe
         health = Health(settings.node, service, probes, settings.health, metrics)
         lookup = Lookup(settings.node, das, cas, catalog)
         eviction = None
@@ -120,7 +146,7 @@ class Node:
             storage=storage,
             objects=objects,
             retrieval=retrieval,
-            finder=Finder(catalog.search),
+            scp=scp,
             refresh=Refresh(catalog, storage.reader, settings.undeclared),
             health=health,
             lookup=lookup,
@@ -146,6 +172,8 @@ class Node:
         self.memory.stop()
         self.health.stop()
         self.retrieval.stop()
+        if self.scp is not None:
+            self.scp.stop()
         self.storage.workers.shutdown()
         self.objects.addresses.workers.shutdown(wait=False)
         if self.eviction is not None:

@@ -20,6 +20,7 @@ import orthanc  # type: ignore[import-not-found] # exists inside Orthanc only
 
 from hapacs_node import index_guard, log, settings
 from hapacs_node.catalog.catalog import Catalog
+from hapacs_node.dimse.server import Entity
 from hapacs_node.errors import NodeError, ReplacementRefusedError
 from hapacs_node.health import Service
 from hapacs_node.journal import JournalHandler
@@ -36,6 +37,10 @@ _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # CivetWeb's HTTP threads have a stack of 100 KB (Debian's build). A TLS handshake of the archive's client needs more:
 # the process ends with SIGSEGV. So our work runs on our own threads, of which there are more than Orthanc has calling
 # threads. Their stack is large enough, and smaller than the 8 MB of Linux, which would count against the memory limit.
+# Only what decodes images has what Linux gives: GDCM ended the process on a small one.
+threading.stack_size(8 << 20)
+_decoder = ThreadPoolExecutor(1, thread_name_prefix="decode")
+_decoder.submit(threading.get_ident).result()
 threading.stack_size(1 << 20)
 _own_stack = ThreadPoolExecutor(128, thread_name_prefix="orthanc-call")
 
@@ -143,21 +148,13 @@ def _harmless(what: str) -> Iterator[None]:
         _LOG.error(log.line("record_failed", what=what, error=repr(error)))
 
 
-def _find(answers: Any, query: Any, caller: str, _called: str) -> None:
-    # Orthanc answers C000 when this raises.
-    keys = {}
-    for number in range(query.GetFindQuerySize()):
-        tag = query.GetFindQueryTagGroup(number) << 16 | query.GetFindQueryTagElement(number)
-        try:
-            keys[tag] = query.GetFindQueryValue(number)
-        except orthanc.OrthancException:
-            # A sequence: only whether it is asked for can be seen here.
-            keys[tag] = ""
-    found = _own_stack.submit(node.finder.find, keys, caller, orthanc_configuration["DicomAet"]).result()
-    for answer in found.answers:
-        answers.FindAddAnswer(answer)
-    if not found.complete:
-        answers.FindMarkIncomplete()
+def _transcode(content: bytes, syntax: str) -> bytes:
+    """Transcode a DICOM file. Orthanc's exception says no more than that it can't."""
+
+    def transcode() -> bytes:
+        return cast("bytes", orthanc.TranscodeDicomInstance(content, syntax).SerializeDicomInstance())
+
+    return _decoder.submit(transcode).result()
 
 
 def _changed(change: int, _level: int, _resource: str) -> None:
@@ -175,6 +172,8 @@ node = Node.build(
     settings.load(Path(os.environ.get("HAPACS_NODE_FILE", settings.DEFAULT_PATH))),
     _service(),
     Balancer.of(configuration["Callers"]) if "Callers" in configuration else None,
+    Entity.of(configuration["Dimse"]) if "Dimse" in configuration else None,
+    _transcode,
 )
 # The role orthanc gives the sessions of the index the name of the server.
 guard = index_guard.IndexGuard(
@@ -192,8 +191,9 @@ orthanc.RegisterRestCallback("/hapacs/instances/([0-9a-f.-]{1,64})", _instance)
 orthanc.RegisterOnChangeCallback(_changed)
 node.start()
 guard.start()
-# Only the query service has this section in its configuration.
+# Only the query service has these sections in its configuration.
 if "Retrieve" in configuration:
     node.retrieval.title = orthanc_configuration["DicomAet"]
     node.retrieval.start(Listener.of(configuration["Retrieve"]))
-    orthanc.RegisterFindCallback(_find)
+if node.scp is not None:
+    node.scp.start(Listener.of(configuration["Dimse"]))

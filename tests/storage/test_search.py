@@ -3,19 +3,19 @@
 import json
 import re
 from collections.abc import Callable
-from io import BytesIO
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.datadict import keyword_dict
 from pydicom.uid import generate_uid
 
 from hapacs_node.catalog.removals import Removal
 from hapacs_node.node import Node
 from hapacs_node.query import web
+from hapacs_node.query.cfind import Finder, Path
 from hapacs_node.query.qido import Request
 from tests.storage.servers import Postgres
 from tests.support.images import ct
@@ -97,8 +97,8 @@ def test_a_name_of_any_character_set_is_found_and_returned(
     assert [groups[group] for group in GROUPS[: len(groups)]] == name.split("=")
     [part] = qido(f"studies?0020000D={study}&00100010={quote(name.rpartition('=')[2][:2].swapcase())}*")
     assert part["0020000D"]["Value"] == [study]
-    answers = node.finder.find({0x00080052: "STUDY", 0x0020000D: study, 0x00100010: ""}, "WS", "HAPACS_QR")
-    [answer] = [dcmread(BytesIO(one)) for one in answers.answers]
+    keys: dict[Path, str] = {(0x00080052,): "STUDY", (0x0020000D,): study, (0x00100010,): ""}
+    [answer] = Finder(node.storage.catalog.search).find(keys, "WS", "HAPACS_QR").answers
     assert str(answer.PatientName) == name
     assert answer.SpecificCharacterSet == "ISO_IR 192"
 
@@ -251,8 +251,11 @@ def test_c_find_answers_each_level(store: Callable[..., str], node: Node) -> Non
     store(ct(StudyInstanceUID=study, PatientID=patient, Modality="MR"))
 
     def find(level: str, **keys: str) -> list[Any]:
-        asked = {0x00080052: level, **{keyword_dict[name]: value for name, value in keys.items()}}
-        return [dcmread(BytesIO(one)) for one in node.finder.find(asked, "WS", "HAPACS_QR").answers]
+        asked: dict[Path, str] = {
+            (0x00080052,): level,
+            **{(keyword_dict[name],): value for name, value in keys.items()},
+        }
+        return list(Finder(node.storage.catalog.search).find(asked, "WS", "HAPACS_QR").answers)
 
     assert [one.PatientID for one in find("PATIENT", PatientID=patient, PatientName="")] == [patient]
     [one] = find("STUDY", PatientID=patient, Modality="CT", ModalitiesInStudy="", NumberOfStudyRelatedSeries="")

@@ -13,12 +13,14 @@ from hapacs import ae_titles
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-# What a caller may do, in the order of Orthanc's own options.
-PERMISSIONS = {"echo": "AllowEcho", "store": "AllowStore", "find": "AllowFind", "get": "AllowGet", "move": "AllowMove"}
-# What each of a node's two services is for.
-OFFERS = {"store": {"echo", "store"}, "query": {"echo", "find", "get", "move"}}
+# What a caller may do with the storing title, as Orthanc's options have it, and with the query/retrieve title.
+PERMISSIONS = {"echo": "AllowEcho", "store": "AllowStore"}
+RETRIEVING = ("echo", "find", "get", "move")
 ALL_PERMISSIONS = (
     *PERMISSIONS.values(),
+    "AllowFind",
+    "AllowGet",
+    "AllowMove",
     "AllowFindWorklist",
     "AllowStorageCommitment",
     "AllowNAction",
@@ -71,17 +73,15 @@ def associate_rq(called: str, calling: str) -> str:
     return encoded
 
 
-def orthanc_modalities(callers: Sequence[Mapping[str, Any]], service: str, health_ae: str) -> dict[str, dict[str, Any]]:
-    """Make Orthanc's ``DicomModalities`` of the site's callers.
+def orthanc_modalities(callers: Sequence[Mapping[str, Any]], health_ae: str) -> dict[str, dict[str, Any]]:
+    """Make Orthanc's ``DicomModalities`` of the site's callers, for the service that stores.
 
     Each permission is spelled out, since Orthanc allows what isn't mentioned.
 
     Parameters
     ----------
     callers
-        ``{ae_title, may: [...], host?, port?}``.
-    service : {'store', 'query'}
-        Which of the two services: each offers its own half only.
+        ``{ae_title, may: [...]}``.
     health_ae
         The title with which the balancer asks whether the service answers: it may do no more.
 
@@ -90,24 +90,42 @@ def orthanc_modalities(callers: Sequence[Mapping[str, Any]], service: str, healt
     dict
         By a symbolic name of letters, digits, _ and -, which are all that Orthanc takes there.
     """
-    if service not in OFFERS:
-        raise AnsibleFilterError(f"service: {service!r} has to be one of {', '.join(OFFERS)}")
     modalities: dict[str, dict[str, Any]] = {}
     for caller in [*callers, {"ae_title": health_ae, "may": ["echo"]}]:
         name = re.sub(r"[^A-Za-z0-9_-]", "_", caller["ae_title"])
         # Two titles, such as "CT 1" and "CT#1", may come to the same name.
         while name in modalities:
             name += "_"
-        granted = {PERMISSIONS[what] for what in PERMISSIONS if what in caller["may"] and what in OFFERS[service]}
+        granted = {PERMISSIONS[what] for what in caller["may"] if what in PERMISSIONS}
         modalities[name] = {
             "AET": caller["ae_title"],
-            # Orthanc wants an address even of those to whom nothing is ever sent: one that refuses at once.
-            "Host": caller.get("host") or "127.0.0.1",
-            "Port": caller.get("port") or 1,
+            # Orthanc wants an address even of those to whom it sends nothing: one that refuses at once.
+            "Host": "127.0.0.1",
+            "Port": 1,
             **{permission: permission in granted for permission in ALL_PERMISSIONS},
             "UseDicomTls": False,
         }
     return modalities
+
+
+def dimse_callers(callers: Sequence[Mapping[str, Any]], health_ae: str) -> list[dict[str, Any]]:
+    """Make the callers of the query/retrieve title, as our plugin reads them.
+
+    Parameters
+    ----------
+    callers
+        ``{ae_title, may: [...], host?, port?}``.
+    health_ae
+        The title with which the balancer asks whether the service answers: it may do no more.
+    """
+    return [
+        {
+            "Title": caller["ae_title"].strip(),
+            "May": [what for what in RETRIEVING if what in caller["may"]],
+            **({"Host": caller["host"], "Port": caller["port"]} if caller.get("host") else {}),
+        }
+        for caller in [*callers, {"ae_title": health_ae, "may": ["echo"]}]
+    ]
 
 
 def quoted_for_haproxy(text: str) -> str:
@@ -146,6 +164,7 @@ class FilterModule:
         return {
             "associate_rq": associate_rq,
             "orthanc_modalities": orthanc_modalities,
+            "dimse_callers": dimse_callers,
             "quoted_for_haproxy": quoted_for_haproxy,
             "ae_title_problems": ae_title_problems,
         }

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from hapacs_node.catalog import headers, heartbeats, index, objects, outdated, removals, retrieval, search
+from hapacs_node.catalog import headers, heartbeats, index, objects, outdated, removals, retrieval, search, selection
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.index import Attachment, Origin, Present
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.removals import DeletedStudy, Removal
 from hapacs_node.catalog.retrieval import Instance, Named
+from hapacs_node.catalog.selection import Selected, Selection
 from hapacs_node.errors import CatalogError
 from hapacs_node.query.criteria import Found, Search
 from hapacs_node.query.header import Header
@@ -112,6 +113,10 @@ class Catalog:
     def retrieve(self, named: Named) -> list[Instance]:
         """List the instances of a study, a series, or one of them; an empty list when there is none."""
         return self.database.run(lambda connection: retrieval.instances(connection, named))
+
+    def select(self, wanted: Selection) -> list[Selected]:
+        """List the instances of some studies, series or instances, each once; an empty list when there is none."""
+        return self.database.run(lambda connection: selection.select(connection, wanted))
 
     def search(self, asked: Search) -> list[Found]:
         """Return the answers to a search, the newest studies first."""

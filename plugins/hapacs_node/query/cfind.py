@@ -3,13 +3,10 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from itertools import islice
 from typing import Any, Self
 
-from pydicom import Dataset, dcmwrite
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, RawDataStorage, generate_uid
+from pydicom import Dataset
 
 from hapacs_node import log
 from hapacs_node.errors import RefusedError
@@ -21,6 +18,8 @@ from hapacs_node.query.qido import computed
 _LOG = log.get("query")
 _LEVEL, _CHARACTER_SET, _PATIENT_ID = 0x00080052, 0x00080005, 0x00100020
 _FIRST_GROUP = 0x0008
+type Path = tuple[int, ...]
+"""The tags of an attribute: one, or those of the sequences around it too."""
 _LEVELS = {"PATIENT": Level.STUDY, "STUDY": Level.STUDY, "SERIES": Level.SERIES, "IMAGE": Level.INSTANCE}
 
 
@@ -33,26 +32,26 @@ class Query:
     level : str
         Query/Retrieve Level: ``PATIENT``, ``STUDY``, ``SERIES`` or ``IMAGE``.
     keys : tuple of int
-        The attributes that it names.
+        The attributes that it names, without those inside of sequences.
     search : Search
         What is searched.
-    ignored : tuple of int
+    ignored : tuple of Path
         Keys with a value that searches don't know; they are ignored.
     """
 
     level: str
     keys: tuple[int, ...]
     search: Search
-    ignored: tuple[int, ...]
+    ignored: tuple[Path, ...]
 
     @classmethod
-    def of(cls, keys: Mapping[int, str], limit: int) -> Self:
+    def of(cls, keys: Mapping[Path, str], limit: int) -> Self:
         """Read an identifier.
 
         Parameters
         ----------
         keys : mapping
-            Values by tag.
+            Values by path.
         limit : int
             Most answers.
 
@@ -61,23 +60,28 @@ class Query:
         RefusedError
             When its level is none of the four.
         """
-        level = keys.get(_LEVEL, "").strip().upper()
+        level = keys.get((_LEVEL,), "").strip().upper()
         if level not in _LEVELS:
             raise RefusedError("QueryRetrieveLevel must be PATIENT, STUDY, SERIES or IMAGE")
         criteria: list[Criterion] = []
         ignored = []
-        for tag, value in keys.items():
-            if tag in {_LEVEL, _CHARACTER_SET} or not value.strip("* \0"):
+        for path, value in keys.items():
+            if path[0] in {_LEVEL, _CHARACTER_SET} or not value.strip("* \0"):
                 continue
             try:
-                found = criterion((tag,), value.replace("\0", ""))
+                found = criterion(path, value.replace("\0", ""))
             except KeyError:
-                ignored.append(tag)
+                ignored.append(path)
                 continue
             criteria += [] if found is None else [found]
         # One patient may have many studies, of which each is an answer of the search.
         most = None if level == "PATIENT" else limit + 1
-        return cls(level, tuple(keys), Search(_LEVELS[level], tuple(criteria), most), tuple(ignored))
+        return cls(
+            level,
+            tuple(path[0] for path in keys if len(path) == 1),
+            Search(_LEVELS[level], tuple(criteria), most),
+            tuple(ignored),
+        )
 
     def answers(self, found: Sequence[Found], title: str) -> Iterable[dict[str, dict[str, Any]]]:
         """Yield the answers in the DICOM JSON model: the attributes that the identifier names.
@@ -114,14 +118,17 @@ class Answers:
 
     Attributes
     ----------
-    answers : tuple of bytes
-        DICOM files, whose text is UTF-8.
+    answers : tuple of Dataset
+        Identifiers, whose text is UTF-8.
     complete : bool
         False when there are more than the limit.
+    ignored : bool
+        Whether a key with a value was ignored.
     """
 
-    answers: tuple[bytes, ...]
+    answers: tuple[Dataset, ...]
     complete: bool
+    ignored: bool
 
 
 @dataclass(frozen=True)
@@ -132,20 +139,21 @@ class Finder:
     ----------
     search : callable
         Searches the catalog.
-    limit : int
-        Most answers to one request.
+    limit, images : int
+        Most answers to one request, and to one at the level IMAGE.
     """
 
     search: Callable[[Search], Sequence[Found]]
     limit: int = 2000
+    images: int = 20_000
 
-    def find(self, keys: Mapping[int, str], caller: str, title: str) -> Answers:
+    def find(self, keys: Mapping[Path, str], caller: str, title: str) -> Answers:
         """Answer one request.
 
         Parameters
         ----------
         keys : mapping
-            Values by tag.
+            Values by path.
         caller : str
             AE title of the caller, for the log.
         title : str
@@ -157,23 +165,13 @@ class Finder:
             When the request is wrong, or no database leader answers.
         """
         began = time.monotonic()
-        query = Query.of(keys, self.limit)
-        found = list(islice(query.answers(self.search(query.search), title), self.limit + 1))
-        ignored = ",".join(map(attributes.key, query.ignored)) or None
+        most = self.images if keys.get((_LEVEL,), "").strip().upper() == "IMAGE" else self.limit
+        query = Query.of(keys, most)
+        found = list(islice(query.answers(self.search(query.search), title), most + 1))
+        ignored = ",".join(".".join(map(attributes.key, path)) for path in query.ignored) or None
         seconds = f"{time.monotonic() - began:.3f}"
         _LOG.info(
             log.line("queried", what=query.level, caller=caller, objects=len(found), ignored=ignored, seconds=seconds)
         )
-        return Answers(tuple(map(_file, found[: self.limit])), len(found) <= self.limit)
-
-
-def _file(answer: dict[str, dict[str, Any]]) -> bytes:
-    dataset = Dataset.from_json(answer)
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    # Raw data of no use; a DICOM file must name a class and an instance.
-    dataset.file_meta.MediaStorageSOPClassUID = RawDataStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid(None)
-    file = BytesIO()
-    dcmwrite(file, dataset, enforce_file_format=True)
-    return file.getvalue()
+        answers = tuple(Dataset.from_json(answer) for answer in found[:most])
+        return Answers(answers, len(found) <= most, bool(query.ignored))

@@ -185,7 +185,7 @@ _PACS = (
         role="orthanc",
         group="pacs",
         ports=(
-            Port(4243, "dicom", "tls", ("load_balancer", "pacs"), authority="pacs", listens="everywhere"),
+            Port(4243, "dicom", "tls", ("load_balancer", "pacs"), authority="pacs"),
             Port(8043, "https", "tls", ("load_balancer", "pacs", "management"), authority="pacs"),
             Port(8045, "retrieve", "tls", ("load_balancer", "pacs", "management"), authority="pacs"),
             Port(18043, "http", "closed", listens="everywhere"),

@@ -31,32 +31,29 @@ def test_what_is_no_ae_title_is_refused(title: str) -> None:
         dicom.associate_rq(title, "HAPROXY")
 
 
-def test_each_service_grants_its_own_half_only() -> None:
-    store = dicom.orthanc_modalities([MODALITY, WORKSTATION], "store", "HAPROXY")
-    query = dicom.orthanc_modalities([MODALITY, WORKSTATION], "query", "HAPROXY")
+def test_the_storing_service_grants_what_is_for_it_only() -> None:
+    modalities = dicom.orthanc_modalities([MODALITY, WORKSTATION], "HAPROXY")
     granted = {
-        (service, name): {key for key, value in modality.items() if key.startswith("Allow") and value}
-        for service, modalities in (("store", store), ("query", query))
+        name: {key for key, value in modality.items() if key.startswith("Allow") and value}
         for name, modality in modalities.items()
     }
     assert granted == {
-        ("store", "MODALITY"): {"AllowEcho", "AllowStore"},
-        ("store", "READING_ROOM"): {"AllowEcho"},
-        ("store", "HAPROXY"): {"AllowEcho"},
-        ("query", "MODALITY"): {"AllowEcho"},
-        ("query", "READING_ROOM"): {"AllowEcho", "AllowFind", "AllowGet", "AllowMove"},
-        ("query", "HAPROXY"): {"AllowEcho"},
-    }
-    assert (query["READING_ROOM"]["AET"], query["READING_ROOM"]["Host"], query["READING_ROOM"]["Port"]) == (
-        "READING ROOM",
-        "192.0.2.7",
-        104,
-    )
+        "MODALITY": {"AllowEcho", "AllowStore"}, "READING_ROOM": {"AllowEcho"}, "HAPROXY": {"AllowEcho"},
+    }  # fmt: skip
+    assert modalities["READING_ROOM"]["AET"] == "READING ROOM"
+
+
+def test_the_answering_service_gets_what_each_caller_may_do_and_where_it_listens() -> None:
+    assert dicom.dimse_callers([MODALITY, WORKSTATION], "HAPROXY") == [
+        {"Title": "MODALITY", "May": ["echo"]},
+        {"Title": "READING ROOM", "May": ["echo", "find", "get", "move"], "Host": "192.0.2.7", "Port": 104},
+        {"Title": "HAPROXY", "May": ["echo"]},
+    ]
 
 
 def test_titles_that_come_to_one_name_get_different_ones() -> None:
     titles = ["READING ROOM", "READING_ROOM", "READING#ROOM", "READING ROOM_"]
-    modalities = dicom.orthanc_modalities([WORKSTATION | {"ae_title": title} for title in titles], "query", "HAPROXY")
+    modalities = dicom.orthanc_modalities([WORKSTATION | {"ae_title": title} for title in titles], "HAPROXY")
     assert [modality["AET"] for modality in modalities.values()] == [*titles, "HAPROXY"]
     assert all(re.fullmatch("[A-Za-z0-9_-]+", name) for name in modalities)
 
@@ -65,8 +62,3 @@ def test_titles_that_come_to_one_name_get_different_ones() -> None:
 def test_any_text_is_one_word_of_haproxy(text: str) -> None:
     """HAProxy splits words as a shell does, as far as quotes and backslashes go."""
     assert shlex.split(f"acl name -- {dicom.quoted_for_haproxy(text)} end") == ["acl", "name", "--", text, "end"]
-
-
-def test_a_service_that_there_is_not_is_refused() -> None:
-    with pytest.raises(AnsibleFilterError, match="store, query"):
-        dicom.orthanc_modalities([], "archive", "HAPROXY")

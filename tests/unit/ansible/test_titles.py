@@ -108,7 +108,7 @@ def test_haproxy_checks_health_with_the_titles_as_they_are(rendered: dict[str, s
 def test_orthanc_gets_each_title_as_it_is(rendered: dict[str, str]) -> None:
     configuration = json.loads(rendered["orthanc"])
     assert configuration["DicomAet"] == QUERY
-    known = [modality["AET"] for modality in configuration["DicomModalities"].values()]
+    known = [caller["Title"] for caller in configuration["Hapacs"]["Dimse"]["Callers"]]
     assert sorted(known) == sorted([*CALLERS, ae_titles.HEALTH_CHECK])
 
 

@@ -41,7 +41,6 @@ class FakeOrthanc(ModuleType):
         self.on_change: Callable[..., None] | None = None
         self.on_c_store: Callable[[Any], int] = lambda _: -1
         self.on_stored: Callable[[Any, str], None] = lambda *_: None
-        self.on_find: Callable[..., None] | None = None
         self.on_http: Callable[..., bool] = lambda *_, **__: False
         self.configuration: dict[str, Any] = {
             "DicomAet": "HAPACS", "HttpPort": 9, "DatabaseServerIdentifier": "orthanc-store-pacs1",
@@ -65,11 +64,21 @@ class FakeOrthanc(ModuleType):
     def RegisterOnStoredInstanceCallback(self, callback: Callable[[Any, str], None]) -> None:  # noqa: N802
         self.on_stored = callback
 
-    def RegisterFindCallback(self, callback: Callable[..., None]) -> None:  # noqa: N802
-        self.on_find = callback
+    def TranscodeDicomInstance(self, content: bytes, syntax: str) -> "Transcoded":  # noqa: N802
+        return Transcoded(content + syntax.encode())
 
     def RegisterIncomingHttpRequestFilter(self, callback: Callable[..., bool]) -> None:  # noqa: N802
         self.on_http = callback
+
+
+class Transcoded:
+    """An image as Orthanc's transcoder returns it."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def SerializeDicomInstance(self) -> bytes:  # noqa: N802
+        return self.content
 
 
 class Instance:
@@ -305,6 +314,36 @@ def test_the_wado_server_starts_when_it_is_configured(
     try:
         assert node.retrieval.probe() == "connections are accepted"
         assert "retrieve" in node.health.probes
+    finally:
+        node.close()
+        logger.handlers, logger.propagate = handlers, propagate
+
+
+def test_the_query_title_listens_when_it_is_configured(
+    orthanc: FakeOrthanc, configuration: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert configuration.exists()
+    orthanc.configuration["Hapacs"] = {
+        "Dimse": {
+            "Certificate": str(listener.certificate), "Key": str(listener.key), "Authority": str(listener.authority),
+            "Address": listener.address, "Port": 0, "Title": "HAPACS_QR", "Associations": 4, "FindResults": 9,
+            "FindInstances": 99, "Callers": [{"Title": "CT1", "May": ["echo"]}],
+        }
+    }  # fmt: skip
+    monkeypatch.setenv("HAPACS_SERVICE", "query")
+    logger = logging.getLogger(log.ROOT)
+    handlers, propagate = list(logger.handlers), logger.propagate
+    node = runpy.run_path(str(_SCRIPT))["node"]
+    try:
+        assert node.scp.probe() == "associations are accepted"
+        assert "dimse" in node.health.probes
+        assert node.scp.entity.callers["CT1"].may == {"echo"}
+        assert (node.scp.find.finder.limit, node.scp.find.finder.images) == (9, 99)
+        assert node.scp.retrieve.sender.transcoder.to(b"file", "1.2") == b"file1.2"
+        node.scp.stop()
+        node.scp._thread.join(10)
+        with pytest.raises(NodeError, match="does not listen"):
+            node.scp.probe()
     finally:
         node.close()
         logger.handlers, logger.propagate = handlers, propagate

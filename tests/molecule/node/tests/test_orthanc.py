@@ -162,8 +162,8 @@ def test_no_other_port_listens(host: Any, address: str) -> None:
     mine = {line.split()[3] for line in listening.splitlines() if '"Orthanc"' in line or '"stunnel' in line}
     # Orthanc has no setting for the addresses that it listens at; the firewall of role base has.
     assert mine == {
-        *(f"0.0.0.0:{port}" for port in [*DICOM_PORTS.values(), *HTTP_PORTS.values()]),
-        *(f"{address}:{port}" for port in [*HTTPS_PORTS.values(), RETRIEVE_PORT]),
+        *(f"0.0.0.0:{port}" for port in [DICOM_PORTS["store"], *HTTP_PORTS.values()]),
+        *(f"{address}:{port}" for port in [DICOM_PORTS["query"], *HTTPS_PORTS.values(), RETRIEVE_PORT]),
     }
 
 

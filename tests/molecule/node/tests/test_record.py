@@ -75,7 +75,7 @@ def test_c_get_is_recorded_for_each_image(
     query.QueryRetrieveLevel, query.StudyInstanceUID = "IMAGE", sample.study
     query.SeriesInstanceUID, query.SOPInstanceUID = sample.series, sample.sop_instance
     assert get(Caller("WORKSTATION", tls), peer(address, "query"), query, [sample]).datasets
-    assert events("retrieved", unit="orthanc-query", outcome="read")
+    assert events("retrieved", unit="orthanc-query", outcome="sent", caller="WORKSTATION", status="0000")
 
 
 def test_stow_qido_and_wado_are_recorded_with_the_user(
