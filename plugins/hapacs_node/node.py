@@ -35,6 +35,8 @@ from hapacs_node.storage.confirmation import Confirmation
 from hapacs_node.storage.das import Das
 from hapacs_node.storage.eviction import Eviction
 from hapacs_node.storage.shelves import Shelves
+from hapacs_node.stow.server import Stow
+from hapacs_node.stow.store import Keep
 
 _LOG = log.get("node")
 # Enough to use a gateway fully for one reader; each holds an object in memory.
@@ -65,6 +67,7 @@ class Node:
     storage: StorageArea
     objects: Objects
     retrieval: Retrieval
+    stow: Stow | None
     scp: Scp | None
     refresh: Refresh
     health: Health
@@ -79,8 +82,10 @@ class Node:
         settings: Settings,
         service: Service,
         balancer: Balancer | None = None,
+        *,
         entity: Entity | None = None,
         transcode: Transcode | None = None,
+        keep: Keep | None = None,
     ) -> Self:
         """Build the parts, without connecting or starting anything.
 
@@ -96,6 +101,8 @@ class Node:
             The query/retrieve title, for the service that answers it.
         transcode : callable or None
             Orthanc's transcoder.
+        keep : callable or None
+            Stores a DICOM file in Orthanc, for the service that takes STOW-RS.
         """
         metrics = Metrics()
         database = Database(settings.database, metrics, application=f"hapacs-{service}@{settings.node}")
@@ -128,6 +135,9 @@ class Node:
         }
         if service == "query":
             probes["retrieve"] = retrieval.probe
+        stow = None if keep is None else Stow(keep, objects.stow_arrived)
+        if stow is not None:
+            probes["stow"] = stow.probe
         if scp is not None:
             probes["dimse"] = scp.probe
         health = Health(settings.node, service, probes, settings.health, metrics)
@@ -147,6 +157,7 @@ class Node:
             objects=objects,
             retrieval=retrieval,
             scp=scp,
+            stow=stow,
             refresh=Refresh(catalog, storage.reader, settings.undeclared),
             health=health,
             lookup=lookup,
@@ -172,6 +183,8 @@ class Node:
         self.memory.stop()
         self.health.stop()
         self.retrieval.stop()
+        if self.stow is not None:
+            self.stow.stop()
         if self.scp is not None:
             self.scp.stop()
         self.storage.workers.shutdown()

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -23,14 +23,17 @@ from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.dimse.server import Entity
 from hapacs_node.errors import NodeError, ReplacementRefusedError
 from hapacs_node.health import Service
+from hapacs_node.https import Listener
 from hapacs_node.journal import JournalHandler
 from hapacs_node.node import Node
 from hapacs_node.record.addresses import Balancer
-from hapacs_node.retrieve.server import Listener
+from hapacs_node.stow import store
 
 _LOG = log.get("plugin")
 # Statuses of a C-STORE (PS3.7 9.1.1.1.9 and PS3.4 B.2.3): a sender repeats the second one later, and not the first one.
 _NOT_AUTHORIZED, _OUT_OF_RESOURCES = 0x0124, 0xA700
+# Orthanc's errors about a file: parameter out of range, bad file format, inexistent tag (tried with 1.12.7).
+_UNSOUND = {(3,), (15,), (21,)}
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -128,7 +131,30 @@ def _dicom_arrived(instance: Any) -> int:
 
 def _stored(instance: Any, _name: str) -> None:
     with _harmless("stored"):
-        node.objects.stored(threading.get_ident(), instance.GetInstanceMetadata("RemoteIP"))
+        node.objects.stored(threading.get_ident(), _sender(instance))
+
+
+def _sender(instance: Any) -> str | None:
+    # What our own server gave to Orthanc has no address.
+    with suppress(orthanc.OrthancException):
+        return cast("str", instance.GetInstanceMetadata("RemoteIP")) or None
+    return None
+
+
+def _keep(content: bytes) -> int:
+    """Store a DICOM file; return zero, or the failure reason of STOW-RS."""
+    try:
+        if node.settings.replace != "allow":
+            node.objects.admit(threading.get_ident(), content)
+        answer = json.loads(orthanc.RestApiPost("/instances", content))
+    except ReplacementRefusedError:
+        return store.NOT_AUTHORIZED
+    except NodeError:
+        return store.OUT_OF_RESOURCES
+    except orthanc.OrthancException as error:
+        return store.CANNOT_UNDERSTAND if error.args[:1] in _UNSOUND else store.OUT_OF_RESOURCES
+    kept = isinstance(answer, dict) and answer.get("Status") in {"Success", "AlreadyStored"}
+    return 0 if kept else store.OUT_OF_RESOURCES
 
 
 def _http_arrived(path: str, **request: Any) -> bool:
@@ -172,8 +198,9 @@ node = Node.build(
     settings.load(Path(os.environ.get("HAPACS_NODE_FILE", settings.DEFAULT_PATH))),
     _service(),
     Balancer.of(configuration["Callers"]) if "Callers" in configuration else None,
-    Entity.of(configuration["Dimse"]) if "Dimse" in configuration else None,
-    _transcode,
+    entity=Entity.of(configuration["Dimse"]) if "Dimse" in configuration else None,
+    transcode=_transcode,
+    keep=_keep if "Stow" in configuration else None,
 )
 # The role orthanc gives the sessions of the index the name of the server.
 guard = index_guard.IndexGuard(
@@ -191,9 +218,11 @@ orthanc.RegisterRestCallback("/hapacs/instances/([0-9a-f.-]{1,64})", _instance)
 orthanc.RegisterOnChangeCallback(_changed)
 node.start()
 guard.start()
-# Only the query service has these sections in its configuration.
+# Each section is in the configuration of one service.
 if "Retrieve" in configuration:
     node.retrieval.title = orthanc_configuration["DicomAet"]
     node.retrieval.start(Listener.of(configuration["Retrieve"]))
+if node.stow is not None:
+    node.stow.start(Listener.of(configuration["Stow"]))
 if node.scp is not None:
     node.scp.start(Listener.of(configuration["Dimse"]))

@@ -79,7 +79,7 @@ from ansible.module_utils.basic import AnsibleModule
 TABLE = "store_dicom"
 # Backends of each service. Servers of the other backends track the first one's, which are paused and queried.
 BACKENDS = {
-    "store": ("store_dicom", "store_web", "echo_dicom"),
+    "store": ("store_dicom", "store_web", "stow_web", "echo_dicom"),
     "query": ("query_dicom", "query_web", "retrieve_web", "search_web"),
 }
 # Bits of srv_admin_state in `show servers state` (HAProxy management guide 9.3): a server gets nothing

@@ -17,7 +17,7 @@ from hapacs_node.dimse.find import Find
 from hapacs_node.dimse.retrieve import Retrieve
 from hapacs_node.dimse.wire import Connection, EndedError, Message, ProtocolError
 from hapacs_node.errors import NodeError
-from hapacs_node.retrieve.server import Listener
+from hapacs_node.https import Listener
 
 _LOG = log.get("dimse")
 _HANDSHAKE_S = 5

@@ -7,11 +7,11 @@ are among the first few dozen elements.
 import re
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _IMPLICIT, _BIG_ENDIAN = b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.2"
-_META_SOP, _SYNTAX = 0x00020003, 0x00020010
-_SOP, _STUDY, _SERIES = 0x00080018, 0x0020000D, 0x0020000E
+_META_CLASS, _META_SOP, _SYNTAX = 0x00020002, 0x00020003, 0x00020010
+_CLASS, _SOP, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _META_GROUP, _ITEM_GROUP = 0x0002, 0xFFFE
 _UNDEFINED = 0xFFFFFFFF
@@ -28,11 +28,14 @@ class Identity:
     ----------
     study, series, sop : str or None
         Study, series and SOP Instance UID.
+    sop_class : str or None
+        SOP Class UID.
     """
 
     study: str | None = None
     series: str | None = None
     sop: str | None = None
+    sop_class: str | None = field(default=None, compare=False)
 
 
 class _Elements:
@@ -111,7 +114,7 @@ def of(content: bytes) -> Identity:
     # When the file ends early or is no DICOM file, the UIDs found before that are right.
     with suppress(struct.error, IndexError, RecursionError):
         _read(content, found)
-    return Identity(found.get(_STUDY), found.get(_SERIES), found.get(_SOP))
+    return Identity(found.get(_STUDY), found.get(_SERIES), found.get(_SOP), found.get(_CLASS))
 
 
 def _read(content: bytes, found: dict[int, str]) -> None:
@@ -122,12 +125,12 @@ def _read(content: bytes, found: dict[int, str]) -> None:
         tag, value = elements.next()
         if tag == _SYNTAX and value is not None:
             syntax = value.rstrip(b"\0 ")
-        elif tag == _META_SOP:
-            _note(found, _SOP, value)
+        elif tag in {_META_CLASS, _META_SOP}:
+            _note(found, _CLASS if tag == _META_CLASS else _SOP, value)
     elements = _Elements(content, elements.at, implicit=syntax == _IMPLICIT, big=syntax == _BIG_ENDIAN)
     while (tag := elements.peek()) <= _SERIES:
         tag, value = elements.next()
-        if tag in {_SOP, _STUDY, _SERIES}:
+        if tag in {_CLASS, _SOP, _STUDY, _SERIES}:
             _note(found, tag, value)
 
 

@@ -4,6 +4,7 @@ Orthanc makes three calls on the same thread: it names the caller, passes the by
 the index. So the parts of an event are kept by thread until it is complete.
 """
 
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -90,6 +91,10 @@ class Objects:
         self._callers[thread] = caller
         if asked is not None:
             self._record(caller, asked.event, what=asked.what, study=asked.study, series=asked.series, sop=asked.sop)
+
+    def stow_arrived(self, path: str, headers: Mapping[str, str]) -> None:
+        """Remember that this thread has received a request of STOW-RS."""
+        self.http_arrived(threading.get_ident(), path, headers, reads=False)
 
     def create(self, thread: int, name: str, content_type: int, content: bytes) -> None:
         """Store an attachment; see `StorageArea.create`."""

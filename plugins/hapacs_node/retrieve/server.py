@@ -1,24 +1,16 @@
-"""HTTPS server for the balancers: whole studies, metadata and searches.
+"""HTTPS server for the balancers: whole studies, metadata and searches."""
 
-It has a thread for each of their few, long-lived connections. The handshake fails for a client without a certificate of
-the site's authority.
-"""
-
-import socket
-import ssl
 import threading
 import time
 import zlib
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from hapacs_node import log
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.retrieval import Named
-from hapacs_node.endpoint import Endpoint
 from hapacs_node.errors import BadRequestError, CasDamagedError, NodeError, RefusedError
+from hapacs_node.https import Handler, Listener, Server
 from hapacs_node.metrics import Metrics
 from hapacs_node.query import qido, web
 from hapacs_node.retrieve import metadata, wado
@@ -27,25 +19,9 @@ from hapacs_node.retrieve.metadata import Metadata
 from hapacs_node.storage.area import StorageArea
 
 _LOG = log.get("retrieve")
-_HANDSHAKE_S = 5
-# Longest time for one write, or between two requests. The balancers close idle connections sooner.
-_IDLE_S = 60
-# A reader must accept this many bytes within _IDLE_S.
+# A reader must accept this many bytes within a time-out.
 _PIECE_BYTES = 1 << 20
 _COMPRESSED_FROM_BYTES = 1024
-
-
-class Listener(Endpoint):
-    """Address and certificates of the server, at this node's address."""
-
-    def tls(self) -> ssl.SSLContext:
-        """Make a TLS context that requires a client certificate of the authority."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_cert_chain(self.certificate, self.key)
-        context.load_verify_locations(self.authority)
-        return context
 
 
 @dataclass
@@ -157,46 +133,16 @@ class Retrieval:
         request.reply(web.Reply(body, len(instances)))
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
+class _Server(Server):
     def __init__(self, listener: Listener, retrieval: Retrieval) -> None:
         self.retrieval = retrieval
-        self.tls = listener.tls()
-        self.address_family = socket.AF_INET6 if ":" in listener.address else socket.AF_INET
-        super().__init__((listener.address, listener.port), _Request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - of the library
-        """Log a broken connection at the level DEBUG. Other connections are not affected."""
-        _LOG.debug(log.line("connection_broken", peer=client_address[0]), exc_info=True)
+        super().__init__(listener, _Request)
 
 
-class _Request(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Request(Handler):
     server: _Server
-    connection: socket.socket
 
-    def setup(self) -> None:
-        # Not where connections are accepted, so that a slow handshake blocks only this thread.
-        plain = self.request
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        plain.settimeout(_HANDSHAKE_S)
-        self.request = self.server.tls.wrap_socket(plain, server_side=True)
-        self.request.settimeout(_IDLE_S)
-        super().setup()
-
-    def finish(self) -> None:
-        super().finish()
-        self.request.close()
-
-    def version_string(self) -> str:
-        return "hapacs"
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-        """Log nothing, because the balancers log each request."""
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the library's name
         self._status: HTTPStatus | None = None
         self.named: Named | None = None
         self.event = "retrieved"
@@ -248,15 +194,10 @@ class _Request(BaseHTTPRequestHandler):
             )
         )
 
-    def refuse(self, status: HTTPStatus, why: str) -> None:
+    def refuse(self, status: HTTPStatus, why: str, **headers: str) -> None:
         """Answer with a status and one line with the reason."""
-        body = f"{why}\n".encode()
         self._status = status
-        self.send_response(status)
-        self.send_header("Content-Type", "text/plain; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        super().refuse(status, why, **headers)
 
     def reply(self, answer: web.Reply) -> None:
         """Send an answer in JSON, compressed when the client takes gzip (RFC 9110 12.5.3)."""

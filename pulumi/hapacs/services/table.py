@@ -171,6 +171,7 @@ _PACS = (
         ports=(
             Port(4242, "dicom", "tls", ("load_balancer", "pacs"), authority="pacs", listens="everywhere"),
             Port(8042, "https", "tls", ("load_balancer", "pacs", "management"), authority="pacs"),
+            Port(8046, "stow", "tls", ("load_balancer", "pacs", "management"), authority="pacs"),
             Port(18042, "http", "closed", listens="everywhere"),
         ),
         memory=_memory(dedicated=Memory(1440, 8192), shared=Memory(384, 1536)),

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hapacs.pki import Authority
+from hapacs_node.https import Listener
 from hapacs_node.metrics import Metrics
-from hapacs_node.retrieve.server import Listener
 from hapacs_node.settings import Das as DasSettings
 from hapacs_node.storage.area import StorageArea, Workers
 from hapacs_node.storage.cas import Cas, Client

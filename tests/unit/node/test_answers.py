@@ -11,12 +11,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from hapacs_node.catalog.retrieval import Instance, Named
+from hapacs_node.https import Listener
 from hapacs_node.metrics import Metrics
 from hapacs_node.query import header
 from hapacs_node.query.attributes import Level
 from hapacs_node.query.criteria import Counts, Found, Search
 from hapacs_node.retrieve.budget import Budget
-from hapacs_node.retrieve.server import Listener, Retrieval
+from hapacs_node.retrieve.server import Retrieval
 from hapacs_node.storage.area import StorageArea
 from tests.support.images import ct
 from tests.unit.node.fakes import FakeCatalog

@@ -14,9 +14,9 @@ import pytest
 import hapacs_node
 from hapacs_node import log
 from hapacs_node.errors import CatalogUnavailableError, NodeError, ReplacementRefusedError
+from hapacs_node.https import Listener
 from hapacs_node.node import Node
 from hapacs_node.record.objects import Objects
-from hapacs_node.retrieve.server import Listener
 
 _SCRIPT = Path(hapacs_node.__file__).parent / "orthanc_plugin.py"
 
@@ -63,6 +63,14 @@ class FakeOrthanc(ModuleType):
 
     def RegisterOnStoredInstanceCallback(self, callback: Callable[[Any, str], None]) -> None:  # noqa: N802
         self.on_stored = callback
+
+    def RestApiPost(self, path: str, content: bytes) -> bytes:  # noqa: N802
+        assert path == "/instances"
+        if content == b"bad":
+            raise self.OrthancException(15, "Bad file format")
+        if content == b"not now":
+            raise self.OrthancException(1, "Error encountered within the plugin engine")
+        return b"[]" if content == b"archive" else b'{"Status": "Success"}'
 
     def TranscodeDicomInstance(self, content: bytes, syntax: str) -> "Transcoded":  # noqa: N802
         return Transcoded(content + syntax.encode())
@@ -344,6 +352,25 @@ def test_the_query_title_listens_when_it_is_configured(
         node.scp._thread.join(10)
         with pytest.raises(NodeError, match="does not listen"):
             node.scp.probe()
+    finally:
+        node.close()
+        logger.handlers, logger.propagate = handlers, propagate
+
+
+def test_stow_listens_when_it_is_configured_and_says_what_orthanc_says(
+    orthanc: FakeOrthanc, configuration: Path, listener: Listener
+) -> None:
+    assert configuration.exists()
+    files = {"Certificate": str(listener.certificate), "Key": str(listener.key), "Authority": str(listener.authority)}
+    orthanc.configuration["Hapacs"] = {"Stow": {"Address": listener.address, "Port": 0, **files}}
+    logger = logging.getLogger(log.ROOT)
+    handlers, propagate = list(logger.handlers), logger.propagate
+    node = runpy.run_path(str(_SCRIPT))["node"]
+    try:
+        assert node.stow.probe() == "connections are accepted"
+        assert "stow" in node.health.probes
+        reasons = [node.stow.keep(one) for one in (b"good", b"bad", b"not now", b"archive")]
+        assert reasons == [0, 0xC000, 0xA700, 0xA700]
     finally:
         node.close()
         logger.handlers, logger.propagate = handlers, propagate

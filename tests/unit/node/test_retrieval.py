@@ -11,13 +11,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from hapacs.pki import Authority
+from hapacs_node import https as module
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.retrieval import Instance, Named
 from hapacs_node.errors import CatalogUnavailableError, NodeError
+from hapacs_node.https import Listener
 from hapacs_node.metrics import Metrics
-from hapacs_node.retrieve import server as module
 from hapacs_node.retrieve.budget import Budget
-from hapacs_node.retrieve.server import Listener, Retrieval
+from hapacs_node.retrieve.server import Retrieval
 from hapacs_node.storage.area import StorageArea
 from tests.unit.node.certificates import certificate
 from tests.unit.node.fakes import FakeBucket, FakeCatalog, FakeClient

@@ -80,9 +80,11 @@ def bound(unit: str, text: str) -> set[tuple[str, int]]:
         if "listen" in settings:
             # The program binds its metrics at 127.0.0.1.
             return {(settings["listen"]["host"], settings["listen"]["port"]), ("127.0.0.1", settings["metrics_port"])}
-        found = {(ANY, settings["HttpPort"]), (ANY, settings["DicomPort"])}
-        retrieve = settings.get("Hapacs", {}).get("Retrieve")
-        return found | ({(retrieve["Address"], retrieve["Port"])} if retrieve else set())
+        found = {(ANY, settings["HttpPort"])}
+        if settings.get("DicomServerEnabled", True):
+            found.add((ANY, settings["DicomPort"]))
+        own = [settings["Hapacs"][name] for name in ("Retrieve", "Dimse", "Stow") if name in settings["Hapacs"]]
+        return found | {(one["Address"], one["Port"]) for one in own}
     if metrics := re.findall(r" --metrics-port (\d+) ", text):
         # The program binds it at 127.0.0.1.
         return {("127.0.0.1", int(metrics[0]))}

@@ -228,8 +228,16 @@ def test_a_body_of_unknown_or_excessive_length_is_refused(address: str) -> None:
     login = {"Authorization": f"Basic {LOGIN}"}
     too_much = login | {"Content-Length": str(3 << 30)}
     assert ask(address, "/dicom-web/studies", method="POST", headers=too_much).status == 413
-    chunked = login | {"Transfer-Encoding": "chunked"}
+    chunked = login | {"Transfer-Encoding": "chunked", "Accept": "application/dicom+xml"}
     assert ask(address, "/dicom-web/studies", method="POST", headers=chunked).status == 411
+
+
+def test_other_methods_are_answered_with_those_that_there_are(address: str) -> None:
+    login = {"Authorization": f"Basic {LOGIN}", "Content-Length": "0"}
+    answer = ask(address, "/dicom-web/studies", method="DELETE", headers=login)
+    assert (answer.status, answer.getheader("Allow")) == (405, "GET, HEAD, POST")
+    answer = ask(address, "/dicom-web/series", method="POST", headers=login)
+    assert (answer.status, answer.getheader("Allow")) == (405, "GET, HEAD")
 
 
 def test_a_body_that_is_compressed_or_not_multipart_is_refused(address: str) -> None:

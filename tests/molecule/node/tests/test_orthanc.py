@@ -27,7 +27,7 @@ SERVICES = ("store", "query")
 DICOM_PORTS = {"store": 4242, "query": 4243}
 HTTPS_PORTS = {"store": 8042, "query": 8043}
 HTTP_PORTS = {"store": 18042, "query": 18043}
-RETRIEVE_PORT = 8045
+RETRIEVE_PORT, STOW_PORT = 8045, 8046
 COULD_NOT_CONNECT = 7  # curl(1)
 TITLES = {"store": "HAPACS", "query": "HAPACS_QR"}
 # Small on the wire, of any size in memory (ADR 17): deflated, and JPIP's two deflated ones.
@@ -114,7 +114,7 @@ def test_storage_plugin_reports_the_node_healthy(address: str, web: httpx.Client
     answer = web.get(url(address, service, "/hapacs/health"))
     report = answer.json()
     assert (answer.status_code, report["ok"], report["service"]) == (200, True, service)
-    needed = {"database", "das", "cas"} | ({"retrieve"} if service == "query" else set())
+    needed = {"database", "das", "cas"} | ({"retrieve", "dimse"} if service == "query" else {"stow"})
     assert {name: check["ok"] for name, check in report["checks"].items()} == dict.fromkeys(needed, True)
 
 
@@ -163,7 +163,7 @@ def test_no_other_port_listens(host: Any, address: str) -> None:
     # Orthanc has no setting for the addresses that it listens at; the firewall of role base has.
     assert mine == {
         *(f"0.0.0.0:{port}" for port in [DICOM_PORTS["store"], *HTTP_PORTS.values()]),
-        *(f"{address}:{port}" for port in [DICOM_PORTS["query"], *HTTPS_PORTS.values(), RETRIEVE_PORT]),
+        *(f"{address}:{port}" for port in [DICOM_PORTS["query"], *HTTPS_PORTS.values(), RETRIEVE_PORT, STOW_PORT]),
     }
 
 
@@ -215,6 +215,23 @@ def test_whole_studies_are_returned_as_sent(address: str, web: httpx.Client, sto
     assert {instance.SOPInstanceUID for instance in found} == study
     unknown = web.get(f"https://{address}:{RETRIEVE_PORT}/dicom-web/studies/1.2.3.4.5", headers=as_stored)
     assert unknown.status_code == 404
+
+
+def test_good_and_bad_parts_of_a_chunked_body_are_told_apart(
+    address: str, web: httpx.Client, samples: list[Sample]
+) -> None:
+    sample = samples[0]
+    kind, body = multipart.encode([sample.content, bytes(128) + b"DICM" + b"garbage" * 9], "application/dicom")
+    pieces = (body[at : at + 5000] for at in range(0, len(body), 5000))
+    stow = f"https://{address}:{STOW_PORT}/dicom-web/studies"
+    answer = web.post(stow, content=pieces, headers={"Content-Type": kind})
+    assert answer.status_code == httpx.codes.ACCEPTED
+    (stored,), (failed,) = (answer.json()[key]["Value"] for key in ("00081199", "00081198"))
+    assert stored["00081155"]["Value"] == [sample.sop_instance]
+    assert failed["00081197"]["Value"] == [0xC000]
+    as_stored = {"Accept": multipart.AS_STORED}
+    kept = web.get(f"https://{address}:{RETRIEVE_PORT}/dicom-web/studies/{sample.study}", headers=as_stored)
+    assert sample.content in multipart.decode(kept.headers["Content-Type"], kept.content)
 
 
 def test_each_image_has_its_copies_and_equal_bytes(

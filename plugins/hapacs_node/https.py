@@ -1,0 +1,103 @@
+"""HTTPS servers for the balancers, with a thread for each of their few, long-lived connections.
+
+The handshake fails for a client without a certificate of the site's authority.
+"""
+
+import socket
+import ssl
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from hapacs_node import log
+from hapacs_node.endpoint import Endpoint
+
+_LOG = log.get("https")
+_HANDSHAKE_S = 5
+# Longest time for one read or write, or between two requests. The balancers close idle connections sooner.
+_IDLE_S = 60
+
+
+class Listener(Endpoint):
+    """Address and certificates of the server, at this node's address."""
+
+    def tls(self) -> ssl.SSLContext:
+        """Make a TLS context that requires a client certificate of the authority."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(self.certificate, self.key)
+        context.load_verify_locations(self.authority)
+        return context
+
+
+class Server(ThreadingHTTPServer):
+    """A server at the address of a listener.
+
+    Parameters
+    ----------
+    listener : Listener
+        Address and certificates.
+    handler : type
+        Answers requests.
+
+    Raises
+    ------
+    OSError
+        When the certificates or the address can't be used.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, listener: Listener, handler: type["Handler"]) -> None:
+        self.tls = listener.tls()
+        self.address_family = socket.AF_INET6 if ":" in listener.address else socket.AF_INET
+        super().__init__((listener.address, listener.port), handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - of the library
+        """Log a broken connection at the level DEBUG. Other connections are not affected."""
+        _LOG.debug(log.line("connection_broken", peer=client_address[0]), exc_info=True)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers the requests of one connection."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+    connection: socket.socket
+
+    def setup(self) -> None:
+        """Secure the connection."""
+        # Not where connections are accepted, so that a slow handshake blocks only this thread.
+        plain = self.request
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plain.settimeout(_HANDSHAKE_S)
+        self.request = self.server.tls.wrap_socket(plain, server_side=True)
+        self.request.settimeout(_IDLE_S)
+        super().setup()
+
+    def finish(self) -> None:
+        """Close the connection."""
+        super().finish()
+        self.request.close()
+
+    def version_string(self) -> str:
+        """Return what the header Server says."""
+        return "hapacs"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+        """Log nothing, because the balancers log each request."""
+
+    def refuse(self, status: HTTPStatus, why: str, **headers: str) -> None:
+        """Answer with a status and one line with the reason."""
+        body = f"{why}\n".encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)

@@ -1,0 +1,1 @@
+"""STOW-RS for the service that stores (DICOM PS3.18 10.5)."""

@@ -1,0 +1,191 @@
+"""HTTPS server for the balancers: takes images by STOW-RS, and gives each to Orthanc when it has arrived."""
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from hapacs_node import log
+from hapacs_node.errors import BadRequestError, NodeError
+from hapacs_node.https import Handler, Listener, Server
+from hapacs_node.query import web
+from hapacs_node.record.identity import Identity
+from hapacs_node.stow.body import Body, CutShortError, TooLargeError, boundary, parts
+from hapacs_node.stow.store import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Answer, Keep, Outcome
+
+_LOG = log.get("stow")
+_PATH = re.compile(r"/dicom-web/studies(?:/([0-9.]{1,64}))?/?", re.ASCII)
+# As the balancer limits bodies whose length is said before.
+_MOST_BYTES = 2 << 30
+_JSON = "application/dicom+json"
+# How long, and how much, is read after an early answer.
+_LINGER_S, _LINGER_PIECES, _PIECE_BYTES = 1, 256, 1 << 16
+
+type Arrived = Callable[[str, Mapping[str, str]], None]
+"""Notes path and headers of a request for the events of its images, on the thread that stores them."""
+
+
+@dataclass
+class Stow:
+    """Answers STOW-RS.
+
+    Parameters
+    ----------
+    keep : callable
+        Stores a DICOM file in Orthanc, and returns zero or the failure reason.
+    arrived : callable
+        Is called before the images of a request are stored.
+    most_bytes : int
+        Most bytes of a request.
+    """
+
+    keep: Keep
+    arrived: Arrived
+    most_bytes: int = _MOST_BYTES
+    _server: "_Server | None" = field(default=None, init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
+
+    def start(self, listener: Listener) -> int:
+        """Start to listen, and return the port.
+
+        Raises
+        ------
+        OSError
+            When the certificates or the address can't be used.
+        """
+        self._server = _Server(listener, self)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="stow", daemon=True)
+        self._thread.start()
+        return int(self._server.server_address[1])
+
+    def stop(self) -> None:
+        """Accept no new connections. Requests in progress continue while the process lives."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+    def probe(self) -> str:
+        """Check that connections are accepted.
+
+        Raises
+        ------
+        NodeError
+            When they are not.
+        """
+        if self._thread is None or not self._thread.is_alive():
+            raise NodeError("the STOW-RS server does not run: restart the service")
+        return "connections are accepted"
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Why a request ended early: its status when nothing is stored, in words, and the failure reason of the rest."""
+
+    status: HTTPStatus
+    why: str
+    reason: int
+
+
+class _Server(Server):
+    def __init__(self, listener: Listener, stow: Stow) -> None:
+        self.stow = stow
+        super().__init__(listener, _Request)
+
+
+class _Request(Handler):
+    server: _Server
+
+    def __getattr__(self, name: str) -> Any:
+        # The library looks for do_METHOD, and answers 501 where there is none.
+        if name.startswith("do_"):
+            return self._wrong_method
+        raise AttributeError(name)
+
+    def _wrong_method(self) -> None:
+        self.close_connection = True
+        self.refuse(HTTPStatus.METHOD_NOT_ALLOWED, "images are stored by POST", Allow="POST")
+
+    def do_POST(self) -> None:  # noqa: N802 - the library's name
+        found = _PATH.fullmatch(self.path.partition("?")[0])
+        if found is None:
+            self.close_connection = True
+            self.refuse(HTTPStatus.NOT_FOUND, "images are stored at /dicom-web/studies and below a study")
+            return
+        answer = Answer(web.root(self.headers.get("Host", "")), found[1])
+        try:
+            problem = self._take(answer)
+        except OSError as error:
+            # Nobody is there to be answered. What was stored is; the sender repeats all of it.
+            self.close_connection = True
+            self._record(answer, None, repr(error))
+            return
+        if problem is not None or answer.cut_short:
+            # What follows in the connection can't be told apart from the body.
+            self.close_connection = True
+        if problem is not None and not answer.stored:
+            self._record(answer, problem.status, problem.why)
+            self.refuse(problem.status, problem.why)
+        else:
+            if problem is not None:
+                # With some images stored the answer names them: an error would say that none is.
+                answer.outcomes.append(Outcome(Identity(), problem.reason))
+            self._record(answer, answer.status, None if problem is None else problem.why)
+            self._reply(answer)
+        if self.close_connection:
+            self._linger()
+
+    def _take(self, answer: Answer) -> "_Problem | None":
+        """Receive and store the images; return what ended that early."""
+        stow = self.server.stow
+        try:
+            mark = boundary(self.headers.get("Content-Type", ""))
+            body = Body.of(self.rfile, self.headers, stow.most_bytes)
+            stow.arrived(self.path, {name.lower(): value for name, value in self.headers.items()})
+            answer.take(parts(body, mark), stow.keep)
+        except TooLargeError as error:
+            return _Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error), OUT_OF_RESOURCES)
+        except MemoryError:
+            why = "the image needs more memory than this service may take"
+            return _Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why, OUT_OF_RESOURCES)
+        except (BadRequestError, CutShortError) as error:
+            return _Problem(HTTPStatus.BAD_REQUEST, str(error), CANNOT_UNDERSTAND)
+        return None
+
+    def _reply(self, answer: Answer) -> None:
+        content = answer.document()
+        self.send_response(answer.status)
+        self.send_header("Content-Type", _JSON)
+        self.send_header("Content-Length", str(len(content)))
+        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self.send_header("Retry-After", "10")
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _linger(self) -> None:
+        """Take some more of the body: a connection that is closed with unread bytes loses the answer (RFC 9112 9.6)."""
+        self.connection.settimeout(_LINGER_S)
+        with suppress(OSError):
+            for _ in range(_LINGER_PIECES):
+                if not self.rfile.read1(_PIECE_BYTES):
+                    return
+
+    def _record(self, answer: Answer, status: HTTPStatus | None, error: str | None) -> None:
+        whole = status == HTTPStatus.OK
+        write = _LOG.info if whole else _LOG.warning
+        write(
+            log.line(
+                "received",
+                what="STOW-RS",
+                objects=answer.stored,
+                failed=len(answer.outcomes) - answer.stored,
+                status=status and status.value,
+                error=error,
+                user=self.headers.get("X-Hapacs-User"),
+                address=self.headers.get("X-Forwarded-For"),
+            )
+        )
