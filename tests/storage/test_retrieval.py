@@ -99,3 +99,5 @@ def test_an_image_under_two_patients_is_selected_once_as_it_was_stored_last(
     assert list(selected) == [".1.3", ".1.4", ".2.5"]
     assert selected[".1.4"] is not None
     assert selected[".1.4"].uuid == UUID(int=number + 9)
+    # So is a whole study by WADO-RS, and its metadata.
+    assert sorted(places(catalog.retrieve(Named(study)), study)) == [3, 5, 9]

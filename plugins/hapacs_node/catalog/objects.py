@@ -57,6 +57,11 @@ class StoredObject:
     header: Header | None = field(default=None, compare=False, repr=False)
 
 
+def is_newer(row: StoredObject, than: StoredObject) -> bool:
+    """Whether an attachment was stored after another one, or at the same time."""
+    return row.stored_at is not None and (than.stored_at is None or row.stored_at >= than.stored_at)
+
+
 # One statement is one transaction and one round trip. It is repeated after a lost acknowledgement of a COMMIT: an equal
 # row returns its UUID, and a name that exists with other bytes returns no row.
 _ADD = f"""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.index import UNCOMPRESSED
-from hapacs_node.catalog.objects import COLUMNS, StoredObject
+from hapacs_node.catalog.objects import COLUMNS, StoredObject, is_newer
 from hapacs_node.errors import CatalogError
 
 
@@ -44,15 +44,16 @@ class Instance:
 # Orthanc's levels are 1 for a study, 2 for a series and 3 for an instance; its metadata 9 is the transfer syntax. A
 # file without a row in the catalog stays in the result, so that `instances` can raise instead of omitting an image.
 _RETRIEVE = f"""
-select {COLUMNS}, coalesce(files.syntax, ''), files.compression
+select {COLUMNS}, coalesce(files.syntax, ''), files.compression, coalesce(files.sop_uid, files.uuid::text)
 from (
     select file.uuid::uuid as uuid, series.internalid as series, instance.internalid as instance,
-           file.compressiontype as compression, syntax.value as syntax
+           file.compressiontype as compression, syntax.value as syntax, sop.value as sop_uid
     from dicomidentifiers named
     join resources study on study.internalid = named.id and study.resourcetype = 1
     join resources series on series.parentid = study.internalid
     join resources instance on instance.parentid = series.internalid
     join attachedfiles file on file.id = instance.internalid and file.filetype = 1
+    left join dicomidentifiers sop on sop.id = instance.internalid and sop.taggroup = 8 and sop.tagelement = 24
     left join metadata syntax on syntax.id = instance.internalid and syntax.type = 9
     where named.taggroup = 32 and named.tagelement = 13 and named.value = %(study)s
     and (%(series)s::text is null or exists (
@@ -69,18 +70,22 @@ order by files.series, files.instance
 def instances(connection: Connection, named: Named) -> list[Instance]:
     """List the instances by series, in the order in which they were stored.
 
+    An image that was stored under two Patient IDs is there once, as it was stored last.
+
     Raises
     ------
     CatalogError
         When one of them can't be read, because part of a study would look like all of it.
     """
     parameters = {"study": named.study, "series": named.series, "instance": named.instance}
-    found = []
-    for *columns, syntax, compression in connection.execute(_RETRIEVE, parameters):
+    found: dict[str, Instance] = {}
+    for *columns, syntax, compression, sop in connection.execute(_RETRIEVE, parameters):
         row = StoredObject(*columns)
         if not row.digest:
             raise CatalogError(f"attachment {row.uuid} is in the index, but not in the catalog")
         if compression != UNCOMPRESSED:
             raise CatalogError(f"attachment {row.uuid} was compressed by Orthanc: only Orthanc can read it")
-        found.append(Instance(row, syntax))
-    return found
+        kept = found.get(sop)
+        if kept is None or is_newer(row, kept.object):
+            found[sop] = Instance(row, syntax)
+    return list(found.values())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.index import UNCOMPRESSED
-from hapacs_node.catalog.objects import COLUMNS, StoredObject
+from hapacs_node.catalog.objects import COLUMNS, StoredObject, is_newer
 
 
 @dataclass(frozen=True)
@@ -107,5 +107,7 @@ def select(connection: Connection, wanted: Selection) -> list[Selected]:
     for study, series, sop, sop_class, syntax, compression, *columns in connection.execute(query, named):
         row = StoredObject(*columns)
         readable = bool(row.digest) and compression == UNCOMPRESSED
-        found[study, series, sop] = Selected(study, series, sop, sop_class, syntax, row if readable else None)
+        known = found.get((study, series, sop))
+        if known is None or known.object is None or is_newer(row, known.object):
+            found[study, series, sop] = Selected(study, series, sop, sop_class, syntax, row if readable else None)
     return list(found.values())
