@@ -25,18 +25,31 @@ class StoreScp:
         Where it writes.
     options
         More of its options.
+    syntaxes
+        The option that says which transfer syntaxes it accepts; all unless given.
     """
 
     port: int
     directory: Path
     options: tuple[str, ...] = ()
+    syntaxes: str = "+xa"
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, timeout_s: float = 120) -> None:
         """Start it, and wait until it takes connections."""
         self.directory.mkdir(exist_ok=True)
         # +B writes the data set as it came, without changes.
-        command = [str(PROGRAM), "+xa", "+B", "-od", str(self.directory), "-aet", "PEER", *self.options, str(self.port)]
+        command = [
+            str(PROGRAM),
+            self.syntaxes,
+            "+B",
+            "-od",
+            str(self.directory),
+            "-aet",
+            "PEER",
+            *self.options,
+            str(self.port),
+        ]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + timeout_s
         while not self._listens():

@@ -9,7 +9,7 @@ from pydicom import Dataset
 
 from hapacs_node.catalog.tasks import Task
 from hapacs_node.errors import NodeError
-from hapacs_node.routing import bucket, folder, send, stow
+from hapacs_node.routing import bucket, folder, inquiry, stow
 from hapacs_node.routing.destination import (
     Destination,
     DicomDestination,
@@ -64,13 +64,13 @@ def _series(task: Task) -> tuple[str, str]:
 
 def _find(destination: DicomDestination, groups: Sequence[Sequence[Task]], access: Access) -> set[str]:
     peer = destination.called(destination.query_title or destination.ae_title)
-    with send.associate(peer, [send.FIND], access) as session:
-        if send.FIND not in session.accepted:
+    with inquiry.inquire(peer, [inquiry.FIND], access) as session:
+        if inquiry.FIND not in session.accepted:
             raise QueryError(f"{peer.where} takes no C-FIND; name the title that does in query_ae")
         return {sop for group in groups for sop in _answers(session, group)}
 
 
-def _answers(session: send.DicomSession, group: Sequence[Task]) -> Iterator[str]:
+def _answers(session: inquiry.Inquiry, group: Sequence[Task]) -> Iterator[str]:
     query = Dataset()
     query.QueryRetrieveLevel = "IMAGE"
     query.StudyInstanceUID, query.SeriesInstanceUID = group[0].study, group[0].series

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from hapacs_node.catalog.tasks import Task
-from hapacs_node.routing import bucket, folder, send, stow
+from hapacs_node.routing import bucket, folder, inquiry, send, stow
 from hapacs_node.routing.destination import Destination, DicomDestination, FolderDestination, S3Destination
 from hapacs_node.routing.image import Pair
 from hapacs_node.routing.peer import Access, PeerError, Session
@@ -41,9 +41,9 @@ def ping(destination: Destination, access: Access) -> str:
         return bucket.ping(destination, access)
     if not isinstance(destination, DicomDestination):
         return stow.ping(destination, access)
-    wanted = {destination.ae_title: {send.VERIFICATION: "C-ECHO"}}
+    wanted = {destination.ae_title: {inquiry.VERIFICATION: "C-ECHO"}}
     if destination.query_title is not None:
-        wanted.setdefault(destination.query_title, {})[send.FIND] = "C-FIND"
+        wanted.setdefault(destination.query_title, {})[inquiry.FIND] = "C-FIND"
     for title, operations in wanted.items():
         _ping(destination.called(title), operations, access)
     return "status 0x0000"
@@ -51,10 +51,10 @@ def ping(destination: Destination, access: Access) -> str:
 
 def _ping(peer: DicomDestination, operations: Mapping[Pair, str], access: Access) -> None:
     """Open an association for some operations, and send a C-ECHO if it is one of them."""
-    with send.associate(peer, operations, access) as session:
+    with inquiry.inquire(peer, operations, access) as session:
         for pair, operation in operations.items():
             if pair not in session.accepted:
                 raise PeerError(f"{peer.where} gives an association, but takes no {operation}")
-        status = session.echo() if send.VERIFICATION in operations else 0
+        status = session.echo() if inquiry.VERIFICATION in operations else 0
     if status:
         raise PeerError(f"{peer.where} answers a C-ECHO with status 0x{status:04X}")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import (
+    PYDICOM_IMPLEMENTATION_UID,
     UID,
     BasicTextSRStorage,
     ComputedRadiographyImageStorage,
@@ -94,6 +98,21 @@ def encoded(dataset: Dataset) -> bytes:
     if content is None:
         raise ValueError("a made image can't be encoded")
     return content
+
+
+def part_10(image: tuple[UID, str, UID], dataset: bytes) -> bytes:
+    """Return an encoded data set as a file (DICOM PS3.10 7.1).
+
+    Parameters
+    ----------
+    image
+        SOP class, SOP Instance UID and transfer syntax.
+    """
+    meta, output = FileMetaDataset(), BytesIO()
+    meta.FileMetaInformationVersion, meta.ImplementationClassUID = b"\0\1", PYDICOM_IMPLEMENTATION_UID
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = image
+    write_file_meta_info(output, meta)
+    return b"\0" * 128 + b"DICM" + output.getvalue() + dataset
 
 
 def _dataset(modality: str, sop_class: UID, study: str, series: str, number: int) -> Dataset:
