@@ -109,6 +109,24 @@ def reconcile(
 
 
 @app.command()
+def routing(
+    name: Name = "lab",
+    instances: Annotated[
+        int, typer.Option(min=3000, max=100_000, help="Images that wait for the destination that is down.")
+    ] = 10_000,
+    size: Rows = 512,
+    associations: Annotated[int, typer.Option(min=1, max=16, help="Associations to a destination.")] = 2,
+    json: Json = False,
+) -> None:
+    """Let images wait for a destination that is down, then send them; compare with dcmtk's storescu. For labs only."""
+    from hapacs.bench import backlog  # noqa: PLC0415
+    from hapacs.bench import routing as measure  # noqa: PLC0415
+
+    options = backlog.Options(instances, size, associations)
+    _run("routing", name, json, lambda site, now: measure.run(site, options, now), _print_routing)
+
+
+@app.command()
 def report(
     name: Name = "lab",
     directory: Annotated[Path, typer.Option(help="Directory for results, tables and pictures.")] = PROJECT
@@ -189,6 +207,16 @@ def _print_growth(document: Mapping[str, Any]) -> None:
     for kind, ratio in document["ratios"].items():
         rows.append((kind, *_rate(few[kind]["per_s"]), *_rate(many[kind]["per_s"]), f"{ratio:.2f}"))
     print_table("", heads, rows)
+
+
+def _print_routing(document: Mapping[str, Any]) -> None:
+    found = {"backlog": document["backlog_per_s"], "storescu": document["storescu_per_s"]}
+    found |= {f"live destination, {side}": rate for side, rate in document["live_per_s"].items()}
+    print_table("", ("", "images/s", "±"), [(what, *_rate(rate)) for what, rate in found.items()])
+    console.print(
+        f"ratio {document['ratio']:.2f}, live_ratio {document['live_ratio']:.2f} with {document['instances']:,} images "
+        f"and {document['associations']} associations; {document['failed']} failed"
+    )
 
 
 def _rate(series: Mapping[str, Any]) -> tuple[str, str]:

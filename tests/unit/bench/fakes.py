@@ -120,3 +120,19 @@ def growth() -> dict[str, Any]:
         "few": {"rows": 1000, **rates},
         "many": {"rows": 1000000, **rates},
     }
+
+
+def routing() -> dict[str, Any]:
+    """A result of the benchmark of routing."""
+    return {
+        "at": "2026-01-01T00:00:00Z",
+        "ratio": 1.1,
+        "live_ratio": 0.97,
+        "failed": 0,
+        "instances": 10_000,
+        "image_rows": 512,
+        "associations": 2,
+        "backlog_per_s": series(109, 111),
+        "storescu_per_s": series(99, 100, 101),
+        "live_per_s": {"alone": series(100, 100), "beside the dead one": series(97, 97)},
+    }

@@ -5,13 +5,18 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from hapacs.bench import growth, ingest, reconcile, retrieve
+from hapacs.bench import growth, ingest, reconcile, retrieve, routing
 from hapacs.cli import app
 from hapacs.deployment import Deployment
 from hapacs.site import access
 from tests.unit.bench import fakes
 
-RESULTS = {"ingest": (ingest, fakes.ingest), "retrieve": (retrieve, fakes.retrieve), "growth": (growth, fakes.growth)}
+RESULTS = {
+    "ingest": (ingest, fakes.ingest),
+    "retrieve": (retrieve, fakes.retrieve),
+    "growth": (growth, fakes.growth),
+    "routing": (routing, fakes.routing),
+}
 
 
 @pytest.fixture
@@ -47,7 +52,10 @@ def test_a_machine_gets_one_document_and_the_deployment_keeps_it(
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize(("kind", "told"), [("ingest", "ratio 0.50"), ("retrieve", "wado-rs"), ("growth", "1,000,000")])
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [("ingest", "ratio 0.50"), ("retrieve", "wado-rs"), ("growth", "1,000,000"), ("routing", "live_ratio 0.97")],
+)
 @pytest.mark.usefixtures("asked")
 def test_people_get_the_figures(kind: str, told: str) -> None:
     done = CliRunner().invoke(app, ["bench", kind])
