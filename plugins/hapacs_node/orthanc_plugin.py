@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import orthanc  # type: ignore[import-not-found] # exists inside Orthanc only
 
+import hapacs_node.without_numpy  # noqa: F401 - before pydicom is imported
 from hapacs_node import index_guard, log, settings
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.dimse.server import Entity

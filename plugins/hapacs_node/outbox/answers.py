@@ -87,9 +87,20 @@ def judge(task: int, attempts: int, status: int, comment: str = "") -> Ended:
     return Ended(task, "waiting", reason, IMAGE.pause_s(attempts))
 
 
-def not_accepted(task: int, sop_class: str, transfer_syntax: str) -> Ended:
-    """Return the end of a task whose presentation context the destination refused."""
-    return Ended(task, "dead", f"SOP class {sop_class} with transfer syntax {transfer_syntax} is not accepted")
+def not_accepted(task: int, sop_class: str, transfer_syntax: str, why: str = "") -> Ended:
+    """Return the end of a task whose presentation context the destination refused.
+
+    Parameters
+    ----------
+    task : int
+        The task's number.
+    sop_class, transfer_syntax : str
+        What it is stored as.
+    why : str
+        Why it can't have a transfer syntax that the destination accepts; empty when that accepts none for the class.
+    """
+    reason = f"SOP class {sop_class} with transfer syntax {transfer_syntax} is not accepted"
+    return Ended(task, "dead", f"{reason}, and {why}" if why else reason)
 
 
 def unanswered(task: int, attempts: int, why: str) -> Ended:

@@ -27,6 +27,9 @@ Parallel = Annotated[int, Field(strict=True, ge=1, le=32)]
 Confirm = Literal["response", "query"]
 """What confirms an image: the answer to it alone, or also that the destination lists it afterwards."""
 
+WantedSyntax = Literal["explicit", "implicit", "jpeg-2000-lossless", "rle-lossless"]
+"""A transfer syntax that a destination prefers: Explicit or Implicit VR Little Endian, or a lossless compression."""
+
 
 class _Destination(Part):
     """What all kinds of destinations have.
@@ -73,6 +76,10 @@ class DicomDestination(_Destination):
         the status is enough.
     maximum_pdu
         Longest PDU that this side accepts.
+    transfer_syntax
+        What images are converted to where the peer accepts it: ``explicit``, ``implicit``, or for images that are not
+        compressed ``jpeg-2000-lossless`` or ``rle-lossless``. Not given: as they are stored. What the peer does not
+        accept as it is stored is decompressed in any case.
     """
 
     kind: Literal["dicom"] = "dicom"
@@ -86,6 +93,7 @@ class DicomDestination(_Destination):
     associations: Parallel = 2
     confirm: Confirm = "response"
     maximum_pdu: Annotated[int, Field(strict=True, ge=4096, le=1048576)] = 131072
+    transfer_syntax: WantedSyntax | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

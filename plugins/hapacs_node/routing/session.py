@@ -19,7 +19,7 @@ def open_session(destination: Destination, tasks: Sequence[Task], access: Access
         When entered, if the destination refuses or does not answer.
     """
     if isinstance(destination, DicomDestination):
-        return send.associate(destination, map(send.pair, tasks), access)
+        return send.associate(destination, tasks, access)
     if isinstance(destination, FolderDestination):
         return folder.enter(destination)
     if isinstance(destination, S3Destination):

@@ -1,5 +1,6 @@
 """The plugin module, loaded as Orthanc loads it, with a fake of Orthanc's module."""
 
+import importlib
 import json
 import logging
 import runpy
@@ -122,6 +123,9 @@ class Output:
 def orthanc(monkeypatch: pytest.MonkeyPatch) -> FakeOrthanc:
     module = FakeOrthanc()
     monkeypatch.setitem(sys.modules, "orthanc", module)
+    # The plugin keeps numpy out of its process; other tests need it.
+    monkeypatch.setitem(sys.modules, "numpy", sys.modules.get("numpy"))
+    monkeypatch.delitem(sys.modules, "hapacs_node.without_numpy", raising=False)
     # Tests must not write to this machine's journal.
     monkeypatch.setattr("hapacs_node.journal.JournalHandler", logging.NullHandler)
     return module
@@ -381,6 +385,12 @@ def test_an_unknown_service_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAPACS_SERVICE", "both")
     with pytest.raises(NodeError, match="HAPACS_SERVICE"):
         runpy.run_path(str(_SCRIPT))
+
+
+@pytest.mark.usefixtures("loaded")
+def test_orthanc_stays_without_numpy() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("numpy")
 
 
 def test_only_the_plugin_module_imports_orthanc() -> None:
