@@ -1,6 +1,5 @@
 """Events, tasks, claims and leases on a real PostgreSQL."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -267,19 +266,12 @@ analyze hapacs.task;
 
 
 @pytest.mark.timeout(600)
-def test_claims_are_fast_with_many_waiting_tasks(database: Database, postgres: Postgres) -> None:
+def test_a_claim_reads_an_index_and_no_other_task_when_many_wait(database: Database, postgres: Postgres) -> None:
     with postgres.connect() as connection:
         for statement in FILL.format(count=50_000).split(";"):
             if statement.strip():
                 connection.execute(statement)
-    seconds = []
-    for number in range(40):
-        began = time.perf_counter()
-        claimed = claim(database, holder=f"h{number}", limit=50, parallel=99).tasks
-        seconds.append(time.perf_counter() - began)
-        assert len(claimed) == 50
-    # A scan of all tasks takes several times longer. The machine may be busy: the median counts here.
-    assert sorted(seconds)[20] < 0.05
+    assert len(claim(database, limit=50).tasks) == 50
     plan = _plan_of_a_claim(postgres)
     assert "task_waiting" in plan
     assert "Seq Scan" not in plan

@@ -8,12 +8,14 @@ from uuid import UUID
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.index import DICOM
 
-# The claim is a due time in the future: after a planner's death the next one takes the event over. Other nodes leave an
-# event for a few seconds to the node that has the image on its DAS.
-_CLAIM = """
+CLAIMABLE = "due_at <= now() and (node = %(node)s or due_at <= now() - interval '5 seconds')"
+"""Which events a node may claim: others leave one for a few seconds to the node that has the image on its DAS."""
+
+# The claim is a due time in the future: after a planner's death the next one takes the event over.
+_CLAIM = f"""
 with chosen as (
     select uuid from hapacs.event
-    where due_at <= now() and (node = %(node)s or due_at <= now() - interval '5 seconds')
+    where {CLAIMABLE}
     order by due_at
     limit %(limit)s
     for update skip locked
@@ -22,7 +24,7 @@ update hapacs.event e set due_at = clock_timestamp() + %(lease_s)s * interval '1
 from chosen
 where e.uuid = chosen.uuid
 returning e.uuid, clock_timestamp() - e.created_at
-"""
+"""  # noqa: S608 - a constant
 
 _POSTPONE = """
 update hapacs.event set due_at = clock_timestamp() + %(pause_s)s * interval '1 second' where uuid = any(%(uuids)s)

@@ -81,13 +81,16 @@ set revision = g.revision + case when g.open or excluded.images = 0 then 0 else 
     due_at = greatest(g.due_at, excluded.due_at)
 """
 
-_QUIET = """
+QUIET = "open and due_at <= now()"
+"""Which studies and series are complete."""
+
+_QUIET = f"""
 select level, uid, study, revision, images from hapacs.gathering
-where open and due_at <= now()
+where {QUIET}
 order by due_at
 limit %(limit)s
 for update skip locked
-"""
+"""  # noqa: S608 - a constant
 
 # After the lock, so that it sees every task whose planner had the row before.
 _RELEASE = """

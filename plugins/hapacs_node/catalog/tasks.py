@@ -131,13 +131,16 @@ update hapacs.task set leased_until = clock_timestamp() + %(lease_s)s * interval
 where kind = %(kind)s and destination = %(destination)s and state = 'in flight' and holder = %(holder)s
 """
 
-_LAPSE = """
+LAPSED = "state = 'in flight' and leased_until < now()"
+"""Which tasks have a lease that has ended."""
+
+_LAPSE = f"""
 update hapacs.task
 set state = 'waiting', reason = 'the lease of ' || holder || ' ended without an answer', holder = null,
     leased_until = null
-where state = 'in flight' and leased_until < now()
+where {LAPSED}
 returning destination
-"""
+"""  # noqa: S608 - a constant
 
 # An image that a destination confirmed counts as confirmed, also when its lease ended meanwhile. A repeated statement
 # finds no row, so that nothing is counted twice.
@@ -400,17 +403,19 @@ def plan(
     return int(planned)
 
 
-# Index `task_waiting` answers for each destination at its first row.
-_DUE = """
-select d.kind, d.name from hapacs.destination d
+# Index `task_waiting` answers for each destination and priority at its first row, also when many are due later.
+DUE = """
+select d.name from hapacs.destination d
 where d.kind = %(kind)s and not d.held and (d.retry_at is null or d.retry_at <= now())
 and exists (
     select from hapacs.task t
-    where t.kind = d.kind and t.destination = d.name and t.state = 'waiting' and t.due_at <= now()
+    where t.kind = d.kind and t.destination = d.name and t.state = 'waiting' and t.priority in (0, 1, 2)
+    and t.due_at <= now()
 )
 """
+"""The names of the destinations that have tasks to send now."""
 
 
 def due(connection: Connection, kind: str) -> list[Lane]:
     """Return the destinations that have tasks to send now."""
-    return [Lane(*row) for row in connection.execute(_DUE, {"kind": kind})]
+    return [Lane(kind, name) for (name,) in connection.execute(DUE, {"kind": kind})]

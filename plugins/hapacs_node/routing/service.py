@@ -10,7 +10,7 @@ from prometheus_client import start_http_server
 from pydantic import ValidationError
 
 from hapacs_node import log
-from hapacs_node.catalog import gathering, outbox, ruleset, tasks
+from hapacs_node.catalog import gathering, outbox, outlook, ruleset, tasks
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.tasks import Lane
@@ -129,13 +129,18 @@ class Service:
 
     def step(self) -> None:
         """Look at the outbox once: new rules, events, ended leases, destinations with due tasks."""
-        self._read_rules()
-        if lapsed := self.database.run(tasks.lapse):
+        seen = self.database.run(lambda c: outlook.look(c, KIND, self.planner.node))
+        if seen.version != self._version:
+            self._read_rules()
+        if seen.lapsed and (lapsed := self.database.run(tasks.lapse)):
             _LOG.warning(log.line("leases_taken_over", tasks=lapsed))
-        while not self.stop.is_set() and self.planner.plan(self._routing) == BATCH:
-            pass
-        self._complete()
-        for lane in self.database.run(lambda c: tasks.due(c, KIND)):
+        if seen.events:
+            while not self.stop.is_set() and self.planner.plan(self._routing) == BATCH:
+                pass
+        if seen.quiet:
+            self._complete()
+        made = seen.lapsed or seen.events or seen.quiet
+        for lane in self.database.run(lambda c: tasks.due(c, KIND)) if made else seen.lanes:
             self._start(lane)
 
     def _complete(self) -> None:
@@ -168,9 +173,6 @@ class Service:
         return 0
 
     def _read_rules(self) -> None:
-        version = self.database.run(ruleset.version)
-        if version == self._version:
-            return
         version, document = self.database.run(ruleset.current)
         try:
             self._routing = Routing.model_validate(document)

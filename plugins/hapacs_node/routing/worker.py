@@ -29,7 +29,9 @@ from hapacs_node.routing.session import open_session
 
 _LOG = log.get("routing")
 LEASE_S = 30.0
-_BATCH = 100
+# After this time the rest of a batch is claimed again: urgent images that came meanwhile go first, also to a slow
+# destination.
+_BATCH, _BATCH_S = 100, 10.0
 # The ends of images are recorded together, at least this often.
 _RECORD_EVERY_S = 1.0
 
@@ -147,6 +149,7 @@ class Worker:
         self, lane: Lane, destination: Destination, batch: Sequence[Task], ends: "_Ends", *, waits: bool
     ) -> None:
         group: list[Task] = []
+        end = time.monotonic() + _BATCH_S
         try:
             with open_session(destination, batch, self.access) as session:
                 if waits and session.proven:
@@ -159,7 +162,7 @@ class Worker:
                         self.database.run(lambda c: tasks.answered(c, lane))
                         waits = False
                     self._hold_rate(destination, group)
-                    if self.stop.is_set() or not self._open(destination):
+                    if self.stop.is_set() or not self._open(destination) or time.monotonic() > end:
                         break
         except UnansweredError as lost:
             for task in group:
