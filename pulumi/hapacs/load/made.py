@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import (
     PYDICOM_IMPLEMENTATION_UID,
@@ -108,9 +107,10 @@ def part_10(image: tuple[UID, str, UID], dataset: bytes) -> bytes:
     image
         SOP class, SOP Instance UID and transfer syntax.
     """
-    meta, output = FileMetaDataset(), BytesIO()
+    meta, output = FileMetaDataset(), DicomBytesIO()
     meta.FileMetaInformationVersion, meta.ImplementationClassUID = b"\0\1", PYDICOM_IMPLEMENTATION_UID
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = image
+    meta.MediaStorageSOPClassUID, instance, meta.TransferSyntaxUID = image
+    meta.MediaStorageSOPInstanceUID = UID(instance)
     write_file_meta_info(output, meta)
     return b"\0" * 128 + b"DICM" + output.getvalue() + dataset
 
