@@ -4,7 +4,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
 bin := .venv/bin
-unit_tests := tests/unit tests/contract tests/storage tests/red
+unit_tests := tests/unit tests/contract monitoring/tests tests/storage tests/red
 molecule_tests := tests/molecule
 cluster_tests := tests/lab tests/cluster tests/sites
 # pytest's own name for a directory's tests is shown with the duration of the slowest.

@@ -31,6 +31,7 @@ from hapacs.settings.models import (
     Site,
     VirtualAddress,
 )
+from hapacs.settings.monitoring import MailServer, Receiver
 from hapacs_node.routing.destination import Destination, DicomDestination
 from hapacs_node.routing.fields import Name
 from hapacs_node.routing.model import Routing, Rule
@@ -120,6 +121,18 @@ class ContractRouting(Routing):
     study_quiet_s: int
 
 
+class ContractMonitoring(Model):
+    """How long numbers are kept, and who gets which alert, with defaults filled in."""
+
+    retention_days: int
+    retention_bytes: int
+    mail_server: MailServer | None = None
+    receivers: Mapping[GroupWord, Receiver]
+    page: tuple[GroupWord, ...]
+    ticket: tuple[GroupWord, ...]
+    watchdog: tuple[GroupWord, ...]
+
+
 class ContractSite(Model):
     """One site: settings of the site, and its nodes."""
 
@@ -133,6 +146,7 @@ class ContractSite(Model):
     callers: Annotated[tuple[Caller, ...], Field(min_length=1)]
     policy: ContractPolicy
     routing: ContractRouting
+    monitoring: ContractMonitoring
     members: Mapping[Group, Annotated[tuple[NodeName, ...], Field(min_length=1)]]
     nodes: Annotated[Mapping[NodeName, ContractNode], Field(min_length=1)]
 
@@ -233,6 +247,11 @@ def routing(site: Site) -> ContractRouting:
         for name, destination in site.routing.destinations.items()
     }
     return ContractRouting.model_validate(dict(site.routing) | {"destinations": called})
+
+
+def monitoring(site: Site) -> ContractMonitoring:
+    """Return a site's monitoring in plain numbers."""
+    return ContractMonitoring.model_validate(dict(site.monitoring))
 
 
 def json_schema() -> dict[str, Any]:

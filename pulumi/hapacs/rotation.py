@@ -36,6 +36,8 @@ _REFUSED = {
     "change-secrets-provider passphrase` (docs/operations/rotate.md).",
     "routing": "Other systems choose the passwords of destinations: change them with sops, then run `hapacs up` "
     "(docs/operations/routing.md).",
+    "monitoring": "Other systems choose the passwords of receivers: change them with sops, then run `hapacs up` "
+    "(docs/operations/monitoring.md).",
 }
 
 

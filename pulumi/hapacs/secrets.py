@@ -57,6 +57,8 @@ SECRETS: Mapping[str, Callable[[], object]] = {
     "hapacs_secret_statistics_password": password,
     # Passwords and tokens of destinations by name; other systems choose them.
     "hapacs_secret_routing": dict,
+    # The mail server's password and tokens of webhooks by name; other systems choose them too.
+    "hapacs_secret_monitoring": dict,
 }
 
 

@@ -28,7 +28,7 @@ step() {
 }
 
 # A service that a package starts must not hold the lock.
-packages() { sh "$here/packages.sh" 9>&-; }
+packages() { sh "$here/packages.sh" 9>&- && sh "$here/prometheus-tools.sh" 9>&-; }
 
 sh "$here/preflight.sh"
 mkdir -p "$cache"

@@ -65,10 +65,30 @@ def firewall_rules(
     return [{"comment": rule.comment, "match": rule.match, "sources": list(rule.sources)} for rule in rules]
 
 
+def service_pair(members: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the nodes of a group that run what runs twice."""
+    chosen = nodes.pair([node["name"] for node in members])
+    return [node for node in members if node["name"] in chosen]
+
+
+def service_metrics(node: str, address: str, members: Members, sizing: Sizing) -> list[dict[str, Any]]:
+    """Return where a node's services give their metrics: ``job``, ``url`` and ``authority``."""
+    return [asdict(target) for target in network.scraped(node, address, _names(members), sizing)]
+
+
+def service_question(node: str, address: str, members: Members, sizing: Sizing) -> dict[str, Any]:
+    """Return what the facts of a node look at, see `hapacs.services.nodes.question`."""
+    return nodes.question(node, address, _names(members), sizing)
+
+
+def service_jobs(members: Members, sizing: Sizing) -> dict[str, list[str]]:
+    """Return the nodes that Prometheus asks for the metrics of each service."""
+    return network.jobs(_names(members), sizing)
+
+
 def services_together(members: Members, kind: str, node: str, sizing: Sizing) -> list[str]:
     """Return the units of a node that restart at the same time on all nodes when a kind of secret changes."""
-    names = {group: [node["name"] for node in found] for group, found in members.items()}
-    return list(operations.together(kind, node, names, sizing))
+    return list(operations.together(kind, node, _names(members), sizing))
 
 
 def service_restarts(unit: str) -> list[dict[str, Any]]:
@@ -97,6 +117,10 @@ def secret_rotation(kind: str) -> dict[str, Any]:
     }
 
 
+def _names(members: Members) -> dict[str, list[str]]:
+    return {group: [node["name"] for node in found] for group, found in members.items()}
+
+
 def _part(part: operations.Part) -> dict[str, Any]:
     return asdict(part) | {"registers": list(part.registers)}
 
@@ -112,8 +136,12 @@ class FilterModule:
             "operation_leads": operations.leads,
             "restartable_services": restartable_services,
             "secret_rotation": secret_rotation,
+            "service_jobs": service_jobs,
             "service_memory_mb": service_memory_mb,
+            "service_metrics": service_metrics,
+            "service_pair": service_pair,
             "service_port": service_port,
+            "service_question": service_question,
             "service_restarts": service_restarts,
             "service_roles": service_roles,
             "services_together": services_together,

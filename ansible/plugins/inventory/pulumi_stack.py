@@ -280,6 +280,7 @@ def _add_site(inventory: Inventory, name: str, site: Reader) -> None:
         "hapacs_https_port": site["https_port"].integer(),
         "hapacs_callers": [caller.mapping("Caller") for caller in site["callers"].elements()],
         "hapacs_policy": site["policy"].mapping("ContractPolicy"),
+        "hapacs_monitoring": site["monitoring"].mapping("ContractMonitoring"),
         "hapacs_routing": site["routing"].mapping("ContractRouting"),
     }
 

@@ -27,6 +27,10 @@ options:
     type: list
     elements: dict
     required: true
+  monitor:
+    description: Role that reads statistics and logs in by its name as a user of the node; empty for none.
+    type: str
+    default: ""
 author: hapacs
 """
 
@@ -82,6 +86,17 @@ def opens(module: AnsibleModule, name: str, password: str) -> bool:
     return True
 
 
+def make_monitor(module: AnsibleModule, cursor: psycopg2.extensions.cursor, roles: set[str]) -> list[str]:
+    """Create the role that reads statistics; in one transaction, since one without its right would not get it later."""
+    name = module.params["monitor"]
+    if not name or name in roles:
+        return []
+    if not module.check_mode:
+        steps = sql.SQL("create role {name} login; grant pg_monitor to {name}")
+        cursor.execute(steps.format(name=sql.Identifier(name)))
+    return [f"role {name}"]
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -90,6 +105,7 @@ def main() -> None:
             "ca_file": {"type": "str", "required": True},
             "password": {"type": "str", "required": True, "no_log": True},
             "databases": {"type": "list", "elements": "dict", "required": True},
+            "monitor": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -125,6 +141,7 @@ def main() -> None:
                 made.append(what)
                 if not module.check_mode:
                     cursor.execute(sql.SQL(statement).format(name=sql.Identifier(name), password=sql.Literal(verifier)))
+        made += make_monitor(module, cursor, roles)
     leader.close()
     module.exit_json(changed=bool(made), made=made)
 

@@ -51,6 +51,7 @@ class Site(pulumi.ComponentResource):
             client_networks=[str(network) for network in networks.clients],
             members={group: list(site.members(group)) for group in GROUPS},
             nodes={node: component.contract for node, component in nodes.items()},
+            monitoring=contract.monitoring(site).model_dump(mode="json", exclude_none=True),
             routing=contract.routing(site).model_dump(mode="json", exclude_none=True),
             **cas.contract,
             **entry.contract,

@@ -28,7 +28,7 @@ Listens = Literal["node", "management", "virtual", "loopback", "everywhere"]
 Lead = Literal["etcd", "database", "archive", "store", "query", "address"]
 """What a node hands over before a restart: ``store`` and ``query`` are its share of the balancers' choice."""
 
-Authority = Literal["etcd", "postgres", "cas", "pacs", "edge"]
+Authority = Literal["etcd", "postgres", "cas", "pacs", "edge", "monitoring"]
 """Which private authority signed the certificate at a port (`hapacs.pki`)."""
 
 
@@ -151,19 +151,19 @@ class Health:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Where a service gives metrics in Prometheus' format.
+    """Where a service gives metrics in Prometheus' format, to its own node only.
 
     Attributes
     ----------
     port
-        Name of one of the service's ports. With TLS a scraper shows a certificate of the port's authority.
-    login
-        User of HTTP basic authentication, where the port wants one.
+        Name of one of the service's ports. With TLS the reader shows a certificate of the port's authority.
+    facts
+        Root alone may ask (ADR 29): the facts of the node carry the metrics (ADR 50).
     """
 
     port: str
     path: str = "/metrics"
-    login: str = ""
+    facts: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,8 @@ class Service:
         The nodes that run it; None: all nodes.
     masters
         Only the first nodes of the group run it, an odd number of three at most (`hapacs.services.nodes.masters`).
+    pair
+        Only the first two nodes of the group run it.
     beside
         Of these nodes only those which are in this group too.
     sizings
@@ -201,6 +203,7 @@ class Service:
     virtual_ports: tuple[VirtualPort, ...] = ()
     protocols: tuple[Protocol, ...] = ()
     masters: bool = False
+    pair: bool = False
     beside: Group | None = None
     sizings: tuple[Sizing, ...] = ("dedicated", "shared")
     prepared_by: tuple[str, ...] = ()

@@ -34,25 +34,21 @@ class Rule:
 
 @dataclass(frozen=True)
 class Target:
-    """One address that Prometheus scrapes.
+    """Metrics of one service, as the web server of the metrics on the same node fetches them.
 
     Attributes
     ----------
     job
         The service's unit.
+    url
+        Where the service gives them.
     authority
-        Signed the certificate of the target, and has to sign that of the scraper; None: HTTP without TLS.
-    login
-        User of HTTP basic authentication, or empty.
+        Signed the certificate of the service, and has to sign that of the reader; None: HTTP without TLS.
     """
 
     job: str
-    node: str
-    address: str
-    port: int
-    path: str
+    url: str
     authority: Authority | None
-    login: str
 
 
 def virtual_settings() -> list[str]:
@@ -130,26 +126,23 @@ def inner_ports() -> frozenset[int]:
     return frozenset(port.number for service in table.SERVICES for port in service.ports)
 
 
-def scraped(node: str, address: str, management_address: str, members: nodes.Members, sizing: Sizing) -> list[Target]:
-    """Return what Prometheus scrapes of a node.
-
-    Metrics at 127.0.0.1 are there for a scraper on the node itself.
-    """
+def scraped(node: str, address: str, members: nodes.Members, sizing: Sizing) -> list[Target]:
+    """Return the metrics of a node, without those that its facts carry."""
     found = []
     for service in nodes.of_node(node, members, sizing):
-        if service.metrics is None:
+        if service.metrics is None or service.metrics.facts:
             continue
         port = service.port(service.metrics.port)
-        at = {"management": management_address, "loopback": "127.0.0.1"}.get(port.listens, address)
-        found.append(
-            Target(
-                job=service.unit,
-                node=node,
-                address=at,
-                port=port.number,
-                path=service.metrics.path,
-                authority=port.authority,
-                login=service.metrics.login,
-            )
-        )
+        at = "127.0.0.1" if port.listens == "loopback" else address
+        scheme = "https" if port.authority else "http"
+        found.append(Target(service.unit, f"{scheme}://{at}:{port.number}{service.metrics.path}", port.authority))
+    return found
+
+
+def jobs(members: nodes.Members, sizing: Sizing) -> dict[str, list[str]]:
+    """Return which nodes Prometheus asks for the metrics of each service."""
+    found: dict[str, list[str]] = {}
+    for node in dict.fromkeys(name for names in members.values() for name in names):
+        for target in scraped(node, "", members, sizing):
+            found.setdefault(target.job, []).append(node)
     return found

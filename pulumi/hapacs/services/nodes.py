@@ -15,6 +15,7 @@ SYSTEM_MEMORY_MB = 1024
 """What a node needs besides its services."""
 
 _MASTERS = 3
+_PAIR = 2
 
 
 def find(unit: str) -> Service:
@@ -52,6 +53,11 @@ def masters(names: Sequence[str]) -> Sequence[str]:
     return names[:_MASTERS] if len(names) >= _MASTERS else names[:1]
 
 
+def pair(names: Sequence[str]) -> Sequence[str]:
+    """Return which nodes of a group run what runs twice."""
+    return names[:_PAIR]
+
+
 def of_node(node: str, members: Members, sizing: Sizing) -> list[Service]:
     """Return the services that one node runs."""
 
@@ -59,7 +65,7 @@ def of_node(node: str, members: Members, sizing: Sizing) -> list[Service]:
         named = members.get(service.group, ()) if service.group else [node]
         return (
             sizing in service.sizings
-            and node in (masters(named) if service.masters else named)
+            and node in (masters(named) if service.masters else pair(named) if service.pair else named)
             and (service.beside is None or node in members.get(service.beside, ()))
         )
 
@@ -114,6 +120,11 @@ def question(node: str, address: str, members: Members, sizing: Sizing, timeout_
         asked["patroni"] = {"port": patroni.port("rest").number, "tls": patroni.certificates[0]}
     if master := services.get("seaweedfs-master"):
         asked["master_metrics_port"] = master.port("metrics").number
+    asked["metrics"] = {
+        unit: {"port": one.port(one.metrics.port).number, "path": one.metrics.path}
+        for unit, one in services.items()
+        if one.metrics and one.metrics.facts
+    }
     asked["dicom_ports"] = {
         unit.removeprefix("orthanc-"): services[unit].port("dicom").number
         for unit in ("orthanc-store", "orthanc-query")

@@ -31,6 +31,38 @@ _SYSTEM = (
     Service("chrony", role="base", group=None, sizings=("dedicated",)),
 )
 
+# Each gives its metrics at 127.0.0.1; the web server `exporters` alone answers others, with TLS on both sides (ADR 49).
+_EXPORTERS = (
+    Service(
+        "prometheus-node-exporter",
+        role="exporters",
+        group=None,
+        ports=(Port(9100, "metrics", "closed", listens="loopback"),),
+        memory=_memory(dedicated=Memory(64, 128), shared=Memory(24, 96)),
+        restart=Restart("__exporters_node_current"),
+        metrics=Metrics("metrics"),
+    ),
+    Service(
+        "prometheus-postgres-exporter",
+        role="exporters",
+        group="postgres",
+        ports=(Port(9187, "metrics", "closed", listens="loopback"),),
+        memory=_memory(dedicated=Memory(64, 128), shared=Memory(24, 96)),
+        restart=Restart("__exporters_postgres_current"),
+        metrics=Metrics("metrics"),
+    ),
+    Service("hapacs-facts.timer", role="exporters", group=None),
+    Service(
+        "exporters",
+        role="exporters",
+        group=None,
+        ports=(Port(9190, "metrics", "tls", reached_by=("monitoring", "management"), authority="monitoring"),),
+        memory=_memory(dedicated=Memory(32, 128), shared=Memory(16, 64)),
+        certificates=("/etc/exporters/tls",),
+        restart=Restart("__exporters_current"),
+    ),
+)
+
 _DATABASE = (
     Service(
         "etcd",
@@ -39,11 +71,13 @@ _DATABASE = (
         ports=(
             Port(2379, "client", "tls", reached_by=("etcd", "postgres"), authority="etcd"),
             Port(2380, "peer", "tls", reached_by=("etcd",), authority="etcd"),
+            # A certificate of etcd's authority could write, so metrics have a port that can't.
+            Port(2381, "metrics", "closed", listens="loopback"),
         ),
         memory=_memory(dedicated=Memory(512), shared=Memory(128)),
         certificates=("/etc/etcd/tls",),
         restart=Restart("__etcd_current", tasks="current", hands_over=("etcd",)),
-        metrics=Metrics("client"),
+        metrics=Metrics("metrics"),
     ),
     Service(
         "patroni",
@@ -179,7 +213,7 @@ _PACS = (
         restart=Restart("__orthanc_current", hands_over=("store",)),
         secrets=_ORTHANC_SECRETS,
         health=Health(port="http", path="/hapacs/health"),
-        metrics=Metrics("https", path="/tools/metrics-prometheus"),
+        metrics=Metrics("http", path="/hapacs/metrics", facts=True),
     ),
     Service(
         "orthanc-query",
@@ -196,7 +230,7 @@ _PACS = (
         restart=Restart("__orthanc_current", hands_over=("query",)),
         secrets=_ORTHANC_SECRETS,
         health=Health(port="http", path="/hapacs/health"),
-        metrics=Metrics("https", path="/tools/metrics-prometheus"),
+        metrics=Metrics("http", path="/hapacs/metrics", facts=True),
     ),
 )
 
@@ -276,13 +310,14 @@ _ENTRY = (
             # Nodes ask which address calls with an AE title (ADR 22).
             Port(7781, "callers", "tls", reached_by=("pacs",), authority="pacs", listens="virtual"),
             Port(8404, "statistics", "web", reached_by=("management",), authority="edge", listens="management"),
+            Port(8405, "metrics", "closed", listens="loopback"),
         ),
         virtual_ports=(VirtualPort("dicom.port"), VirtualPort("dicom.tls_port"), VirtualPort("https_port")),
         memory=_memory(dedicated=Memory(384), shared=Memory(128)),
         certificates=("/etc/haproxy/tls",),
         restart=Restart("__haproxy_current", hands_over=("address",)),
         secrets=(Secret("dicomweb"), Secret("statistics")),
-        metrics=Metrics("statistics", login="statistics"),
+        metrics=Metrics("metrics"),
     ),
     Service(
         "keepalived",
@@ -294,4 +329,43 @@ _ENTRY = (
     ),
 )
 
-SERVICES: tuple[Service, ...] = (*_SYSTEM, *_DATABASE, *_ARCHIVE, *_PACS, *_ROUTING, *_COMMITMENT, *_INTEGRITY, *_ENTRY)
+_MONITORING = (
+    Service(
+        "prometheus",
+        role="prometheus",
+        group="monitoring",
+        pair=True,
+        ports=(Port(9090, "web", "tls", reached_by=("monitoring", "management"), authority="monitoring"),),
+        memory=_memory(dedicated=Memory(1024, 4096), shared=Memory(160, 512)),
+        certificates=("/etc/prometheus/tls",),
+        restart=Restart("__prometheus_current"),
+        metrics=Metrics("web"),
+    ),
+    Service(
+        "prometheus-alertmanager",
+        role="alertmanager",
+        group="monitoring",
+        pair=True,
+        ports=(
+            Port(9093, "web", "tls", reached_by=("monitoring", "management"), authority="monitoring"),
+            Port(9094, "peer", "tls", reached_by=("monitoring",), authority="monitoring"),
+        ),
+        memory=_memory(dedicated=Memory(64, 256), shared=Memory(40, 128)),
+        certificates=("/etc/alertmanager/tls",),
+        restart=Restart("__alertmanager_current"),
+        metrics=Metrics("web"),
+    ),
+)
+
+SERVICES: tuple[Service, ...] = (
+    *_SYSTEM,
+    *_EXPORTERS,
+    *_DATABASE,
+    *_ARCHIVE,
+    *_PACS,
+    *_ROUTING,
+    *_COMMITMENT,
+    *_INTEGRITY,
+    *_ENTRY,
+    *_MONITORING,
+)

@@ -196,6 +196,19 @@ HttpUrl = Annotated[
 ]
 """Without a login or a query: it stands in the inventory contract, which holds no secret."""
 
+LoginName = Annotated[
+    str, BeforeValidator(_text), _shape(r"^[!-~]{1,128}$", "write the name of the login, in ASCII and without blanks")
+]
+
+MailAddress = Annotated[
+    str,
+    BeforeValidator(_text),
+    _shape(
+        r"^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9-]+([.][A-Za-z0-9-]+)*$",
+        "write one address without a name, such as pacs@hospital.example",
+    ),
+]
+
 UpstreamPath = Annotated[
     str,
     BeforeValidator(_text),

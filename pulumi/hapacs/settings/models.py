@@ -26,6 +26,7 @@ from hapacs.settings.fields import (
     UpstreamPath,
     UserName,
 )
+from hapacs.settings.monitoring import Monitoring
 from hapacs_node.routing.model import Routing
 
 Operation = Literal["echo", "store", "find", "get", "move"]
@@ -312,6 +313,8 @@ class Site(Model):
         The nodes of each group. Not given: a compact site, where every node serves all groups.
     routing
         Destinations and rules for images that leave. Not given: none leave, unless a C-MOVE or a C-GET wants them.
+    monitoring
+        How long numbers are kept, and who gets which alert.
     """
 
     role: Literal["primary", "dr"]
@@ -324,6 +327,7 @@ class Site(Model):
     https_port: Port = 443
     policy: Policy = Policy()
     routing: Routing = Routing()
+    monitoring: Monitoring = Monitoring()
 
     def members(self, group: Group) -> tuple[str, ...]:
         """Return the names of a group's nodes; in a compact site, of all nodes."""

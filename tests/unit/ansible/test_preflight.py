@@ -76,6 +76,35 @@ SOUND: dict[str, dict[str, Any]] = {
         "keepalived_vip": {"address": "192.0.2.9", "prefix": 24},
         "keepalived_router_id": 1,
     },
+    "exporters": {
+        "exporters_node": "n1",
+        "exporters_address": "192.0.2.1",
+        "exporters_programs_directory": "/nonexistent",
+        "exporters_question": {"units": []},
+        "exporters_targets": [
+            {"job": "prometheus-node-exporter", "url": "http://127.0.0.1:9100/metrics", "authority": None},
+            {"job": "patroni", "url": "https://192.0.2.1:8008/metrics", "authority": "postgres"},
+        ],
+    },
+    "prometheus": {
+        "prometheus_node": "n1",
+        "prometheus_address": "192.0.2.1",
+        "prometheus_nodes": _ONE,
+        "prometheus_jobs": {"etcd": ["n1"]},
+        "prometheus_rules_directory": "/nonexistent",
+    },
+    "alertmanager": {
+        "alertmanager_node": "n1",
+        "alertmanager_address": "192.0.2.1",
+        "alertmanager_template": "/nonexistent",
+        "alertmanager_routes": {
+            "receivers": {"desk": {"webhook": "https://x.example", "credentials": "desk"}},
+            "page": ["desk"],
+            "ticket": [],
+            "watchdog": [],
+        },
+        "alertmanager_secrets": {"desk": "x", "of another site": "y"},
+    },
     "viewer": {
         "viewer_bundle": f"/cache/viewer-3.13.2-{'0' * 16}.tar",
         "viewer_node": "n1",
@@ -206,6 +235,26 @@ WRONG = [
     Wrong(
         "viewer", "another host", {"viewer_dicomweb_root": "https://x.example"}, "a path on the balancer's own address"
     ),
+    Wrong("exporters", "no node exporter", {"exporters_targets": []}, "must name prometheus-node-exporter"),
+    Wrong(
+        "exporters",
+        "a certificate that may write",
+        {
+            "exporters_targets": [
+                {"job": "prometheus-node-exporter", "url": "http://127.0.0.1:9100/metrics", "authority": None},
+                {"job": "etcd", "url": "https://192.0.2.1:2379/metrics", "authority": "etcd"},
+            ]
+        },
+        "could change something",
+    ),
+    Wrong("exporters", "nothing to look at", {"exporters_question": {}}, "exporters_question"),
+    Wrong(
+        "prometheus", "a node that nobody knows", {"prometheus_jobs": {"etcd": ["n9"]}}, "each node that a job names"
+    ),
+    Wrong("prometheus", "data elsewhere", {"prometheus_data_directory": "/var/lib/x"}, "below /srv/data"),
+    Wrong("prometheus", "hardly any room", {"prometheus_retention_bytes": 1000}, "256 MiB"),
+    Wrong("alertmanager", "a secret that nobody has", {"alertmanager_secrets": {}}, "add it to the secrets"),
+    Wrong("alertmanager", "data elsewhere", {"alertmanager_data_directory": "/var/lib/x"}, "below"),
 ]
 
 

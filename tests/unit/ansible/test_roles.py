@@ -150,8 +150,16 @@ def test_what_restarts_for_new_files_is_where_operations_find_it(role: Path) -> 
 def test_every_secret_belongs_to_one_kind_or_is_refused_with_a_reason() -> None:
     named = [name for kind in KINDS for name in names(kind)]
     assert len(named) == len(set(named))
-    assert set(named) == set(SECRETS) - {"hapacs_secret_pulumi_passphrase", "hapacs_secret_routing"}
-    for kind, reason in (("pulumi", "change-secrets-provider"), ("routing", "Other systems choose")):
+    assert set(named) == set(SECRETS) - {
+        "hapacs_secret_pulumi_passphrase",
+        "hapacs_secret_routing",
+        "hapacs_secret_monitoring",
+    }
+    for kind, reason in (
+        ("pulumi", "change-secrets-provider"),
+        ("routing", "Other systems choose"),
+        ("monitoring", "Other systems choose"),
+    ):
         with pytest.raises(RefusedError) as refused:
             names(kind)
         assert reason in str(refused.value.hint)

@@ -32,4 +32,5 @@ SITE = {
     "hapacs_callers",
     "hapacs_policy",
     "hapacs_routing",
+    "hapacs_monitoring",
 }

@@ -60,6 +60,11 @@ TEMPLATES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "hapacs-commitment": ("commitment", "commitment.json.j2", {}),
     "viewer": ("viewer", "nginx.conf.j2", {}),
     "haproxy": ("haproxy", "haproxy.cfg.j2", {}),
+    "exporters": ("exporters", "nginx.conf.j2", {}),
+    "prometheus-node-exporter": ("exporters", "node-exporter.conf.j2", {}),
+    "prometheus-postgres-exporter": ("exporters", "postgres-exporter.conf.j2", {}),
+    "prometheus": ("prometheus", "unit.conf.j2", {}),
+    "prometheus-alertmanager": ("alertmanager", "unit.conf.j2", {}),
 }
 CHOSEN = (443, 2762, 11112)
 AT = r"(\d+\.\d+\.\d+\.\d+):(\d+)"
@@ -88,7 +93,9 @@ def bound(unit: str, text: str) -> set[tuple[str, int]]:
     if metrics := re.findall(r" --metrics-port (\d+) ", text):
         # The program binds it at 127.0.0.1.
         return {("127.0.0.1", int(metrics[0]))}
-    line = r"^\s*(?:listen(?:-\w+-urls)?:? (?:https://)?|accept = |bind )" + AT
+    if addresses := re.findall(r" --(?:web|cluster).listen-address=" + AT, text):
+        return {(address, int(port)) for address, port in addresses}
+    line = r"^\s*(?:listen(?:-\w+-urls)?:? (?:https?://)?|accept = |bind )" + AT
     return {(address, int(port)) for address, port in re.findall(line, text, re.MULTILINE)}
 
 

@@ -25,6 +25,10 @@ PORTS = {
     "haproxy_query_ports.dicom": ("orthanc-query", "dicom"),
     "haproxy_query_ports.https": ("orthanc-query", "https"),
     "haproxy_query_ports.retrieve": ("orthanc-query", "retrieve"),
+    "alertmanager_peer_port": ("prometheus-alertmanager", "peer"),
+    "alertmanager_port": ("prometheus-alertmanager", "web"),
+    "exporters_port": ("exporters", "metrics"),
+    "haproxy_metrics_port": ("haproxy", "metrics"),
     "haproxy_statistics_port": ("haproxy", "statistics"),
     "haproxy_store_ports.dicom": ("orthanc-store", "dicom"),
     "haproxy_store_ports.https": ("orthanc-store", "https"),
@@ -40,6 +44,9 @@ PORTS = {
     "orthanc_services.store.http_port": ("orthanc-store", "http"),
     "orthanc_services.store.https_port": ("orthanc-store", "https"),
     "orthanc_services.store.stow_port": ("orthanc-store", "stow"),
+    "prometheus_alertmanager_port": ("prometheus-alertmanager", "web"),
+    "prometheus_exporters_port": ("exporters", "metrics"),
+    "prometheus_port": ("prometheus", "web"),
     "routing_metrics_port": ("hapacs-routing", "metrics"),
     "seaweedfs_database_port": ("patroni", "database"),
     "viewer_port": ("viewer", "https"),
@@ -62,7 +69,7 @@ def defaults() -> dict[str, Any]:
 
 
 def test_default_ports_are_those_of_the_table() -> None:
-    found = {path: value for path, value in defaults().items() if "port" in path and isinstance(value, int)}
+    found = {path: value for path, value in defaults().items() if "_port" in path and isinstance(value, int)}
     assert {path: value for path, value in found.items() if path not in CHOSEN} == {
         path: nodes.port(*named) for path, named in PORTS.items()
     }

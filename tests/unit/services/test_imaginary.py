@@ -21,7 +21,7 @@ from tests.unit.ansible.loading import PROJECT
 from tests.unit.ansible.loading import load as plugin
 from tests.unit.static import test_judge as static
 
-NODE, ADDRESS, MANAGEMENT = "pacs1", "192.0.2.11", "198.51.100.11"
+NODE, ADDRESS = "pacs1", "192.0.2.11"
 MEMBERS: nodes.Members = {group: [NODE, "pacs2"] for group in GROUPS}
 PORT, METRICS = 9999, 9998
 IMAGINARY = Service(
@@ -128,8 +128,23 @@ def test_verify_probes_its_ports(tmp_path: Path) -> None:
 
 
 def test_prometheus_scrapes_it() -> None:
-    found = network.scraped(NODE, ADDRESS, MANAGEMENT, MEMBERS, "dedicated")
-    assert network.Target("transcriber", NODE, "127.0.0.1", METRICS, "/metrics", None, "") in found
+    found = network.scraped(NODE, ADDRESS, MEMBERS, "dedicated")
+    assert network.Target("transcriber", f"http://127.0.0.1:{METRICS}/metrics", None) in found
+    assert network.jobs(MEMBERS, "dedicated")["transcriber"] == [NODE, "pacs2"]
+
+
+def test_metrics_for_root_only_are_facts_of_the_node() -> None:
+    jobs = network.jobs(MEMBERS, "dedicated")
+    asked = nodes.question(NODE, ADDRESS, MEMBERS, "dedicated")["metrics"]
+    assert set(asked) == {"orthanc-store", "orthanc-query"}
+    assert not set(asked) & set(jobs)
+
+
+def test_no_more_than_two_nodes_run_prometheus() -> None:
+    members = {group: ["pacs1", "pacs2", "pacs3"] for group in GROUPS}
+    for unit in ("prometheus", "prometheus-alertmanager"):
+        assert network.jobs(members, "dedicated")[unit] == ["pacs1", "pacs2"]
+        assert nodes.find(unit) not in nodes.of_node("pacs3", members, "dedicated")
 
 
 def test_node_of_another_group_has_nothing_of_it() -> None:
