@@ -56,7 +56,7 @@ def test_amtool_takes_it(amtool: Path, tmp_path: Path, routes: dict[str, Any]) -
 def test_each_severity_goes_to_its_receiver(amtool: Path, tmp_path: Path, severity: str) -> None:
     file = tmp_path / "alertmanager.yml"
     file.write_text(rendered(ROUTES), encoding="utf-8")
-    command = [amtool, "config", "routes", "test", f"--config.file={file}", f"severity={severity}", "alertname=x"]
+    command = [str(amtool), "config", "routes", "test", f"--config.file={file}", f"severity={severity}", "alertname=x"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == severity
 
 

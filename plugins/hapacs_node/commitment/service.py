@@ -20,9 +20,9 @@ from hapacs_node.commitment.pdu import Requested
 from hapacs_node.commitment.relay import Relay
 from hapacs_node.commitment.settings import Address, CommitmentSettings
 from hapacs_node.errors import NodeError
+from hapacs_node.https import Listener
 from hapacs_node.metrics import Metrics
 from hapacs_node.outbox.backoff import Backoff
-from hapacs_node.retrieve.server import Listener
 from hapacs_node.routing.peer import Identity
 from hapacs_node.settings import Settings
 from hapacs_node.storage import s3

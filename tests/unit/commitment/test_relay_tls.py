@@ -15,8 +15,8 @@ from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr
 from hapacs.pki import Authority
 from hapacs_node.commitment.relay import Relay
 from hapacs_node.commitment.settings import Address
+from hapacs_node.https import Listener
 from hapacs_node.metrics import Metrics
-from hapacs_node.retrieve.server import Listener
 from hapacs_node.routing.peer import Identity
 from tests.support.commitment import ask
 from tests.support.images import ct

@@ -141,7 +141,7 @@ def test_metrics_for_root_only_are_facts_of_the_node() -> None:
 
 
 def test_no_more_than_two_nodes_run_prometheus() -> None:
-    members = {group: ["pacs1", "pacs2", "pacs3"] for group in GROUPS}
+    members: nodes.Members = {group: ["pacs1", "pacs2", "pacs3"] for group in GROUPS}
     for unit in ("prometheus", "prometheus-alertmanager"):
         assert network.jobs(members, "dedicated")[unit] == ["pacs1", "pacs2"]
         assert nodes.find(unit) not in nodes.of_node("pacs3", members, "dedicated")
