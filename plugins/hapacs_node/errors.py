@@ -72,5 +72,9 @@ class CasConflictError(CasError):
     """The key has other bytes than were stored."""
 
 
+class OrthancUnavailableError(NodeError):
+    """Orthanc does not answer requests."""
+
+
 class BusyError(NodeError):
     """Too many requests at the same time."""

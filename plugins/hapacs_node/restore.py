@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from hapacs_node import log
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.objects import StoredObject
-from hapacs_node.errors import ConfigurationError, NodeError
+from hapacs_node.errors import ConfigurationError, NodeError, OrthancUnavailableError, RefusedError
 from hapacs_node.record import identity
 from hapacs_node.storage.reader import Reader
 
@@ -25,6 +25,12 @@ _LOG = log.get("restore")
 _AT_A_TIME = 4
 _UNIDENTIFIED_AT_A_TIME = 10_000
 _STORE_TIMEOUT_S = 120
+_ERRORS: dict[int, type[NodeError]] = {
+    HTTPStatus.BAD_REQUEST: RefusedError,
+    HTTPStatus.BAD_GATEWAY: OrthancUnavailableError,
+    HTTPStatus.SERVICE_UNAVAILABLE: OrthancUnavailableError,
+    HTTPStatus.GATEWAY_TIMEOUT: OrthancUnavailableError,
+}
 CERTIFICATES = Path("/etc/orthanc-tls")
 """Directory of the node's certificate and key, and of the authority."""
 
@@ -169,8 +175,12 @@ class Orthanc:
 
         Raises
         ------
+        OrthancUnavailableError
+            When Orthanc does not answer.
+        RefusedError
+            When the file is no DICOM file for Orthanc.
         NodeError
-            When Orthanc does not answer, or does not store it.
+            When Orthanc does not store it for another reason.
         """
         parts = urlsplit(self.url)
         connection = http.client.HTTPSConnection(
@@ -181,11 +191,12 @@ class Orthanc:
             answer = connection.getresponse()
             body = answer.read(10_000)
         except (OSError, http.client.HTTPException) as error:
-            raise NodeError(f"{self.url} did not store the image: {error}") from error
+            raise OrthancUnavailableError(f"{self.url} did not store the image: {error}") from error
         finally:
             connection.close()
         if answer.status != HTTPStatus.OK or _status(body) != "Success":
-            raise NodeError(f"{self.url} did not store the image: HTTP status {answer.status}, {_status(body)}")
+            kind = _ERRORS.get(answer.status, NodeError)
+            raise kind(f"{self.url} did not store the image: HTTP status {answer.status}, {_status(body)}")
 
 
 def _status(body: bytes) -> str:

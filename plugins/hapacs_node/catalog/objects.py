@@ -9,6 +9,7 @@ from uuid import UUID
 from hapacs_node.catalog import headers
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.index import DICOM
+from hapacs_node.catalog.rebuild import MARK
 from hapacs_node.query.header import Header
 
 
@@ -62,6 +63,7 @@ def is_newer(row: StoredObject, than: StoredObject) -> bool:
     return row.stored_at is not None and (than.stored_at is None or row.stored_at >= than.stored_at)
 
 
+# An image that is rebuilt from the archive is no event: it was sent to other systems when it was stored first.
 # One statement is one transaction and one round trip. It is repeated after a lost acknowledgement of a COMMIT: an equal
 # row returns its UUID, and a name that exists with other bytes returns no row.
 _ADD = f"""
@@ -80,6 +82,8 @@ with given as (
     insert into hapacs.event (uuid, node)
     select uuid, node from stored join given using (uuid)
     where given.type = %(dicom)s and exists (select from hapacs.ruleset where active)
+    and not exists (
+        select from hapacs.object known where known.digest = given.digest and known.tombstoned_by = %(rebuilt)s)
     on conflict (uuid) do nothing
 ), described as (
     select g.* from {headers.ROWS} join stored using (uuid)
@@ -147,6 +151,7 @@ def add(connection: Connection, rows: Sequence[StoredObject]) -> set[UUID]:
         "nodes": [row.node for row in rows],
         "callers": [row.caller for row in rows],
         "dicom": DICOM,
+        "rebuilt": MARK,
         "headers": headers.parameter([(row.uuid, row.header) for row in rows if row.header is not None]),
     }
     return {uuid for (uuid,) in connection.execute(_ADD, parameters)}

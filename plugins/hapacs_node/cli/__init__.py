@@ -18,7 +18,7 @@ from rich.table import Table
 from hapacs_node import history, journal, log, settings
 from hapacs_node import restore as restore_
 from hapacs_node.catalog import schema
-from hapacs_node.cli import commitment, copies, integrity, occupancy, route, studies
+from hapacs_node.cli import commitment, copies, integrity, occupancy, rebuild, route, studies
 from hapacs_node.cli.common import ConfigOption, JsonOption, err, errors, out, print_json, to_journal
 from hapacs_node.errors import NodeError
 from hapacs_node.health import try_once
@@ -41,6 +41,7 @@ app.add_typer(commitment.app, name="commitment")
 
 app.command()(integrity.reconcile)
 app.command()(integrity.scrub)
+app.command()(rebuild.rebuild)
 
 
 def main() -> None:

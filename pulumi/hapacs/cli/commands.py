@@ -19,6 +19,7 @@ from hapacs.cli import (
     load,
     operations,
     plan,
+    rebuild,
     reindex,
     route,
     status,
@@ -78,6 +79,7 @@ app.add_typer(route.app, name="route", rich_help_panel=LOOK)
 app.command("env", rich_help_panel=LOOK)(environment.env)
 app.add_typer(study.app, name="study", rich_help_panel=OPERATE)
 app.command("reindex", rich_help_panel=OPERATE)(reindex.reindex)
+app.command("rebuild", rich_help_panel=OPERATE)(rebuild.rebuild)
 app.command("reconcile", rich_help_panel=OPERATE)(integrity.reconcile)
 app.command("scrub", rich_help_panel=OPERATE)(integrity.scrub)
 app.command("drain", rich_help_panel=OPERATE)(operations.drain)

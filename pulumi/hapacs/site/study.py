@@ -39,17 +39,23 @@ def restore(site: Site, study: str) -> dict[str, Any]:
     """
     if not _UID.fullmatch(study):
         raise UsageError(f"{study!r} is not a UID (at most 64 digits and dots).", "Give the Study Instance UID.")
-    node = _storing(site)
-    url = f"https://{node.address}:{HTTPS_PORTS['store']}"
+    node, url = storing_url(site)
     operator = node_program.operator()
     words = ("study", "restore", study, "--store", url, "--operator", operator)
     return node_program.report(site, node, words, _RESTORE_TIMEOUT_S)
 
 
-def _storing(site: Site) -> Node:
-    """Return the node that the balancers chose to store; before anything was stored, one that can."""
+def storing_url(site: Site) -> tuple[Node, str]:
+    """Return the node that the balancers chose to store, or else one that can, and the URL of its Orthanc.
+
+    Raises
+    ------
+    HapacsError
+        When no node can store.
+    """
     for name in collect(site).writers or [node.name for node in site.members("pacs")]:
         status, _ = site.hapacs(name, "store", "health")
         if status == 200:  # noqa: PLR2004 - HTTP OK
-            return site.nodes[name]
+            node = site.nodes[name]
+            return node, f"https://{node.address}:{HTTPS_PORTS['store']}"
     raise HapacsError(f"No node of {site.name} can store now.", "`hapacs status` says why.")

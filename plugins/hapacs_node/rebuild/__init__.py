@@ -1,0 +1,1 @@
+"""Index and catalog from nothing but the archive."""
