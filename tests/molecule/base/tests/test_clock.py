@@ -30,7 +30,14 @@ def test_without_rules_only_ssh_is_accepted(host: Any) -> None:
 
 
 def test_authority_keys_are_encrypted_on_the_controller(authorities: Path) -> None:
-    assert {path.name for path in authorities.iterdir() if path.is_dir()} == {"etcd", "postgres", "cas", "pacs", "edge"}
+    assert {path.name for path in authorities.iterdir() if path.is_dir()} == {
+        "etcd",
+        "postgres",
+        "cas",
+        "pacs",
+        "edge",
+        "monitoring",
+    }
     keys = list(authorities.rglob("*.key"))
     assert {key.stat().st_mode & 0o777 for key in keys} == {0o600}
     of_authorities = [key for key in keys if key.parent != authorities]
