@@ -59,6 +59,9 @@ class Reader:
 
     def __post_init__(self) -> None:
         self._heals = self.metrics.counter("hapacs_das_heals", "DAS copies restored from the CAS", ["reason"])
+        # Shown from the start: an alert needs to see the first one.
+        for reason in Miss:
+            self._heals.labels(reason.value)
         self._rows = Rows(self.catalog)
         self._ahead = ReadAhead(self._fetch, self._is_on_das, self.catalog.series, self.fetchers, self.metrics)
 

@@ -86,7 +86,7 @@ def test_needed_memory_depends_on_the_groups() -> None:
     assert found(small, replace(WANTED, groups=("etcd",))) == []
     assert "postgres need" in found(small, replace(WANTED, groups=("postgres",)))[0]
     # 16 GiB as a kernel counts them.
-    assert found(machine(memory_bytes=13 * GIB)) == []
+    assert found(machine(memory_bytes=15 * GIB)) == []
 
 
 @pytest.mark.parametrize(
