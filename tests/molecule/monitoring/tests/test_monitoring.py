@@ -148,6 +148,7 @@ def test_broken_configuration_does_not_replace_a_good_one(host: Any, apply: Call
     (tmp_path / "broken.yml").write_text("groups: [{name: x, rules: [{alert: A, expr: 'sum('}]}]\n", encoding="utf-8")
     done = apply(host, "--tags=prometheus_configure", prometheus_rules_directory=str(tmp_path))
     assert done.returncode != 0
-    assert "sum(" in done.stdout or "parse" in done.stdout
+    said = done.stdout + done.stderr
+    assert "sum(" in said or "parse" in said
     assert host.file("/etc/prometheus/hapacs.yml").content_string == before
     assert not host.file("/etc/prometheus/hapacs-rules/broken.yml").exists
