@@ -42,6 +42,8 @@ def tls_front(port: int, certificate: Path, key: Path) -> Iterator[int]:
                 back.join()
 
     with ThreadingTCPServer(("127.0.0.1", 0), Handler) as front:
+        # A client keeps connections for 90 s, and nobody waits for their end.
+        front.daemon_threads = True
         serving = Thread(target=front.serve_forever, kwargs={"poll_interval": 0.1})
         serving.start()
         try:
