@@ -2,6 +2,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -83,15 +84,22 @@ def make_bucket(server: SeaweedFS) -> None:
     s3.put_object(Bucket=BUCKET, Key="first", Body=b"first")
 
 
-@pytest.fixture(scope="session")
-def _seaweedfs(directory: Path) -> Iterator[SeaweedFS]:
-    server = SeaweedFS(directory)
+@contextmanager
+def archive(directory: Path, **limits: int) -> Iterator[SeaweedFS]:
+    """Run an archive with its bucket."""
+    server = SeaweedFS(directory, **limits)
     try:
         server.start()
         make_bucket(server)
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture(scope="session")
+def _seaweedfs(directory: Path) -> Iterator[SeaweedFS]:
+    with archive(directory) as server:
+        yield server
 
 
 @pytest.fixture

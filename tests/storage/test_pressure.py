@@ -13,7 +13,7 @@ import pytest
 from hapacs_node.errors import CasUnavailableError, CatalogUnavailableError
 from hapacs_node.node import Node
 from hapacs_node.storage import names
-from tests.storage.conftest import make_bucket
+from tests.storage.conftest import archive
 from tests.storage.servers import Postgres, SeaweedFS, wait_until
 
 DICOM = 1
@@ -23,13 +23,8 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[SeaweedFS]:
     """An archive of about 20 MB."""
-    server = SeaweedFS(tmp_path, volumes=3, volume_mb=8)
-    try:
-        server.start()
-        make_bucket(server)
+    with archive(tmp_path, volumes=3, volume_mb=8) as server:
         yield server
-    finally:
-        server.kill()
 
 
 def test_a_full_archive_refuses_stores_and_still_answers_reads(

@@ -31,7 +31,7 @@ from hapacs_node.rebuild.run import Rebuild
 from hapacs_node.storage import names
 from hapacs_node.storage.archive import LARGEST_PACKED_BYTES
 from hapacs_node.storage.packs import pack
-from tests.storage.conftest import INDEX, make_bucket
+from tests.storage.conftest import INDEX, archive
 from tests.storage.servers import BUCKET, Postgres, SeaweedFS
 from tests.support.images import ct
 from tests.unit.node.certificates import certificate
@@ -173,13 +173,8 @@ def make_database(postgres: Postgres) -> None:
 @pytest.fixture
 def seaweedfs(tmp_path: Path) -> Iterator[SeaweedFS]:
     """An archive that has only what the test stores."""
-    server = SeaweedFS(tmp_path)
-    try:
-        server.start()
-        make_bucket(server)
+    with archive(tmp_path) as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.conftest import make_bucket
+from tests.storage.conftest import archive
 from tests.storage.servers import BUCKET, SeaweedFS
 from tests.unit.ansible.loading import load_script
 
@@ -19,14 +19,8 @@ scrub = load_script("seaweedfs/files/seaweedfs-scrub")
 @pytest.fixture
 def seaweedfs(tmp_path: Path) -> Iterator[SeaweedFS]:
     """An archive of its own: other tests damage the volumes of the shared one."""
-    (tmp_path / "archive").mkdir()
-    server = SeaweedFS(tmp_path / "archive")
-    try:
-        server.start()
-        make_bucket(server)
+    with archive(tmp_path) as server:
         yield server
-    finally:
-        server.kill()
 
 
 def test_flipped_byte_of_a_replica_is_found(
