@@ -28,6 +28,10 @@ class ReplacementRefusedError(RefusedError):
     """The policy forbids to replace an image that is stored with other bytes."""
 
 
+class NotAdmittedError(RefusedError):
+    """A limit is near, and the caller yields to others."""
+
+
 class CatalogError(NodeError):
     """The catalog refused: the attachment is unknown, or exists with other bytes."""
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Self
 
 from hapacs_node import log
+from hapacs_node.admission import Admission
 from hapacs_node.catalog import schema
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
@@ -117,7 +118,8 @@ class Node:
         )
         storage = StorageArea(settings.node, das, cas, catalog, workers, metrics, settings.undeclared)
         askers = ThreadPoolExecutor(_ASKERS, thread_name_prefix="caller")
-        objects = Objects(storage, Addresses(balancer, askers), Replacement(settings.replace, catalog))
+        admission = Admission.of(settings, das, cas, catalog, metrics)
+        objects = Objects(storage, Addresses(balancer, askers), Replacement(settings.replace, catalog), admission)
         budget = Budget(allowed_bytes(), _ANSWER_S)
         retrieval = Retrieval(catalog, storage, budget, metrics)
         scp = None
@@ -169,6 +171,8 @@ class Node:
         """Start the probes, and prepare the DAS and the index in the background."""
         self.memory.start()
         self.health.start()
+        if self.health.service == "store":
+            self.objects.admission.start()
         threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
         if self.health.service == "query":
             follow = partial(self.refresh.follow, self._stop, _COMPLETION_PERIOD_S)
@@ -182,6 +186,7 @@ class Node:
         self._stop.set()
         self.memory.stop()
         self.health.stop()
+        self.objects.admission.stop()
         self.retrieval.stop()
         if self.stow is not None:
             self.stow.stop()

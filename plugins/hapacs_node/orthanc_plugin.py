@@ -81,7 +81,7 @@ def _served(callback: Callable[..., None]) -> Callable[..., None]:
 
 @_served
 def _health(output: Any) -> None:
-    report = node.health.report()
+    report = node.health.report() | {"admission": node.objects.admission.report()}
     _answer(output, report, HTTPStatus.OK if report["ok"] else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -119,7 +119,7 @@ def _dicom_arrived(instance: Any) -> int:
     thread = threading.get_ident()
     with _harmless("C-STORE"):
         node.objects.dicom_arrived(thread, instance.GetInstanceRemoteAet())
-    if node.settings.replace == "allow":
+    if not node.objects.decides:
         return 0
     try:
         _own_stack.submit(node.objects.admit, thread, instance.GetInstanceData()).result()
@@ -145,7 +145,7 @@ def _sender(instance: Any) -> str | None:
 def _keep(content: bytes) -> int:
     """Store a DICOM file; return zero, or the failure reason of STOW-RS."""
     try:
-        if node.settings.replace != "allow":
+        if node.objects.decides:
             node.objects.admit(threading.get_ident(), content)
         answer = json.loads(orthanc.RestApiPost("/instances", content))
     except ReplacementRefusedError:

@@ -162,6 +162,15 @@ class Health(_Section):
     """Age at which an answer counts as a failure, because the probe hangs."""
 
 
+class Admission(_Section):
+    """Which callers are refused first, before a store would fail for all."""
+
+    yielding: frozenset[Annotated[str, Field(pattern=r"^(title|user):.")]] = frozenset()
+    """``title:`` and a calling AE title, or ``user:`` and a user of DICOMweb."""
+    backlog_s: Annotated[int, Field(ge=1)] = 86400
+    """Age of the oldest waiting delivery from which they are refused."""
+
+
 class Settings(_Section):
     """The configuration of a node."""
 
@@ -175,6 +184,7 @@ class Settings(_Section):
     undeclared: CharacterSet = "ISO_IR 100"
     """Character set (DICOM PS3.3 C.12.1.1.2) of files that declare none."""
     health: Health = Health()
+    admission: Admission = Admission()
     results: Path | None = None
     """Directory in which reconcile and scrub leave the result of their last run; without it none is kept."""
 

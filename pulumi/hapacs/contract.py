@@ -19,6 +19,7 @@ from hapacs.changes import NOT_MADE_YET
 from hapacs.services.model import Group, Sizing
 from hapacs.settings.fields import Address, DeploymentName, DiskSerial, GroupWord, Network, Networks, NodeName, Port
 from hapacs.settings.models import (
+    Admission,
     Caller,
     CharacterSet,
     Dicom,
@@ -95,6 +96,8 @@ class ContractPolicy(Model):
         Character set in which files that declare none are read.
     integrity
         Checks that each node runs by itself.
+    admission
+        When callers that yield are refused.
     """
 
     das_watermark_fraction: float
@@ -110,6 +113,7 @@ class ContractPolicy(Model):
     replace: Replace
     undeclared_character_set: CharacterSet
     integrity: Integrity
+    admission: Admission
 
 
 class ContractRouting(Routing):

@@ -5,7 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from hapacs_node.catalog import headers, heartbeats, index, objects, outdated, removals, retrieval, search, selection
+from hapacs_node.catalog import (
+    headers,
+    heartbeats,
+    index,
+    objects,
+    outbox,
+    outdated,
+    removals,
+    retrieval,
+    search,
+    selection,
+)
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.index import Attachment, Origin, Present
 from hapacs_node.catalog.objects import StoredObject
@@ -153,6 +164,10 @@ class Catalog:
     def acknowledged(self, uuids: Sequence[UUID]) -> set[UUID]:
         """Return those attachments that are in the index."""
         return self.database.run(lambda connection: index.acknowledged(connection, uuids))
+
+    def oldest_waiting_s(self) -> float:
+        """Return the age of the oldest image that waits for a destination, seconds."""
+        return self.database.run(outbox.oldest_waiting_s)
 
     def beat(self, node: str, service: str) -> str:
         """Write a heartbeat, to check that the leader accepts a write and replicates it as it does for a store."""

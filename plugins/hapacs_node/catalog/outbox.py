@@ -35,6 +35,13 @@ where d.kind = %(kind)s
 order by d.name
 """  # noqa: S608 - a constant
 
+# By the index on waiting tasks of a destination.
+_OLDEST_WAITING = """
+select coalesce(extract(epoch from now() - min(t.created_at)), 0)
+from hapacs.destination d join hapacs.task t on t.kind = d.kind and t.destination = d.name
+where not d.held and t.state = 'waiting'
+"""
+
 _UNPLANNED = "select count(*) from hapacs.event"
 
 _UNMATCHED = "select coalesce((select images from hapacs.unmatched where day = current_date), 0)"
@@ -210,6 +217,12 @@ def status(connection: Connection, kind: str) -> list[Status]:
         for name, held, failures, error, retry_at, confirmed, confirmed_bytes, confirmed_at, counts, size, oldest_s
         in found
     ]  # fmt: skip
+
+
+def oldest_waiting_s(connection: Connection) -> float:
+    """Return the age of the oldest task that waits for a destination that no operator holds, seconds."""
+    row = connection.execute(_OLDEST_WAITING).fetchone()
+    return 0 if row is None else float(row[0])
 
 
 def unplanned(connection: Connection) -> int:

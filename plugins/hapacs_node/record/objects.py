@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from hapacs_node import log
+from hapacs_node.admission import Admission
 from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.removals import Reason, Removal
@@ -39,11 +40,14 @@ class Objects:
         Requests the addresses of DICOM callers.
     replacement : Replacement
         Decides whether an image may replace another one.
+    admission : Admission
+        Decides whether a caller yields to others.
     """
 
     storage: StorageArea
     addresses: Addresses
     replacement: Replacement
+    admission: Admission
     _callers: dict[int, Caller] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -54,17 +58,24 @@ class Objects:
         """Remember that a thread has received an image by C-STORE."""
         self._callers[thread] = Caller(time.monotonic(), title, address=self.addresses.of(title))
 
+    @property
+    def decides(self) -> bool:
+        """Whether an image can be refused before its bytes are stored, see `admit`."""
+        return self.replacement.rule != "allow" or self.admission.decides
+
     def admit(self, thread: int, content: bytes) -> None:
-        """Check that an image that arrived by C-STORE replaces no image that it may not replace.
+        """Check that the caller yields to nobody now, and that the image replaces none that it may not replace.
 
         Raises
         ------
+        NotAdmittedError
+            When its caller yields to others.
         ReplacementRefusedError
-            When it may not be stored.
+            When it may not replace the present image.
         CatalogError
             When the catalog can't be asked.
         """
-        if self.replacement.rule != "allow":
+        if self.decides:
             self._check(thread, identity.of(content), names.digest_of(content), size=len(content))
 
     def http_arrived(self, thread: int, path: str, headers: Mapping[str, str], *, reads: bool) -> None:
@@ -106,7 +117,7 @@ class Objects:
             # One HTTP request may store many images. The time of a C-STORE starts when it arrives.
             caller.began = time.monotonic()
         about = identity.of(content)
-        if caller.title is None and self.replacement.rule != "allow":
+        if caller.title is None and self.decides:
             # A C-STORE was checked when it arrived, where it can be answered with a status of its own.
             self._check(thread, about, names.digest_of(content), uuid=name, size=len(content))
         try:
@@ -197,6 +208,7 @@ class Objects:
     def _check(self, thread: int, about: identity.Identity, digest: str, **fields: object) -> None:
         caller = self._caller(thread)
         try:
+            self.admission.check(caller.who)
             self.replacement.check(about, digest, caller.who)
         except NodeError as error:
             self._refused(thread, about, digest=digest, **fields, outcome=type(error).__name__, error=error)

@@ -98,6 +98,9 @@ def patience_s(size: int) -> int:
     return 0 if size <= _ORDINARY_BYTES else 1 << (size // _SLOWEST_BYTES_PER_S).bit_length()
 
 
+_UNWRITTEN_S = 60
+
+
 @dataclass
 class Cas:
     """The archive store, through the gateways in order of preference.
@@ -122,6 +125,7 @@ class Cas:
 
     def __post_init__(self) -> None:
         declare = self.metrics.counter
+        self._unwritten_at: float | None = None
         self.deduplicated = declare("hapacs_cas_deduplicated", "Objects that the CAS already had")
         self._retries = declare("hapacs_cas_retries", "Requests to the CAS that were retried", ["operation"])
         self._doubted = declare(
@@ -177,7 +181,7 @@ class Cas:
                 raise
             return used
 
-        return self._through("put", attempt, len(content))
+        return self._written(attempt, len(content))
 
     def put_pack(self, content: bytes) -> str:
         """Archive a pack under a new key.
@@ -301,6 +305,7 @@ class Cas:
             self.gateways.worked(gateway)
             answered.append(gateway.url)
         if not answered:
+            self._unwritten_at = time.monotonic()
             raise CasUnavailableError(f"no gateway answers: {'; '.join(reasons)}")
         return f"{len(answered)} of {len(self.gateways.members)} gateways answer"
 
@@ -310,7 +315,22 @@ class Cas:
             self._find(client, key, len(content))
             return key
 
-        return self._through("put", attempt, len(content))
+        return self._written(attempt, len(content))
+
+    def _written[T](self, attempt: Callable[[Client], T], size: int) -> T:
+        try:
+            result = self._through("put", attempt, size)
+        except CasUnavailableError:
+            self._unwritten_at = time.monotonic()
+            raise
+        self._unwritten_at = None
+        return result
+
+    @property
+    def takes_writes(self) -> bool:
+        """Whether the last object could be stored. A failure counts for a minute: then another store may try."""
+        failed_at = self._unwritten_at
+        return failed_at is None or time.monotonic() - failed_at > _UNWRITTEN_S
 
     @staticmethod
     def _answers(client: Client) -> bool:

@@ -246,6 +246,21 @@ class Integrity(Model):
     reconcile_hour: Annotated[int, Field(strict=True, ge=0, le=23)] = 1
 
 
+class Admission(Model):
+    """When callers that yield are refused: near the end of the DAS, while the archive takes no writes, or by age.
+
+    Attributes
+    ----------
+    yielding_users
+        Users of DICOMweb whose images are refused first, as those of callers with `yields`.
+    backlog_hours
+        They are refused while an image waits longer than that for a destination that is not held.
+    """
+
+    yielding_users: tuple[UserName, ...] = ()
+    backlog_hours: Annotated[int, Field(strict=True, ge=1, le=8760)] = 24
+
+
 class Policy(Model):
     """How full a DAS may be, how many copies the archive keeps, for how long, and how often all is checked.
 
@@ -281,6 +296,8 @@ class Policy(Model):
         reindex`` reads them again.
     integrity
         Checks that each node runs by itself.
+    admission
+        When callers that yield are refused.
     """
 
     das_watermark_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.9
@@ -297,6 +314,7 @@ class Policy(Model):
     replace: Replace = "allow"
     undeclared_character_set: CharacterSet = "ISO_IR 100"
     integrity: Integrity = Integrity()
+    admission: Admission = Admission()
 
     @property
     def orthanc(self) -> OrthancSource:
@@ -373,6 +391,9 @@ class Caller(Model):
         Concurrent associations of the caller, over the whole site.
     max_mb_per_minute
         Megabytes that it may send in a minute. Above, its next associations are refused. Not given: no limit.
+    yields
+        Whether its images are refused first, while room or time is short, see `Admission`. For an import or another
+        application that can wait; a modality can't.
     """
 
     ae_title: AeTitle
@@ -383,6 +404,7 @@ class Caller(Model):
     max_associations: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = None
     # The balancer counts with 32 bits.
     max_mb_per_minute: Annotated[int, Field(strict=True, ge=1, le=4000)] | None = None
+    yields: Annotated[bool, Field(strict=True)] = False
 
 
 class VerifyCaller(Model):

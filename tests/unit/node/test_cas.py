@@ -150,6 +150,33 @@ def test_without_a_gateway_it_fails_at_the_deadline_with_the_reasons(cas: Cas, c
     assert all(client.requests for client in clients)
 
 
+def test_an_archive_that_takes_no_writes_is_known_until_it_takes_one(cas: Cas, clients: list[FakeClient]) -> None:
+    assert cas.takes_writes
+    for client in clients:
+        client.always = DOWN
+    with pytest.raises(CasUnavailableError):
+        cas.put_pack(CONTENT)
+    assert not cas.takes_writes
+    for client in clients:
+        client.always = None
+    cas.put_pack(CONTENT)
+    assert cas.takes_writes
+
+
+def test_a_failed_write_counts_for_a_minute(
+    cas: Cas, clients: list[FakeClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for client in clients:
+        client.always = DOWN
+    with pytest.raises(CasUnavailableError):
+        cas.probe()
+    now = time.monotonic()
+    monkeypatch.setattr("hapacs_node.storage.cas.time.monotonic", lambda: now + 59)
+    assert not cas.takes_writes
+    monkeypatch.setattr("hapacs_node.storage.cas.time.monotonic", lambda: now + 61)
+    assert cas.takes_writes
+
+
 def test_an_archive_that_comes_back_before_the_deadline_is_used(
     cas: Cas, bucket: FakeBucket, clients: list[FakeClient], metrics: Metrics
 ) -> None:

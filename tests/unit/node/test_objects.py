@@ -1,6 +1,7 @@
 """The events of objects, in the order of Orthanc's calls."""
 
 import logging
+import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -9,13 +10,16 @@ import pytest
 from obstore.exceptions import GenericError
 from pydicom.uid import ExplicitVRLittleEndian
 
+from hapacs_node.admission import Admission, Level, Limit, State
 from hapacs_node.catalog.index import Present
 from hapacs_node.catalog.removals import Removal
-from hapacs_node.errors import CatalogUnavailableError, NodeError, ReplacementRefusedError
+from hapacs_node.errors import CatalogUnavailableError, NodeError, NotAdmittedError, ReplacementRefusedError
 from hapacs_node.log import Event
+from hapacs_node.metrics import Metrics
 from hapacs_node.record.addresses import Addresses
 from hapacs_node.record.objects import Objects
 from hapacs_node.record.replacement import Replacement, Rule
+from hapacs_node.settings import Admission as Limits
 from hapacs_node.storage import names
 from hapacs_node.storage.area import StorageArea
 from tests.unit.node.fakes import FakeBucket, FakeCatalog, FakeClient
@@ -26,6 +30,14 @@ CONTENT = image(ExplicitVRLittleEndian, undefined=False)
 OTHER = CONTENT + b"other"
 ABOUT = {"sop": "1.2.3", "series": "1.2", "study": "1"}
 THREAD = 7
+
+
+def admission(*yielding: str) -> Admission:
+    """Return one that has seen a full DAS."""
+    full = {Limit.DAS: (1.0, lambda: State(Level.LIMITED, "full"))}
+    made = Admission(Limits(yielding=frozenset(yielding)), full, Metrics())
+    made.refresh(Limit.DAS)
+    return made
 
 
 @dataclass
@@ -54,7 +66,7 @@ def addresses() -> FakeAddresses:
 
 @pytest.fixture
 def objects(area: StorageArea, addresses: FakeAddresses) -> Objects:
-    return Objects(area, addresses, Replacement("allow", area.catalog))
+    return Objects(area, addresses, Replacement("allow", area.catalog), admission())
 
 
 @pytest.fixture
@@ -228,7 +240,7 @@ def test_the_rule_decides_whether_an_image_is_replaced(
     case: tuple[Rule, str | None, str | None, bool],
 ) -> None:
     rule, caller, digest, refused = case
-    objects = Objects(area, addresses, Replacement(rule, catalog))
+    objects = Objects(area, addresses, Replacement(rule, catalog), admission())
     catalog.present_as["1", "1.2", "1.2.3"] = Present(digest, caller)
     objects.dicom_arrived(THREAD, "CT2")
     addresses.answer()
@@ -242,10 +254,30 @@ def test_the_rule_decides_whether_an_image_is_replaced(
     assert (caller or "an unknown caller") in event["error"]
 
 
+def test_a_caller_that_yields_is_refused_before_its_image_is_stored(
+    area: StorageArea, addresses: FakeAddresses, events: Events, catalog: FakeCatalog
+) -> None:
+    objects = Objects(area, addresses, Replacement("allow", catalog), admission("title:IMPORT", "user:import"))
+    objects.dicom_arrived(THREAD, "IMPORT")
+    addresses.answer()
+    with pytest.raises(NotAdmittedError, match="title:IMPORT yields"):
+        objects.admit(THREAD, CONTENT)
+    (event,) = events.taken()
+    assert (event["event"], event["outcome"], event["caller"]) == ("refused", "NotAdmittedError", "IMPORT")
+    objects.stow_arrived("/dicom-web/studies", {"x-hapacs-user": "import"})
+    with pytest.raises(NotAdmittedError):
+        objects.admit(threading.get_ident(), CONTENT)
+    assert not catalog.rows
+    objects.dicom_arrived(THREAD, "MODALITY")
+    objects.admit(THREAD, CONTENT)
+    objects.create(THREAD, str(uuid4()), 1, CONTENT)
+    assert [row.caller for row in catalog.rows.values()] == ["title:MODALITY"]
+
+
 def test_an_image_by_stow_is_refused_before_it_is_stored(
     area: StorageArea, addresses: FakeAddresses, catalog: FakeCatalog
 ) -> None:
-    objects = Objects(area, addresses, Replacement("same_caller", catalog))
+    objects = Objects(area, addresses, Replacement("same_caller", catalog), admission())
     catalog.present_as["1", "1.2", "1.2.3"] = Present(names.digest_of(OTHER), "user:anna")
     objects.http_arrived(THREAD, "/dicom-web/studies", {"x-hapacs-user": "bob"}, reads=False)
     with pytest.raises(ReplacementRefusedError):
@@ -259,7 +291,7 @@ def test_an_image_by_stow_is_refused_before_it_is_stored(
 def test_an_image_is_refused_while_the_catalog_can_not_be_asked_or_its_uids_can_not_be_read(
     area: StorageArea, addresses: FakeAddresses, catalog: FakeCatalog
 ) -> None:
-    objects = Objects(area, addresses, Replacement("never", catalog))
+    objects = Objects(area, addresses, Replacement("never", catalog), admission())
     objects.dicom_arrived(THREAD, "CT2")
     with pytest.raises(ReplacementRefusedError, match="UIDs can't be read"):
         objects.admit(THREAD, b"no DICOM file")

@@ -60,6 +60,13 @@ def test_caller_with_no_network_in_any_site(with_dr: Data, problems: Problems) -
     }
 
 
+def test_only_a_caller_that_stores_can_yield(data: Data, problems: Problems) -> None:
+    data["callers"][0]["yields"] = True
+    assert problems(data) == {}
+    data["callers"][0]["may"].remove("store")
+    assert "has no images to refuse" in problems(data)["callers.0.yields"]
+
+
 def test_move_destination_is_a_host_and_a_port(data: Data, problems: Problems) -> None:
     del data["callers"][1]["port"]
     assert "go together" in problems(data)["callers.1"]

@@ -86,6 +86,10 @@ def _operations(path: str, caller: Caller) -> Iterator[Problem]:
     for operation, count in Counter(caller.may).items():
         if count > 1:
             yield Problem(f"{path}.may", f"{operation} is named {count} times; name it once")
+    if caller.yields and "store" not in caller.may:
+        yield Problem(
+            f"{path}.yields", "a caller that may not store has no images to refuse; remove it, or add store to may"
+        )
 
 
 @each
