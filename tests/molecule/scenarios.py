@@ -29,8 +29,9 @@ SCENARIOS = sorted(
 )
 # Each waits for its host most of the time: two keep two cores at work.
 AT_A_TIME = 2
-# A guard against a scenario that hangs: `node` alone takes 5 to 15 minutes, most of it the download of packages.
-TIME_S = 1500
+# A guard against a scenario that hangs. `node` takes 10 minutes alone, most of it for tests on its host, and 20 to 28
+# beside the other tests.
+TIME_S = 2700
 REMOVAL_S = 300
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # What pytest and Ansible begin the lines with that name a failure.
