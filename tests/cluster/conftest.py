@@ -158,7 +158,8 @@ def _turn(item: pytest.Item) -> int:
         return 1
     if item.path.stem in {"test_operations", "test_retrieval"}:
         return 3
-    return 2 if item.name.startswith(("test_drill_loses_nothing", "test_each_site_verifies_after_the_faults")) else 0
+    after = ("test_drill_loses_nothing", "test_each_site_verifies_after_the_faults")
+    return 2 if item.path.stem == "test_integrity" or item.name.startswith(after) else 0
 
 
 @pytest.fixture(autouse=True)

@@ -52,14 +52,16 @@ def ask(
     return uid, status.get("Status"), str(status.get("ErrorComment", ""))
 
 
-def associate(port: int, *storing: UID, calling: str = "CT1", called: str = "HAPACS") -> Association:
+def associate(
+    port: int, *storing: UID, calling: str = "CT1", called: str = "HAPACS", host: str = "127.0.0.1"
+) -> Association:
     """Open an association for some SOP classes and for storage commitment."""
     entity = AE(ae_title=calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
     contexts = [build_context(sop_class, [ExplicitVRLittleEndian]) for sop_class in storing]
     syntaxes: list[str | UID] = [ImplicitVRLittleEndian, ExplicitVRLittleEndian]
     return entity.associate(
-        "127.0.0.1",
+        host,
         port,
         contexts=[*contexts, build_context(StorageCommitmentPushModel, syntaxes)],
         ae_title=called,
@@ -72,14 +74,16 @@ class Modality:
 
     port: int
     status: int = 0
+    title: str = "CT1"
+    host: str = "127.0.0.1"
     reports: queue.Queue[Report] = field(default_factory=queue.Queue)
     tried: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def __enter__(self) -> Modality:
-        entity = AE(ae_title="CT1")
+        entity = AE(ae_title=self.title)
         entity.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
         self._server = entity.start_server(
-            ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._take)]
+            (self.host, self.port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._take)]
         )
         return self
 

@@ -31,7 +31,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict[s
     """Run the program with volumes 1 to 3, some of them damaged or unreadable; return the result."""
     file = tmp_path / "replicas.json"
 
-    def of(*, damaged: str = "", unread: str = "", minutes: str = "1") -> dict[str, Any]:
+    def of(*, damaged: str = "", unread: str = "", removable: str = "", minutes: str = "1") -> dict[str, Any]:
         def is_whole(_: str, __: str, volume: str) -> bool:
             if volume in unread.split():
                 raise scrub.ScrubError(f"volume {volume} was not read")
@@ -39,6 +39,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict[s
 
         monkeypatch.setattr(scrub, "volumes", lambda _: ["1", "2", "3"])
         monkeypatch.setattr(scrub, "is_whole", is_whole)
+        monkeypatch.setattr(scrub, "removed", lambda _, __, volume: volume in removable.split())
         words = ["seaweedfs-scrub", "192.0.2.1", "192.0.2.1:9333", str(file), "--minutes", minutes, "--days", "30"]
         monkeypatch.setattr("sys.argv", words)
         assert scrub.main() == 0
@@ -56,6 +57,12 @@ def test_result_names_what_is_damaged_until_it_is_whole(run: Callable[..., dict[
     # The whole ones were not read again.
     assert second["volumes"]["1"] == first["volumes"]["1"]
     assert second["volumes"]["2"] != first["volumes"]["2"]
+
+
+def test_replica_that_was_removed_is_read_again_when_it_is_made_again(run: Callable[..., dict[str, Any]]) -> None:
+    first = run(damaged="2", removable="2")
+    assert (first["open"], set(first["volumes"])) == (0, {"1", "3"})
+    assert set(run()["volumes"]) == {"1", "2", "3"}
 
 
 def test_time_that_is_used_up_ends_a_run(run: Callable[..., dict[str, Any]]) -> None:
@@ -81,5 +88,72 @@ def test_answer_that_does_not_say_that_the_volume_was_read_is_a_failure(
     code: int, output: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], code, output, ""))
-    with pytest.raises(scrub.ScrubError, match="volume 7 was not read"):
+    with pytest.raises(scrub.ScrubError, match=r"volume\.scrub -node .* -volumeId 7 -details` failed"):
         scrub.is_whole("192.0.2.1", "192.0.2.1:9333", "7")
+
+
+HERE, THERE = "192.0.2.1", "192.0.2.2"
+WHOLE = "Scrubbed 5 files and 1 volumes on 1 nodes"
+DAMAGED = f"{WHOLE}\nAffected volumes: 7\nDetails:\nneedle 3: CRC error"
+
+
+def entries(first: str, second: str, missed: int = 0, deleted: int = 0) -> str:
+    """Return a line of `volume.check.disk`."""
+    counts = f"missed {missed} and partially deleted {deleted} entries"
+    return f"volume 7 {first}:8080 has 171 entries, {second}:8080 {counts}"
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Answer the shell's commands as told; the list has those that were given."""
+
+    def of(compared: list[str], other: str = WHOLE) -> list[str]:
+        given: list[str] = []
+
+        def answer(*_: object, **options: Any) -> subprocess.CompletedProcess[str]:
+            _, command, _ = options["input"].splitlines()
+            given.append(command)
+            printed = {"volume.check.disk": "\n".join(["Pass #1 (writable volumes)", *compared]), "volume.scrub": other}
+            return subprocess.CompletedProcess([], 0, printed.get(command.split()[0], ""), "")
+
+        monkeypatch.setattr(subprocess, "run", answer)
+        return given
+
+    return of
+
+
+def test_damaged_replica_is_removed_when_the_other_was_read_and_lacks_nothing(
+    shell: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = shell([entries(HERE, THERE), entries(THERE, HERE, missed=2)])
+    assert scrub.removed(HERE, f"{HERE}:9333", "7")
+    assert given[1:] == [
+        f"volume.scrub -node {THERE}:8080 -volumeId 7 -details",
+        f"volume.delete -node {HERE}:8080 -volumeId 7",
+    ]
+    assert f"event=replica_removed volume=7 node={HERE} whole_on={THERE}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("compared", "other", "why"),
+    [
+        ([], WHOLE, "no other server has the volume"),
+        # Another volume, and another pair.
+        (
+            [entries("192.0.2.11", THERE), entries(HERE, THERE).replace("volume 7", "volume 17")],
+            WHOLE,
+            "no other server",
+        ),
+        ([entries(HERE, THERE, missed=1)], WHOLE, "others lack entries"),
+        ([entries(HERE, THERE, deleted=1)], WHOLE, "others lack entries"),
+        ([entries(HERE, THERE), entries(HERE, "192.0.2.3", missed=1)], WHOLE, "others lack entries"),
+        ([entries(HERE, THERE)], DAMAGED, "another replica is damaged too"),
+    ],
+)
+def test_damaged_replica_is_left_when_bytes_could_be_lost(
+    shell: Callable[..., list[str]], capsys: pytest.CaptureFixture[str], compared: list[str], other: str, why: str
+) -> None:
+    given = shell(compared, other)
+    assert not scrub.removed(HERE, f"{HERE}:9333", "7")
+    assert not any(command.startswith("volume.delete") for command in given)
+    assert why in capsys.readouterr().err
