@@ -19,14 +19,22 @@ class _Answers(queue.Queue[tuple[int | None, object]]):
     pynetdicom's own loop polls the queue for requests of the peer and drops anything else. It is paused while a request
     waits, but checks the pause before it polls: on a busy machine it took the answer, and the request waited for its
     time-out. A caller serves no requests outside of its own (C-GET's sub-operations arrive while it waits), so the poll
-    finds nothing.
+    finds nothing before `accept_requests`.
     """
+
+    polled = False
 
     def get(self, block: bool = True, timeout: float | None = None) -> tuple[int | None, object]:
         """Return the next message, or raise `queue.Empty`: at once for a caller that does not wait."""
-        if not block:
+        if not block and not self.polled:
             raise queue.Empty
         return super().get(block, timeout)
+
+
+def accept_requests(association: Association) -> None:
+    """Let the peer send requests of its own, such as a report; from here on this side sends none."""
+    if isinstance(answers := association.dimse.msg_queue, _Answers):
+        answers.polled = True
 
 
 class _Association(Association):

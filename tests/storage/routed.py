@@ -18,7 +18,10 @@ from hapacs_node.routing.service import Service
 from tests.storage.servers import Postgres, wait_until
 from tests.support.storescp import StoreScp
 
-NAMES = ("task", "event", "destination", "ruleset", "unmatched", "intervention", "gathering", "completion")
+NAMES = (
+    "task", "event", "destination", "ruleset", "unmatched", "intervention", "gathering", "completion",
+    "outbound_commitment", "outbound_committed",
+)  # fmt: skip
 TABLES = ", ".join(f"hapacs.{name}" for name in NAMES)
 ALL_CT: dict[str, Any] = {
     "name": "all-ct",

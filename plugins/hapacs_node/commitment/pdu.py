@@ -6,15 +6,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pynetdicom.dimse_messages import DIMSEMessage
-from pynetdicom.dimse_primitives import N_ACTION
+from pynetdicom.dimse_primitives import N_ACTION, N_EVENT_REPORT
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined] # made at import time
+from pynetdicom.pdu_primitives import P_DATA, SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at import time
+    StorageCommitmentPushModel,
+    Verification,
+)
 
 from hapacs_node.errors import RefusedError
 
 MODEL = str(StorageCommitmentPushModel)
-ASSOCIATE_RQ, ASSOCIATE_AC, DATA = 0x01, 0x02, 0x04
+ASSOCIATE_RQ, ASSOCIATE_AC, DATA, RELEASE_RQ = 0x01, 0x02, 0x04, 0x05
+RELEASE_RP = bytes([0x06, 0, 0, 0, 0, 4, 0, 0, 0, 0])
 # By the service provider, reason not specified (DICOM PS3.8 9.3.8).
 ABORT = bytes([0x07, 0, 0, 0, 0, 4, 0, 0, 2, 0])
 # Orthanc's longest PDU has 131,072 bytes, and the balancer's longest request for an association is shorter.
@@ -73,12 +77,16 @@ class Requested:
         Presentation contexts for storage commitment.
     maximum : int
         Longest PDU that the caller takes, bytes.
+    reports : bool
+        Whether it is for reports alone: the caller proposes to be the SCP of storage commitment, and nothing else but
+        a C-ECHO.
     """
 
     calling: str
     called: str
     contexts: frozenset[int]
     maximum: int
+    reports: bool = False
 
     @classmethod
     def of(cls, pdu: Pdu) -> "Requested":
@@ -95,14 +103,24 @@ class Requested:
         try:
             asked.decode(pdu.content)
             contexts = [item for item in asked.presentation_context if str(item.abstract_syntax) == MODEL]
+            others = {str(item.abstract_syntax) for item in asked.presentation_context} - {MODEL, str(Verification)}
             return cls(
                 calling=asked.calling_ae_title.strip(),
                 called=asked.called_ae_title.strip(),
                 contexts=frozenset(int(item.context_id or 0) for item in contexts),
                 maximum=(asked.user_information.maximum_length if asked.user_information else 0) or _NO_LIMIT_BYTES,
+                reports=not others and _is_scp(asked),
             )
         except Exception as error:
             raise RefusedError(f"no A-ASSOCIATE-RQ: {type(error).__name__}") from error
+
+
+def _is_scp(asked: A_ASSOCIATE_RQ) -> bool:
+    """Return whether a caller proposes to be the SCP of storage commitment (DICOM PS3.7 D.3.3.4)."""
+    return any(
+        isinstance(item, SCP_SCU_RoleSelectionNegotiation) and item.sop_class_uid == MODEL and bool(item.scp_role)
+        for item in asked.to_primitive().user_information
+    )
 
 
 def syntaxes(pdu: Pdu, contexts: frozenset[int]) -> dict[int, str]:
@@ -158,8 +176,8 @@ class Messages:
     _size: int = 0
     _message: DIMSEMessage = field(default_factory=DIMSEMessage)
 
-    def take(self, context: int, value: bytes) -> N_ACTION | None:
-        """Go on with one value; return the N-ACTION that it completes.
+    def take(self, context: int, value: bytes) -> N_ACTION | N_EVENT_REPORT | None:
+        """Go on with one value; return the N-ACTION or N-EVENT-REPORT that it completes.
 
         Raises
         ------
@@ -178,6 +196,6 @@ class Messages:
         except Exception as error:
             raise RefusedError(f"no DIMSE message: {type(error).__name__}") from error
         self._message, self._size = DIMSEMessage(), 0
-        if not isinstance(message, N_ACTION) or message.MessageID is None:
-            raise RefusedError(f"a {type(message).__name__} where an N-ACTION is expected")
+        if not isinstance(message, N_ACTION | N_EVENT_REPORT) or message.MessageID is None:
+            raise RefusedError(f"a {type(message).__name__} where an N-ACTION or N-EVENT-REPORT is expected")
         return message

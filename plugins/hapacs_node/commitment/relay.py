@@ -1,19 +1,20 @@
 """Passes associations on to the storing service, and answers what they ask about storage commitment itself.
 
 Modalities ask in the association that brings the images. Orthanc would keep such a request in its memory, and answer it
-before it is kept anywhere.
+before it is kept anywhere. Associations with reports of destinations are not passed on at all.
 """
 
 import asyncio
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from pynetdicom.dimse_primitives import N_ACTION
+from pynetdicom.dimse_primitives import N_ACTION, N_EVENT_REPORT
 
 from hapacs_node import log
-from hapacs_node.commitment import action, pdu
+from hapacs_node.catalog.outbound_commitment import Report
+from hapacs_node.commitment import action, pdu, receive
 from hapacs_node.commitment.action import Refusal, Wanted
 from hapacs_node.commitment.pdu import Messages, Pdu, Requested
 from hapacs_node.commitment.settings import Address
@@ -25,6 +26,8 @@ _CONNECT_S = 5
 # The balancer sends a request for an association at once, and whole.
 _REQUEST_S = 10
 _CLOSE_S = 5
+# As long as the storing service waits for the next message.
+_SILENT_S = 60
 
 type _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -39,8 +42,10 @@ class Relay:
         Its own address, and the storing service's.
     keep : callable
         Keeps a request, with calling and called title; raises Refusal, or NodeError when that fails now.
+    take : callable
+        Takes a report of a destination, with its calling title; returns the status of the answer.
     metrics : Metrics
-        Counts requests.
+        Counts requests and reports.
     inward, onward : ssl.SSLContext or None
         TLS towards the balancer and towards the storing service.
     """
@@ -48,6 +53,7 @@ class Relay:
     listen: Address
     store: Address
     keep: Callable[[Requested, Wanted], None]
+    take: Callable[[str, Report], int]
     metrics: Metrics
     inward: ssl.SSLContext | None = None
     onward: ssl.SSLContext | None = None
@@ -56,6 +62,9 @@ class Relay:
 
     def __post_init__(self) -> None:
         self._asked = self.metrics.counter("hapacs_commitment_asked", "Requests, by the answer", ["answer"])
+        self._taken = self.metrics.counter(
+            "hapacs_routing_commitment_reports", "Reports of destinations, by the status of the answer", ["status"]
+        )
         self._open = self.metrics.gauge("hapacs_commitment_associations", "Associations that are passed on now")
 
     def run(self, stop: threading.Event, grace_s: float = 30) -> None:
@@ -103,6 +112,9 @@ class Relay:
             if first is None:
                 return
             requested = Requested.of(first)
+            if requested.reports:
+                await _Reports(self, requested, caller).run(first)
+                return
             opened = asyncio.open_connection(self.store.host, self.store.port, ssl=self.onward)
             store = await asyncio.wait_for(opened, _CONNECT_S)
             store[1].write(first.content)
@@ -119,6 +131,18 @@ class Relay:
             for streams in (caller, store):
                 if streams is not None:
                     await _close(streams[1])
+
+    async def replies(
+        self, requested: Requested, message: N_ACTION | N_EVENT_REPORT, context: int, syntax: str
+    ) -> Iterator[bytes]:
+        """Act on a message, and return the PDUs of its answer."""
+        if isinstance(message, N_ACTION):
+            status, comment = await self.answer(requested, message, syntax)
+            return action.answer(message, context, requested.maximum, status, comment)
+        told = receive.report(message, syntax)
+        status = told if isinstance(told, int) else await asyncio.to_thread(self.take, requested.calling, told)
+        self._taken.labels(f"0x{status:04X}").inc()
+        return receive.answer(message, context, requested.maximum, status)
 
     async def answer(self, requested: Requested, asked: N_ACTION, syntax: str) -> tuple[int, str]:
         """Keep a request, and return status and comment of its answer."""
@@ -191,11 +215,37 @@ class _Association:
         if len(own) < len(found):
             await _send(self.store[1], pdu.data([value for value in found if value[0] not in self._accepted]))
         for context, value in own:
-            asked = self._messages.take(context, value)
-            if asked is not None:
-                status, comment = await self.relay.answer(self.requested, asked, self._accepted[context])
-                for part in action.answer(asked, context, self.requested.maximum, status, comment):
+            message = self._messages.take(context, value)
+            if message is not None:
+                syntax = self._accepted[context]
+                for part in await self.relay.replies(self.requested, message, context, syntax):
                     await _send(self.caller[1], part)
+
+
+@dataclass
+class _Reports:
+    """One association of a destination that reports."""
+
+    relay: Relay
+    requested: Requested
+    caller: _Streams
+    _messages: Messages = field(default_factory=Messages)
+
+    async def run(self, first: Pdu) -> None:
+        """Answer reports until the peer releases the association, or is silent for too long."""
+        accepting, accepted = receive.accept(first)
+        await _send(self.caller[1], accepting)
+        while (one := await asyncio.wait_for(pdu.read(self.caller[0]), _SILENT_S)) is not None:
+            if one.kind == pdu.RELEASE_RQ:
+                await _send(self.caller[1], pdu.RELEASE_RP)
+            if one.kind != pdu.DATA:
+                return
+            for context, value in pdu.values(one):
+                if context not in accepted:
+                    raise RefusedError("a message in a presentation context that was not accepted")
+                if (message := self._messages.take(context, value)) is not None:
+                    for part in await self.relay.replies(self.requested, message, context, accepted[context]):
+                        await _send(self.caller[1], part)
 
 
 async def _send(writer: asyncio.StreamWriter, content: bytes) -> None:

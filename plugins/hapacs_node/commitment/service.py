@@ -23,6 +23,7 @@ from hapacs_node.errors import NodeError
 from hapacs_node.https import Listener
 from hapacs_node.metrics import Metrics
 from hapacs_node.outbox.backoff import Backoff
+from hapacs_node.routing import reported
 from hapacs_node.routing.peer import Identity
 from hapacs_node.settings import Settings
 from hapacs_node.storage import s3
@@ -211,8 +212,9 @@ class Service:
             inward = Listener(listen.host, listen.port, tls.certificate, tls.key, tls.authority).tls()
             onward = Identity(tls.certificate, tls.key, tls.authority).context(None, names=False)
         relay = Relay(
-            settings.listen, settings.store, partial(_keep, database, settings), metrics, inward=inward, onward=onward
-        )
+            settings.listen, settings.store, partial(_keep, database, settings), partial(reported.take, database),
+            metrics, inward=inward, onward=onward,
+        )  # fmt: skip
         worker = Worker(node.node, database, copies, settings, metrics, stop)
         return cls(database, relay, worker, metrics, stop)
 

@@ -22,6 +22,12 @@ _ATTEMPTS_WITH_WARNING = 3
 _FIRST_ASKED_S, _LAST_ASKED_S = 5.0, 600.0
 # It may list images late. Only after this time the image is sent again, and each time it waits twice as long.
 _LISTED_WITHIN_S, _LISTED_AT_LAST_S = 3600.0, 86400.0
+# A destination reports its commitment when it has made sure. Without a report it is asked again after this time, then
+# after twice the time, and so on.
+_REPORTED_WITHIN_S, _REPORTED_AT_LAST_S = 900.0, 6 * 3600.0
+# Failure reasons of storage commitment that another attempt does not change (DICOM PS3.3 C.14.1.1): the SOP class is
+# not supported, or is another one than that of the image.
+_NEVER_COMMITTED = {0x0119, 0x0122}
 # A destination that does not say whether it has an image is asked again after this time.
 _UNKNOWN_S = 60.0
 
@@ -142,6 +148,42 @@ def unlisted(task: int, sent: int, taken_s: float, *, why: str = "") -> Ended:
         return Ended(task, "waiting", f"taken, but not listed after {taken_s / 60:.0f} min", taken=False, asked=True)
     pause_s = min(max(taken_s / 2, _FIRST_ASKED_S), _LAST_ASKED_S)
     return Ended(task, "waiting", f"taken; {why or 'not listed yet'}", pause_s, asked=True)
+
+
+def requested(task: int, taken_s: float) -> Ended:
+    """Return what follows when a destination was asked to commit an image: it has time to report.
+
+    Parameters
+    ----------
+    task : int
+        The task's number.
+    taken_s : float
+        Time since the destination took it.
+    """
+    pause_s = min(max(taken_s, _REPORTED_WITHIN_S), _REPORTED_AT_LAST_S)
+    return Ended(task, "waiting", "taken; its storage commitment is requested", pause_s, asked=True)
+
+
+def not_requested(task: int, taken_s: float, why: str) -> Ended:
+    """Return what follows when a destination did not take the request for storage commitment."""
+    pause_s = min(max(taken_s / 2, _FIRST_ASKED_S), _LAST_ASKED_S)
+    return Ended(task, "waiting", f"taken; {why}", pause_s, asked=True)
+
+
+def reported(failure: int | None) -> tuple[End, str]:
+    """Return state and reason that follow from a report of storage commitment.
+
+    An image that the destination does not keep is sent again, unless no attempt can change that.
+
+    Parameters
+    ----------
+    failure : int or None
+        The failure reason (DICOM PS3.3 C.14.1.1); None for an image that is committed.
+    """
+    if failure is None:
+        return "confirmed", "storage commitment"
+    reason = f"storage commitment failed with reason 0x{failure:04X}"
+    return ("dead" if failure in _NEVER_COMMITTED else "waiting"), reason
 
 
 def present(task: int) -> Ended:

@@ -26,6 +26,8 @@ from hapacs_node.routing.fields import (
 Parallel = Annotated[int, Field(strict=True, ge=1, le=32)]
 Confirm = Literal["response", "query"]
 """What confirms an image: the answer to it alone, or also that the destination lists it afterwards."""
+ConfirmDicom = Literal["response", "query", "commitment"]
+"""Of a destination of C-STORE: also that it commits itself to keep the image (DICOM PS3.4 J)."""
 
 WantedSyntax = Literal["explicit", "implicit", "jpeg-2000-lossless", "rle-lossless"]
 """A transfer syntax that a destination prefers: Explicit or Implicit VR Little Endian, or a lossless compression."""
@@ -72,8 +74,9 @@ class DicomDestination(_Destination):
     associations
         Associations at the same time, over all nodes.
     confirm
-        ``query``: after the status of success a C-FIND has to list the image before it counts as sent. ``response``:
-        the status is enough.
+        ``commitment``: after the status of success it is asked for its storage commitment, and an image counts as sent
+        when it reports that it keeps it. It has to be a caller that may ``report``. ``query``: a C-FIND has to list the
+        image. ``response``: the status is enough.
     maximum_pdu
         Longest PDU that this side accepts.
     transfer_syntax
@@ -91,7 +94,7 @@ class DicomDestination(_Destination):
     tls: bool = False
     authority: Pem | None = None
     associations: Parallel = 2
-    confirm: Confirm = "response"
+    confirm: ConfirmDicom = "response"
     maximum_pdu: Annotated[int, Field(strict=True, ge=4096, le=1048576)] = 131072
     transfer_syntax: WantedSyntax | None = None
 
@@ -303,3 +306,8 @@ Destination = Annotated[
 def is_asked(destination: Destination) -> TypeGuard[DicomDestination | WebDestination]:
     """Return whether a destination has to list an image before the image counts as sent."""
     return isinstance(destination, DicomDestination | WebDestination) and destination.confirm == "query"
+
+
+def commits(destination: Destination) -> TypeGuard[DicomDestination]:
+    """Return whether a destination has to commit itself to keep an image before the image counts as sent."""
+    return isinstance(destination, DicomDestination) and destination.confirm == "commitment"

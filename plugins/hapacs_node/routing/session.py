@@ -4,8 +4,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from hapacs_node.catalog.tasks import Task
-from hapacs_node.routing import bucket, folder, inquiry, send, stow
-from hapacs_node.routing.destination import Destination, DicomDestination, FolderDestination, S3Destination
+from hapacs_node.routing import bucket, commit, folder, inquiry, send, stow
+from hapacs_node.routing.destination import (
+    Destination,
+    DicomDestination,
+    FolderDestination,
+    S3Destination,
+    commits,
+)
 from hapacs_node.routing.image import Pair
 from hapacs_node.routing.peer import Access, PeerError, Session
 
@@ -44,6 +50,8 @@ def ping(destination: Destination, access: Access) -> str:
     wanted = {destination.ae_title: {inquiry.VERIFICATION: "C-ECHO"}}
     if destination.query_title is not None:
         wanted.setdefault(destination.query_title, {})[inquiry.FIND] = "C-FIND"
+    if commits(destination):
+        wanted[destination.ae_title][commit.PUSH_MODEL] = "storage commitment"
     for title, operations in wanted.items():
         _ping(destination.called(title), operations, access)
     return "status 0x0000"

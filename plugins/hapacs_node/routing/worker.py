@@ -9,18 +9,22 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
 
+from pydicom.uid import generate_uid
+
 from hapacs_node import background, log
-from hapacs_node.catalog import tasks
+from hapacs_node.catalog import outbound_commitment, tasks
 from hapacs_node.catalog.database import Database
+from hapacs_node.catalog.outbound_commitment import Request
 from hapacs_node.catalog.tasks import Claim, Lane, Task
 from hapacs_node.errors import NodeError
 from hapacs_node.metrics import Metrics
 from hapacs_node.outbox import answers
 from hapacs_node.outbox.answers import Ended
 from hapacs_node.outbox.backoff import DESTINATION
-from hapacs_node.routing import query, window
+from hapacs_node.routing import commit, query, reported, window
 from hapacs_node.routing.change import changed
-from hapacs_node.routing.destination import Destination, is_asked
+from hapacs_node.routing.commit import CommitmentError
+from hapacs_node.routing.destination import Destination, DicomDestination, commits, is_asked
 from hapacs_node.routing.image import Message, parse
 from hapacs_node.routing.model import Change
 from hapacs_node.routing.peer import Access, Loaded, PeerError, Session, UnansweredError
@@ -117,7 +121,9 @@ class Worker:
             new = self._wanted(lane, destination, [task for task in claim.tasks if task.taken_s is None], ends)
             if new:
                 self._store(lane, destination, new, ends, waits=claim.failures > 0)
-            if taken:
+            if taken and commits(destination):
+                self._request(lane, destination, taken, ends)
+            elif taken:
                 self._ask(lane, destination, taken, ends)
             if not new and claim.failures > 0:
                 self.database.run(lambda c: tasks.answered(c, lane))
@@ -185,6 +191,29 @@ class Worker:
             else:
                 ends.add(answers.unlisted(task.id, task.attempts - 1, task.taken_s or 0, why=why))
 
+    def _request(self, lane: Lane, destination: DicomDestination, taken: Sequence[Task], ends: "_Ends") -> None:
+        """Ask a destination to commit itself to keep images that it took. Its report ends their tasks, on any node."""
+        peer = destination.ae_title
+        asked = Request(str(generate_uid()), lane, peer, self.node)
+        # Before the request: the report may be faster than its answer.
+        self.database.run(lambda c: outbound_commitment.add(c, asked, [task.id for task in taken]))
+        why = ""
+        try:
+            commit.ask(
+                destination,
+                taken,
+                asked.transaction,
+                self.access,
+                lambda told: reported.take(self.database, peer, told),
+            )
+        except CommitmentError as error:
+            why = str(error)
+            self._failures.labels(lane.destination).inc()
+            _LOG.warning(log.line("destination_commits_nothing", destination=lane.destination, error=error))
+        for task in taken:
+            since_s = task.taken_s or 0
+            ends.add(answers.not_requested(task.id, since_s, why) if why else answers.requested(task.id, since_s))
+
     def _lists_nothing(self, lane: Lane, error: QueryError) -> None:
         self._failures.labels(lane.destination).inc()
         _LOG.warning(log.line("destination_lists_nothing", destination=lane.destination, error=error))
@@ -215,9 +244,9 @@ class Worker:
             except (NodeError, ValueError) as error:
                 # The image can't be read now. That is no fault of the destination.
                 ends.add(answers.unanswered(task.id, task.attempts, f"not read on {self.node}: {error}"))
-        lists = is_asked(destination)
+        later = is_asked(destination) or commits(destination)
         for ended in session.send(images) if images else ():
-            ends.add(answers.taken(ended) if lists and ended.state == "confirmed" else ended)
+            ends.add(answers.taken(ended) if later and ended.state == "confirmed" else ended)
         return bool(images)
 
     def _hold_rate(self, destination: Destination, group: Sequence[Task]) -> None:
@@ -286,8 +315,9 @@ class _Ends:
 
     def _record(self) -> None:
         recorded = self.worker.database.run(lambda c: tasks.end(c, self.holder, self._waiting))
-        if late := [ended.id for ended in self._waiting if ended.id not in recorded]:
-            # Another worker has them since the lease ended, so they may be sent twice.
+        if late := [ended.id for ended in self._waiting if ended.id not in recorded and not ended.asked]:
+            # Another worker has them since the lease ended, so they may be sent twice. A question sends nothing, and a
+            # report may have ended the task before the answer to the request for it.
             _LOG.warning(log.line("lease_lost", destination=self.lane.destination, holder=self.holder, tasks=len(late)))
         self._waiting = []
         self._recorded_at = time.monotonic()

@@ -29,7 +29,7 @@ from hapacs.settings.fields import (
 from hapacs.settings.monitoring import Monitoring
 from hapacs_node.routing.model import Routing
 
-Operation = Literal["echo", "store", "find", "get", "move"]
+Operation = Literal["echo", "store", "find", "get", "move", "report"]
 Replace = Literal["allow", "same_caller", "never"]
 OrthancSource = Literal["backport", "debian", "upstream"]
 CharacterSet = Literal[
@@ -384,6 +384,9 @@ class Caller(Model):
 
     Attributes
     ----------
+    may
+        Its operations. ``report`` lets a destination with ``confirm: commitment`` bring its reports; a caller that may
+        store may also report.
     host, port
         Address and port at which the caller itself listens, so that a C-MOVE can have it as destination, and
         that it gets its reports of storage commitment.

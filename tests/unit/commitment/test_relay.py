@@ -17,6 +17,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at impor
     Verification,
 )
 
+from hapacs_node.catalog.outbound_commitment import Report
 from hapacs_node.commitment.action import Refusal, Wanted
 from hapacs_node.commitment.pdu import Requested
 from hapacs_node.commitment.relay import Relay
@@ -24,6 +25,7 @@ from hapacs_node.commitment.settings import Address
 from hapacs_node.errors import CatalogUnavailableError
 from hapacs_node.metrics import Metrics
 from tests.support.commitment import action, ask, associate
+from tests.support.committing import Request, report
 from tests.support.images import ct
 
 CT = str(CTImageStorage)
@@ -38,11 +40,16 @@ class Site:
     kept: list[tuple[Requested, Wanted]] = field(default_factory=list)
     failure: Exception | None = None
     requests: list[str] = field(default_factory=list)
+    reports: list[tuple[str, Report]] = field(default_factory=list)
 
     def keep(self, requested: Requested, wanted: Wanted) -> None:
         if self.failure is not None:
             raise self.failure
         self.kept.append((requested, wanted))
+
+    def take(self, peer: str, report: Report) -> int:
+        self.reports.append((peer, report))
+        return 0
 
 
 @pytest.fixture
@@ -67,7 +74,7 @@ def site() -> Iterator[Site]:
     assert server is not None
     stop = threading.Event()
     store_address = Address(host="127.0.0.1", port=server.server_address[1])
-    relay = Relay(Address.model_construct(host="127.0.0.1", port=0), store_address, made.keep, Metrics())
+    relay = Relay(Address.model_construct(host="127.0.0.1", port=0), store_address, made.keep, made.take, Metrics())
     thread = threading.Thread(target=relay.run, args=(stop, 0.1))
     thread.start()
     assert relay.wait(10)
@@ -147,6 +154,19 @@ def test_association_without_storage_commitment_is_passed_on(site: Site) -> None
     assert association.is_released
 
 
+@pytest.mark.parametrize("roles", [True, False])
+def test_report_of_a_destination_is_answered_here_with_and_without_role_selection(site: Site, roles: bool) -> None:
+    given = Request("1.2.9", ((CT, "1.2.3"), (CT, "1.2.4")))
+    assert report(site.port, given, {"1.2.4": 0x0112}, roles=roles) == 0
+    assert site.reports == [("PEER", Report("1.2.9", frozenset({"1.2.3"}), {"1.2.4": 0x0112}))]
+
+
+def test_report_without_a_transaction_is_answered_with_the_status_for_it(site: Site) -> None:
+    assert report(site.port, Request("", ((CT, "1.2.3"),))) == 0x0115
+    assert report(site.port, Request("1.2.9", ((CT, "1.2.3"),))) == 0
+    assert len(site.reports) == 1
+
+
 def raw(port: int, content: bytes) -> bytes:
     """Send bytes, and return all that comes back until the connection ends."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
@@ -176,6 +196,7 @@ def test_store_that_does_not_listen_ends_the_association(free: Callable[[], int]
         Address.model_construct(host="127.0.0.1", port=0),
         Address(host="127.0.0.1", port=free()),
         lambda *_: None,
+        lambda *_: 0,
         Metrics(),
     )
     thread = threading.Thread(target=relay.run, args=(stop, 0.1))

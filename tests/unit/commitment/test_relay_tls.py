@@ -47,6 +47,7 @@ def relay(identity: Identity) -> Iterator[Relay]:
         Address.model_construct(host="127.0.0.1", port=0),
         Address(host="127.0.0.1", port=store.server_address[1]),
         lambda *_: None,
+        lambda *_: 0,
         Metrics(),
         inward=tls,
         onward=identity.context(None, names=False),

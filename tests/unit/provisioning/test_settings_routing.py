@@ -219,6 +219,17 @@ def test_a_destination_that_can_be_asked_is_needed_to_send_only_what_it_lacks(da
     assert problems(with_cloud(data, only_if_absent=True)) == {}
 
 
+def test_a_destination_that_reports_its_commitment_has_to_be_let_in(data: Data, problems: Problems) -> None:
+    asked = {"confirm": "commitment"}
+    found = problems(routed(data, rule("all"), calling_ae="OTHER", **asked))
+    field = f"{R}.destinations.workstation"
+    assert "READING brings its reports as a caller" in found[f"{field}.confirm"]
+    assert "reports would be sent to OTHER" in found[f"{field}.calling_ae"]
+    networks = data["callers"][0]["networks"]
+    data["callers"].append({"ae_title": "READING", "networks": networks, "may": ["report"]})
+    assert problems(routed(data, rule("all"), **asked)) == {}
+
+
 def with_cloud(data: Data, *, only_if_absent: bool = False, **values: Any) -> Data:
     """Give the primary site a destination of DICOMweb."""
     all_ = rule("all", destinations=["cloud"], only_if_absent=only_if_absent)

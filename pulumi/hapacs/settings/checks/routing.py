@@ -6,7 +6,7 @@ from hapacs.settings.models import Settings, Site
 from hapacs.settings.partial import UnsoundError
 from hapacs.settings.problem import Problem, each
 from hapacs_node.routing import checks
-from hapacs_node.routing.destination import Destination, DicomDestination
+from hapacs_node.routing.destination import Destination, DicomDestination, commits
 from hapacs_node.routing.model import Rule
 
 # The key that has the host, of kinds without a key `host`.
@@ -24,6 +24,7 @@ def of_settings(settings: Settings) -> Iterator[Problem]:
         yield from _rules(name, site)
         yield from _senders(settings, name, site)
         yield from _own_addresses(settings, name, site)
+        yield from _reports(settings, name, site)
 
 
 @each
@@ -81,6 +82,28 @@ def _returned(settings: Settings, name: str, index: int, rule: Rule) -> Iterator
                 f"sites.{name}.routing.rules.{index}.destinations.{number}",
                 f"{label} is {title}, a caller that stores here, so its images would go back to it; add "
                 f"`unless: [{{attribute: calling_ae, equals: {title}}}]`",
+            )
+
+
+@each
+def _reports(settings: Settings, name: str, site: Site) -> Iterator[Problem]:
+    """Yield destinations that have to report their storage commitment, and can't reach the site to do it."""
+    reporting = {caller.ae_title for caller in settings.callers if {"store", "report"} & set(caller.may)}
+    for label, destination in site.routing.destinations.items():
+        if not commits(destination):
+            continue
+        path = f"sites.{name}.routing.destinations.{label}"
+        if destination.ae_title not in reporting:
+            yield Problem(
+                f"{path}.confirm",
+                f"{destination.ae_title} brings its reports as a caller, and no caller of this title may report; add "
+                "it to callers with `may: [report]`",
+            )
+        if destination.calling_ae not in {None, site.dicom.store_ae}:
+            yield Problem(
+                f"{path}.calling_ae",
+                f"reports would be sent to {destination.calling_ae}, which the virtual address does not know; remove "
+                "it, or choose another confirm",
             )
 
 

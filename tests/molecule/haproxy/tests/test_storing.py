@@ -150,6 +150,8 @@ def is_logged(host: Any, text: str) -> bool:
         # It ends in other digits, so it is another class.
         ("MODALITY", b"1.2.840.10008.1.20.1.1", "store_dicom"),
         ("VIEWER", b"1.2.840.10008.1.20.1", "echo_dicom"),
+        ("ARCHIVE", b"1.2.840.10008.1.20.1", "commitment_dicom"),
+        ("ARCHIVE", b"1.2.840.10008.1.1", "echo_dicom"),
     ],
 )
 def test_storing_callers_that_propose_storage_commitment_reach_the_service_for_it(

@@ -1,0 +1,42 @@
+"""Requests for storage commitment that destinations got, and the tasks that they are about."""
+
+from alembic import op
+
+revision = "0012"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+# An earlier migration may have ended the transaction, so each statement can be repeated.
+_STATEMENTS = (
+    """
+    create table if not exists hapacs.outbound_commitment (
+        transaction text primary key,
+        kind text not null,
+        destination text not null,
+        peer text not null,
+        node text not null,
+        requested_at timestamptz not null default clock_timestamp(),
+        reported_at timestamptz,
+        committed integer,
+        failed integer
+    )
+    """,
+    """
+    create table if not exists hapacs.outbound_committed (
+        transaction text not null references hapacs.outbound_commitment (transaction) on delete cascade,
+        task bigint not null references hapacs.task (id) on delete cascade,
+        primary key (transaction, task)
+    )
+    """,
+    "create index if not exists outbound_committed_task on hapacs.outbound_committed (task)",
+    "comment on table hapacs.outbound_commitment is 'Requests for storage commitment that destinations got'",
+    "comment on table hapacs.outbound_committed is 'The tasks of requests that destinations got'",
+    "comment on column hapacs.outbound_commitment.peer is 'AE title that may report it'",
+)
+
+
+def upgrade() -> None:
+    """Create the tables; it can be repeated after an interruption."""
+    for statement in _STATEMENTS:
+        op.execute(statement)
