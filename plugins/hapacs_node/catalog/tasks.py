@@ -350,6 +350,28 @@ where gathers is not null group by 2, 3
 """
 
 
+# A task that had its end is done again: a destination may have lost what it once confirmed, and is asked first. What an
+# operator dropped stays dropped.
+_ADD_AGAIN = """
+insert into hapacs.task as t
+    (kind, destination, uuid, study, series, sop, sop_class, transfer_syntax, size, node, rule, priority,
+     only_if_absent)
+select * from unnest(%(kinds)s::text[], %(destinations)s::text[], %(uuids)s::uuid[], %(studies)s::text[],
+                     %(series)s::text[], %(sops)s::text[], %(sop_classes)s::text[], %(transfer_syntaxes)s::text[],
+                     %(sizes)s::bigint[], %(nodes)s::text[], %(rules)s::text[], %(priorities)s::smallint[],
+                     %(only_if_absent)s::boolean[])
+on conflict (uuid, kind, destination) do update
+set state = 'waiting', rule = excluded.rule, priority = excluded.priority, only_if_absent = excluded.only_if_absent,
+    due_at = clock_timestamp(), taken_at = null, ended_at = null, attempts = 0, reason = ''
+where t.state = 'confirmed'
+"""
+
+
+def add_again(connection: Connection, wanted: Sequence[Wanted]) -> int:
+    """Add tasks without an event, also for images that had one before; return how many wait now."""
+    return connection.execute(_ADD_AGAIN, _columns(wanted)).rowcount
+
+
 def plan(
     connection: Connection,
     events: Sequence[UUID],
@@ -380,6 +402,15 @@ def plan(
     parameters: dict[str, Any] = {
         "events": list(events),
         "unmatched": list(unmatched),
+    } | _columns(wanted)
+    with connection.transaction():
+        (planned, *_), *waiting = connection.execute(_PLAN, parameters).fetchall()
+        gathering.arrive(connection, touched, {(level, uid): count for count, level, uid in waiting})
+    return int(planned)
+
+
+def _columns(wanted: Sequence[Wanted]) -> dict[str, Any]:
+    return {
         "kinds": [one.lane.kind for one in wanted],
         "destinations": [one.lane.destination for one in wanted],
         "uuids": [one.uuid for one in wanted],
@@ -397,10 +428,6 @@ def plan(
         "gathers": [one.gathers for one in wanted],
         "only_if_absent": [one.only_if_absent for one in wanted],
     }
-    with connection.transaction():
-        (planned, *_), *waiting = connection.execute(_PLAN, parameters).fetchall()
-        gathering.arrive(connection, touched, {(level, uid): count for count, level, uid in waiting})
-    return int(planned)
 
 
 # Index `task_waiting` answers for each destination and priority at its first row, also when many are due later.

@@ -62,7 +62,8 @@ def load(
         lanes = [Lane(KIND, name) for name in routing.destinations]
         document = routing.model_dump(mode="json", exclude_defaults=True)
         changed = database.run(
-            lambda c: ruleset.load(c, document, lanes, active=bool(routing.rules), by=operator), deadline_s=_WAIT_S
+            lambda c: ruleset.load(c, document, lanes, active=bool(routing.rules or routing.prefetch), by=operator),
+            deadline_s=_WAIT_S,
         )
     out.print(f"{'changed' if changed else 'unchanged'}: {len(routing.rules)} rules, {len(lanes)} destinations")
 

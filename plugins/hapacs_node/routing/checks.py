@@ -35,6 +35,7 @@ class Mistake:
 def mistakes(routing: Routing) -> Iterator[Mistake]:
     """Yield every mistake over several rules; each rule is sound by itself."""
     yield from names(routing)
+    yield from prefetches(routing)
     for index, rule in enumerate(routing.rules):
         yield from destinations(index, rule, routing)
         yield from contradictions(index, rule)
@@ -76,6 +77,25 @@ def destinations(index: int, rule: Rule, routing: Routing) -> Iterator[Mistake]:
                 f"{name} can't be asked what it has, which only_if_absent of the rule needs; give it query_ae, the "
                 "title that answers a C-FIND, or remove only_if_absent",
             )
+
+
+def prefetches(routing: Routing) -> Iterator[Mistake]:
+    """Yield priors that can't be sent: to a destination that does not exist, or that can't be asked what it has."""
+    for index, wanted in enumerate(routing.prefetch):
+        if wanted.name in [other.name for other in routing.prefetch[:index]]:
+            yield Mistake(f"prefetch.{index}.name", f"{wanted.name} is named twice; give another name")
+        for number, name in enumerate(wanted.destinations):
+            field = f"prefetch.{index}.destinations.{number}"
+            destination = routing.destinations.get(name)
+            if destination is None:
+                known = ", ".join(routing.destinations) or "none"
+                yield Mistake(field, f"there is no destination {name} (known: {known}); add it, or name another one")
+            elif isinstance(destination, DicomDestination) and destination.query_title is None:
+                yield Mistake(
+                    field,
+                    f"{name} can't be asked what it has, and priors are sent only to who lacks them; give it query_ae, "
+                    "the title that answers a C-FIND",
+                )
 
 
 def _wants(rule: Rule, title: str) -> bool:

@@ -17,7 +17,7 @@ from hapacs_node.query import attributes as query_attributes
 from hapacs_node.query.dicom_json import UnreadableError
 from hapacs_node.routing import attributes
 from hapacs_node.routing.attributes import Attribute
-from hapacs_node.routing.model import Condition, Routing
+from hapacs_node.routing.model import Condition, Prefetch, Routing, Rule
 
 _PIXELS = 0x7FE0
 # The DICOM JSON model has them as numbers, so their text in the file is lost.
@@ -45,7 +45,8 @@ class Needed:
     @classmethod
     def of(cls, routing: Routing) -> Self:
         """Return what the rules of a site need."""
-        conditions = [condition for rule in routing.rules for condition in (*rule.when, *rule.unless)]
+        wishes: list[Rule | Prefetch] = [*routing.rules, *routing.prefetch]
+        conditions = [condition for wish in wishes for condition in (*wish.when, *wish.unless)]
         named = [(condition, attributes.parse(condition.attribute)) for condition in conditions]
         private = any(attribute.creator for _, attribute in named)
         return cls(

@@ -11,6 +11,7 @@ from hapacs_node.routing.fields import AttributeName, ChangedName, Finite, Name,
 Priority = Literal["urgent", "normal", "bulk"]
 LANES: dict[Priority, int] = {"urgent": 0, "normal": 1, "bulk": 2}
 Each = Literal["instance", "series", "study"]
+Same = Literal["modality", "body_part"]
 KIND = "route"
 """The kind of tasks that rules make."""
 
@@ -139,6 +140,35 @@ class Rule(Part):
     change: tuple[Change, ...] = ()
 
 
+class Prefetch(Part):
+    """When the first image of a study comes, the newest priors of its patient are brought to the online copies.
+
+    Attributes
+    ----------
+    name
+        For records.
+    when, unless
+        Conditions on the image of the new study, as those of a rule.
+    same
+        What a prior has in common with the new study, in one of its series: ``modality``, ``body_part``, or one of the
+        two.
+    newest
+        How many studies at most, the newest first.
+    destinations
+        Names of destinations that get those images of the priors that they do not have.
+    priority
+        As that of a rule.
+    """
+
+    name: Name
+    when: tuple[Condition, ...] = ()
+    unless: tuple[Condition, ...] = ()
+    same: Annotated[tuple[Same, ...], Field(min_length=1)] = ("modality", "body_part")
+    newest: Annotated[int, Field(strict=True, ge=1, le=50)] = 3
+    destinations: tuple[Name, ...] = ()
+    priority: Priority = "normal"
+
+
 class Routing(Part):
     """The destinations of a site, and the rules.
 
@@ -148,11 +178,14 @@ class Routing(Part):
         By name.
     rules
         All that match apply. An image goes to a destination once: by the first rule that names it.
+    prefetch
+        Priors that are wanted when a new study comes.
     series_quiet_s, study_quiet_s
         Time without an image after which a series or study is complete.
     """
 
     destinations: Mapping[Name, Destination] = {}
     rules: tuple[Rule, ...] = ()
+    prefetch: tuple[Prefetch, ...] = ()
     series_quiet_s: Quiet = 60
     study_quiet_s: Quiet = 300

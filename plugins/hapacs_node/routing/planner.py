@@ -16,10 +16,11 @@ from hapacs_node.catalog.gathering import Level, Touched
 from hapacs_node.catalog.tasks import Lane, Wanted
 from hapacs_node.errors import NodeError
 from hapacs_node.metrics import Metrics
-from hapacs_node.routing import match
+from hapacs_node.routing import match, prefetch
 from hapacs_node.routing.header import Needed
 from hapacs_node.routing.match import Facts
-from hapacs_node.routing.model import KIND, LANES, Routing
+from hapacs_node.routing.model import KIND, LANES, Prefetch, Routing
+from hapacs_node.routing.prefetch import Priors
 
 _LOG = log.get("planner")
 BATCH = 100
@@ -53,6 +54,7 @@ class Planner:
     metrics: Metrics
 
     def __post_init__(self) -> None:
+        self._priors = Priors(self.database, self.head)
         self._planned = self.metrics.counter("hapacs_routing_planned", "Images compared with the rules", ["outcome"])
 
     def plan(self, routing: Routing) -> int:
@@ -63,10 +65,11 @@ class Planner:
         uuids = [event.uuid for event in claimed]
         images = {image.uuid: image for image in self.database.run(lambda c: events.images(c, uuids))}
         done, unmatched, wanted, unread = [], [], [], []
+        priors: dict[tuple[str, str], Prefetch] = {}
         needed = Needed.of(routing)
         for uuid, image in images.items():
             try:
-                made = self._tasks(routing, needed, image)
+                made = self._tasks(routing, needed, image, priors)
             except NodeError as error:
                 unread.append(uuid)
                 _LOG.warning(log.line("planning_postponed", sop=image.sop, error=error))
@@ -76,6 +79,8 @@ class Planner:
             if not made:
                 unmatched.append(uuid)
         gone = self._gone(claimed, images)
+        # Before the events are gone: the first image of a study may be its only one.
+        self._priors.plan(priors)
         touched = _touched(routing, images.values())
         self.database.run(lambda c: tasks.plan(c, [*done, *gone], wanted, unmatched, touched))
         self._postpone(claimed, {*done, *gone}, unread)
@@ -95,12 +100,16 @@ class Planner:
         """Return events of images that were refused or removed: they are not in the index, and will not be."""
         return [event.uuid for event in claimed if event.uuid not in images and event.age > _INDEX_AFTER]
 
-    def _tasks(self, routing: Routing, needed: Needed, image: Image) -> list[Wanted]:
+    def _tasks(
+        self, routing: Routing, needed: Needed, image: Image, priors: dict[tuple[str, str], Prefetch]
+    ) -> list[Wanted]:
         head = self.head(image.uuid)
         try:
             dataset = needed.of_file(head, lambda: self.read(image.uuid))
             names = (str(dataset.file_meta.MediaStorageSOPClassUID), str(dataset.file_meta.TransferSyntaxUID))
-            found = match.routes(match.verdicts(routing, facts(dataset, image)))
+            known = facts(dataset, image)
+            found = match.routes(match.verdicts(routing, known))
+            priors |= {(image.study, one.name): one for one in prefetch.wanted(routing, known)}
         except (ValueError, AttributeError, NotImplementedError) as error:
             # It would fail in the same way each time. It counts as unmatched, which operators see.
             _LOG.error(log.line("not_parsed", sop=image.sop, error=type(error).__name__))

@@ -20,6 +20,7 @@ from hapacs_node.metrics import Metrics
 from hapacs_node.routing.model import KIND, Routing
 from hapacs_node.routing.peer import Access
 from hapacs_node.routing.planner import BATCH, Planner
+from hapacs_node.routing.prefetch import Puller
 from hapacs_node.routing.worker import Worker
 from hapacs_node.settings import Settings
 from hapacs_node.storage import s3
@@ -55,6 +56,8 @@ class Service:
         Turns events into tasks.
     worker : Worker
         Sends tasks.
+    puller : Puller
+        Brings priors to this node's DAS.
     metrics : Metrics
         Its own.
     stop : threading.Event
@@ -66,6 +69,7 @@ class Service:
     database: Database
     planner: Planner
     worker: Worker
+    puller: Puller
     metrics: Metrics
     stop: threading.Event
     period_s: float = PERIOD_S
@@ -99,6 +103,7 @@ class Service:
             database=database,
             planner=Planner(settings.node, database, reader.head_of, reader.read, metrics),
             worker=Worker(settings.node, database, reader.read, reading, access, metrics, stop),
+            puller=Puller(database, reader.restore, metrics, stop),
             metrics=metrics,
             stop=stop,
         )
@@ -124,6 +129,7 @@ class Service:
         """Wait for the images that are under way, and close the connections."""
         self.stop.set()
         self._senders.shutdown(wait=True, cancel_futures=True)
+        self.puller.close()
         self.worker.reading.shutdown(wait=False, cancel_futures=True)
         self.database.close()
 
@@ -139,6 +145,8 @@ class Service:
                 pass
         if seen.quiet:
             self._complete()
+        if self._routing.prefetch:
+            self.puller.look()
         made = seen.lapsed or seen.events or seen.quiet
         for lane in self.database.run(lambda c: tasks.due(c, KIND)) if made else seen.lanes:
             self._start(lane)

@@ -93,6 +93,19 @@ class Reader:
             self._ahead.begin(row)
         return self._archived(row, found)
 
+    def restore(self, uuid: UUID) -> bool:
+        """Put a copy of an attachment on the DAS; return whether none was there.
+
+        Raises
+        ------
+        NodeError
+            When the archive does not return it.
+        """
+        if self._is_on_das(self.row(uuid)):
+            return False
+        self.read(uuid)
+        return True
+
     def read_all(self, rows: Sequence[StoredObject]) -> Iterator[bytes]:
         """Read attachments one after the other.
 

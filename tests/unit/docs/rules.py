@@ -10,11 +10,12 @@ from pydantic import BaseModel
 
 from hapacs_node.routing.destination import DicomDestination, FolderDestination, S3Destination, WebDestination
 from hapacs_node.routing.fields import SHAPES
-from hapacs_node.routing.model import Change, Condition, Routing, Rule
+from hapacs_node.routing.model import Change, Condition, Prefetch, Routing, Rule
 
 _PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`sites.NAME.routing`", Routing),
     ("An entry of `rules`", Rule),
+    ("An entry of `prefetch`", Prefetch),
     ("An entry of `when` or `unless`", Condition),
     ("An entry of `change`", Change),
     ("A destination of the kind `dicom`", DicomDestination),

@@ -219,6 +219,19 @@ def test_a_destination_that_can_be_asked_is_needed_to_send_only_what_it_lacks(da
     assert problems(with_cloud(data, only_if_absent=True)) == {}
 
 
+def test_priors_need_a_destination_that_can_be_asked(data: Data, problems: Problems) -> None:
+    wish = {"name": "priors", "destinations": ["workstation", "nowhere"]}
+    routed(data, rule("all"))["sites"]["primary"]["routing"]["prefetch"] = [wish, {"name": "priors"}]
+    found = problems(data)
+    assert "workstation can't be asked what it has" in found[f"{R}.prefetch.0.destinations.0"]
+    assert "there is no destination nowhere" in found[f"{R}.prefetch.0.destinations.1"]
+    assert "priors is named twice" in found[f"{R}.prefetch.1.name"]
+    routed(data, rule("all"), query_ae="READING_QR")["sites"]["primary"]["routing"]["prefetch"] = [
+        {"name": "priors", "destinations": ["workstation"]}
+    ]
+    assert problems(data) == {}
+
+
 def test_a_destination_that_reports_its_commitment_has_to_be_let_in(data: Data, problems: Problems) -> None:
     asked = {"confirm": "commitment"}
     found = problems(routed(data, rule("all"), calling_ae="OTHER", **asked))

@@ -22,6 +22,7 @@ def of_settings(settings: Settings) -> Iterator[Problem]:
     for name, site in sites.items():
         yield from _names(name, site)
         yield from _rules(name, site)
+        yield from _prefetches(name, site)
         yield from _senders(settings, name, site)
         yield from _own_addresses(settings, name, site)
         yield from _reports(settings, name, site)
@@ -30,6 +31,11 @@ def of_settings(settings: Settings) -> Iterator[Problem]:
 @each
 def _names(name: str, site: Site) -> Iterator[Problem]:
     yield from _problems(name, checks.names(site.routing))
+
+
+@each
+def _prefetches(name: str, site: Site) -> Iterator[Problem]:
+    yield from _problems(name, checks.prefetches(site.routing))
 
 
 @each

@@ -1,4 +1,4 @@
-"""Requests for storage commitment that destinations got, and the tasks that they are about."""
+"""Requests for storage commitment that destinations got, with their tasks; priors that were looked for."""
 
 from alembic import op
 
@@ -25,11 +25,23 @@ _STATEMENTS = (
     """
     create table if not exists hapacs.outbound_committed (
         transaction text not null references hapacs.outbound_commitment (transaction) on delete cascade,
-        task bigint not null references hapacs.task (id) on delete cascade,
+        task bigint not null,
         primary key (transaction, task)
     )
     """,
     "create index if not exists outbound_committed_task on hapacs.outbound_committed (task)",
+    """
+    create table if not exists hapacs.prefetch (
+        id bigint generated always as identity primary key,
+        study text not null,
+        rule text not null,
+        images uuid[] not null,
+        planned_at timestamptz not null default clock_timestamp(),
+        unique (study, rule)
+    )
+    """,
+    "create index if not exists prefetch_planned on hapacs.prefetch (planned_at)",
+    "comment on table hapacs.prefetch is 'Images of priors that were wanted when a study came'",
     "comment on table hapacs.outbound_commitment is 'Requests for storage commitment that destinations got'",
     "comment on table hapacs.outbound_committed is 'The tasks of requests that destinations got'",
     "comment on column hapacs.outbound_commitment.peer is 'AE title that may report it'",
