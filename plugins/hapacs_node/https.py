@@ -7,7 +7,7 @@ import socket
 import ssl
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 from hapacs_node import log
 from hapacs_node.endpoint import Endpoint
@@ -64,6 +64,8 @@ class Handler(BaseHTTPRequestHandler):
     """Answers the requests of one connection."""
 
     protocol_version = "HTTP/1.1"
+    allowed: ClassVar[str]
+    """Methods that are answered, as the header Allow names them."""
     server: Server
     connection: socket.socket
 
@@ -89,6 +91,15 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
         """Log nothing, because the balancers log each request."""
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what the library refuses; 405 in place of 501 for a method that is not answered (RFC 9110 15.5.6)."""
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            # Its body is not read.
+            self.close_connection = True
+            self.refuse(HTTPStatus.METHOD_NOT_ALLOWED, f"only {self.allowed} is answered here", Allow=self.allowed)
+        else:
+            super().send_error(code, message, explain)
+
     def refuse(self, status: HTTPStatus, why: str, **headers: str) -> None:
         """Answer with a status and one line with the reason."""
         body = f"{why}\n".encode()
@@ -100,4 +111,5 @@ class Handler(BaseHTTPRequestHandler):
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)

@@ -121,10 +121,11 @@ class Node:
         admission = Admission.of(settings, das, cas, catalog, metrics)
         objects = Objects(storage, Addresses(balancer, askers), Replacement(settings.replace, catalog), admission)
         budget = Budget(allowed_bytes(), _ANSWER_S)
-        retrieval = Retrieval(catalog, storage, budget, metrics)
+        transcoder = Transcoder(transcode)
+        retrieval = Retrieval(catalog, storage, budget, metrics, transcoder)
         scp = None
         if entity is not None:
-            sender = Sender(storage.reader, budget, Transcoder(transcode))
+            sender = Sender(storage.reader, budget, transcoder)
             scp = Scp(
                 entity,
                 Find(entity.title, Finder(catalog.search, entity.results, entity.instances)),

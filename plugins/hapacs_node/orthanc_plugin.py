@@ -28,6 +28,7 @@ from hapacs_node.https import Listener
 from hapacs_node.journal import JournalHandler
 from hapacs_node.node import Node
 from hapacs_node.record.addresses import Balancer
+from hapacs_node.retrieve.rendering import Orthanc
 from hapacs_node.stow import store
 
 _LOG = log.get("plugin")
@@ -222,6 +223,7 @@ guard.start()
 # Each section is in the configuration of one service.
 if "Retrieve" in configuration:
     node.retrieval.title = orthanc_configuration["DicomAet"]
+    node.retrieval.orthanc = Orthanc(orthanc_configuration["HttpPort"])
     node.retrieval.start(Listener.of(configuration["Retrieve"]))
 if node.stow is not None:
     node.stow.start(Listener.of(configuration["Stow"]))

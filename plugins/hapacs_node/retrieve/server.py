@@ -1,32 +1,37 @@
-"""HTTPS server for the balancers: whole studies, metadata and searches."""
+"""HTTPS server for the balancers: studies, frames, pictures, metadata and searches."""
 
 import threading
-import time
-import zlib
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from hapacs_node import log
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.retrieval import Named
-from hapacs_node.errors import BadRequestError, CasDamagedError, NodeError, RefusedError
-from hapacs_node.https import Handler, Listener, Server
+from hapacs_node.catalog.selection import Selected, Selection
+from hapacs_node.dimse.transfer import Transcoder
+from hapacs_node.errors import CatalogError, NodeError, OrthancUnavailableError, RefusedError
+from hapacs_node.https import Listener
 from hapacs_node.metrics import Metrics
 from hapacs_node.query import qido, web
-from hapacs_node.retrieve import metadata, wado
+from hapacs_node.retrieve import frames, metadata, rendering, wado
 from hapacs_node.retrieve.budget import Budget
 from hapacs_node.retrieve.metadata import Metadata
+from hapacs_node.retrieve.pixels import NoFrameError, NoPixelsError, Pixels
+from hapacs_node.retrieve.rendering import Orthanc
+from hapacs_node.retrieve.request import Request, RetrieveServer
+from hapacs_node.retrieve.whole import Whole
 from hapacs_node.storage.area import StorageArea
+from hapacs_node.storage.reader import Reader
 
-_LOG = log.get("retrieve")
-# A reader must accept this many bytes within a time-out.
-_PIECE_BYTES = 1 << 20
-_COMPRESSED_FROM_BYTES = 1024
+_JSON = frozenset({"*/*", "application/*", "application/json", "application/dicom+json"})
+# What Orthanc says that a client can use; with other statuses it says that it can't decode or encode.
+_PICTURE_STATUS = {
+    status.value: status for status in (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
+}
 
 
 @dataclass
 class Retrieval:
-    """Answers WADO-RS from catalog, DAS and archive.
+    """Answers WADO-RS from catalog, DAS and archive, and QIDO-RS from the catalog.
 
     Parameters
     ----------
@@ -38,21 +43,33 @@ class Retrieval:
         Limits the memory of answers.
     metrics : Metrics
         Counts the requests.
+    transcoder : Transcoder
+        Makes other transfer syntaxes.
     title : str
         AE title from which the images can be retrieved, for answers to searches.
+    orthanc : Orthanc or None
+        Makes pictures; None where there is none.
     """
 
     catalog: Catalog
     storage: StorageArea
     budget: Budget
     metrics: Metrics
+    transcoder: Transcoder = field(default_factory=lambda: Transcoder(None))
     title: str = ""
+    orthanc: Orthanc | None = None
     metadata: Metadata = field(init=False)
-    _server: "_Server | None" = field(default=None, init=False)
+    _whole: Whole = field(init=False)
+    _server: RetrieveServer | None = field(default=None, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.metadata = Metadata(self.catalog, self.storage.reader, self.budget, self.storage.undeclared)
+        self.metadata = Metadata(self.catalog, self._reader, self.budget, self.storage.undeclared)
+        self._whole = Whole(self._reader, self.budget, self.transcoder)
+
+    @property
+    def _reader(self) -> Reader:
+        return self.storage.reader
 
     def start(self, listener: Listener) -> int:
         """Start to listen, and return the port.
@@ -62,7 +79,7 @@ class Retrieval:
         OSError
             When the certificates or the address can't be used.
         """
-        self._server = _Server(listener, self)
+        self._server = RetrieveServer(listener, self)
         self._thread = threading.Thread(target=self._server.serve_forever, name="retrieve", daemon=True)
         self._thread.start()
         return int(self._server.server_address[1])
@@ -85,7 +102,7 @@ class Retrieval:
             raise NodeError("the WADO-RS server does not run: restart the service")
         return "connections are accepted"
 
-    def answer(self, request: "_Request") -> None:
+    def answer(self, request: Request) -> None:
         """Answer one request.
 
         Raises
@@ -93,151 +110,111 @@ class Retrieval:
         NodeError
             When the request is wrong, or its instances can't be read now.
         """
-        if (asked := qido.Request.of(request.path)) is not None:
+        path = request.bare_path
+        if (searched := qido.Request.of(request.path)) is not None:
             request.event = "queried"
-            request.reply(web.reply(asked, self.catalog.search, request.headers.get("Host", ""), self.title))
-            return
-        if (named := metadata.named(request.path)) is not None:
+            if self._takes_json(request):
+                host = request.headers.get("Host", "")
+                request.reply(web.reply(searched, self.catalog.search, host, self.title))
+        elif (named := metadata.named(request.path)) is not None:
             request.named, request.event = named, "requested"
             self._answer_metadata(request, named)
-            return
-        if not wado.is_as_stored(request.headers.get("Accept", "")):
-            request.refuse(HTTPStatus.NOT_ACCEPTABLE, "only DICOM files as they are stored can be retrieved here")
-            return
-        request.named = wado.named(request.path)
-        instances = self.catalog.retrieve(request.named)
-        if not instances:
-            request.refuse(HTTPStatus.NOT_FOUND, "no such study, series or instance")
-            return
-        frame = wado.Multipart.of(instances)
-        contents = self.storage.reader.read_all([instance.object for instance in instances])
-        for number, (instance, head) in enumerate(zip(instances, frame.heads, strict=True)):
-            # The first instance is read before the first byte is sent, while the balancer can still ask another node.
-            with self.budget.hold(instance.object.size):
-                content = next(contents)
-                if number == 0:
-                    request.begin(frame)
-                request.send(head)
-                request.send(content)
-                request.sent += 1
-                request.sent_bytes += instance.object.size
-                del content
-        request.send(frame.tail)
+        elif (framed := frames.Asked.of(path)) is not None:
+            request.named, request.event = framed.named, "requested"
+            self._answer_frames(request, framed)
+        elif (pictured := rendering.Asked.of(path)) is not None:
+            request.named, request.event = pictured.named, "requested"
+            self._answer_picture(request, pictured)
+        else:
+            request.named = wado.named(path)
+            instances = self.catalog.retrieve(request.named)
+            if instances:
+                self._whole.answer(request, instances)
+            else:
+                request.refuse(HTTPStatus.NOT_FOUND, "no such study, series or instance")
 
-    def _answer_metadata(self, request: "_Request", named: Named) -> None:
+    @staticmethod
+    def _takes_json(request: Request) -> bool:
+        taken = any(one.type in _JSON or one.part in _JSON for one in request.accepted)
+        if not taken:
+            request.refuse(HTTPStatus.NOT_ACCEPTABLE, "the answer is application/dicom+json")
+        return taken
+
+    def _answer_metadata(self, request: Request, named: Named) -> None:
         instances = self.catalog.retrieve(named)
         if not instances:
             request.refuse(HTTPStatus.NOT_FOUND, "no such study, series or instance")
+        elif self._takes_json(request):
+            body = self.metadata.of(instances, web.root(request.headers.get("Host", "")))
+            request.reply(web.Reply(body, len(instances)))
+
+    def _find(self, named: Named) -> Selected:
+        """Find an instance as it was stored last.
+
+        Raises
+        ------
+        RefusedError
+            When there is none.
+        CatalogError
+            When it can't be read without Orthanc.
+        """
+        # By its own UID: from the study downwards the database would look at each of its images.
+        for one in self.catalog.select(Selection(instances=(named.instance or "",))):
+            if (one.study, one.series) == (named.study, named.series):
+                if one.object is None:
+                    raise CatalogError(f"instance {one.sop} is in the index, but not in the catalog")
+                return one
+        raise RefusedError("no such instance")
+
+    def _answer_frames(self, request: Request, asked: frames.Asked) -> None:
+        found = self._find(asked.named)
+        assert found.object is not None  # noqa: S101 - `_find` returns no other
+        with self.budget.hold(found.object.size):
+            content = next(self._reader.read_all([found.object]))
+            try:
+                pixels = Pixels.of(content)
+                form = frames.form(request.accepted, pixels.syntax, len(asked.numbers))
+                if form is not None and form.syntax == frames.EXPLICIT and pixels.syntax not in frames.NATIVE:
+                    made = self.transcoder.to(content, frames.EXPLICIT)
+                    pixels, form = (pixels, None) if made is None else (Pixels.of(made), form)
+                taken = pixels.take(asked.numbers)
+            except NoFrameError as error:
+                request.refuse(HTTPStatus.NOT_FOUND, str(error))
+                return
+            except NoPixelsError as error:
+                request.refuse(HTTPStatus.NOT_ACCEPTABLE, str(error))
+                return
+            if form is None:
+                why = f"the frames are stored in transfer syntax {pixels.syntax}, and can't be had in an accepted form"
+                request.refuse(HTTPStatus.NOT_ACCEPTABLE, why)
+                return
+            body = frames.Body.of(form, taken)
+            request.sent, request.sent_bytes = len(taken), body.length
+            request.begin(body.content_type, body.length)
+            for piece in body.pieces:
+                request.send(piece)
+
+    def _answer_picture(self, request: Request, asked: rendering.Asked) -> None:
+        if self.orthanc is None:
+            raise OrthancUnavailableError("this service makes no pictures")
+        found = self._find(asked.named)
+        assert found.object is not None  # noqa: S101 - `_find` returns no other
+        known = self.catalog.instances(found.sop)
+        if len(known) == 1:
+            path = request.path
+        else:
+            uuid = found.object.uuid
+            name = next((name for name, files in known.items() if any(file.uuid == uuid for file in files)), None)
+            if name is None:
+                raise RefusedError("no such instance")
+            path = asked.of_orthanc(name, request.query)
+        picture = self.orthanc.get(path, request.headers)
+        if path == request.path:
+            # Orthanc wrote the event.
+            request.event = None
+        if picture.status != HTTPStatus.OK:
+            request.refuse(_PICTURE_STATUS.get(picture.status, HTTPStatus.NOT_ACCEPTABLE), "it can't be made a picture")
             return
-        body = self.metadata.of(instances, web.root(request.headers.get("Host", "")))
-        request.reply(web.Reply(body, len(instances)))
-
-
-class _Server(Server):
-    def __init__(self, listener: Listener, retrieval: Retrieval) -> None:
-        self.retrieval = retrieval
-        super().__init__(listener, _Request)
-
-
-class _Request(Handler):
-    server: _Server
-
-    def do_GET(self) -> None:  # noqa: N802 - the library's name
-        self._status: HTTPStatus | None = None
-        self.named: Named | None = None
-        self.event = "retrieved"
-        self.sent = self.sent_bytes = 0
-        began = time.monotonic()
-        outcome, error = "aborted", None
-        try:
-            with self.server.retrieval.metrics.step("retrieve"):
-                outcome, error = self._answer()
-        finally:
-            self._record(outcome, error, time.monotonic() - began)
-
-    def _answer(self) -> tuple[str, NodeError | None]:
-        """Answer the request; return the outcome and the error."""
-        try:
-            self.server.retrieval.answer(self)
-        except BadRequestError as error:
-            self.refuse(HTTPStatus.BAD_REQUEST, str(error))
-        except RefusedError as error:
-            self.refuse(HTTPStatus.NOT_FOUND, str(error))
-        except NodeError as error:
-            if self._status is not None:
-                # The answer is shorter than its Content-Length, so the caller notices that it isn't whole.
-                self.close_connection = True
-                return "aborted", error
-            # The balancer repeats a 503 on other nodes, where the archive's copy is damaged just as well.
-            damaged = isinstance(error, CasDamagedError)
-            self.refuse(HTTPStatus.INTERNAL_SERVER_ERROR if damaged else HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-            return "unavailable", error
-        return "sent" if self._status == HTTPStatus.OK else "refused", None
-
-    def _record(self, outcome: str, error: NodeError | None, seconds: float) -> None:
-        named = self.named
-        write = _LOG.info if outcome in {"sent", "refused"} else _LOG.error
-        write(
-            log.line(
-                self.event,
-                sop=named and named.instance,
-                series=named and named.series,
-                study=named and named.study,
-                objects=self.sent,
-                size=self.sent_bytes,
-                seconds=f"{seconds:.3f}",
-                outcome=outcome,
-                error=error,
-                user=self.headers.get("X-Hapacs-User"),
-                address=self.headers.get("X-Forwarded-For"),
-                via=self.client_address[0],
-            )
-        )
-
-    def refuse(self, status: HTTPStatus, why: str, **headers: str) -> None:
-        """Answer with a status and one line with the reason."""
-        self._status = status
-        super().refuse(status, why, **headers)
-
-    def reply(self, answer: web.Reply) -> None:
-        """Send an answer in JSON, compressed when the client takes gzip (RFC 9110 12.5.3)."""
-        body = answer.body
-        compress = len(body) > _COMPRESSED_FROM_BYTES and _takes_gzip(self.headers.get("Accept-Encoding", ""))
-        if compress:
-            compressor = zlib.compressobj(1, wbits=31)
-            body = compressor.compress(body) + compressor.flush()
-        self._status = HTTPStatus.OK
-        self.sent, self.sent_bytes = answer.answers, len(body)
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", "application/dicom+json")
-        self.send_header("Vary", "Accept-Encoding")
-        if compress:
-            self.send_header("Content-Encoding", "gzip")
-        for warning in answer.warnings:
-            self.send_header("Warning", f'299 hapacs "{warning}"')
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.send(body)
-
-    def begin(self, frame: wado.Multipart) -> None:
-        """Send status 200 and the headers of the whole answer."""
-        self._status = HTTPStatus.OK
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", frame.content_type)
-        self.send_header("Content-Length", str(frame.length))
-        self.end_headers()
-
-    def send(self, content: bytes) -> None:
-        """Send bytes of the answer."""
-        rest = memoryview(content)
-        while rest:
-            self.connection.sendall(rest[:_PIECE_BYTES])
-            rest = rest[_PIECE_BYTES:]
-
-
-def _takes_gzip(accepted: str) -> bool:
-    for part in accepted.lower().split(","):
-        coding, _, parameter = part.partition(";")
-        if coding.strip() in {"gzip", "x-gzip", "*"}:
-            return parameter.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
-    return False
+        request.sent, request.sent_bytes = 1, len(picture.body)
+        request.begin(picture.content_type, len(picture.body))
+        request.send(picture.body)

@@ -1,8 +1,4 @@
-"""Parses WADO-RS requests and frames their answers (DICOM PS3.18 8.6.1.2, 8.7, 10.4).
-
-Only instances in the transfer syntax in which they are stored. Orthanc answers requests that need parsing, such as
-frames, metadata and other transfer syntaxes.
-"""
+"""Which files a WADO-RS request asks for, and the form of the answer (DICOM PS3.18 8.6.1.2, 8.7, 10.4)."""
 
 import re
 from collections.abc import Sequence
@@ -12,13 +8,15 @@ from uuid import uuid4
 
 from hapacs_node.catalog.retrieval import Instance, Named
 from hapacs_node.errors import RefusedError
+from hapacs_node.retrieve.accept import ANY, Range
+from hapacs_node.retrieve.frames import EXPLICIT
 
+_DICOM = "application/dicom"
+_WHOLE = frozenset({ANY, "multipart/*"})
 # A UID has 64 characters at most (PS3.5 9.1).
 _PATH = re.compile(
     r"/dicom-web/studies/([0-9.]{1,64})(?:/series/([0-9.]{1,64})(?:/instances/([0-9.]{1,64}))?)?/?", re.ASCII
 )
-_AS_STORED = re.compile(r'multipart/related((?:\s*;\s*[a-z-]+=(?:"[^"]*"|[^\s;,"]+))+)\s*', re.ASCII | re.IGNORECASE)
-_PARAMETER = re.compile(r';\s*([a-z-]+)=(?:"([^"]*)"|([^\s;,"]+))', re.ASCII | re.IGNORECASE)
 # The value comes from a stored file, and must not inject a header.
 _UID = re.compile(r"[0-9.]{1,64}", re.ASCII)
 
@@ -37,13 +35,49 @@ def named(path: str) -> Named:
     return Named(*found.groups())
 
 
-def is_as_stored(accept: str) -> bool:
-    """Return whether an Accept header asks only for DICOM files in any transfer syntax (PS3.18 8.7.3.2)."""
-    found = _AS_STORED.fullmatch(accept)
-    if found is None:
-        return False
-    parameters = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(found[1])}
-    return parameters.get("type", "").lower() == "application/dicom" and parameters.get("transfer-syntax") == "*"
+@dataclass(frozen=True)
+class Form:
+    """How files are sent.
+
+    Attributes
+    ----------
+    multipart : bool
+        As parts; else one file is the whole body.
+    syntaxes : tuple of str
+        Accepted transfer syntaxes, the best first; ``*`` for any.
+    """
+
+    multipart: bool
+    syntaxes: tuple[str, ...]
+
+    def takes(self, syntax: str) -> bool:
+        """Whether a transfer syntax is accepted."""
+        return "*" in self.syntaxes or syntax in self.syntaxes
+
+
+def form(accepted: Sequence[Range], count: int) -> Form | None:
+    """Choose the form of an answer (PS3.18 8.7.3.2); None when none is accepted.
+
+    Parameters
+    ----------
+    accepted : sequence of Range
+        The best first.
+    count : int
+        Number of files.
+    """
+    multipart: bool | None = None
+    syntaxes: list[str] = []
+    for one in accepted:
+        as_parts = one.type in _WHOLE or one.type == "multipart/related"
+        if not as_parts and (count != 1 or one.type not in {_DICOM, "application/*"}):
+            continue
+        if as_parts and one.part not in {None, _DICOM}:
+            continue
+        multipart = as_parts if multipart is None else multipart
+        # Who names the type and no transfer syntax wants explicit little endian (PS3.18 8.7.3.3).
+        is_named = _DICOM in {one.type, one.part}
+        syntaxes.append(one.syntax or (EXPLICIT if is_named else "*"))
+    return None if multipart is None else Form(multipart, tuple(syntaxes))
 
 
 @dataclass(frozen=True)
@@ -55,7 +89,7 @@ class Multipart:
     boundary : str
         Separator of the parts.
     heads : tuple of bytes
-        The bytes before each instance.
+        The bytes before each instance as it is stored.
     tail : bytes
         The bytes after the last instance.
     length : int
@@ -72,9 +106,7 @@ class Multipart:
         """Frame instances, in their order."""
         boundary = uuid4().hex
         heads = tuple(
-            f"{'\r\n' if number else ''}--{boundary}\r\n"
-            f"Content-Type: application/dicom{_syntax(instance)}\r\n"
-            f"Content-Length: {instance.object.size}\r\n\r\n".encode("ascii")
+            head(boundary, number, instance.transfer_syntax, instance.object.size)
             for number, instance in enumerate(instances)
         )
         tail = f"\r\n--{boundary}--\r\n".encode("ascii")
@@ -84,8 +116,30 @@ class Multipart:
     @property
     def content_type(self) -> str:
         """Content-Type of the whole answer."""
-        return f'multipart/related; type="application/dicom"; boundary={self.boundary}'
+        return f'multipart/related; type="{_DICOM}"; boundary={self.boundary}'
 
 
-def _syntax(instance: Instance) -> str:
-    return f"; transfer-syntax={instance.transfer_syntax}" if _UID.fullmatch(instance.transfer_syntax) else ""
+def head(boundary: str, number: int, syntax: str, size: int) -> bytes:
+    """Return the bytes before a file.
+
+    Parameters
+    ----------
+    boundary : str
+        Separator of the parts.
+    number : int
+        Of the part, from 0.
+    syntax : str
+        Transfer syntax of the file.
+    size : int
+        Its bytes.
+    """
+    return (
+        f"{'\r\n' if number else ''}--{boundary}\r\n"
+        f"Content-Type: {content_type(syntax)}\r\n"
+        f"Content-Length: {size}\r\n\r\n"
+    ).encode("ascii")
+
+
+def content_type(syntax: str) -> str:
+    """Return the Content-Type of one file."""
+    return f"{_DICOM}; transfer-syntax={syntax}" if _UID.fullmatch(syntax) else _DICOM

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
 
 from hapacs_node import log
 from hapacs_node.errors import BadRequestError, NodeError
@@ -97,16 +96,7 @@ class _Server(Server):
 
 class _Request(Handler):
     server: _Server
-
-    def __getattr__(self, name: str) -> Any:
-        # The library looks for do_METHOD, and answers 501 where there is none.
-        if name.startswith("do_"):
-            return self._wrong_method
-        raise AttributeError(name)
-
-    def _wrong_method(self) -> None:
-        self.close_connection = True
-        self.refuse(HTTPStatus.METHOD_NOT_ALLOWED, "images are stored by POST", Allow="POST")
+    allowed = "POST"
 
     def do_POST(self) -> None:  # noqa: N802 - the library's name
         found = _PATH.fullmatch(self.path.partition("?")[0])

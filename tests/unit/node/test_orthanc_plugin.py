@@ -18,6 +18,7 @@ from hapacs_node.errors import CatalogUnavailableError, NodeError, ReplacementRe
 from hapacs_node.https import Listener
 from hapacs_node.node import Node
 from hapacs_node.record.objects import Objects
+from hapacs_node.retrieve.rendering import Orthanc
 
 _SCRIPT = Path(hapacs_node.__file__).parent / "orthanc_plugin.py"
 
@@ -325,6 +326,7 @@ def test_the_wado_server_starts_when_it_is_configured(
     node = runpy.run_path(str(_SCRIPT))["node"]
     try:
         assert node.retrieval.probe() == "connections are accepted"
+        assert node.retrieval.orthanc == Orthanc(orthanc.configuration["HttpPort"])
         assert "retrieve" in node.health.probes
     finally:
         node.close()

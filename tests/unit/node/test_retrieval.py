@@ -5,10 +5,14 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.uid import RLELossless
 
 from hapacs.pki import Authority
 from hapacs_node import https as module
@@ -37,10 +41,12 @@ class Index(FakeCatalog):
     def __init__(self) -> None:
         super().__init__()
         self.study: list[UUID] = []
+        self.syntaxes: dict[UUID, str] = {}
 
     def retrieve(self, named: Named) -> list[Instance]:
         self._ask()
-        return [Instance(self.rows[uuid], SYNTAX) for uuid in self.study] if named == Named(STUDY) else []
+        found = [Instance(self.rows[uuid], self.syntaxes.get(uuid, SYNTAX)) for uuid in self.study]
+        return found if named == Named(STUDY) else found[:1] if named == Named(STUDY, "1", "1") else []
 
 
 @pytest.fixture
@@ -129,13 +135,126 @@ def test_a_uid_that_is_not_in_the_index_is_404(balancer: http.client.HTTPSConnec
 
 def test_another_media_type_is_406(balancer: http.client.HTTPSConnection, contents: list[bytes]) -> None:
     assert contents
-    status, _, body = get(balancer, accept='multipart/related; type="application/dicom"; transfer-syntax=1.2')
-    assert (status, body) == (406, b"only DICOM files as they are stored can be retrieved here\n")
+    for accept in (
+        "image/jpeg",
+        "application/dicom",
+        'multipart/related; type="application/pdf"',
+        "*/*;q=0",
+        "nonsense",
+    ):
+        status, _, body = get(balancer, accept=accept)
+        assert (status, b"multipart/related" in body) == (406, True)
 
 
-def test_only_get_is_answered(balancer: http.client.HTTPSConnection) -> None:
-    balancer.request("POST", PATH, body=b"")
-    assert balancer.getresponse().status == 501
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "*/*",
+        "",
+        "multipart/related",
+        f"{AS_STORED}, */*;q=0.1",
+        f"image/jpeg, {AS_STORED};q=0.5",
+        "text/html, multipart/*",
+    ],
+)
+def test_files_as_stored_are_for_all_who_take_them(
+    balancer: http.client.HTTPSConnection, contents: list[bytes], accept: str
+) -> None:
+    status, headers, body = get(balancer, accept=accept)
+    assert (status, instances_of(headers, body)) == (200, contents)
+    assert int(headers["Content-Length"]) == len(body)
+
+
+def test_the_query_can_name_what_is_accepted(balancer: http.client.HTTPSConnection, contents: list[bytes]) -> None:
+    status, headers, body = get(balancer, f"{PATH}?accept=multipart/related", accept="image/jpeg")
+    assert (status, instances_of(headers, body)) == (200, contents)
+
+
+def transcode(content: bytes, syntax: str) -> bytes:
+    """Decode RLE, and no other transfer syntax."""
+    dataset, file = dcmread(BytesIO(content)), BytesIO()
+    assert (dataset.file_meta.TransferSyntaxUID, syntax) == (RLELossless, SYNTAX)
+    dataset.decompress()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+@pytest.fixture
+def mixed(area: StorageArea, catalog: Index, retrieval: Retrieval) -> list[bytes]:
+    """A study in which one image of three can be decoded."""
+    retrieval.transcoder.transcode = transcode
+    made = []
+    for name in ("SC_rgb_jpeg_dcmtk.dcm", "MR_small_RLE.dcm", "CT_small.dcm"):
+        path, uuid = get_testdata_file(name), uuid4()
+        assert isinstance(path, str)
+        made.append(Path(path).read_bytes())
+        area.create(str(uuid), 1, made[-1])
+        catalog.study.append(uuid)
+        catalog.syntaxes[uuid] = str(dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID)
+    return made
+
+
+def test_what_can_not_be_converted_is_sent_as_stored_beside_what_can(
+    balancer: http.client.HTTPSConnection, mixed: list[bytes]
+) -> None:
+    status, headers, body = get(balancer, accept='multipart/related; type="application/dicom"')
+    jpeg, rle, native = instances_of(headers, body)
+    assert (status, jpeg, native) == (200, mixed[0], mixed[2])
+    assert "Content-Length" not in headers
+    decoded = dcmread(BytesIO(rle))
+    assert decoded.file_meta.TransferSyntaxUID == SYNTAX
+    assert (decoded.pixel_array == dcmread(BytesIO(mixed[1])).pixel_array).all()
+    syntaxes = [str(dcmread(BytesIO(file)).file_meta.TransferSyntaxUID) for file in mixed]
+    for syntax, file in zip((syntaxes[0], SYNTAX, SYNTAX), (jpeg, rle, native), strict=True):
+        head = f"application/dicom; transfer-syntax={syntax}\r\nContent-Length: {len(file)}\r\n\r\n"
+        assert head.encode() + file in body
+    # The connection is of use after an answer in chunks.
+    assert get(balancer)[0] == 200
+
+
+def test_nothing_is_converted_that_is_accepted_as_stored(
+    balancer: http.client.HTTPSConnection, mixed: list[bytes]
+) -> None:
+    accept = 'multipart/related; type="application/dicom"'
+    status, headers, body = get(balancer, accept=f"{accept}, {accept}; transfer-syntax={RLELossless};q=0.1")
+    assert (status, instances_of(headers, body)) == (200, mixed)
+
+
+def test_a_single_image_that_can_not_be_converted_is_406(
+    balancer: http.client.HTTPSConnection, mixed: list[bytes]
+) -> None:
+    one = f"{PATH}/series/1/instances/1"
+    for accept in ("application/dicom", 'multipart/related; type="application/dicom"'):
+        assert get(balancer, one, accept)[0] == 406
+    status, headers, body = get(balancer, one, "application/dicom; transfer-syntax=*")
+    assert (status, body, int(headers["Content-Length"])) == (200, mixed[0], len(mixed[0]))
+
+
+def test_a_failure_in_the_middle_of_an_answer_in_chunks_is_seen(
+    balancer: http.client.HTTPSConnection, mixed: list[bytes], lose: Callable[[int], None]
+) -> None:
+    assert mixed
+    lose(2)
+    balancer.request("GET", PATH, headers={"Accept": 'multipart/related; type="application/dicom"'})
+    with pytest.raises(http.client.IncompleteRead):
+        balancer.getresponse().read()
+
+
+def test_head_is_answered_as_get_without_a_body(balancer: http.client.HTTPSConnection, contents: list[bytes]) -> None:
+    assert contents
+    length = get(balancer)[1]["Content-Length"]
+    for path, status in ((PATH, 200), (f"{PATH}/series/9.9", 404), (PATH, 200)):
+        balancer.request("HEAD", path, headers={"Accept": AS_STORED})
+        answer = balancer.getresponse()
+        assert (answer.status, answer.read()) == (status, b"")
+        assert status != 200 or answer.getheader("Content-Length") == length
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "PUT", "OPTIONS"])
+def test_another_method_is_405(balancer: http.client.HTTPSConnection, method: str) -> None:
+    balancer.request(method, PATH, body=b"")
+    answer = balancer.getresponse()
+    assert (answer.status, answer.getheader("Allow")) == (405, "GET, HEAD")
 
 
 def test_images_missing_on_the_das_are_read_from_the_archive_in_few_requests(

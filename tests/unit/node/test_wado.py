@@ -10,6 +10,9 @@ from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.retrieval import Instance, Named
 from hapacs_node.errors import RefusedError
 from hapacs_node.retrieve import wado
+from hapacs_node.retrieve.accept import ranges
+from hapacs_node.retrieve.frames import EXPLICIT
+from hapacs_node.retrieve.wado import Form
 
 STUDY, SERIES, INSTANCE = "1.2.3", "1.2.3.4", "1.2.3.4.5"
 
@@ -53,23 +56,28 @@ def test_any_other_path_is_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("accept", "expected"),
+    ("accept", "count", "expected"),
     [
-        ('multipart/related; type="application/dicom"; transfer-syntax=*', True),
-        ('multipart/related;type="application/dicom";transfer-syntax="*"', True),
-        ("multipart/related; transfer-syntax=*; type=application/dicom", True),
-        ('Multipart/Related; Type="Application/DICOM"; Transfer-Syntax=*', True),
-        ('multipart/related; type="application/dicom"', False),
-        ('multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.4.90', False),
-        ('multipart/related; type="application/octet-stream"; transfer-syntax=*', False),
-        ('multipart/related; type="application/dicom"; transfer-syntax=*, image/jpeg', False),
-        ("multipart/related", False),
-        ("*/*", False),
-        ("", False),
+        ('multipart/related; type="application/dicom"; transfer-syntax=*', 5, Form(True, ("*",))),
+        ('Multipart/Related; Type="Application/DICOM"; Transfer-Syntax="*"', 5, Form(True, ("*",))),
+        ("*/*", 1, Form(True, ("*",))),
+        ("", 5, Form(True, ("*",))),
+        ("multipart/related", 5, Form(True, ("*",))),
+        ('multipart/related; type="application/dicom"', 5, Form(True, (EXPLICIT,))),
+        ('multipart/related; type="application/dicom"; transfer-syntax=1.2.3', 5, Form(True, ("1.2.3",))),
+        ('multipart/related; type="application/dicom";transfer-syntax=1.2.3;q=0.1, */*', 5, Form(True, ("*", "1.2.3"))),
+        ("application/dicom", 1, Form(False, (EXPLICIT,))),
+        ("application/dicom; transfer-syntax=*", 1, Form(False, ("*",))),
+        ("application/dicom; transfer-syntax=*", 2, None),
+        ("application/dicom, */*;q=0.2", 2, Form(True, ("*",))),
+        ('multipart/related; type="application/octet-stream"; transfer-syntax=*', 5, None),
+        ("image/jpeg", 1, None),
+        ("*/*;q=0", 1, None),
+        ("no range", 1, None),
     ],
 )
-def test_only_files_as_they_are_stored_are_accepted(accept: str, expected: bool) -> None:
-    assert wado.is_as_stored(accept) is expected
+def test_the_form_is_the_best_that_is_accepted(accept: str, count: int, expected: Form | None) -> None:
+    assert wado.form(ranges([accept]), count) == expected
 
 
 @settings(deadline=None)

@@ -1,0 +1,142 @@
+"""Takes the frames out of a DICOM file (PS3.5 8 and annex A), as they are encoded in it."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Self
+
+import pydicom
+from pydicom import Dataset
+from pydicom.encaps import get_frame
+
+from hapacs_node.errors import NodeError
+from hapacs_node.query.dicom_json import PIXELS
+
+_UNDEFINED = 0xFFFFFFFF
+_DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
+# Offsets of the frames, where the file has them (PS3.5 A.4), come after the group of the image's description.
+_TAGS = (
+    "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated",
+    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+)  # fmt: skip
+
+
+class NoPixelsError(NodeError):
+    """A file has no pixels, or none that can be taken apart."""
+
+
+class NoFrameError(NodeError):
+    """An image has fewer frames."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The pixel data of a file.
+
+    Attributes
+    ----------
+    syntax : str
+        Transfer syntax of the file.
+    frames : int
+        Number of frames.
+    """
+
+    syntax: str
+    frames: int
+    _content: bytes
+    _start: int
+    _length: int
+    _frame_bits: int | None
+    _offsets: tuple[bytes, bytes] | None
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        """Find the pixel data of a file as in PS3.10.
+
+        Raises
+        ------
+        NoPixelsError
+            When there is none, or its description can't be read.
+        """
+        if any(syntax.encode() in content[:1024] for syntax in _DEFLATED):
+            raise NoPixelsError("the image is deflated: it can only be retrieved as a whole file")
+        stream = BytesIO(content)
+        try:
+            dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=[*_TAGS])
+            return cls._read(dataset, content, stream.tell())
+        except NodeError:
+            raise
+        except Exception as error:
+            # The parser raises whatever it likes about damaged files. Their values are not for an answer.
+            raise NoPixelsError(f"the image can't be taken apart: {type(error).__name__}") from error
+
+    @classmethod
+    def _read(cls, dataset: Dataset, content: bytes, at: int) -> Self:
+        implicit, little = dataset.original_encoding
+        order = "<" if little else ">"
+        group, element = struct.unpack_from(f"{order}HH", content, at) if at < len(content) else (0, 0)
+        if (group << 16 | element) not in PIXELS:
+            raise NoPixelsError("the object has no pixel data")
+        start = at + (8 if implicit else 12)
+        (length,) = struct.unpack_from(f"{order}I", content, start - 4)
+        syntax = str(dataset.file_meta.TransferSyntaxUID)
+        frames = max(1, int(dataset.get("NumberOfFrames") or 1))
+        if length == _UNDEFINED:
+            offsets = None
+            if dataset.get("ExtendedOffsetTable") and dataset.get("ExtendedOffsetTableLengths"):
+                offsets = dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
+            return cls(syntax, frames, content, start, len(content) - start, None, offsets)
+        samples = int(dataset.SamplesPerPixel)
+        if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":
+            # Two pixels share their two colours (PS3.3 C.7.6.3.1.2).
+            samples -= 1
+        bits = int(dataset.Rows) * int(dataset.Columns) * samples * int(dataset.BitsAllocated)
+        if bits <= 0:
+            raise NoPixelsError("the image has no size")
+        return cls(syntax, frames, content, start, length, bits, None)
+
+    @property
+    def encapsulated(self) -> bool:
+        """Whether each frame is a stream of its own, such as JPEG."""
+        return self._frame_bits is None
+
+    def whole(self) -> memoryview:
+        """Return the value of native pixel data, with all frames."""
+        return memoryview(self._content)[self._start : self._start + self._length]
+
+    def take(self, numbers: Sequence[int]) -> list[bytes | memoryview]:
+        """Return frames; the first one is number 1.
+
+        Raises
+        ------
+        NoFrameError
+            When there is no frame with a number.
+        NoPixelsError
+            When the file has fewer bytes than it says.
+        """
+        for number in numbers:
+            if not 1 <= number <= self.frames:
+                raise NoFrameError(f"there is no frame {number}: the image has {self.frames}")
+        return [self._encapsulated(number) if self.encapsulated else self._native(number) for number in numbers]
+
+    def _encapsulated(self, number: int) -> bytes:
+        stream = BytesIO(self._content)
+        stream.seek(self._start)
+        try:
+            return get_frame(stream, number - 1, number_of_frames=self.frames, extended_offsets=self._offsets)
+        except Exception as error:
+            raise NoPixelsError(f"frame {number} can't be found in the image: {type(error).__name__}") from error
+
+    def _native(self, number: int) -> bytes | memoryview:
+        bits = self._frame_bits or 0
+        start = (number - 1) * bits
+        first, last = start // 8, -(-(start + bits) // 8)
+        piece = self.whole()[first:last]
+        if len(piece) < last - first:
+            raise NoPixelsError(f"frame {number} is cut off")
+        if start % 8 == 0:
+            return piece
+        # Frames of one bit for each pixel follow each other without padding (PS3.5 8.2).
+        whole = int.from_bytes(piece, "little") >> start % 8 & (1 << bits) - 1
+        return whole.to_bytes(-(-bits // 8), "little")
