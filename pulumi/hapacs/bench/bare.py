@@ -13,7 +13,7 @@ from hapacs.site.access import Node, Site
 
 UNIT = node_bare.UNIT
 _AE_TITLE = "BARE"
-_DICOM_PORT, _HTTP_PORT = 11199, 11198
+_DICOM_PORT, _HTTP_PORT, _HTTPS_PORT = 11199, 11198, 11197
 # Its index is on the disk of the site's database, its images on the disk of the site's online copies.
 _INDEX, _STORAGE = "/srv/data/hapacs-bench", "/srv/das/hapacs-bench"
 DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
@@ -29,12 +29,15 @@ class Bare:
         Its DICOM interface.
     host, http_port
         Its HTTP interface, in the clear and without a login.
+    https_port
+        The same behind TLS, where it was asked for.
     """
 
     node: Node
     peer: Peer
     host: str
     http_port: int
+    https_port: int = _HTTPS_PORT
 
 
 def configuration(plugins: Sequence[str]) -> dict[str, object]:
@@ -64,15 +67,25 @@ def configuration(plugins: Sequence[str]) -> dict[str, object]:
 
 
 @contextmanager
-def running(site: Site, plugins: Sequence[str] = ()) -> Iterator[Bare]:
-    """Run a bare Orthanc on the first PACS node of the site; it is removed completely afterwards."""
+def running(site: Site, plugins: Sequence[str] = (), *, https: bool = False) -> Iterator[Bare]:
+    """Run a bare Orthanc on the first PACS node of the site; it is removed completely afterwards.
+
+    Parameters
+    ----------
+    plugins
+        Files of Orthanc's plugins.
+    https
+        Whether stunnel with the node's certificate stands in front of its HTTP: Debian's Orthanc ends at the first
+        connection when it has TLS (ADR 8).
+    """
     node = site.members("pacs")[0]
     script = Path(node_bare.__file__)
     arguments = {
         "action": "start",
         "configuration": configuration(plugins),
         "directories": [_INDEX, _STORAGE],
-        "ports": [_DICOM_PORT, _HTTP_PORT],
+        "ports": [_DICOM_PORT, *([_HTTPS_PORT] if https else [_HTTP_PORT])],
+        "https_port": _HTTPS_PORT if https else None,
         "caller": site.destination[1],
     }
     site.run_script(node, script, arguments, root=True)

@@ -64,10 +64,8 @@ class Web:
         DicomError
             When the server doesn't return the study.
         """
-        headers = {"Accept": multipart.AS_STORED}
-        if self.login:
-            headers["Authorization"] = f"Basic {base64.b64encode(':'.join(self.login).encode()).decode()}"
-        connection = self._connection()
+        headers = {"Accept": multipart.AS_STORED, **self.login_headers}
+        connection = self.connection()
         try:
             connection.connect()
             begun, cpu = time.perf_counter(), time.process_time()
@@ -84,7 +82,15 @@ class Web:
         parts = multipart.decode(answer.getheader("Content-Type", ""), b"".join(pieces))
         return Fetched(seconds, cpu_s, _wrong(study, [files.split(part) for part in parts]))
 
-    def _connection(self) -> http.client.HTTPConnection:
+    @property
+    def login_headers(self) -> dict[str, str]:
+        """The header with user and password; none without a login."""
+        if self.login is None:
+            return {}
+        return {"Authorization": f"Basic {base64.b64encode(':'.join(self.login).encode()).decode()}"}
+
+    def connection(self) -> http.client.HTTPConnection:
+        """Return a connection that is opened by its first request."""
         if self.tls is None:
             return http.client.HTTPConnection(self.host, self.port, timeout=self.timeout_s)
         return http.client.HTTPSConnection(self.host, self.port, timeout=self.timeout_s, context=self.tls)

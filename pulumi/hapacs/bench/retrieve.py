@@ -12,21 +12,17 @@ from functools import partial
 from itertools import chain
 from typing import Any, Literal
 
-from hapacs.bench import bare, cpu, footprint
+from hapacs.bench import bare, cpu, footprint, sides
 from hapacs.bench.bare import Bare
 from hapacs.bench.fetch import Fetched, Web, by_get
 from hapacs.bench.ingest import OnStep, Side, order
 from hapacs.bench.statistics import Series, ratio
-from hapacs.errors import HapacsError
-from hapacs.load import burst
-from hapacs.load.images import Study, made_study
+from hapacs.load.images import Study
 from hapacs.site.access import HTTPS_PORTS, Site
 
 Temperature = Literal["warm", "cold"]
 TEMPERATURES: tuple[Temperature, ...] = ("cold", "warm")
 METHODS = ("wado-rs", "c-get")
-_ASSOCIATIONS = 4
-
 # The retrieving functions of one side, by method.
 Doors = Mapping[str, Callable[[Study], Fetched]]
 
@@ -111,7 +107,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
             doors = {"bare": _bare_doors(site, reference), "site": _site_doors(site)}
             for number in range(options.studies):
                 on_step(f"storing study {number + 1} of {options.studies}")
-                stored.append(_store(site, reference, options))
+                stored.append(sides.store(site, reference, options.instances, options.rows))
             *cold, warm = [stored[start : start + len(METHODS)] for start in range(0, options.studies, len(METHODS))]
             on_step("emptying the DAS of all nodes")
             footprint.empty_das(site, footprint.objects(site, list(chain.from_iterable(cold))))
@@ -148,23 +144,6 @@ def _document(options: Options, results: dict[tuple[Temperature, str, Side], Res
         "rows": options.rows,
         **details,
     }
-
-
-def _store(site: Site, reference: Bare, options: Options) -> Study:
-    """Store a study at both sides, by several associations: the speed of storing doesn't matter here."""
-    study = made_study(options.instances, options.rows)
-    shares = [
-        Study(study.uid, study.series, study.patient, study.images[start::_ASSOCIATIONS])
-        for start in range(_ASSOCIATIONS)
-    ]
-    for peer in (reference.peer, site.store_peer):
-        outcome = burst.send(site.caller, peer, shares)
-        if outcome.failures:
-            raise HapacsError(
-                f"{peer.ae_title} did not store a study: {outcome.failures[0]}.",
-                "`hapacs verify --only c-store` tries the site.",
-            )
-    return study
 
 
 def _warm_up(site: Site, doors: Mapping[str, Doors], studies: list[Study], on_step: OnStep) -> None:

@@ -61,6 +61,23 @@ def retrieve(
 
 
 @app.command()
+def viewer(
+    name: Name = "lab",
+    instances: Annotated[
+        int, typer.Option(min=2, max=2000, help="Images of the CT. Less than 128 MB in all stay in Orthanc's memory.")
+    ] = 500,
+    size: Rows = 512,
+    rounds: Rounds = 3,
+    json: Json = False,
+) -> None:
+    """Open a CT as the viewer does, from the archive (cold) and from DAS (warm); compare their times."""
+    from hapacs.bench import viewer as measure  # noqa: PLC0415
+
+    options = measure.Options(instances, size, rounds)
+    _run("viewer", name, json, lambda site, now: measure.run(site, options, now), _print_viewer)
+
+
+@app.command()
 def growth(  # noqa: PLR0917 - typer calls it
     name: Name = "lab",
     few: Annotated[int, typer.Option(min=1, help="Catalog rows in the first measurement.")] = 1_000,
@@ -200,6 +217,21 @@ def _print_retrieve(document: Mapping[str, Any]) -> None:
     print_table("", heads, rows)
 
 
+def _print_viewer(document: Mapping[str, Any]) -> None:
+    heads = ("", "", "first frame s", "±", "all frames s", "±")
+    rows = []
+    for temperature in ("cold", "warm"):
+        for side in ("bare", "site"):
+            one = document[temperature][side]
+            times = (_seconds(one[what]) for what in ("first_frame_s", "all_frames_s"))
+            rows.append((temperature, side, *(text for pair in times for text in pair)))
+    print_table("", heads, rows)
+    console.print(
+        f"warm_ratio {document['warm_ratio']:.2f}, cold_ratio {document['cold_ratio']:.2f} for {document['instances']} "
+        f"frames over {document['connections']} connections; {document['failed']} failed"
+    )
+
+
 def _print_growth(document: Mapping[str, Any]) -> None:
     few, many = document["few"], document["many"]
     heads = ("", f"/s beside {few['rows']:,} rows", "±", f"beside {many['rows']:,}", "±", "ratio")
@@ -217,6 +249,10 @@ def _print_routing(document: Mapping[str, Any]) -> None:
         f"ratio {document['ratio']:.2f}, live_ratio {document['live_ratio']:.2f} with {document['instances']:,} images "
         f"and {document['associations']} associations; {document['failed']} failed"
     )
+
+
+def _seconds(series: Mapping[str, Any]) -> tuple[str, str]:
+    return f"{series['median']:.2f}", f"{100 * series['spread'] / 2:.0f} %"
 
 
 def _rate(series: Mapping[str, Any]) -> tuple[str, str]:

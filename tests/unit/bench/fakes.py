@@ -48,7 +48,7 @@ class World:
         monkeypatch.setattr(footprint, "remove", lambda _, studies: self.events.append(("removed", len(studies))))
 
     @contextmanager
-    def _running(self, *_: Any) -> Iterator[Bare]:
+    def _running(self, *_: Any, **__: Any) -> Iterator[Bare]:
         self.events.append("bare runs")
         try:
             yield Bare(NODE, Peer("10.0.0.11", 11199, "BARE"), "10.0.0.11", 11198)
@@ -107,6 +107,22 @@ def retrieve() -> dict[str, Any]:
     }
     both = {"wado-rs": one, "c-get": one}
     return {"at": "2026-01-01T00:00:00Z", "warm_ratio": 0.9, "cold_ratio": 0.9, "failed": 0, "warm": both, "cold": both}
+
+
+def viewer() -> dict[str, Any]:
+    """A result of the benchmark of the viewer."""
+    side = {"first_frame_s": series(0.1, 0.11, 0.12), "all_frames_s": series(1.0, 1.1, 1.2), "cpu_ms_per_instance": {}}
+    one = {"ratio": 0.9, "first_frame_ratio": 1.0, "site": side, "bare": side}
+    return {
+        "at": "2026-01-01T00:00:00Z",
+        "warm_ratio": 1.6,
+        "cold_ratio": 0.9,
+        "failed": 0,
+        "instances": 500,
+        "connections": 6,
+        "warm": one,
+        "cold": one,
+    }
 
 
 def growth() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from hapacs.bench import growth, ingest, reconcile, retrieve, routing
+from hapacs.bench import growth, ingest, reconcile, retrieve, routing, viewer
 from hapacs.cli import app
 from hapacs.deployment import Deployment
 from hapacs.site import access
@@ -16,6 +16,7 @@ RESULTS = {
     "retrieve": (retrieve, fakes.retrieve),
     "growth": (growth, fakes.growth),
     "routing": (routing, fakes.routing),
+    "viewer": (viewer, fakes.viewer),
 }
 
 
@@ -54,7 +55,13 @@ def test_a_machine_gets_one_document_and_the_deployment_keeps_it(
 
 @pytest.mark.parametrize(
     ("kind", "told"),
-    [("ingest", "ratio 0.50"), ("retrieve", "wado-rs"), ("growth", "1,000,000"), ("routing", "live_ratio 0.97")],
+    [
+        ("ingest", "ratio 0.50"),
+        ("retrieve", "wado-rs"),
+        ("growth", "1,000,000"),
+        ("routing", "live_ratio 0.97"),
+        ("viewer", "cold_ratio 0.90 for 500"),
+    ],
 )
 @pytest.mark.usefixtures("asked")
 def test_people_get_the_figures(kind: str, told: str) -> None:
