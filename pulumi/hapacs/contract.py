@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from hapacs.changes import NOT_MADE_YET
 from hapacs.services.model import Group, Sizing
+from hapacs.services.nodes import pair
 from hapacs.settings.fields import Address, DeploymentName, DiskSerial, GroupWord, Network, Networks, NodeName, Port
 from hapacs.settings.models import (
     Admission,
@@ -33,6 +34,7 @@ from hapacs.settings.models import (
     VirtualAddress,
 )
 from hapacs.settings.monitoring import MailServer, Receiver
+from hapacs_node.probe.names import TITLE as PROBE
 from hapacs_node.routing.destination import Destination, DicomDestination
 from hapacs_node.routing.fields import Name
 from hapacs_node.routing.model import Routing, Rule
@@ -214,7 +216,7 @@ def write(file: FilePath, contract: Mapping[str, Any]) -> None:
 
 
 def callers(settings: Settings, site: Site) -> tuple[Caller, ...]:
-    """Return the callers of a site, with that of ``hapacs verify``, which has all rights from one address."""
+    """Return the callers of a site, with ``hapacs verify``, which has all rights, and the probe."""
     verify, controller = settings.verify, settings.controller(site)
     own = Caller.model_validate(
         {
@@ -225,7 +227,11 @@ def callers(settings: Settings, site: Site) -> tuple[Caller, ...]:
             "port": verify.port,
         }
     )
-    return (*settings.callers, own)
+    probing = pair(list(site.members("pacs")))
+    # Who calls the virtual address on the node that has it comes from the virtual address.
+    networks = [f"{site.nodes[name].address}/32" for name in probing] + [f"{site.vip.address}/32"]
+    probe = Caller.model_validate({"ae_title": PROBE, "networks": networks, "may": ["echo", "store", "find", "get"]})
+    return (*settings.callers, probe, own)
 
 
 def policy(site: Site) -> ContractPolicy:

@@ -21,6 +21,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "archive-tokens": ("cas_jwt_signing", "cas_jwt_filer_signing", "cas_jwt_filer_read"),
     "dicomweb": ("dicomweb_users",),
     "statistics": ("statistics_password",),
+    "probe": ("dicomweb_probe",),
     "pki": ("pki_passphrase",),
 }
 """Secrets that are changed together, by kind; names without ``hapacs_secret_``."""

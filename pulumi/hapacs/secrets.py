@@ -54,6 +54,8 @@ SECRETS: Mapping[str, Callable[[], object]] = {
     "hapacs_secret_cas_jwt_filer_signing": password,
     "hapacs_secret_cas_jwt_filer_read": password,
     "hapacs_secret_dicomweb_users": lambda: {"verify": password()},
+    # Of the DICOMweb user of the probe.
+    "hapacs_secret_dicomweb_probe": password,
     "hapacs_secret_statistics_password": password,
     # Passwords and tokens of destinations by name; other systems choose them.
     "hapacs_secret_routing": dict,

@@ -67,6 +67,6 @@ def test_nodes_that_keep_images_must_have_disks(exported: dict[str, Any]) -> Non
         contract.Contract.model_validate(broken)
 
 
-def test_only_the_caller_of_verify_is_added(exported: dict[str, Any]) -> None:
+def test_only_the_callers_of_hapacs_itself_are_added(exported: dict[str, Any]) -> None:
     titles = [caller["ae_title"] for caller in exported["sites"]["primary"]["callers"]]
-    assert titles == ["MODALITY", "WORKSTATION", "HAPACS_VERIFY"]
+    assert titles == ["MODALITY", "WORKSTATION", "HAPACS_PROBE", "HAPACS_VERIFY"]

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.index import DICOM
+from hapacs_node.probe.names import CALLERS
 
 CLAIMABLE = "due_at <= now() and (node = %(node)s or due_at <= now() - interval '5 seconds')"
 """Which events a node may claim: others leave one for a few seconds to the node that has the image on its DAS."""
@@ -56,7 +57,7 @@ where o.uuid = any(%(uuids)s) and o.tombstoned_at is null
 _PAST = """
 select uuid, stored_at from hapacs.object
 where type = %(dicom)s and tombstoned_at is null and stored_at >= %(oldest)s and stored_at <= %(stored_at)s
-and (stored_at, uuid) < (%(stored_at)s, %(uuid)s)
+and coalesce(caller, '') <> all(%(probes)s) and (stored_at, uuid) < (%(stored_at)s, %(uuid)s)
 order by stored_at desc, uuid desc
 limit %(limit)s
 """
@@ -153,5 +154,12 @@ def newest(connection: Connection) -> Past:
 
 def past(connection: Connection, oldest: datetime, before: Past, limit: int) -> list[Past]:
     """Return images that were stored before a place and not before a time, the newest first."""
-    parameters = {"dicom": DICOM, "oldest": oldest, "uuid": before.uuid, "stored_at": before.stored_at, "limit": limit}
+    parameters = {
+        "dicom": DICOM,
+        "probes": list(CALLERS),
+        "oldest": oldest,
+        "uuid": before.uuid,
+        "stored_at": before.stored_at,
+        "limit": limit,
+    }
     return [Past(*row) for row in connection.execute(_PAST, parameters)]

@@ -87,6 +87,19 @@ order by tombstoned_at desc
 limit %(limit)s
 """  # noqa: S608
 
+# Tombstones that another row of the same bytes makes superfluous. A row that a task, an event or a damage names stays.
+_CHOOSE_RESENT = """
+select removal.uuid from hapacs.removal join hapacs.object using (uuid)
+where removal.study = %(study)s and removal.reason = 'resent'
+and object.tombstoned_at < clock_timestamp() - %(kept_s)s * interval '1 second'
+and exists (select from hapacs.object live where live.digest = object.digest and live.key = object.key
+    and live.tombstoned_at is null)
+and not exists (select from hapacs.event where event.uuid = removal.uuid)
+and not exists (select from hapacs.task where task.uuid = removal.uuid)
+and not exists (select from hapacs.damage where damage.uuid = removal.uuid)
+limit %(limit)s
+"""
+
 _IDENTIFY = """
 insert into hapacs.removal (uuid, reason, study, series, sop)
 values (%(uuid)s, 'unknown', %(study)s, %(series)s, %(sop)s)
@@ -205,3 +218,28 @@ def revive(connection: Connection, uuid: UUID) -> bool:
     Its rows for searches have to be written again.
     """
     return connection.execute(_REVIVE, {"uuid": uuid}).fetchone() is not None
+
+
+def forget_resent(connection: Connection, study: str, kept_s: float, limit: int) -> int:
+    """Delete rows of images of one study that were stored again with equal bytes; return how many.
+
+    The archive keeps the bytes, and a row that is in use names them. Only for images that hapacs makes itself and
+    stores again and again: of all others every row is kept.
+
+    Parameters
+    ----------
+    connection : Connection
+        Within a transaction.
+    study : str
+        Study Instance UID.
+    kept_s : float
+        A row stays for so long after its image was replaced.
+    limit : int
+        The most to delete.
+    """
+    named = {"study": study, "kept_s": kept_s, "limit": limit}
+    uuids = [row[0] for row in connection.execute(_CHOOSE_RESENT, named)]
+    if uuids:
+        connection.execute("delete from hapacs.removal where uuid = any(%(uuids)s)", {"uuids": uuids})
+        connection.execute("delete from hapacs.object where uuid = any(%(uuids)s)", {"uuids": uuids})
+    return len(uuids)

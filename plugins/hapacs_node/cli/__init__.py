@@ -18,7 +18,7 @@ from rich.table import Table
 from hapacs_node import history, journal, log, settings
 from hapacs_node import restore as restore_
 from hapacs_node.catalog import schema
-from hapacs_node.cli import commitment, copies, integrity, occupancy, rebuild, route, studies
+from hapacs_node.cli import commitment, copies, integrity, occupancy, probe, rebuild, route, studies
 from hapacs_node.cli.common import ConfigOption, JsonOption, err, errors, out, print_json, to_journal
 from hapacs_node.errors import NodeError
 from hapacs_node.health import try_once
@@ -38,6 +38,7 @@ app.add_typer(study_app, name="study")
 app.add_typer(route.route_app, name="route")
 app.add_typer(route.outbox_app, name="outbox")
 app.add_typer(commitment.app, name="commitment")
+app.add_typer(probe.app, name="probe")
 
 app.command()(integrity.reconcile)
 app.command()(integrity.scrub)

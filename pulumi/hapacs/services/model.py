@@ -65,7 +65,8 @@ class VirtualPort:
     """
 
     setting: str
-    reached_by: tuple[Source, ...] = ("clients",)
+    # The probe calls from nodes that keep images.
+    reached_by: tuple[Source, ...] = ("clients", "pacs")
 
 
 @dataclass(frozen=True)

@@ -291,6 +291,24 @@ _INTEGRITY = (
     ),
 )
 
+# On the first two nodes that keep images, because they have the program and its Python (ADR 56).
+_PROBE = (
+    Service(
+        "hapacs-probe",
+        role="probe",
+        group="pacs",
+        pair=True,
+        ports=(Port(9332, "metrics", "closed", listens="loopback"),),
+        prepared_by=("hapacs_node", "orthanc"),
+        memory=_memory(dedicated=Memory(96, 256), shared=Memory(48, 192)),
+        certificates=("/etc/hapacs-probe/tls",),
+        restart=Restart("__probe_current"),
+        secrets=(Secret("pacs", role="hapacs_node", tasks="secrets"), Secret("probe")),
+        health=Health(port="metrics", path="/metrics"),
+        metrics=Metrics("metrics"),
+    ),
+)
+
 _ENTRY = (
     Service(
         "viewer",
@@ -316,7 +334,7 @@ _ENTRY = (
         memory=_memory(dedicated=Memory(384), shared=Memory(128)),
         certificates=("/etc/haproxy/tls",),
         restart=Restart("__haproxy_current", hands_over=("address",)),
-        secrets=(Secret("dicomweb"), Secret("statistics")),
+        secrets=(Secret("dicomweb"), Secret("statistics"), Secret("probe")),
         metrics=Metrics("metrics"),
     ),
     Service(
@@ -366,6 +384,7 @@ SERVICES: tuple[Service, ...] = (
     *_ROUTING,
     *_COMMITMENT,
     *_INTEGRITY,
+    *_PROBE,
     *_ENTRY,
     *_MONITORING,
 )

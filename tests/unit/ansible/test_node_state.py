@@ -49,6 +49,7 @@ def test_node_is_asked_about_its_own_services() -> None:
         "orthanc-query": {"port": 18043, "path": "/hapacs/health"},
         "hapacs-routing": {"port": 9330, "path": "/metrics"},
         "hapacs-commitment": {"port": 9331, "path": "/metrics"},
+        "hapacs-probe": {"port": 9332, "path": "/metrics"},
     }
     assert "patroni" not in asked
 

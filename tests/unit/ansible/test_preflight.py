@@ -117,6 +117,13 @@ SOUND: dict[str, dict[str, Any]] = {
         "routing_rules": {"destinations": _PEERS, "rules": []},
         "routing_secrets": {"cloud": "password", "of another site": "with a blank"},
     },
+    "probe": {
+        "probe_node": "n1",
+        "probe_address": "192.0.2.1",
+        "probe_site": "a-primary",
+        "probe_members": _ONE,
+        "probe_entry": {"host": "192.0.2.9"},
+    },
     "commitment": {
         "commitment_node": "n1",
         "commitment_address": "192.0.2.1",
@@ -214,6 +221,8 @@ WRONG = [
     ),
     Wrong("haproxy", "a short password", {"haproxy_dicomweb_users": {"reader": "short"}}, "at least 12 characters"),
     Wrong("haproxy", "not a member", {"haproxy_node": "n3"}, "must list this node"),
+    Wrong("probe", "no virtual address", {"probe_entry": {}}, "probe_entry with its host must be given"),
+    Wrong("probe", "a second between two runs", {"probe_period_s": 1}, "must be at least 10"),
     Wrong("commitment", "no archive", {"commitment_archive": []}, "commitment_archive must list"),
     Wrong("commitment", "a word for the replication", {"commitment_replication": "two"}, "three digits"),
     Wrong("commitment", "no key", {"commitment_filer_read_key": ""}, "commitment_filer_read_key must be given"),

@@ -111,7 +111,10 @@ KINDS: dict[str, tuple[Edit, list[tuple[str, str]]]] = {
     "zone": (lambda _, site: site["nodes"]["pacs2"].update(zone="rack9"), [("nodes.pacs2.zone", "rack2 -> rack9")]),
     "virtual address": (
         lambda _, site: site["vip"].update(address="10.89.77.20"),
-        [("vip.address", "10.89.77.10 -> 10.89.77.20")],
+        [
+            ("vip.address", "10.89.77.10 -> 10.89.77.20"),
+            ("callers.HAPACS_PROBE.networks", "+ 10.89.77.20/32  - 10.89.77.10/32"),
+        ],
     ),
     "AE title": (lambda _, site: site["dicom"].update(store_ae="OTHER"), [("dicom.store_ae", "HAPACS -> OTHER")]),
     "port": (lambda _, site: site.update(https_port=8443), [("https_port", "443 -> 8443")]),

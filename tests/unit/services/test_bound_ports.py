@@ -58,6 +58,7 @@ TEMPLATES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "orthanc-tls": ("orthanc", "stunnel.conf.j2", {}),
     "hapacs-routing": ("routing", "hapacs-routing.service.j2", {}),
     "hapacs-commitment": ("commitment", "commitment.json.j2", {}),
+    "hapacs-probe": ("probe", "probe.json.j2", {}),
     "viewer": ("viewer", "nginx.conf.j2", {}),
     "haproxy": ("haproxy", "haproxy.cfg.j2", {}),
     "exporters": ("exporters", "nginx.conf.j2", {}),
@@ -82,6 +83,8 @@ def bound(unit: str, text: str) -> set[tuple[str, int]]:
         return {(address, int(port)), (address, int(port) + 10000), (metrics, int(metrics_port))}
     if text.startswith("{"):
         settings = json.loads(text)
+        if unit == "hapacs-probe":
+            return {("127.0.0.1", settings["metrics_port"])}
         if "listen" in settings:
             # The program binds its metrics at 127.0.0.1.
             return {(settings["listen"]["host"], settings["listen"]["port"]), ("127.0.0.1", settings["metrics_port"])}

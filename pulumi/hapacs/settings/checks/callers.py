@@ -7,6 +7,7 @@ from hapacs import ae_titles
 from hapacs.settings.models import Caller, Settings, Site
 from hapacs.settings.partial import UNSOUND
 from hapacs.settings.problem import Problem, each
+from hapacs_node.probe.names import TITLE as PROBE
 
 
 def of_settings(settings: Settings) -> Iterator[Problem]:
@@ -19,7 +20,7 @@ def of_settings(settings: Settings) -> Iterator[Problem]:
 
 @each
 def _titles(settings: Settings) -> Iterator[Problem]:
-    uses = []
+    uses = [("the monitoring's probe", PROBE)]
     for name, site in settings.sites.items():
         uses.append((f"sites.{name}.dicom.store_ae", site.dicom.store_ae))
         uses.append((f"sites.{name}.dicom.query_ae", site.dicom.query_ae))
