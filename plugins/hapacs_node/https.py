@@ -5,17 +5,22 @@ The handshake fails for a client without a certificate of the site's authority.
 
 import socket
 import ssl
+import threading
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 from hapacs_node import log
 from hapacs_node.endpoint import Endpoint
+from hapacs_node.errors import NodeError
 
 _LOG = log.get("https")
 _HANDSHAKE_S = 5
 # Longest time for one read or write, or between two requests. The balancers close idle connections sooner.
 _IDLE_S = 60
+# How often a server looks whether it shall stop.
+_STOP_PERIOD_S = 0.1
 
 
 class Listener(Endpoint):
@@ -58,6 +63,60 @@ class Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - of the library
         """Log a broken connection at the level DEBUG. Other connections are not affected."""
         _LOG.debug(log.line("connection_broken", peer=client_address[0]), exc_info=True)
+
+
+@dataclass
+class Running:
+    """A server with the thread that accepts its connections.
+
+    Parameters
+    ----------
+    name : str
+        What it serves, for the probe.
+    """
+
+    name: str
+    _server: Server | None = field(default=None, init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
+
+    def start(self, server: Server) -> int:
+        """Accept connections, and return the port."""
+        self._server = server
+        self._thread = threading.Thread(
+            target=server.serve_forever, args=(_STOP_PERIOD_S,), name=self.name, daemon=True
+        )
+        self._thread.start()
+        return int(server.server_address[1])
+
+    def stop(self) -> None:
+        """Accept no new connections. Requests in progress continue while the process lives."""
+        if self._server is not None and self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+
+    def probe(self) -> str:
+        """Check that connections are accepted.
+
+        Raises
+        ------
+        NodeError
+            When they are not.
+        """
+        require_alive(self._thread, self.name)
+        return "connections are accepted"
+
+
+def require_alive(thread: threading.Thread | None, name: str) -> None:
+    """Require that the thread of a listener runs.
+
+    Raises
+    ------
+    NodeError
+        When it does not.
+    """
+    if thread is None or not thread.is_alive():
+        raise NodeError(f"the server of {name} does not run: restart the service")
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -137,10 +137,10 @@ class Node:
             "cas": cas.probe,
         }
         if service == "query":
-            probes["retrieve"] = retrieval.probe
+            probes["retrieve"] = retrieval.running.probe
         stow = None if keep is None else Stow(keep, objects.stow_arrived)
         if stow is not None:
-            probes["stow"] = stow.probe
+            probes["stow"] = stow.running.probe
         if scp is not None:
             probes["dimse"] = scp.probe
         health = Health(settings.node, service, probes, settings.health, metrics)
@@ -188,9 +188,9 @@ class Node:
         self.memory.stop()
         self.health.stop()
         self.objects.admission.stop()
-        self.retrieval.stop()
+        self.retrieval.running.stop()
         if self.stow is not None:
-            self.stow.stop()
+            self.stow.running.stop()
         if self.scp is not None:
             self.scp.stop()
         self.storage.workers.shutdown()

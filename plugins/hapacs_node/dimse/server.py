@@ -16,8 +16,7 @@ from hapacs_node.dimse.contexts import OPERATIONS
 from hapacs_node.dimse.find import Find
 from hapacs_node.dimse.retrieve import Retrieve
 from hapacs_node.dimse.wire import Connection, EndedError, Message, ProtocolError
-from hapacs_node.errors import NodeError
-from hapacs_node.https import Listener
+from hapacs_node.https import Listener, require_alive
 
 _LOG = log.get("dimse")
 _HANDSHAKE_S = 5
@@ -124,8 +123,7 @@ class Scp:
         NodeError
             When they are not.
         """
-        if self._thread is None or not self._thread.is_alive():
-            raise NodeError("the query/retrieve title does not listen: restart the service")
+        require_alive(self._thread, "the query/retrieve title")
         return "associations are accepted"
 
     def _listen(self, listening: socket.socket, tls: ssl.SSLContext) -> None:

@@ -40,11 +40,13 @@ class Pixels:
         Transfer syntax of the file.
     frames : int
         Number of frames.
+    content : bytes
+        The file.
     """
 
     syntax: str
     frames: int
-    _content: bytes
+    content: bytes
     _start: int
     _length: int
     _frame_bits: int | None
@@ -103,7 +105,7 @@ class Pixels:
 
     def whole(self) -> memoryview:
         """Return the value of native pixel data, with all frames."""
-        return memoryview(self._content)[self._start : self._start + self._length]
+        return memoryview(self.content)[self._start : self._start + self._length]
 
     def take(self, numbers: Sequence[int]) -> list[bytes | memoryview]:
         """Return frames; the first one is number 1.
@@ -121,7 +123,7 @@ class Pixels:
         return [self._encapsulated(number) if self.encapsulated else self._native(number) for number in numbers]
 
     def _encapsulated(self, number: int) -> bytes:
-        stream = BytesIO(self._content)
+        stream = BytesIO(self.content)
         stream.seek(self._start)
         try:
             return get_frame(stream, number - 1, number_of_frames=self.frames, extended_offsets=self._offsets)

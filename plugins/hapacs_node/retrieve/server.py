@@ -1,6 +1,5 @@
 """HTTPS server for the balancers: studies, frames, pictures, metadata and searches."""
 
-import threading
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -8,16 +7,17 @@ from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.retrieval import Named
 from hapacs_node.catalog.selection import Selected, Selection
 from hapacs_node.dimse.transfer import Transcoder
-from hapacs_node.errors import CatalogError, NodeError, OrthancUnavailableError, RefusedError
-from hapacs_node.https import Listener
+from hapacs_node.errors import CatalogError, OrthancUnavailableError, RefusedError
+from hapacs_node.https import Listener, Running
 from hapacs_node.metrics import Metrics
 from hapacs_node.query import qido, web
 from hapacs_node.retrieve import frames, metadata, rendering, wado
 from hapacs_node.retrieve.budget import Budget
 from hapacs_node.retrieve.metadata import Metadata
-from hapacs_node.retrieve.pixels import NoFrameError, NoPixelsError, Pixels
+from hapacs_node.retrieve.pixels import NoFrameError, NoPixelsError
 from hapacs_node.retrieve.rendering import Orthanc
 from hapacs_node.retrieve.request import Request, RetrieveServer
+from hapacs_node.retrieve.sources import Sources
 from hapacs_node.retrieve.whole import Whole
 from hapacs_node.storage.area import StorageArea
 from hapacs_node.storage.reader import Reader
@@ -60,12 +60,13 @@ class Retrieval:
     orthanc: Orthanc | None = None
     metadata: Metadata = field(init=False)
     _whole: Whole = field(init=False)
-    _server: RetrieveServer | None = field(default=None, init=False)
-    _thread: threading.Thread | None = field(default=None, init=False)
+    _sources: Sources = field(init=False)
+    running: Running = field(default_factory=lambda: Running("WADO-RS"), init=False)
 
     def __post_init__(self) -> None:
         self.metadata = Metadata(self.catalog, self._reader, self.budget, self.storage.undeclared)
         self._whole = Whole(self._reader, self.budget, self.transcoder)
+        self._sources = Sources(self._reader, self.transcoder)
 
     @property
     def _reader(self) -> Reader:
@@ -79,28 +80,7 @@ class Retrieval:
         OSError
             When the certificates or the address can't be used.
         """
-        self._server = RetrieveServer(listener, self)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="retrieve", daemon=True)
-        self._thread.start()
-        return int(self._server.server_address[1])
-
-    def stop(self) -> None:
-        """Accept no new connections. Answers in progress continue while the process lives."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-
-    def probe(self) -> str:
-        """Check that connections are accepted.
-
-        Raises
-        ------
-        NodeError
-            When they are not.
-        """
-        if self._thread is None or not self._thread.is_alive():
-            raise NodeError("the WADO-RS server does not run: restart the service")
-        return "connections are accepted"
+        return self.running.start(RetrieveServer(listener, self))
 
     def answer(self, request: Request) -> None:
         """Answer one request.
@@ -170,13 +150,12 @@ class Retrieval:
         found = self._find(asked.named)
         assert found.object is not None  # noqa: S101 - `_find` returns no other
         with self.budget.hold(found.object.size):
-            content = next(self._reader.read_all([found.object]))
             try:
-                pixels = Pixels.of(content)
+                pixels = self._sources.stored(found.object)
                 form = frames.form(request.accepted, pixels.syntax, len(asked.numbers))
                 if form is not None and form.syntax == frames.EXPLICIT and pixels.syntax not in frames.NATIVE:
-                    made = self.transcoder.to(content, frames.EXPLICIT)
-                    pixels, form = (pixels, None) if made is None else (Pixels.of(made), form)
+                    made = self._sources.decoded(found.object, pixels)
+                    pixels, form = (pixels, None) if made is None else (made, form)
                 taken = pixels.take(asked.numbers)
             except NoFrameError as error:
                 request.refuse(HTTPStatus.NOT_FOUND, str(error))

@@ -1,15 +1,14 @@
 """HTTPS server for the balancers: takes images by STOW-RS, and gives each to Orthanc when it has arrived."""
 
 import re
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from hapacs_node import log
-from hapacs_node.errors import BadRequestError, NodeError
-from hapacs_node.https import Handler, Listener, Server
+from hapacs_node.errors import BadRequestError
+from hapacs_node.https import Handler, Listener, Running, Server
 from hapacs_node.query import web
 from hapacs_node.record.identity import Identity
 from hapacs_node.stow.body import Body, CutShortError, TooLargeError, boundary, parts
@@ -44,8 +43,7 @@ class Stow:
     keep: Keep
     arrived: Arrived
     most_bytes: int = _MOST_BYTES
-    _server: "_Server | None" = field(default=None, init=False)
-    _thread: threading.Thread | None = field(default=None, init=False)
+    running: Running = field(default_factory=lambda: Running("STOW-RS"), init=False)
 
     def start(self, listener: Listener) -> int:
         """Start to listen, and return the port.
@@ -55,28 +53,7 @@ class Stow:
         OSError
             When the certificates or the address can't be used.
         """
-        self._server = _Server(listener, self)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="stow", daemon=True)
-        self._thread.start()
-        return int(self._server.server_address[1])
-
-    def stop(self) -> None:
-        """Accept no new connections. Requests in progress continue while the process lives."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-
-    def probe(self) -> str:
-        """Check that connections are accepted.
-
-        Raises
-        ------
-        NodeError
-            When they are not.
-        """
-        if self._thread is None or not self._thread.is_alive():
-            raise NodeError("the STOW-RS server does not run: restart the service")
-        return "connections are accepted"
+        return self.running.start(_Server(listener, self))
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def connection(
     made = http.client.HTTPSConnection("127.0.0.1", retrieval.start(listener), context=tls, timeout=10)
     yield made
     made.close()
-    retrieval.stop()
+    retrieval.running.stop()
 
 
 def store(area: StorageArea, catalog: Index, content: bytes) -> None:

@@ -27,9 +27,11 @@ from hapacs_node.retrieve.frames import EXPLICIT, Form, form
 from hapacs_node.retrieve.pixels import NoFrameError, NoPixelsError, Pixels
 from hapacs_node.retrieve.rendering import Orthanc
 from hapacs_node.retrieve.server import Retrieval
+from hapacs_node.retrieve.sources import Sources
 from hapacs_node.storage.area import StorageArea
 from tests.support.images import ct
 from tests.unit.node.fakes import FakeCatalog
+from tests.unit.node.test_das import file_of
 from tests.unit.node.test_retrieval import WAIT_S, instances_of
 
 STUDY, SERIES, SOP = "1.2.3", "1.2.3.4", "1.2.3.4.5"
@@ -119,7 +121,7 @@ def retrieval(area: StorageArea, catalog: Index, metrics: Metrics, orthanc: type
 @pytest.fixture
 def port(retrieval: Retrieval, listener: Listener) -> Iterator[int]:
     yield retrieval.start(listener)
-    retrieval.stop()
+    retrieval.running.stop()
 
 
 @pytest.fixture
@@ -250,6 +252,37 @@ def test_frames_that_are_not_there_are_refused(
     keep(ct())
     assert get(balancer, path)[0] == status
     assert get(balancer, f"{INSTANCE}/frames/1")[0] == 200
+
+
+def test_a_loop_is_read_and_decoded_once_while_it_is_played(
+    balancer: http.client.HTTPSConnection, keep: Keep, retrieval: Retrieval, catalog: Index, root: Path
+) -> None:
+    keep(content_of("SC_rgb_rle_2frame.dcm"))
+    calls: list[str] = []
+    decode = retrieval.transcoder.transcode
+    assert decode is not None
+
+    def counted(content: bytes, syntax: str) -> bytes:
+        calls.append(syntax)
+        return decode(content, syntax)
+
+    retrieval.transcoder.transcode = counted
+    first = [get(balancer, f"{INSTANCE}/frames/1", accept)[2] for accept in (ANY_SYNTAX, "application/octet-stream")]
+    (row,) = catalog.rows.values()
+    file_of(root, row.digest).unlink()
+    again = [get(balancer, f"{INSTANCE}/frames/1", accept)[2] for accept in (ANY_SYNTAX, "application/octet-stream")]
+    assert (len(first[0]) == len(again[0]), first[1] == again[1], calls) == (True, True, [EXPLICIT])
+    assert not file_of(root, row.digest).exists()
+
+
+def test_no_more_is_kept_than_the_limit(area: StorageArea, catalog: Index, keep: Keep) -> None:
+    for number in range(3):
+        keep(ct(NumberOfFrames=2, PixelData=bytes([number]) * 1024))
+    rows = list(catalog.rows.values())
+    sources = Sources(area.reader, Transcoder(None), most_bytes=2 * rows[0].size)
+    kept = [sources.stored(row) for row in rows]
+    assert sources._kept_bytes == 2 * rows[0].size
+    assert [sources.stored(row) is one for row, one in zip(rows[::-1], kept[::-1], strict=True)] == [True, True, False]
 
 
 def test_the_frame_is_of_the_image_that_was_stored_last(

@@ -325,7 +325,7 @@ def test_the_wado_server_starts_when_it_is_configured(
     handlers, propagate = list(logger.handlers), logger.propagate
     node = runpy.run_path(str(_SCRIPT))["node"]
     try:
-        assert node.retrieval.probe() == "connections are accepted"
+        assert node.retrieval.running.probe() == "connections are accepted"
         assert node.retrieval.orthanc == Orthanc(orthanc.configuration["HttpPort"])
         assert "retrieve" in node.health.probes
     finally:
@@ -356,7 +356,7 @@ def test_the_query_title_listens_when_it_is_configured(
         assert node.scp.retrieve.sender.transcoder.to(b"file", "1.2") == b"file1.2"
         node.scp.stop()
         node.scp._thread.join(10)
-        with pytest.raises(NodeError, match="does not listen"):
+        with pytest.raises(NodeError, match="does not run"):
             node.scp.probe()
     finally:
         node.close()
@@ -373,7 +373,7 @@ def test_stow_listens_when_it_is_configured_and_says_what_orthanc_says(
     handlers, propagate = list(logger.handlers), logger.propagate
     node = runpy.run_path(str(_SCRIPT))["node"]
     try:
-        assert node.stow.probe() == "connections are accepted"
+        assert node.stow.running.probe() == "connections are accepted"
         assert "stow" in node.health.probes
         reasons = [node.stow.keep(one) for one in (b"good", b"bad", b"not now", b"archive")]
         assert reasons == [0, 0xC000, 0xA700, 0xA700]

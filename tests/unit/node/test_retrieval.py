@@ -84,7 +84,7 @@ def retrieval(area: StorageArea, catalog: Index, metrics: Metrics) -> Retrieval:
 @pytest.fixture
 def port(retrieval: Retrieval, listener: Listener) -> Iterator[int]:
     yield retrieval.start(listener)
-    retrieval.stop()
+    retrieval.running.stop()
 
 
 @pytest.fixture
@@ -411,14 +411,12 @@ def test_a_silent_client_is_disconnected(
 
 def test_the_probe_reports_whether_connections_are_accepted(retrieval: Retrieval, listener: Listener) -> None:
     with pytest.raises(NodeError, match="does not run"):
-        retrieval.probe()
+        retrieval.running.probe()
     retrieval.start(listener)
-    assert retrieval.probe() == "connections are accepted"
-    retrieval.stop()
-    assert retrieval._thread is not None
-    retrieval._thread.join(WAIT_S)
+    assert retrieval.running.probe() == "connections are accepted"
+    retrieval.running.stop()
     with pytest.raises(NodeError, match="does not run"):
-        retrieval.probe()
+        retrieval.running.probe()
 
 
 def test_the_listener_is_read_from_orthancs_configuration() -> None:

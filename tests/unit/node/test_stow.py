@@ -66,10 +66,10 @@ def send(orthanc: Orthanc, listener: Listener, tls: ssl.SSLContext) -> Iterator[
         content = answer.read()
         return answer.status, json.loads(content) if content.startswith(b"{") else {}, answer
 
-    assert stow.probe() == "connections are accepted"
+    assert stow.running.probe() == "connections are accepted"
     yield ask
     connection.close()
-    stow.stop()
+    stow.running.stop()
 
 
 def framed(*contents: bytes, kind: bytes = b"application/dicom", end: bytes = b"--xX--\r\n") -> bytes:
@@ -200,7 +200,7 @@ def test_other_methods_and_paths_are_refused(send: Send) -> None:
 
 def test_a_server_that_was_stopped_is_reported(orthanc: Orthanc) -> None:
     with pytest.raises(NodeError, match="does not run"):
-        Stow(orthanc.keep, orthanc.arrived).probe()
+        Stow(orthanc.keep, orthanc.arrived).running.probe()
 
 
 def read(body: bytes, **headers: str) -> Body:
