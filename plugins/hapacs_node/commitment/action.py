@@ -18,7 +18,7 @@ INSTANCE = str(StorageCommitmentPushModelInstance)
 SUCCESS = 0x0000
 # Statuses of an N-ACTION (DICOM PS3.7 10.1.4.1.10 and annex C).
 PROCESSING_FAILURE = 0x0110
-_NO_SUCH_INSTANCE, _INVALID_ARGUMENT, _NO_SUCH_CLASS, _NO_SUCH_ACTION = 0x0112, 0x0115, 0x0118, 0x0123
+NO_SUCH_INSTANCE, INVALID_ARGUMENT, NO_SUCH_CLASS, NO_SUCH_ACTION = 0x0112, 0x0115, 0x0118, 0x0123
 _REQUEST = 1
 _LONGEST_UID = 64
 _LONGEST_COMMENT = 64
@@ -56,11 +56,11 @@ def wanted(action: N_ACTION, syntax: str) -> Wanted:
         When it is no request for storage commitment.
     """
     if str(action.RequestedSOPClassUID or "") != pdu.MODEL:
-        raise Refusal(_NO_SUCH_CLASS, "only the push model is known")
+        raise Refusal(NO_SUCH_CLASS, "only the push model is known")
     if str(action.RequestedSOPInstanceUID or "") != INSTANCE:
-        raise Refusal(_NO_SUCH_INSTANCE, "not the well-known instance")
+        raise Refusal(NO_SUCH_INSTANCE, "not the well-known instance")
     if action.ActionTypeID != _REQUEST:
-        raise Refusal(_NO_SUCH_ACTION, "the action type is not 1")
+        raise Refusal(NO_SUCH_ACTION, "the action type is not 1")
     try:
         implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
         asked = decode(action.ActionInformation or BytesIO(), implicit, little)
@@ -72,16 +72,16 @@ def wanted(action: N_ACTION, syntax: str) -> Wanted:
     except Refusal:
         raise
     except Exception as error:
-        raise Refusal(_INVALID_ARGUMENT, "the request can't be read") from error
+        raise Refusal(INVALID_ARGUMENT, "the request can't be read") from error
     if not images:
-        raise Refusal(_INVALID_ARGUMENT, "the request names no image")
+        raise Refusal(INVALID_ARGUMENT, "the request names no image")
     return Wanted(transaction, images)
 
 
 def _uid(item: Dataset, keyword: str) -> str:
     value = str(item.get(keyword, "")).strip("\0 ")
     if not value or len(value) > _LONGEST_UID or set(value) - set("0123456789."):
-        raise Refusal(_INVALID_ARGUMENT, f"{keyword} is no UID")
+        raise Refusal(INVALID_ARGUMENT, f"{keyword} is no UID")
     return value
 
 

@@ -29,8 +29,8 @@ from hapacs_node.dimse.wire import (
 
 _APPLICATION = "1.2.840.10008.3.1.1.1"
 # Below 2.25 anyone may make a UID of a UUID (PS3.5 B.2). The balancer's check has the same.
-_IMPLEMENTATION = UID("2.25.300200788435654268780283864367573459572")
-_VERSION = "HAPACS"
+IMPLEMENTATION = UID("2.25.300200788435654268780283864367573459572")
+VERSION = "HAPACS"
 # A host that is off answers nothing.
 _CONNECT_S = 15
 # Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 table 9-21).
@@ -205,9 +205,9 @@ def _primitive(called: str | None, calling: str | None) -> A_ASSOCIATE:
     primitive.called_ae_title, primitive.calling_ae_title = called or "", calling or ""
     length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
     length.maximum_length_received = MAXIMUM_PDU
-    implementation.implementation_class_uid = _IMPLEMENTATION
+    implementation.implementation_class_uid = IMPLEMENTATION
     version = ImplementationVersionNameNotification()
-    version.implementation_version_name = _VERSION
+    version.implementation_version_name = VERSION
     primitive.user_information = [length, implementation, version]
     return primitive
 

@@ -18,6 +18,7 @@ from hapacs_node.https import Listener
 from hapacs_node.stow.body import Body, Part, boundary, parts
 from hapacs_node.stow.server import Stow
 from tests.support.images import ct
+from tests.unit.docs import conformance
 
 WAIT_S = 20
 STUDY = "1.2.840.99.1"
@@ -136,6 +137,16 @@ def test_a_request_of_which_nothing_is_stored_fails(send: Send, orthanc: Orthanc
     assert code == status
     assert uids(document, "00081198") == [sop(image)]
     assert (answer.getheader("Retry-After") is not None) == (status == 503)
+
+
+@pytest.mark.parametrize("reason", [row[0] for row in conformance.rows("stow-reasons")])
+def test_a_failure_reason_has_the_status_of_the_conformance_statement(
+    send: Send, orthanc: Orthanc, reason: str
+) -> None:
+    image = ct()
+    orthanc.reasons[image] = int(reason, 16)
+    (expected,) = (row[0] for row in conformance.rows("stow-statuses") if f"all fail with {reason}" in row[1])
+    assert str(send(framed(image))[0]) == expected
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,17 @@ from typing import Any
 import httpx
 import pytest
 from pydicom import Dataset
-from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import UID, CTImageStorage
 from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at import time
 
 from hapacs.dicom import Caller, DicomError, Peer, Sample, echo, find, get, multipart, read_sample, store
-from hapacs.dicom.client import associate
+from hapacs.dicom.client import MAXIMUM_CONTEXTS, associate
 from hapacs.dicom.compare import differences
 from hapacs.dicom.files import decode, shipped_with_pydicom, with_meta
 from hapacs.verify import port_probe
 from tests.molecule.tls import certified
+from tests.support import received
 
 SERVICES = ("store", "query")
 DICOM_PORTS = {"store": 4242, "query": 4243}
@@ -32,15 +33,6 @@ COULD_NOT_CONNECT = 7  # curl(1)
 TITLES = {"store": "HAPACS", "query": "HAPACS_QR"}
 # Small on the wire, of any size in memory (ADR 17): deflated, and JPIP's two deflated ones.
 DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
-# Encapsulated but not compressed, fragmentable video, JPEG XL, HTJ2K, MIME, XML, real-time video, Papyrus, deflated
-# frames.
-UNKNOWN_TO_ORTHANC = {
-    "1.2.840.10008.1.2.1.98",
-    *(f"1.2.840.10008.1.2.4.{number}.1" for number in range(100, 107)),
-    *(f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112, 201, 202, 203, 204)),
-    *(f"1.2.840.10008.1.2.{end}" for end in ("6.1", "6.2", "7.1", "7.2", "7.3", "8.1")),
-    "1.2.840.10008.1.20",
-}
 # Uncompressed of both byte orders, JPEG, JPEG-LS, JPEG 2000, RLE, another character set, and one without pixels.
 FILES = {
     "CT_small.dcm",
@@ -119,13 +111,23 @@ def test_storage_plugin_reports_the_node_healthy(address: str, web: httpx.Client
 
 
 def test_known_transfer_syntaxes_are_accepted_unless_deflated(address: str, tls: ssl.SSLContext) -> None:
-    syntaxes = [UID(uid) for uid, (_, kind, *_) in UID_dictionary.items() if kind == "Transfer Syntax"]
+    syntaxes = [UID(uid) for uid in received.transfer_syntaxes()]
     offered = [build_context(CTImageStorage, syntax) for syntax in syntaxes]
     with associate(Caller("MODALITY", tls), peer(address, "store"), offered) as association:
         accepted = {context.transfer_syntax[0] for context in association.accepted_contexts}
     refused = set(syntaxes) - accepted
     assert refused >= DEFLATED
-    assert refused - DEFLATED == UNKNOWN_TO_ORTHANC
+    assert refused - DEFLATED == received.UNKNOWN_TO_ORTHANC
+
+
+def test_storage_classes_are_those_of_the_conformance_statement(address: str, tls: ssl.SSLContext) -> None:
+    classes, accepted = [UID(uid) for uid in received.storage_classes()], set()
+    for at in range(0, len(classes), MAXIMUM_CONTEXTS - 1):
+        # An association without any accepted context would be ended.
+        offered = [build_context(one) for one in [Verification, *classes[at : at + MAXIMUM_CONTEXTS - 1]]]
+        with associate(Caller("MODALITY", tls), peer(address, "store"), offered) as association:
+            accepted |= {str(context.abstract_syntax) for context in association.accepted_contexts} - {Verification}
+    assert set(classes) - accepted == received.NOT_STORED
 
 
 @each_service
