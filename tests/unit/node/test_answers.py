@@ -61,7 +61,7 @@ def catalog() -> Index:
 def connection(
     area: StorageArea, catalog: Index, metrics: Metrics, listener: Listener, tls: ssl.SSLContext
 ) -> Iterator[http.client.HTTPSConnection]:
-    retrieval = Retrieval(catalog, area, Budget(1 << 20, 0.2), metrics, "HAPACS_QR")
+    retrieval = Retrieval(catalog, area, Budget(1 << 20, 0.2), metrics, title="HAPACS_QR")
     made = http.client.HTTPSConnection("127.0.0.1", retrieval.start(listener), context=tls, timeout=10)
     yield made
     made.close()
