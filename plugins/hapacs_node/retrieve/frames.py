@@ -64,7 +64,7 @@ class Asked:
         Raises
         ------
         BadRequestError
-            When a frame has the number 0.
+            When a frame has the number 0, or is named twice: answers could be longer than any file.
         """
         if (found := _PATH.fullmatch(path)) is None:
             return None
@@ -72,6 +72,8 @@ class Asked:
         numbers = tuple(map(int, listed.split(",")))
         if 0 in numbers:
             raise BadRequestError("the first frame has the number 1")
+        if len(set(numbers)) < len(numbers):
+            raise BadRequestError("a frame is named twice")
         return cls(Named(*uids), numbers)
 
 

@@ -237,6 +237,7 @@ def test_frames_are_sent_by_number_and_in_the_order_of_the_list(
         (f"{INSTANCE}/frames/2", 404),
         (f"{INSTANCE}/frames/1,2", 404),
         (f"{INSTANCE}/frames/0", 400),
+        (f"{INSTANCE}/frames/1,1", 400),
         (f"{INSTANCE}/frames/x", 404),
         (f"{INSTANCE}/frames/1,", 404),
         (f"{INSTANCE}.9/frames/1", 404),
