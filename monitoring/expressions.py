@@ -43,8 +43,12 @@ def rules() -> tuple[dict[str, Any], ...]:
 
 @cache
 def recorded() -> dict[str, str]:
-    """Return the expressions of the recording rules by their names."""
-    return {rule["record"]: rule["expr"] for rule in rules() if "record" in rule}
+    """Return the expressions of the recording rules by their names; several of one name together."""
+    found: dict[str, list[str]] = {}
+    for rule in rules():
+        if "record" in rule:
+            found.setdefault(rule["record"], []).append(rule["expr"])
+    return {name: " or ".join(listed) for name, listed in found.items()}
 
 
 def asked(expression: str) -> set[str]:

@@ -10,12 +10,19 @@ import pytest
 import yaml
 
 from hapacs.deployment import PROJECT
-from monitoring import expressions, missing, scrape
+from hapacs_node.probe.service import SECONDS
+from monitoring import expressions, missing, objectives, scrape
 
 HERE = Path(__file__).parent
 FILES = sorted(expressions.RULES.glob("*.yml"))
 ALERTS = {rule["alert"]: rule for rule in expressions.rules() if "alert" in rule}
 CASES: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "cases.yml").read_text(encoding="utf-8"))
+OF_OBJECTIVES = {
+    rule["alert"]
+    for group in yaml.safe_load(objectives.RULES.read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+    if "alert" in rule
+}
 MOST_PAGES = 12
 # Without any other series: the rule of missing metrics has to see a site at all.
 EMPTY_SITE = {'up{job="other",node="z"}': "1x20"}
@@ -40,10 +47,12 @@ def expected(alert: str, series: dict[str, str], minutes: int, fires: bool, *als
     }
 
 
-def tests() -> list[dict[str, Any]]:
-    """Return all tests of promtool."""
+def cases(*, of_objectives: bool) -> list[dict[str, Any]]:
+    """Return the tests of promtool for the alerts of the objectives, or for all others."""
     found = []
     for alert, case in CASES.items():
+        if (alert in OF_OBJECTIVES) != of_objectives:
+            continue
         minutes = case.get("minutes", 10)
         found.append(expected(alert, case["fires"], minutes, True))
         if "quiet" in case:
@@ -55,9 +64,18 @@ def tests() -> list[dict[str, Any]]:
     return found
 
 
-def test_each_alert_fires_and_stays_quiet_and_is_missed(promtool: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("of_objectives", [False, True])
+def test_each_alert_fires_and_stays_quiet_and_is_missed(promtool: Path, tmp_path: Path, of_objectives: bool) -> None:
     file = tmp_path / "tests.yml"
-    content = {"rule_files": [str(path) for path in FILES], "evaluation_interval": "1m", "tests": tests()}
+    # promtool evaluates every rule for every test: those of the objectives are many, and no other alert needs them.
+    files = (
+        [objectives.RULES, expressions.MISSING] if of_objectives else [one for one in FILES if one != objectives.RULES]
+    )
+    content = {
+        "rule_files": list(map(str, files)),
+        "evaluation_interval": "1m",
+        "tests": cases(of_objectives=of_objectives),
+    }
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     done = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -101,6 +119,18 @@ def test_the_rule_of_missing_metrics_is_current() -> None:
     )
 
 
+def test_the_rules_of_the_objectives_are_current() -> None:
+    assert objectives.RULES.read_text(encoding="utf-8") == objectives.text(), (
+        "run `.venv/bin/python -m monitoring.objectives >monitoring/rules/objectives.yml`"
+    )
+
+
+def test_a_time_of_an_objective_is_a_limit_that_the_probe_counts() -> None:
+    limits = [one.within_s for one in objectives.objectives() if one.within_s is not None]
+    assert limits
+    assert set(limits) <= set(SECONDS), "a histogram says nothing about other limits"
+
+
 def test_every_required_metric_is_in_the_scrape_of_a_running_site() -> None:
     missing_ones = {name for name in expressions.required() if name not in scrape.kept()}
     # Whoever refreshes the scrape removes from the list what it has.
@@ -113,8 +143,8 @@ def test_optional_metrics_are_those_that_rules_ask_for() -> None:
 
 
 def test_labels_of_summaries_and_matchers_are_in_the_scrape() -> None:
-    # Prometheus adds these to each series that it scrapes.
-    added = {"node", "job"}
+    # Prometheus adds these to each series that it scrapes, and the last one to those of the objectives.
+    added = {"node", "job", "objective"}
     known = scrape.kept()
     for alert, rule in ALERTS.items():
         asked = expressions.asked(rule["expr"])

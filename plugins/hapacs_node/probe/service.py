@@ -24,7 +24,8 @@ from hapacs_node.routing.peer import Identity
 from hapacs_node.settings import Settings
 
 _LOG = log.get("probe")
-_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15)
+SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15)
+"""Limits of the histogram; objectives use them."""
 _FORGET_EVERY_S, _KEPT_S, _BATCH = 3600.0, 3600.0, 1000
 
 
@@ -131,7 +132,7 @@ class Probe:
         self._ended = metrics.counter(
             "hapacs_probe_steps", "Steps of the probe through the virtual address", ["way", "step", "result"]
         )
-        self._seconds = metrics.histogram("hapacs_probe_seconds", "Time of good steps", _SECONDS, ["way", "step"])
+        self._seconds = metrics.histogram("hapacs_probe_seconds", "Time of good steps", SECONDS, ["way", "step"])
         self._good = metrics.gauge(
             "hapacs_probe_node_good", "Whether a node's own service did what the probe asked", ["target", "service"]
         )

@@ -83,11 +83,10 @@ def bound(unit: str, text: str) -> set[tuple[str, int]]:
         return {(address, int(port)), (address, int(port) + 10000), (metrics, int(metrics_port))}
     if text.startswith("{"):
         settings = json.loads(text)
-        if unit == "hapacs-probe":
-            return {("127.0.0.1", settings["metrics_port"])}
-        if "listen" in settings:
+        if "metrics_port" in settings:
             # The program binds its metrics at 127.0.0.1.
-            return {(settings["listen"]["host"], settings["listen"]["port"]), ("127.0.0.1", settings["metrics_port"])}
+            listen = [settings["listen"]] if "listen" in settings else []
+            return {(one["host"], one["port"]) for one in listen} | {("127.0.0.1", settings["metrics_port"])}
         found = {(ANY, settings["HttpPort"])}
         if settings.get("DicomServerEnabled", True):
             found.add((ANY, settings["DicomPort"]))
