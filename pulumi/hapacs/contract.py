@@ -18,7 +18,17 @@ from pydantic import Field, StringConstraints, model_validator
 from hapacs.changes import NOT_MADE_YET
 from hapacs.services.model import Group, Sizing
 from hapacs.services.nodes import pair
-from hapacs.settings.fields import Address, DeploymentName, DiskSerial, GroupWord, Network, Networks, NodeName, Port
+from hapacs.settings.fields import (
+    Address,
+    DeploymentName,
+    DiskSerial,
+    GroupWord,
+    Network,
+    Networks,
+    NodeName,
+    Port,
+    SopClass,
+)
 from hapacs.settings.models import (
     Admission,
     Caller,
@@ -96,6 +106,8 @@ class ContractPolicy(Model):
         Which caller may replace a stored image by one with the same UIDs and other bytes.
     undeclared_character_set
         Character set in which files that declare none are read.
+    accepted_sop_classes
+        SOP classes that are taken besides all storage classes that Orthanc knows.
     integrity
         Checks that each node runs by itself.
     admission
@@ -114,6 +126,7 @@ class ContractPolicy(Model):
     orthanc_upstream: OrthancUpstream | None = None
     replace: Replace
     undeclared_character_set: CharacterSet
+    accepted_sop_classes: tuple[SopClass, ...]
     integrity: Integrity
     admission: Admission
 

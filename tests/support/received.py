@@ -5,20 +5,13 @@
 
 from pydicom._uid_dict import UID_dictionary
 
-# pydicom's dictionary does not have them either.
+from hapacs import sop_classes
+
+# The role orthanc adds them; neither DCMTK 3.6.9 nor pydicom's dictionary has them.
 YOUNGER = {
     "1.2.840.10008.5.1.4.1.1.9.100.1": "Waveform Presentation State Storage",
     "1.2.840.10008.5.1.4.1.1.9.100.2": "Waveform Acquisition Presentation State Storage",
 }
-# Objects without a patient, directories of media, and classes that are younger than DCMTK 3.6.9.
-NOT_STORED = frozenset(
-    {
-        "1.2.840.10008.1.3.10",
-        *(f"1.2.840.10008.5.1.4.{end}" for end in ("38.1", "39.1", "43.1", "44.1", "45.1")),
-        *(f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("200.1", "200.3", "200.7", "201.1")),
-        *YOUNGER,
-    }
-)
 # Encapsulated but not compressed, fragmentable video, JPEG XL, HTJ2K, MIME, XML, real-time video, Papyrus, deflated
 # frames.
 UNKNOWN_TO_ORTHANC = frozenset(
@@ -34,12 +27,7 @@ UNKNOWN_TO_ORTHANC = frozenset(
 
 def storage_classes() -> dict[str, str]:
     """Return all storage classes of DICOM with their names."""
-    known = {
-        uid: name
-        for uid, (name, kind, *_) in UID_dictionary.items()
-        if kind == "SOP Class" and "Storage" in name and "Commitment" not in name
-    }
-    return known | YOUNGER
+    return {uid: name for uid, (name, *_) in UID_dictionary.items() if sop_classes.is_storage(uid)} | YOUNGER
 
 
 def transfer_syntaxes() -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, StringConstraints
 
-from hapacs import ae_titles
+from hapacs import ae_titles, sop_classes
 from hapacs_node.routing.fields import SHAPES as ROUTING_SHAPES
 
 SHAPES: dict[str, str] = dict(ROUTING_SHAPES)
@@ -26,6 +26,12 @@ def _shape(pattern: str, words: str) -> StringConstraints:
 
 def _ae_title(value: str) -> str:
     if problem := ae_titles.problem(value):
+        raise ValueError(problem)
+    return value
+
+
+def _sop_class(value: str) -> str:
+    if problem := sop_classes.problem(value):
         raise ValueError(problem)
     return value
 
@@ -138,6 +144,7 @@ UserName = Annotated[
 ]
 
 AeTitle = Annotated[str, BeforeValidator(_text), AfterValidator(_ae_title)]
+SopClass = Annotated[str, BeforeValidator(_text), AfterValidator(_sop_class)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Size = Annotated[ByteSize, BeforeValidator(_size), Field(le=MAXIMUM_BYTES)]
 Address = Annotated[ipaddress.IPv4Address, BeforeValidator(_dotted), BeforeValidator(_text), AfterValidator(_host)]

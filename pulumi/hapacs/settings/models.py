@@ -23,6 +23,7 @@ from hapacs.settings.fields import (
     Replication,
     Sha256,
     Size,
+    SopClass,
     UpstreamPath,
     UserName,
 )
@@ -294,6 +295,8 @@ class Policy(Model):
     undeclared_character_set
         Character set (DICOM PS3.3 C.12.1.1.2) in which files that declare none are read. After a change, ``hapacs
         reindex`` reads them again.
+    accepted_sop_classes
+        SOP classes that are taken besides all storage classes that Orthanc knows: private and new ones.
     integrity
         Checks that each node runs by itself.
     admission
@@ -313,6 +316,7 @@ class Policy(Model):
     orthanc_upstream: OrthancUpstream | None = None
     replace: Replace = "allow"
     undeclared_character_set: CharacterSet = "ISO_IR 100"
+    accepted_sop_classes: tuple[SopClass, ...] = ()
     integrity: Integrity = Integrity()
     admission: Admission = Admission()
 

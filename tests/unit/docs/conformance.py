@@ -10,6 +10,7 @@ import yaml
 from pydicom.datadict import dictionary_description
 from pydicom.uid import UID
 
+from hapacs import sop_classes
 from hapacs_node.commitment import action, copies
 from hapacs_node.dimse import accept, answering, contexts, transfer, wire
 from hapacs_node.outbox import answers
@@ -91,13 +92,13 @@ def _made() -> list[str]:
 
 
 def _storage_classes() -> list[str]:
-    taken = {uid: name for uid, name in received.storage_classes().items() if uid not in received.NOT_STORED}
+    taken = {uid: name for uid, name in received.storage_classes().items() if uid not in sop_classes.WITHOUT_STUDY}
     return _table(("SOP class", "UID"), ((name, f"`{uid}`") for uid, name in taken.items()))
 
 
 def _not_stored() -> list[str]:
     names = received.storage_classes()
-    return _table(("SOP class", "UID"), ((names[uid], f"`{uid}`") for uid in sorted(received.NOT_STORED)))
+    return _table(("SOP class", "UID"), ((names[uid], f"`{uid}`") for uid in sorted(sop_classes.WITHOUT_STUDY)))
 
 
 def _storage_syntaxes() -> list[str]:

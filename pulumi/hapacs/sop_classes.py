@@ -1,0 +1,37 @@
+"""SOP classes that a site can take besides those that Orthanc knows: private ones, and ones that are younger."""
+
+import re
+
+from pydicom.uid import UID
+
+# PS3.5 9.1: components of digits without leading zeros, at most 64 characters.
+_UID = re.compile(r"(0|[1-9][0-9]*)([.](0|[1-9][0-9]*))+")
+_LONGEST = 64
+_OBJECTS = "1.2.840.10008.5.1.4."
+WITHOUT_STUDY = frozenset(
+    {
+        "1.2.840.10008.1.3.10",
+        *(f"1.2.840.10008.5.1.4.{end}" for end in ("38.1", "39.1", "43.1", "44.1", "45.1")),
+        *(f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("200.1", "200.3", "200.7", "201.1")),
+    }
+)
+"""Storage classes whose objects belong to no study: directories, hanging protocols, palettes, implants, protocols."""
+
+
+def is_storage(uid: str) -> bool:
+    """Whether DICOM has a storage class with this UID (PS3.6 annex A)."""
+    known = UID(uid)
+    return known.type == "SOP Class" and "Storage" in known.name and "Commitment" not in known.name
+
+
+def problem(uid: str) -> str:
+    """Return why a text can't be one more SOP class to take, or an empty string."""
+    if len(uid) > _LONGEST or not _UID.fullmatch(uid):
+        return "a SOP class is a UID: numbers with dots between them, none with a leading zero, at most 64 characters"
+    if uid in WITHOUT_STUDY:
+        return f"{UID(uid).name} belongs to no study, and the archive keeps studies; remove it"
+    if is_storage(uid):
+        return f"{UID(uid).name} is taken already; remove it"
+    if not UID(uid).is_private and (UID(uid).name != uid or not uid.startswith(_OBJECTS)):
+        return "this UID of DICOM is no storage class; take that of the sender's conformance statement"
+    return ""
