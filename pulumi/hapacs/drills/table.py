@@ -60,6 +60,8 @@ DRILLS: tuple[Drill, ...] = (
     Drill("clock-off", "The clock of the storing node is wrong by 10 minutes.", "data", OnNode(own_clock=True), 60),
     Drill("das-byte-flipped", "One byte of an image on a DAS changes.", "data", OnNode(of_image=True), 15),
     Drill("archive-byte-flipped", "One byte of a replica in the archive changes.", "data", OnNode(of_image=True), 15),
+    Drill("tombstone-referred", "The index refers to an image that the catalog has as removed.", "data", hold_s=30),
+    Drill("das-stray-bytes", "Bytes are on a DAS that no row of the catalog names.", "data", hold_s=30),
     Drill("das-full", "The DAS of the storing node is full.", "data"),
     Drill("das-lost", "The disks of the storing node's DAS are gone.", "data"),
     Drill("das-replaced", "The storing node's DAS is replaced by an empty one.", "data"),
