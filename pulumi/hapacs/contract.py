@@ -31,6 +31,7 @@ from hapacs.settings.fields import (
 )
 from hapacs.settings.models import (
     Admission,
+    Backup,
     Caller,
     CharacterSet,
     Dicom,
@@ -152,6 +153,13 @@ class ContractMonitoring(Model):
     watchdog: tuple[GroupWord, ...]
 
 
+class ContractBackup(Backup):
+    """Where backups of the site's database go, with defaults filled in."""
+
+    hour: int
+    keep_full: int
+
+
 class ContractSite(Model):
     """One site: settings of the site, and its nodes."""
 
@@ -166,6 +174,7 @@ class ContractSite(Model):
     policy: ContractPolicy
     routing: ContractRouting
     monitoring: ContractMonitoring
+    backup: ContractBackup | None = None
     members: Mapping[Group, Annotated[tuple[NodeName, ...], Field(min_length=1)]]
     nodes: Annotated[Mapping[NodeName, ContractNode], Field(min_length=1)]
 
