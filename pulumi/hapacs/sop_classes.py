@@ -16,10 +16,26 @@ WITHOUT_STUDY = frozenset(
     }
 )
 """Storage classes whose objects belong to no study: directories, hanging protocols, palettes, implants, protocols."""
+YOUNGER = {
+    "1.2.840.10008.5.1.4.1.1.9.100.1": "Waveform Presentation State Storage",
+    "1.2.840.10008.5.1.4.1.1.9.100.2": "Waveform Acquisition Presentation State Storage",
+    "1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage",
+    "1.2.840.10008.5.1.4.1.1.66.8": "Height Map Segmentation Storage",
+    "1.2.840.10008.5.1.4.1.1.601.3": "DICONDE Thermography Image Storage",
+    "1.2.840.10008.5.1.4.1.1.601.4": "DICONDE Thermography Multi-frame Image Storage",
+}
+"""Storage classes that are taken, unknown to pydicom. The role orthanc adds the first two, DCMTK 3.6.9 has the rest."""
+
+
+def name(uid: str) -> str:
+    """Return the name of a SOP class; the UID where it is not known."""
+    return YOUNGER.get(uid) or UID(uid).name
 
 
 def is_storage(uid: str) -> bool:
     """Whether DICOM has a storage class with this UID (PS3.6 annex A)."""
+    if uid in YOUNGER:
+        return True
     known = UID(uid)
     return known.type == "SOP Class" and "Storage" in known.name and "Commitment" not in known.name
 
@@ -29,9 +45,9 @@ def problem(uid: str) -> str:
     if len(uid) > _LONGEST or not _UID.fullmatch(uid):
         return "a SOP class is a UID: numbers with dots between them, none with a leading zero, at most 64 characters"
     if uid in WITHOUT_STUDY:
-        return f"{UID(uid).name} belongs to no study, and the archive keeps studies; remove it"
+        return f"{name(uid)} belongs to no study, and the archive keeps studies; remove it"
     if is_storage(uid):
-        return f"{UID(uid).name} is taken already; remove it"
-    if not UID(uid).is_private and (UID(uid).name != uid or not uid.startswith(_OBJECTS)):
+        return f"{name(uid)} is taken already; remove it"
+    if not UID(uid).is_private and (name(uid) != uid or not uid.startswith(_OBJECTS)):
         return "this UID of DICOM is no storage class; take that of the sender's conformance statement"
     return ""

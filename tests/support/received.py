@@ -7,11 +7,6 @@ from pydicom._uid_dict import UID_dictionary
 
 from hapacs import sop_classes
 
-# The role orthanc adds them; neither DCMTK 3.6.9 nor pydicom's dictionary has them.
-YOUNGER = {
-    "1.2.840.10008.5.1.4.1.1.9.100.1": "Waveform Presentation State Storage",
-    "1.2.840.10008.5.1.4.1.1.9.100.2": "Waveform Acquisition Presentation State Storage",
-}
 # Encapsulated but not compressed, fragmentable video, JPEG XL, HTJ2K, MIME, XML, real-time video, Papyrus, deflated
 # frames.
 UNKNOWN_TO_ORTHANC = frozenset(
@@ -27,7 +22,8 @@ UNKNOWN_TO_ORTHANC = frozenset(
 
 def storage_classes() -> dict[str, str]:
     """Return all storage classes of DICOM with their names."""
-    return {uid: name for uid, (name, *_) in UID_dictionary.items() if sop_classes.is_storage(uid)} | YOUNGER
+    known = [*UID_dictionary, *sop_classes.YOUNGER]
+    return {uid: sop_classes.name(uid) for uid in known if sop_classes.is_storage(uid)}
 
 
 def transfer_syntaxes() -> list[str]:

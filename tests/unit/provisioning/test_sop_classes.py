@@ -7,7 +7,7 @@ from hapacs import contract, sop_classes
 from hapacs.settings import parse
 from tests.unit.provisioning.conftest import LAB
 
-PRIVATE, YOUNG = "1.2.840.113619.4.26", "1.2.840.10008.5.1.4.1.1.66.7"
+PRIVATE, YOUNG = "1.2.840.113619.4.26", "1.2.840.10008.5.1.4.1.1.66.99"
 
 
 @pytest.mark.parametrize("uid", [PRIVATE, YOUNG, "2.25.300200788435654268780283864367573459572"])
@@ -19,6 +19,7 @@ def test_private_and_new_classes_can_be_added(uid: str) -> None:
     ("uid", "said"),
     [
         ("1.2.840.10008.5.1.4.1.1.2", "CT Image Storage is taken already"),
+        ("1.2.840.10008.5.1.4.1.1.66.7", "Label Map Segmentation Storage is taken already"),
         ("1.2.840.10008.5.1.4.38.1", "belongs to no study"),
         ("1.2.840.10008.1.3.10", "belongs to no study"),
         ("1.2.840.10008.1.20.1", "no storage class"),
