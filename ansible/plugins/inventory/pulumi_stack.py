@@ -300,7 +300,10 @@ def _add_backup(inventory: Inventory, name: str, site: Reader) -> None:
     host = inventory.host_variables[backup["host"]]
     variables["hapacs_backup"] = backup | {"address": host["hapacs_address"]}
     members = [{key: node[key] for key in ("name", "address")} for node in variables["hapacs_members"]["postgres"]]
-    host["hapacs_backups_kept"].append({"site": name, "members": members} | backup)
+    host["hapacs_backups_kept"].append(
+        {"stanza": f"{inventory.variables['hapacs_deployment']}-{name}", "members": members}
+        | {key: backup[key] for key in ("hour", "keep_full")}
+    )
 
 
 def state_directory(given: str | None) -> Path:

@@ -99,7 +99,7 @@ def test_both_ends_of_a_backup_know_each_other(build: Callable[..., Any]) -> Non
     }  # fmt: skip
     assert found.group_variables["site_dr"]["hapacs_backup"] == {}
     (kept,) = found.host_variables["dr1"]["hapacs_backups_kept"]
-    assert kept["site"] == "primary"
+    assert (kept["stanza"], kept["hour"], kept["keep_full"]) == ("lab-primary", 2, 5)
     assert [member["name"] for member in kept["members"]] == ["pacs1", "pacs2", "pacs3"]
     assert found.host_variables["pacs1"]["hapacs_backups_kept"] == []
 
