@@ -31,7 +31,6 @@ from hapacs.settings.fields import (
 )
 from hapacs.settings.models import (
     Admission,
-    Backup,
     Caller,
     CharacterSet,
     Dicom,
@@ -153,13 +152,6 @@ class ContractMonitoring(Model):
     watchdog: tuple[GroupWord, ...]
 
 
-class ContractBackup(Backup):
-    """Where backups of the site's database go, with defaults filled in."""
-
-    hour: int
-    keep_full: int
-
-
 class ContractSite(Model):
     """One site: settings of the site, and its nodes."""
 
@@ -174,7 +166,6 @@ class ContractSite(Model):
     policy: ContractPolicy
     routing: ContractRouting
     monitoring: ContractMonitoring
-    backup: ContractBackup | None = None
     members: Mapping[Group, Annotated[tuple[NodeName, ...], Field(min_length=1)]]
     nodes: Annotated[Mapping[NodeName, ContractNode], Field(min_length=1)]
 

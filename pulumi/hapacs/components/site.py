@@ -53,7 +53,6 @@ class Site(pulumi.ComponentResource):
             nodes={node: component.contract for node, component in nodes.items()},
             monitoring=contract.monitoring(site).model_dump(mode="json", exclude_none=True),
             routing=contract.routing(site).model_dump(mode="json", exclude_none=True),
-            backup=site.backup.model_dump(mode="json") if site.backup else None,
             **cas.contract,
             **entry.contract,
         )

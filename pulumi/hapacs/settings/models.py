@@ -326,25 +326,6 @@ class Policy(Model):
         return self.orthanc_source or ("upstream" if self.orthanc_upstream else "backport")
 
 
-class Backup(Model):
-    """Where backups of the database (index, catalog and the archive's metadata) go, and how many are kept.
-
-    Attributes
-    ----------
-    host
-        Node of another site that keeps them; one of its database nodes.
-    hour
-        The day's backup starts within ten minutes after this hour, UTC: a full one every seventh day, else a
-        differential one. WAL goes there continuously.
-    keep_full
-        Full backups that are kept, with everything that is needed to restore to any time since the oldest.
-    """
-
-    host: NodeName
-    hour: Annotated[int, Field(strict=True, ge=0, le=23)] = 2
-    keep_full: Annotated[int, Field(strict=True, ge=1, le=520)] = 5
-
-
 class Site(Model):
     """One place with its own index and its own archive.
 
@@ -356,8 +337,6 @@ class Site(Model):
         Destinations and rules for images that leave. Not given: none leave, unless a C-MOVE or a C-GET wants them.
     monitoring
         How long numbers are kept, and who gets which alert.
-    backup
-        Where backups of the database go. Not given: there are none.
     """
 
     role: Literal["primary", "dr"]
@@ -371,7 +350,6 @@ class Site(Model):
     policy: Policy = Policy()
     routing: Routing = Routing()
     monitoring: Monitoring = Monitoring()
-    backup: Backup | None = None
 
     def members(self, group: Group) -> tuple[str, ...]:
         """Return the names of a group's nodes; in a compact site, of all nodes."""

@@ -37,8 +37,6 @@ def with_dr() -> Data:
 def data(with_dr: Data) -> Data:
     """The lab's settings with its primary site alone."""
     del with_dr["sites"]["dr"]
-    # Its backups go there.
-    del with_dr["sites"]["primary"]["backup"]
     for caller in with_dr["callers"]:
         caller["networks"].remove("10.89.76.1/32")
     return with_dr
