@@ -43,7 +43,9 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     contract = copy.deepcopy(GOLDEN)
     site = contract["sites"]["primary"]
     site["dicom"] |= {"store_ae": STORE, "query_ae": QUERY}
-    site["callers"] = [{"ae_title": title, "networks": ["192.0.2.0/24"], "may": ["echo"]} for title in CALLERS]
+    site["callers"] = [
+        {"ae_title": title, "networks": ["192.0.2.0/24"], "may": ["echo"], "yields": False} for title in CALLERS
+    ]
     files = [f"roles/{role}/{part}/main.yml" for role in TEMPLATES for part in ("defaults", "vars")]
     files += [f"playbooks/group_vars/all/{role}.yml" for role in TEMPLATES]
     render = [
@@ -83,7 +85,9 @@ def test_the_rule_allows_these_titles() -> None:
 def test_settings_with_these_titles_are_sound() -> None:
     settings: dict[str, Any] = yaml.safe_load(HOSPITAL.read_text(encoding="utf-8"))
     settings["sites"]["main"]["dicom"] = {"store_ae": STORE, "query_ae": QUERY}
-    settings["callers"] += [{"ae_title": title, "networks": ["203.0.113.65/32"], "may": ["echo"]} for title in CALLERS]
+    settings["callers"] += [
+        {"ae_title": title, "networks": ["203.0.113.65/32"], "may": ["echo"], "yields": False} for title in CALLERS
+    ]
     assert parse(settings).callers[-1].ae_title == CALLERS[-1]
 
 
