@@ -126,7 +126,7 @@ def text() -> str:
     # A site without destinations delivers nothing, and one without a finding has no metric of it: both are good.
     short = [_record("objective:bad:bool", f"({one.bad}) or vector(0)", one) for one in states]
     short += [_record("objective:allowed:ratio", f"vector({1 - one.target:.6g})", one) for one in every]
-    long = []
+    long: list[str] = []
     for records, windows in ((short, SHORT), (long, LONG)):
         for window in windows:
             records += [_record(f"objective:bad:ratio{window}", one.share(window), one) for one in every]
