@@ -151,7 +151,10 @@ def _text(name: str, values: tuple[Any, Any]) -> str:
 def _value(name: str, value: Any) -> str:
     """Write a value on one line: of mappings inside it only the names."""
     if isinstance(value, Mapping):
-        parts = [(key, _value(key, _keyed(item))) for key, item in value.items() if key not in _NAMES]
+        # What is off is not said: a new caller would have a list of what it does not do.
+        parts = [
+            (key, _value(key, _keyed(item))) for key, item in value.items() if key not in _NAMES and item is not False
+        ]
         return ", ".join(f"{key} {text.replace(', ', '/')}" for key, text in parts if text)
     if isinstance(value, list):
         return ", ".join(text for item in value if (text := _value(name, item)))
