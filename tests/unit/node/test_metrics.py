@@ -11,6 +11,9 @@ from hapacs_node.node import Node
 
 # Dashboards and alerts use these names and labels.
 EXPOSED = {
+    "hapacs_admission_limited": ("limit",),
+    "hapacs_admission_near": ("limit",),
+    "hapacs_admission_refused": ("caller",),
     "hapacs_cas_deduplicated": (),
     "hapacs_cas_doubted": ("reason",),
     "hapacs_cas_gateway_up": ("gateway",),
