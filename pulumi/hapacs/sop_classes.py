@@ -1,8 +1,12 @@
 """SOP classes that a site can take besides those that Orthanc knows: private ones, and ones that are younger."""
 
-import re
+from __future__ import annotations
 
-from pydicom.uid import UID
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydicom.uid import UID
 
 # PS3.5 9.1: components of digits without leading zeros, at most 64 characters.
 _UID = re.compile(r"(0|[1-9][0-9]*)([.](0|[1-9][0-9]*))+")
@@ -27,16 +31,22 @@ YOUNGER = {
 """Storage classes that are taken, unknown to pydicom. The role orthanc adds the first two, DCMTK 3.6.9 has the rest."""
 
 
+def _known(uid: str) -> UID:
+    from pydicom.uid import UID  # noqa: PLC0415 - slow to import, and few settings name one
+
+    return UID(uid)
+
+
 def name(uid: str) -> str:
     """Return the name of a SOP class; the UID where it is not known."""
-    return YOUNGER.get(uid) or UID(uid).name
+    return YOUNGER.get(uid) or _known(uid).name
 
 
 def is_storage(uid: str) -> bool:
     """Whether DICOM has a storage class with this UID (PS3.6 annex A)."""
     if uid in YOUNGER:
         return True
-    known = UID(uid)
+    known = _known(uid)
     return known.type == "SOP Class" and "Storage" in known.name and "Commitment" not in known.name
 
 
@@ -48,6 +58,6 @@ def problem(uid: str) -> str:
         return f"{name(uid)} belongs to no study, and the archive keeps studies; remove it"
     if is_storage(uid):
         return f"{name(uid)} is taken already; remove it"
-    if not UID(uid).is_private and (name(uid) != uid or not uid.startswith(_OBJECTS)):
+    if not _known(uid).is_private and (name(uid) != uid or not uid.startswith(_OBJECTS)):
         return "this UID of DICOM is no storage class; take that of the sender's conformance statement"
     return ""

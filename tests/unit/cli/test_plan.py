@@ -103,7 +103,7 @@ def test_changed_settings_are_planned_and_the_check_gets_their_contract(
     assert document["configuration"]["tasks"] == {"Compare the retention": ["pacs1", "pacs2", "pacs3"]}
     assert document["configuration"]["not_asked"] == []
     log = max(changed.logs.glob("*-site.log")).read_text()
-    assert "retention 4000 of MODALITY+WORKSTATION+CT7+HAPACS_VERIFY" in log
+    assert "retention 4000 of MODALITY+WORKSTATION+CT7+HAPACS_PROBE+HAPACS_VERIFY" in log
     # The contract of the last `up` stays, so that everything else goes on with what the nodes have.
     assert changed.contract_file.read_text() == before
     assert contract.read(changed.planned_contract_file) != json.loads(before)
