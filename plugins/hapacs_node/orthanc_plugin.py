@@ -30,12 +30,11 @@ from hapacs_node.node import Node
 from hapacs_node.record.addresses import Balancer
 from hapacs_node.retrieve.rendering import Orthanc
 from hapacs_node.stow import store
+from hapacs_node.stow.local import Local
 
 _LOG = log.get("plugin")
 # Statuses of a C-STORE (PS3.7 9.1.1.1.9 and PS3.4 B.2.3): a sender repeats the second one later, and not the first one.
 _NOT_AUTHORIZED, _OUT_OF_RESOURCES = 0x0124, 0xA700
-# Orthanc's errors about a file: parameter out of range, bad file format, inexistent tag (tried with 1.12.7).
-_UNSOUND = {(3,), (15,), (21,)}
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -148,15 +147,11 @@ def _keep(content: bytes) -> int:
     try:
         if node.objects.decides:
             node.objects.admit(threading.get_ident(), content)
-        answer = json.loads(orthanc.RestApiPost("/instances", content))
     except ReplacementRefusedError:
         return store.NOT_AUTHORIZED
     except NodeError:
         return store.OUT_OF_RESOURCES
-    except orthanc.OrthancException as error:
-        return store.CANNOT_UNDERSTAND if error.args[:1] in _UNSOUND else store.OUT_OF_RESOURCES
-    kept = isinstance(answer, dict) and answer.get("Status") in {"Success", "AlreadyStored"}
-    return 0 if kept else store.OUT_OF_RESOURCES
+    return local.store(content, node.objects.named(threading.get_ident()))
 
 
 def _http_arrived(path: str, **request: Any) -> bool:
@@ -193,6 +188,7 @@ def _changed(change: int, _level: int, _resource: str) -> None:
 
 orthanc_configuration = json.loads(orthanc.GetConfiguration())
 configuration = orthanc_configuration.get("Hapacs", {})
+local = Local(orthanc_configuration["HttpPort"])
 logging.getLogger(log.ROOT).addHandler(JournalHandler())
 logging.getLogger(log.ROOT).setLevel(logging.INFO)
 logging.getLogger(log.ROOT).propagate = False

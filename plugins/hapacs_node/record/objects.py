@@ -107,6 +107,12 @@ class Objects:
         """Remember that this thread has received a request of STOW-RS."""
         self.http_arrived(threading.get_ident(), path, headers, reads=False)
 
+    def named(self, thread: int) -> dict[str, str]:
+        """Return the headers that name a thread's caller when it asks Orthanc on its behalf, see `http_arrived`."""
+        caller = self._caller(thread)
+        told = {"X-Hapacs-User": caller.user, "X-Forwarded-For": caller.address}
+        return {name: value for name, value in told.items() if isinstance(value, str)}
+
     def create(self, thread: int, name: str, content_type: int, content: bytes) -> None:
         """Store an attachment; see `StorageArea.create`."""
         if content_type != DICOM:

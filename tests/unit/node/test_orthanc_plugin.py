@@ -5,7 +5,10 @@ import logging
 import runpy
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,14 +68,6 @@ class FakeOrthanc(ModuleType):
 
     def RegisterOnStoredInstanceCallback(self, callback: Callable[[Any, str], None]) -> None:  # noqa: N802
         self.on_stored = callback
-
-    def RestApiPost(self, path: str, content: bytes) -> bytes:  # noqa: N802
-        assert path == "/instances"
-        if content == b"bad":
-            raise self.OrthancException(15, "Bad file format")
-        if content == b"not now":
-            raise self.OrthancException(1, "Error encountered within the plugin engine")
-        return b"[]" if content == b"archive" else b'{"Status": "Success"}'
 
     def TranscodeDicomInstance(self, content: bytes, syntax: str) -> "Transcoded":  # noqa: N802
         return Transcoded(content + syntax.encode())
@@ -363,20 +358,68 @@ def test_the_query_title_listens_when_it_is_configured(
         logger.handlers, logger.propagate = handlers, propagate
 
 
+class RestInterface(ThreadingHTTPServer):
+    """Orthanc's REST interface: takes files, and refuses what it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str | None, str | None, bytes]] = []
+        super().__init__(("127.0.0.1", 0), _Rest)
+
+
+class _Rest(BaseHTTPRequestHandler):
+    server: RestInterface
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.append((self.path, self.headers["X-Hapacs-User"], self.headers["X-Forwarded-For"], content))
+        status, answer = {
+            b"bad": (400, b'{"OrthancStatus": 15}'),
+            b"not now": (500, b'{"OrthancStatus": 1}'),
+            b"archive": (200, b"[]"),
+            b"no JSON": (502, b"<html>"),
+        }.get(content, (200, b'{"Status": "Success"}'))
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@contextmanager
+def rest_interface() -> Iterator[RestInterface]:
+    with RestInterface() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_stow_listens_when_it_is_configured_and_says_what_orthanc_says(
-    orthanc: FakeOrthanc, configuration: Path, listener: Listener
+    orthanc: FakeOrthanc, configuration: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert configuration.exists()
     files = {"Certificate": str(listener.certificate), "Key": str(listener.key), "Authority": str(listener.authority)}
     orthanc.configuration["Hapacs"] = {"Stow": {"Address": listener.address, "Port": 0, **files}}
     logger = logging.getLogger(log.ROOT)
     handlers, propagate = list(logger.handlers), logger.propagate
-    node = runpy.run_path(str(_SCRIPT))["node"]
+    run = runpy.run_path(str(_SCRIPT))
+    node = run["node"]
     try:
         assert node.stow.running.probe() == "connections are accepted"
         assert "stow" in node.health.probes
-        reasons = [node.stow.keep(one) for one in (b"good", b"bad", b"not now", b"archive")]
-        assert reasons == [0, 0xC000, 0xA700, 0xA700]
+        node.objects.stow_arrived("/dicom-web/studies", {"x-hapacs-user": "anna", "x-forwarded-for": "192.0.2.9"})
+        with rest_interface() as rest:
+            monkeypatch.setattr(run["local"], "port", rest.server_port)
+            reasons = [node.stow.keep(one) for one in (b"good", b"bad", b"not now", b"archive", b"no JSON")]
+            assert reasons == [0, 0xC000, 0xA700, 0xA700, 0xA700]
+            assert rest.asked[0] == ("/instances", "anna", "192.0.2.9", b"good")
+        # Nobody answers: it may be stored or not, and the sender repeats it.
+        assert node.stow.keep(b"good") == 0xA700
     finally:
         node.close()
         logger.handlers, logger.propagate = handlers, propagate
