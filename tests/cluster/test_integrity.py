@@ -186,7 +186,9 @@ def test_places_that_disagree_are_found_and_put_right(
         # An archive object that is lost.
         database.rows(f"update hapacs.object set key = key || '.gone' where uuid = {literal(moved)}")  # noqa: S608
         # A tombstone that the index still refers to.
-        database.rows(f"update hapacs.object set tombstoned_at = now() where uuid = {literal(removed)}")  # noqa: S608
+        database.rows(
+            f"update hapacs.object set tombstoned_at = now(), tombstoned_by = node where uuid = {literal(removed)}"
+        )  # noqa: S608
         found = problems(lab, ledger)
         assert set(found) == {entry.sop_instance for entry in entries[:3]}
         time.sleep(_SETTLED_S)
