@@ -188,7 +188,7 @@ def test_places_that_disagree_are_found_and_put_right(
         # A tombstone that the index still refers to.
         database.rows(
             f"update hapacs.object set tombstoned_at = now(), tombstoned_by = node where uuid = {literal(removed)}"
-        )  # noqa: S608
+        )
         found = problems(lab, ledger)
         assert set(found) == {entry.sop_instance for entry in entries[:3]}
         time.sleep(_SETTLED_S)
