@@ -187,7 +187,7 @@ def test_places_that_disagree_are_found_and_put_right(
         database.rows(f"update hapacs.object set key = key || '.gone' where uuid = {literal(moved)}")  # noqa: S608
         # A tombstone that the index still refers to.
         database.rows(
-            f"update hapacs.object set tombstoned_at = now(), tombstoned_by = node where uuid = {literal(removed)}"
+            f"update hapacs.object set tombstoned_at = now(), tombstoned_by = node where uuid = {literal(removed)}"  # noqa: S608
         )
         found = problems(lab, ledger)
         assert set(found) == {entry.sop_instance for entry in entries[:3]}
