@@ -3,13 +3,12 @@
 import http.client
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from hapacs_node.stow.store import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
 
-# Orthanc's errors about a file: parameter out of range, bad file format, inexistent tag (tried with 1.12.7).
-_UNSOUND = frozenset({3, 15, 21})
 # Above the longest store of the largest image, and below the balancer's own limit.
 _TIMEOUT_S = 590
 
@@ -53,14 +52,21 @@ class Local:
         try:
             connection.request("POST", "/instances", content, {"Content-Type": "application/dicom", **headers})
             response = connection.getresponse()
-            answer = json.loads(response.read())
-        except (OSError, http.client.HTTPException, ValueError):
+            body = response.read()
+        except (OSError, http.client.HTTPException):
             # Nothing is said to be stored; the sender repeats it.
             return OUT_OF_RESOURCES
         finally:
             connection.close()
-        if not isinstance(answer, dict):
-            return OUT_OF_RESOURCES
-        if response.status == HTTPStatus.OK:
-            return 0 if answer.get("Status") in {"Success", "AlreadyStored"} else OUT_OF_RESOURCES
-        return CANNOT_UNDERSTAND if answer.get("OrthancStatus") in _UNSOUND else OUT_OF_RESOURCES
+        # Without a description: the role orthanc switches those off (`HttpDescribeErrors`).
+        if response.status == HTTPStatus.BAD_REQUEST:
+            return CANNOT_UNDERSTAND
+        return 0 if response.status == HTTPStatus.OK and _is_kept(body) else OUT_OF_RESOURCES
+
+
+def _is_kept(body: bytes) -> bool:
+    """Return whether an answer says that the file is stored. That of an archive of files is a list."""
+    with suppress(ValueError):
+        answer = json.loads(body)
+        return isinstance(answer, dict) and answer.get("Status") in {"Success", "AlreadyStored"}
+    return False

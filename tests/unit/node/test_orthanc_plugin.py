@@ -373,10 +373,10 @@ class _Rest(BaseHTTPRequestHandler):
         content = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.asked.append((self.path, self.headers["X-Hapacs-User"], self.headers["X-Forwarded-For"], content))
         status, answer = {
-            b"bad": (400, b'{"OrthancStatus": 15}'),
-            b"not now": (500, b'{"OrthancStatus": 1}'),
+            b"bad": (400, b""),
+            b"not now": (500, b""),
             b"archive": (200, b"[]"),
-            b"no JSON": (502, b"<html>"),
+            b"no JSON": (200, b"<html>"),
         }.get(content, (200, b'{"Status": "Success"}'))
         self.send_response(status)
         self.send_header("Content-Length", str(len(answer)))
