@@ -222,8 +222,7 @@ def test_damaged_replica_is_made_again_from_the_whole_one(lab: Lab, ledger: Ledg
     lab.site.run(node, ("sudo", "systemctl", "start", "seaweedfs-scrub"), "", 600)
     said = lab.site.run(node, ("sudo", "journalctl", "--unit=seaweedfs-scrub", "--output=cat", "--lines=40"), "", 30)
     assert "event=replica_removed volume=" in said, said
-    # The masters look every few minutes for replicas to make.
-    eventually("both copies are whole", lambda: problems(lab, ledger) == {}, 600, 10)
+    eventually("both copies are whole", lambda: problems(lab, ledger) == {}, 120, 10)
 
 
 def test_damage_in_both_copies_of_the_archive_is_healed_from_the_online_copy(

@@ -123,13 +123,15 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
 
 def test_damaged_replica_is_removed_when_the_other_was_read_and_lacks_nothing(
-    shell: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+    shell: Callable[..., list[str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(scrub, "HEARD_S", 0)
     given = shell([entries(HERE, THERE), entries(THERE, HERE, missed=2)])
     assert scrub.removed(HERE, f"{HERE}:9333", "7")
     assert given[1:] == [
         f"volume.scrub -node {THERE}:8080 -volumeId 7 -details",
         f"volume.delete -node {HERE}:8080 -volumeId 7",
+        "volume.fix.replication -apply",
     ]
     assert f"event=replica_removed volume=7 node={HERE} whole_on={THERE}" in capsys.readouterr().err
 
