@@ -228,6 +228,7 @@ def test_damaged_replica_is_made_again_from_the_whole_one(lab: Lab, ledger: Ledg
     eventually("both copies are whole", lambda: problems(lab, ledger) == {}, 120, 10)
 
 
+@pytest.mark.long
 def test_damage_in_both_copies_of_the_archive_is_healed_from_the_online_copy(
     lab: Lab, ledger: Ledger, entries: list[Entry]
 ) -> None:
