@@ -11,10 +11,9 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
+from hapacs_node.dimse.accept import IMPLEMENTATION
 from hapacs_node.probe.names import PATIENT
 
-# As in `hapacs_node.dimse.accept`; pydicom's own would change with its version, and with it the bytes.
-_IMPLEMENTATION = UID("2.25.300200788435654268780283864367573459572")
 _SIDE = 64
 
 
@@ -91,7 +90,8 @@ class ProbeImage:
         dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
         dataset.file_meta.MediaStorageSOPInstanceUID = UID(self.sop)
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.file_meta.ImplementationClassUID = _IMPLEMENTATION
+        # pydicom's own would change with its version, and with it the bytes.
+        dataset.file_meta.ImplementationClassUID = IMPLEMENTATION
         dataset.file_meta.ImplementationVersionName = "HAPACS_PROBE"
         return dataset
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context, evt
-from pynetdicom.association import Association
 from pynetdicom.dimse_messages import N_EVENT_REPORT_RSP
 from pynetdicom.events import EventHandlerType
 from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at import time
@@ -14,13 +13,13 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at impor
     StorageCommitmentPushModelInstance,
 )
 
-from hapacs_node.association import accept_requests, released, request
+from hapacs_node.association import accept_requests, released
 from hapacs_node.catalog.outbound_commitment import Report
 from hapacs_node.catalog.tasks import Task
 from hapacs_node.errors import NodeError
 from hapacs_node.routing.destination import DicomDestination
-from hapacs_node.routing.inquiry import TITLE
-from hapacs_node.routing.peer import Access, PeerError
+from hapacs_node.routing.inquiry import requested
+from hapacs_node.routing.peer import Access
 
 PUSH_MODEL = (str(StorageCommitmentPushModel), str(ImplicitVRLittleEndian))
 """The presentation context of a request."""
@@ -108,7 +107,11 @@ def ask(
         if isinstance(event.message, N_EVENT_REPORT_RSP):
             came.set()
 
-    association = _open(destination, access, [(evt.EVT_N_EVENT_REPORT, reported), (evt.EVT_DIMSE_SENT, sent)])
+    contexts = [build_context(StorageCommitmentPushModel, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])]
+    handlers: list[EventHandlerType] = [(evt.EVT_N_EVENT_REPORT, reported), (evt.EVT_DIMSE_SENT, sent)]
+    association = requested(destination, contexts, access, handlers)
+    if not association.accepted_contexts:
+        raise CommitmentError(f"{destination.where} takes no storage commitment; choose another confirm")
     with released(association):
         answer, _ = association.send_n_action(
             _wanted(transaction, tasks), _REQUEST, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
@@ -119,27 +122,6 @@ def ask(
             raise CommitmentError(f"the request for storage commitment is answered with status 0x{status:04X}")
         accept_requests(association)
         came.wait(wait_s)
-
-
-def _open(destination: DicomDestination, access: Access, handlers: Sequence[EventHandlerType]) -> Association:
-    where = destination.where
-    tls = access.context(destination.authority, where, names=False) if destination.tls else None
-    contexts = [build_context(StorageCommitmentPushModel, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])]
-    try:
-        association, refusal = request(
-            destination.calling_ae or TITLE, destination.ae_title, destination.host, destination.port, contexts,
-            timeout_s=destination.timeout_s, maximum_pdu=destination.maximum_pdu, tls=tls,
-            handlers=handlers,
-        )  # fmt: skip
-    except OSError as error:
-        raise PeerError(f"{where}: {error}") from error
-    if refusal:
-        raise PeerError(f"{where} refuses an association: {refusal}")
-    if association.rejected_contexts and not association.accepted_contexts:
-        raise CommitmentError(f"{where} takes no storage commitment; choose another confirm")
-    if not association.is_established:
-        raise PeerError(f"{where} gives no association: no answer, or the connection was ended")
-    return association
 
 
 def _wanted(transaction: str, tasks: Sequence[Task]) -> Dataset:

@@ -1,6 +1,6 @@
 """Asks a DICOM peer: C-ECHO and C-FIND, in an association of pynetdicom."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -8,6 +8,8 @@ from pydicom import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import _config, build_context
 from pynetdicom.association import Association
+from pynetdicom.events import EventHandlerType
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at import time
     StudyRootQueryRetrieveInformationModelFind,
     Verification,
@@ -69,16 +71,19 @@ class Inquiry:
         return int(status)
 
 
-@contextmanager
-def inquire(destination: DicomDestination, pairs: Iterable[Pair], access: Access) -> Iterator[Inquiry]:
-    """Open an association for some pairs of SOP class and transfer syntax, and release it at the end.
+def requested(
+    destination: DicomDestination,
+    contexts: Sequence[PresentationContext],
+    access: Access,
+    handlers: Sequence[EventHandlerType] = (),
+) -> Association:
+    """Request an association. One that has ended is returned when the destination accepts no presentation context.
 
     Raises
     ------
     PeerError
         When the destination refuses, or does not answer.
     """
-    contexts = [build_context(sop_class, [syntax]) for sop_class, syntax in dict.fromkeys(pairs)]
     where = destination.where
     tls = access.context(destination.authority, where, names=False) if destination.tls else None
     try:
@@ -91,6 +96,7 @@ def inquire(destination: DicomDestination, pairs: Iterable[Pair], access: Access
             timeout_s=destination.timeout_s,
             maximum_pdu=destination.maximum_pdu,
             tls=tls,
+            handlers=handlers,
         )
     except OSError as error:
         raise PeerError(f"{where}: {error}") from error
@@ -98,10 +104,26 @@ def inquire(destination: DicomDestination, pairs: Iterable[Pair], access: Access
         raise PeerError(f"{where} refuses an association: {refusal}")
     if association.rejected_contexts and not association.accepted_contexts:
         # pynetdicom ends an association without a usable presentation context. The destination works.
-        yield Inquiry(frozenset(), association)
-        return
+        return association
     if not association.is_established:
         raise PeerError(f"{where} gives no association: no answer, or the connection was ended")
+    return association
+
+
+@contextmanager
+def inquire(destination: DicomDestination, pairs: Iterable[Pair], access: Access) -> Iterator[Inquiry]:
+    """Open an association for some pairs of SOP class and transfer syntax, and release it at the end.
+
+    Raises
+    ------
+    PeerError
+        When the destination refuses, or does not answer.
+    """
+    contexts = [build_context(sop_class, [syntax]) for sop_class, syntax in dict.fromkeys(pairs)]
+    association = requested(destination, contexts, access)
+    if not association.accepted_contexts:
+        yield Inquiry(frozenset(), association)
+        return
     accepted = ((str(one.abstract_syntax), str(one.transfer_syntax[0])) for one in association.accepted_contexts)
     with released(association):
         yield Inquiry(frozenset(accepted), association)
