@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, HttpUrl, SecretStr, TypeAdapter, ValidationError, model_validator
 
 from hapacs_node.errors import ConfigurationError
+from hapacs_node.section import Section
 from hapacs_node.watermarks import Watermarks
 
 DEFAULT_PATH = Path("/etc/hapacs/node.json")
@@ -29,11 +30,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Database(_Section):
+class Database(Section):
     """The database of index and catalog: a PostgreSQL leader on one of `hosts`."""
 
     hosts: Annotated[tuple[Host, ...], Field(min_length=1)]
@@ -66,7 +63,7 @@ class Database(_Section):
         return SecretStr(self.password_file.read_text().strip())
 
 
-class Eviction(_Section):
+class Eviction(Section):
     """The watermarks of eviction. Only copies that the archive has confirmed are evicted."""
 
     below_free_bytes: Annotated[int, Field(ge=0)]
@@ -77,7 +74,7 @@ class Eviction(_Section):
     """A copy that was stored or read within this time is never evicted."""
 
 
-class Das(_Section):
+class Das(Section):
     """The node's own disks."""
 
     root: Path
@@ -99,14 +96,14 @@ class Das(_Section):
         return self
 
 
-class Credentials(_Section):
+class Credentials(Section):
     """The identity of this node at the archive store."""
 
     access_key: Annotated[str, Field(min_length=1)]
     secret_key: Annotated[SecretStr, Field(min_length=1)]
 
 
-class Cas(_Section):
+class Cas(Section):
     """The archive store: one bucket behind several S3 gateways, the local one first."""
 
     gateways: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -152,7 +149,7 @@ class Cas(_Section):
         return Credentials.model_validate_json(self.credentials_file.read_bytes())
 
 
-class Health(_Section):
+class Health(Section):
     """The health probes of a node."""
 
     period_s: Seconds = 5
@@ -162,7 +159,7 @@ class Health(_Section):
     """Age at which an answer counts as a failure, because the probe hangs."""
 
 
-class Admission(_Section):
+class Admission(Section):
     """Which callers are refused first, before a store would fail for all."""
 
     yielding: frozenset[Annotated[str, Field(pattern=r"^(title|user):.")]] = frozenset()
@@ -171,7 +168,7 @@ class Admission(_Section):
     """Age of the oldest waiting delivery from which they are refused."""
 
 
-class Settings(_Section):
+class Settings(Section):
     """The configuration of a node."""
 
     node: Name

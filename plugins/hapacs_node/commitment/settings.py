@@ -1,30 +1,25 @@
 """The configuration file of the service."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hapacs_node.errors import ConfigurationError
+from hapacs_node.section import Section, ServiceFile
 from hapacs_node.settings import Host
 
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Address(_Section):
+class Address(Section):
     """Where a DICOM application listens."""
 
     host: Host
     port: Port
 
 
-class Tls(_Section):
+class Tls(Section):
     """Files of a certificate, its key, and the authority of the other side, PEM."""
 
     certificate: Path
@@ -32,7 +27,7 @@ class Tls(_Section):
     authority: Path
 
 
-class Member(_Section):
+class Member(Section):
     """A node of the archive, and the rack that it is in."""
 
     name: str
@@ -50,7 +45,7 @@ class Caller(BaseModel):
     port: Port | None = None
 
 
-class Archive(_Section):
+class Archive(Section):
     """The servers behind the gateways of the archive.
 
     Attributes
@@ -109,7 +104,7 @@ class Archive(_Section):
         return self
 
 
-class CommitmentSettings(_Section):
+class CommitmentSettings(ServiceFile):
     """The configuration of the service on one node.
 
     Attributes
@@ -141,22 +136,3 @@ class CommitmentSettings(_Section):
             if one.ae_title == title and one.host is not None and one.port is not None:
                 return Address(host=one.host, port=one.port)
         return None
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read the file.
-
-        Raises
-        ------
-        ConfigurationError
-            With all problems, one on each line.
-        """
-        try:
-            return cls.model_validate(json.loads(path.read_bytes()))
-        except OSError as error:
-            raise ConfigurationError(f"{path}: can't be read: {error.strerror}; run `hapacs up`") from error
-        except ValidationError as error:
-            problems = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
-            raise ConfigurationError("\n".join(f"{path}: {problem}" for problem in problems)) from None
-        except ValueError as error:
-            raise ConfigurationError(f"{path}: is not JSON: {error}") from error

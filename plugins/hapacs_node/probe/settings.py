@@ -1,21 +1,16 @@
 """The configuration file of the probe."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from hapacs_node.commitment.settings import Port, Tls
-from hapacs_node.errors import ConfigurationError
+from hapacs_node.section import Section, ServiceFile
 from hapacs_node.settings import Host, Name, Seconds
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Entry(_Section):
+class Entry(Section):
     """The DICOM titles of the site at its virtual address."""
 
     host: Host
@@ -24,7 +19,7 @@ class Entry(_Section):
     query_ae: str
 
 
-class WebEntry(_Section):
+class WebEntry(Section):
     """The DICOMweb service at the virtual address.
 
     Attributes
@@ -41,7 +36,7 @@ class WebEntry(_Section):
     password_file: Path
 
 
-class Target(_Section):
+class Target(Section):
     """A node whose own services are asked, past the balancer."""
 
     # The list of members says more about each.
@@ -51,7 +46,7 @@ class Target(_Section):
     address: Host
 
 
-class Nodes(_Section):
+class Nodes(Section):
     """The nodes that keep images.
 
     Attributes
@@ -70,7 +65,7 @@ class Nodes(_Section):
     tls: Tls | None = None
 
 
-class ProbeSettings(_Section):
+class ProbeSettings(ServiceFile):
     """The configuration of the probe of one node.
 
     Attributes
@@ -96,20 +91,3 @@ class ProbeSettings(_Section):
     dicom: Entry
     web: WebEntry | None = None
     nodes: Nodes
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read the file.
-
-        Raises
-        ------
-        ConfigurationError
-            When it can't be read, or is wrong.
-        """
-        try:
-            return cls.model_validate(json.loads(path.read_bytes()))
-        except (OSError, json.JSONDecodeError) as error:
-            raise ConfigurationError(f"{path} can't be read: {error}") from None
-        except ValidationError as error:
-            lines = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-            raise ConfigurationError(f"{path} is wrong:\n" + "\n".join(lines)) from None
