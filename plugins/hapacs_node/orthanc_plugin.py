@@ -26,11 +26,10 @@ from hapacs_node.errors import NodeError, ReplacementRefusedError
 from hapacs_node.health import Service
 from hapacs_node.https import Listener
 from hapacs_node.journal import JournalHandler
+from hapacs_node.loopback import Orthanc
 from hapacs_node.node import Node
 from hapacs_node.record.addresses import Balancer
-from hapacs_node.retrieve.rendering import Orthanc
-from hapacs_node.stow import store
-from hapacs_node.stow.local import Local
+from hapacs_node.stow import local, store
 
 _LOG = log.get("plugin")
 # Statuses of a C-STORE (PS3.7 9.1.1.1.9 and PS3.4 B.2.3): a sender repeats the second one later, and not the first one.
@@ -151,7 +150,7 @@ def _keep(content: bytes) -> int:
         return store.NOT_AUTHORIZED
     except NodeError:
         return store.OUT_OF_RESOURCES
-    return local.store(content, node.objects.named(threading.get_ident()))
+    return local.store(storing, content, node.objects.named(threading.get_ident()))
 
 
 def _http_arrived(path: str, **request: Any) -> bool:
@@ -188,7 +187,7 @@ def _changed(change: int, _level: int, _resource: str) -> None:
 
 orthanc_configuration = json.loads(orthanc.GetConfiguration())
 configuration = orthanc_configuration.get("Hapacs", {})
-local = Local(orthanc_configuration["HttpPort"])
+storing = Orthanc(orthanc_configuration["HttpPort"], local.TIMEOUT_S)
 logging.getLogger(log.ROOT).addHandler(JournalHandler())
 logging.getLogger(log.ROOT).setLevel(logging.INFO)
 logging.getLogger(log.ROOT).propagate = False

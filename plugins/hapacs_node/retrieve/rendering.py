@@ -4,7 +4,6 @@ Orthanc's DICOMweb plugin answers 404 when an image was stored under several Pat
 for the picture of the one that was stored last, by its own identifier.
 """
 
-import http.client
 import re
 from dataclasses import dataclass
 from email.message import Message
@@ -12,7 +11,7 @@ from typing import Self
 from urllib.parse import parse_qs, urlencode
 
 from hapacs_node.catalog.retrieval import Named
-from hapacs_node.errors import BadRequestError, OrthancUnavailableError
+from hapacs_node.errors import BadRequestError
 
 _UID = r"[0-9.]{1,64}"
 _PATH = re.compile(
@@ -25,7 +24,6 @@ _VIEWPORT = re.compile(r"([0-9]{1,5}),([0-9]{1,5})", re.ASCII)
 _QUALITY = re.compile(r"[1-9][0-9]?|100", re.ASCII)
 _THUMBNAIL_PIXELS = 128
 _PASSED = ("Accept", "Host", "X-Hapacs-User", "X-Forwarded-For", "X-Forwarded-Proto", "Forwarded")
-_TIMEOUT_S = 60
 
 
 @dataclass(frozen=True)
@@ -98,45 +96,6 @@ class Asked:
         return f"/instances/{name}/frames/{self.frame - 1}/rendered?{urlencode(wanted)}".rstrip("?")
 
 
-@dataclass(frozen=True)
-class Picture:
-    """Orthanc's answer."""
-
-    status: int
-    content_type: str
-    body: bytes
-
-
-@dataclass(frozen=True)
-class Orthanc:
-    """Orthanc's HTTP interface on this machine.
-
-    Parameters
-    ----------
-    port : int
-        Its port.
-    timeout_s : float
-        Longest wait.
-    """
-
-    port: int
-    timeout_s: float = _TIMEOUT_S
-
-    def get(self, path: str, headers: Message) -> Picture:
-        """Return the answer to a GET.
-
-        Raises
-        ------
-        OrthancUnavailableError
-            When there is none.
-        """
-        passed = {name: value for name in _PASSED if (value := headers.get(name))}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout_s)
-        try:
-            connection.request("GET", path, headers=passed)
-            answer = connection.getresponse()
-            return Picture(answer.status, answer.getheader("Content-Type") or "text/plain", answer.read())
-        except (OSError, http.client.HTTPException) as error:
-            raise OrthancUnavailableError(f"Orthanc does not answer on this node: {error!r}") from error
-        finally:
-            connection.close()
+def passed(headers: Message) -> dict[str, str]:
+    """Return the headers of a request that Orthanc gets too."""
+    return {name: value for name in _PASSED if (value := headers.get(name))}

@@ -9,13 +9,13 @@ from hapacs_node.catalog.selection import Selected, Selection
 from hapacs_node.dimse.transfer import Transcoder
 from hapacs_node.errors import CatalogError, OrthancUnavailableError, RefusedError
 from hapacs_node.https import Listener, Running
+from hapacs_node.loopback import Orthanc
 from hapacs_node.metrics import Metrics
 from hapacs_node.query import qido, web
 from hapacs_node.retrieve import frames, metadata, rendering, wado
 from hapacs_node.retrieve.budget import Budget
 from hapacs_node.retrieve.metadata import Metadata
 from hapacs_node.retrieve.pixels import NoFrameError, NoPixelsError
-from hapacs_node.retrieve.rendering import Orthanc
 from hapacs_node.retrieve.request import Request, RetrieveServer
 from hapacs_node.retrieve.sources import Sources
 from hapacs_node.retrieve.whole import Whole
@@ -187,7 +187,7 @@ class Retrieval:
             if name is None:
                 raise RefusedError("no such instance")
             path = asked.of_orthanc(name, request.query)
-        picture = self.orthanc.get(path, request.headers)
+        picture = self.orthanc.ask("GET", path, rendering.passed(request.headers))
         if path == request.path:
             # Orthanc wrote the event.
             request.event = None

@@ -20,12 +20,12 @@ from hapacs_node.catalog.index import Attachment
 from hapacs_node.catalog.selection import Selected, Selection
 from hapacs_node.dimse.transfer import Transcoder
 from hapacs_node.https import Listener
+from hapacs_node.loopback import Orthanc
 from hapacs_node.metrics import Metrics
 from hapacs_node.retrieve.accept import ranges
 from hapacs_node.retrieve.budget import Budget
 from hapacs_node.retrieve.frames import EXPLICIT, Form, form
 from hapacs_node.retrieve.pixels import NoFrameError, NoPixelsError, Pixels
-from hapacs_node.retrieve.rendering import Orthanc
 from hapacs_node.retrieve.server import Retrieval
 from hapacs_node.retrieve.sources import Sources
 from hapacs_node.storage.area import StorageArea

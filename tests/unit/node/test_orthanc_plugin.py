@@ -19,9 +19,9 @@ import hapacs_node
 from hapacs_node import log
 from hapacs_node.errors import CatalogUnavailableError, NodeError, ReplacementRefusedError
 from hapacs_node.https import Listener
+from hapacs_node.loopback import Orthanc
 from hapacs_node.node import Node
 from hapacs_node.record.objects import Objects
-from hapacs_node.retrieve.rendering import Orthanc
 
 _SCRIPT = Path(hapacs_node.__file__).parent / "orthanc_plugin.py"
 
@@ -400,29 +400,30 @@ def rest_interface() -> Iterator[RestInterface]:
 
 
 def test_stow_listens_when_it_is_configured_and_says_what_orthanc_says(
-    orthanc: FakeOrthanc, configuration: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
+    orthanc: FakeOrthanc, configuration: Path, listener: Listener
 ) -> None:
     assert configuration.exists()
     files = {"Certificate": str(listener.certificate), "Key": str(listener.key), "Authority": str(listener.authority)}
     orthanc.configuration["Hapacs"] = {"Stow": {"Address": listener.address, "Port": 0, **files}}
     logger = logging.getLogger(log.ROOT)
     handlers, propagate = list(logger.handlers), logger.propagate
-    run = runpy.run_path(str(_SCRIPT))
-    node = run["node"]
-    try:
-        assert node.stow.running.probe() == "connections are accepted"
-        assert "stow" in node.health.probes
-        node.objects.stow_arrived("/dicom-web/studies", {"x-hapacs-user": "anna", "x-forwarded-for": "192.0.2.9"})
-        with rest_interface() as rest:
-            monkeypatch.setattr(run["local"], "port", rest.server_port)
+    with rest_interface() as rest:
+        orthanc.configuration["HttpPort"] = rest.server_port
+        node = runpy.run_path(str(_SCRIPT))["node"]
+        try:
+            assert node.stow.running.probe() == "connections are accepted"
+            assert "stow" in node.health.probes
+            node.objects.stow_arrived("/dicom-web/studies", {"x-hapacs-user": "anna", "x-forwarded-for": "192.0.2.9"})
             reasons = [node.stow.keep(one) for one in (b"good", b"bad", b"not now", b"archive", b"no JSON")]
             assert reasons == [0, 0xC000, 0xA700, 0xA700, 0xA700]
             assert rest.asked[0] == ("/instances", "anna", "192.0.2.9", b"good")
-        # Nobody answers: it may be stored or not, and the sender repeats it.
-        assert node.stow.keep(b"good") == 0xA700
-    finally:
-        node.close()
-        logger.handlers, logger.propagate = handlers, propagate
+            rest.shutdown()
+            rest.server_close()
+            # Nobody answers: it may be stored or not, and the sender repeats it.
+            assert node.stow.keep(b"good") == 0xA700
+        finally:
+            node.close()
+            logger.handlers, logger.propagate = handlers, propagate
 
 
 @pytest.mark.usefixtures("orthanc", "configuration")
