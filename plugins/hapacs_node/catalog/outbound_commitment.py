@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hapacs_node.catalog.database import Connection
-from hapacs_node.catalog.tasks import Lane
+from hapacs_node.catalog.tasks import COUNTED, Lane
 from hapacs_node.outbox.backoff import Backoff
 
 
@@ -70,7 +70,7 @@ select from hapacs.outbound_commitment where transaction = %(transaction)s and p
 
 # Only what has no end yet changes, so a report that is repeated finds nothing. A failure counts for images taken before
 # the request: one that was sent again since is not sent a third time.
-_REPORTED = """
+_REPORTED = f"""
 with given as (
     select * from unnest(%(sops)s::text[], %(states)s::text[], %(reasons)s::text[]) as g (sop, state, reason)
 ), ended as (
@@ -85,22 +85,13 @@ with given as (
     where r.transaction = %(transaction)s and c.transaction = r.transaction and t.id = c.task and t.sop = g.sop
     and t.state in ('waiting', 'held', 'in flight') and (g.state = 'confirmed' or t.taken_at <= r.requested_at)
     returning t.kind, t.destination, t.state, t.size
-), counted as (
-    update hapacs.destination d
-    set confirmed = d.confirmed + c.images, confirmed_bytes = d.confirmed_bytes + c.bytes,
-        confirmed_at = clock_timestamp()
-    from (
-        select kind, destination, count(*) as images, sum(size) as bytes from ended
-        where state = 'confirmed' group by kind, destination
-    ) as c
-    where d.kind = c.kind and d.name = c.destination
-), noted as (
+), {COUNTED}, noted as (
     update hapacs.outbound_commitment
     set reported_at = coalesce(reported_at, clock_timestamp()), committed = %(committed)s, failed = %(failed)s
     where transaction = %(transaction)s
 )
 select state, count(*) from ended group by 1
-"""
+"""  # noqa: S608 - a constant
 
 
 def add(connection: Connection, request: Request, tasks: Sequence[int]) -> None:

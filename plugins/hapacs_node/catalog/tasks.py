@@ -142,9 +142,21 @@ where {LAPSED}
 returning destination
 """  # noqa: S608 - a constant
 
+COUNTED = """counted as (
+    update hapacs.destination d
+    set confirmed = d.confirmed + c.images, confirmed_bytes = d.confirmed_bytes + c.bytes,
+        confirmed_at = clock_timestamp()
+    from (
+        select kind, destination, count(*) as images, sum(size) as bytes from ended
+        where state = 'confirmed' group by kind, destination
+    ) as c
+    where d.kind = c.kind and d.name = c.destination
+)"""
+"""Counts the tasks of a query `ended` that were confirmed at their destinations; so it has their states and sizes."""
+
 # An image that a destination confirmed counts as confirmed, also when its lease ended meanwhile. A repeated statement
 # finds no row, so that nothing is counted twice.
-_END = """
+_END = f"""
 with given as (
     select * from unnest(%(ids)s::bigint[], %(states)s::text[], %(reasons)s::text[], %(pauses)s::float8[],
                          %(tried)s::boolean[], %(asked)s::boolean[], %(taken)s::boolean[])
@@ -161,18 +173,9 @@ with given as (
     where t.id = g.id
     and (t.holder = %(holder)s or (g.state = 'confirmed' and t.state in ('waiting', 'held', 'in flight')))
     returning t.id, t.kind, t.destination, t.state, t.size
-), counted as (
-    update hapacs.destination d
-    set confirmed = d.confirmed + c.images, confirmed_bytes = d.confirmed_bytes + c.bytes,
-        confirmed_at = clock_timestamp()
-    from (
-        select kind, destination, count(*) as images, sum(size) as bytes from ended
-        where state = 'confirmed' group by kind, destination
-    ) as c
-    where d.kind = c.kind and d.name = c.destination
-)
+), {COUNTED}
 select id from ended
-"""
+"""  # noqa: S608 - a constant
 
 _FAILED = """
 update hapacs.destination

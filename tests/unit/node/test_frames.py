@@ -1,7 +1,6 @@
 """Frames and pictures over TLS on loopback, of pydicom's files and of made ones; catalog and Orthanc are fakes."""
 
 import http.client
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +18,6 @@ from pydicom.uid import UID, ImplicitVRLittleEndian
 from hapacs_node.catalog.index import Attachment
 from hapacs_node.catalog.selection import Selected, Selection
 from hapacs_node.dimse.transfer import Transcoder
-from hapacs_node.https import Listener
 from hapacs_node.loopback import Orthanc
 from hapacs_node.metrics import Metrics
 from hapacs_node.retrieve.accept import ranges
@@ -32,7 +30,9 @@ from hapacs_node.storage.area import StorageArea
 from tests.support.images import ct
 from tests.unit.node.fakes import FakeCatalog
 from tests.unit.node.test_das import file_of
-from tests.unit.node.test_retrieval import WAIT_S, instances_of
+from tests.unit.node.test_retrieval import balancer, instances_of, port
+
+__all__ = ["balancer", "port"]
 
 STUDY, SERIES, SOP = "1.2.3", "1.2.3.4", "1.2.3.4.5"
 INSTANCE = f"/dicom-web/studies/{STUDY}/series/{SERIES}/instances/{SOP}"
@@ -116,19 +116,6 @@ def retrieval(area: StorageArea, catalog: Index, metrics: Metrics, orthanc: type
     made = Retrieval(catalog, area, Budget(1 << 24, 0.2), metrics, Transcoder(transcode))
     made.orthanc = Orthanc(orthanc.port)  # type: ignore[attr-defined]
     return made
-
-
-@pytest.fixture
-def port(retrieval: Retrieval, listener: Listener) -> Iterator[int]:
-    yield retrieval.start(listener)
-    retrieval.running.stop()
-
-
-@pytest.fixture
-def balancer(port: int, tls: ssl.SSLContext) -> Iterator[http.client.HTTPSConnection]:
-    connection = http.client.HTTPSConnection("127.0.0.1", port, context=tls, timeout=WAIT_S)
-    yield connection
-    connection.close()
 
 
 @pytest.fixture
