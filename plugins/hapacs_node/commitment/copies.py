@@ -16,7 +16,8 @@ from hapacs_node.commitment.settings import Archive
 from hapacs_node.errors import CasError, CasMissingError
 from hapacs_node.storage import replicas
 from hapacs_node.storage.archive import STORE
-from hapacs_node.storage.cas import Cas, Lock
+from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.client import Lock
 
 # Failure reasons (0008,1197), DICOM PS3.3 C.14.1.1.
 PROCESSING_FAILURE = 0x0110

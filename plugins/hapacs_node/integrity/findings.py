@@ -9,7 +9,7 @@ from hapacs_node.catalog.index import UNCOMPRESSED
 from hapacs_node.catalog.reconcile import Indexed, Row
 from hapacs_node.storage import names
 from hapacs_node.storage.archive import STORE
-from hapacs_node.storage.cas import Listed
+from hapacs_node.storage.client import Listed
 from hapacs_node.storage.shelves import DasFile
 
 

@@ -20,7 +20,8 @@ from hapacs_node.integrity.findings import Finding, Kind
 from hapacs_node.integrity.streams import merged, paged
 from hapacs_node.storage import names
 from hapacs_node.storage.archive import STORE
-from hapacs_node.storage.cas import Cas, Listed
+from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.client import Listed
 from hapacs_node.storage.listing import listed
 from hapacs_node.storage.shelves import DasFile, Shelves
 

@@ -7,7 +7,8 @@ from hapacs_node.catalog.rebuild import Place
 from hapacs_node.errors import CasConflictError, CasDamagedError, CasMissingError, DasError
 from hapacs_node.rebuild.progress import Kind, Problem
 from hapacs_node.storage import names
-from hapacs_node.storage.cas import Cas, Listed
+from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.client import Listed
 from hapacs_node.storage.das import Das
 from hapacs_node.storage.packs import members
 

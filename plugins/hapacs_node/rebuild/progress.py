@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hapacs_node.errors import ConfigurationError, NodeError
-from hapacs_node.storage.cas import Listed
+from hapacs_node.storage.client import Listed
 
 SUPERSEDED = "superseded"
 """State of an image with whose UIDs the index has other bytes."""

@@ -28,7 +28,7 @@ from hapacs_node.rebuild.progress import SUPERSEDED, Image, Kind, Problem, Progr
 from hapacs_node.record import identity
 from hapacs_node.record.identity import Identity
 from hapacs_node.storage import names
-from hapacs_node.storage.cas import Listed
+from hapacs_node.storage.client import Listed
 from hapacs_node.storage.listing import listed
 
 _LOG = log.get("rebuild")

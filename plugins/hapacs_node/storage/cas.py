@@ -1,10 +1,8 @@
 """The archive copy: objects in a locked S3 bucket, named by the digest of their content."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
 
 from obstore.exceptions import AlreadyExistsError
 
@@ -12,73 +10,14 @@ from hapacs_node import log
 from hapacs_node.errors import CasConflictError, CasDamagedError, CasError, CasMissingError, CasUnavailableError
 from hapacs_node.metrics import Metrics
 from hapacs_node.storage import names
+from hapacs_node.storage.client import Client, Lock, Recorded
 from hapacs_node.storage.failures import FAILURES, brief, every, undone
 from hapacs_node.storage.gateways import Gateways
 
 _LOG = log.get("cas")
 _ORDINARY_BYTES = 32_000_000
 _SLOWEST_BYTES_PER_S = 10_000_000
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """The archive's record of an object: its size, and the digest recorded when it was stored."""
-
-    size: int
-    digest: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """An object in a listing of the archive: its size in bytes, and when it was stored (UTC)."""
-
-    key: str
-    size: int
-    stored_at: datetime
-
-
-@dataclass(frozen=True)
-class Lock:
-    """The archive's lock on an object.
-
-    Attributes
-    ----------
-    mode : str or None
-        ``GOVERNANCE`` or ``COMPLIANCE``; None when the object is not locked.
-    until : str or None
-        When the lock ends, ISO 8601.
-    version : str or None
-        The version of the object that has it.
-    """
-
-    mode: str | None
-    until: str | None
-    version: str | None = None
-
-
-class Client(Protocol):
-    """The requests to one gateway. They raise obstore's exceptions."""
-
-    def create(self, key: str, content: bytes, digest: str) -> None:
-        """Store an object that must not exist yet; TimeoutError when the gateway doesn't answer within seconds."""
-
-    def put(self, key: str, content: bytes) -> None:
-        """Store an object under a key that no other object uses."""
-
-    def head(self, key: str) -> Recorded:
-        """Read an object's size and digest."""
-
-    def get(self, key: str, offset: int, length: int) -> bytes:
-        """Read a part of an object."""
-
-    def lock(self, key: str) -> Lock:
-        """Read an object's lock."""
-
-    def pages(self, folder: str, after: str | None) -> Iterator[Sequence[Listed]]:
-        """List the objects below a folder, folder by folder, those after a key."""
-
-    def probe(self) -> None:
-        """Check that the bucket answers, with a short time-out."""
+_UNWRITTEN_S = 60
 
 
 def patience_s(size: int) -> int:
@@ -96,9 +35,6 @@ def patience_s(size: int) -> int:
         time-out needs its own client.
     """
     return 0 if size <= _ORDINARY_BYTES else 1 << (size // _SLOWEST_BYTES_PER_S).bit_length()
-
-
-_UNWRITTEN_S = 60
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from hapacs_node.storage.cas import Client, Listed
+from hapacs_node.storage.client import Client, Listed
 from hapacs_node.storage.failures import FAILURES, brief, undone
 from hapacs_node.storage.gateways import Gateways
 

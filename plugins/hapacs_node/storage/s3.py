@@ -17,7 +17,8 @@ from obstore.store import S3Store
 
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Cas as CasSettings
-from hapacs_node.storage.cas import Client, Listed, Lock, Recorded, patience_s
+from hapacs_node.storage.cas import patience_s
+from hapacs_node.storage.client import Client, Listed, Lock, Recorded
 from hapacs_node.storage.gateways import Gateway, Gateways
 
 if TYPE_CHECKING:

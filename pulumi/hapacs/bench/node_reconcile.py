@@ -22,7 +22,8 @@ from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Das as DasSettings
 from hapacs_node.settings import Database as DatabaseSettings
 from hapacs_node.storage import names
-from hapacs_node.storage.cas import Cas, Client, Listed, Lock, Recorded
+from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.client import Client, Listed, Lock, Recorded
 from hapacs_node.storage.das import Das
 from hapacs_node.storage.gateways import Gateway, Gateways
 from hapacs_node.storage.shelves import Shelves

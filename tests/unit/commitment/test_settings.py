@@ -10,7 +10,7 @@ import pytest
 from hapacs_node.commitment.copies import lock_problem
 from hapacs_node.commitment.settings import Address, CommitmentSettings
 from hapacs_node.errors import ConfigurationError
-from hapacs_node.storage.cas import Lock
+from hapacs_node.storage.client import Lock
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 LATER, BEFORE = "2026-11-30T00:00:00Z", "2026-11-28T00:00:00Z"

@@ -10,7 +10,8 @@ from hapacs_node.https import Listener
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Das as DasSettings
 from hapacs_node.storage.area import StorageArea, Workers
-from hapacs_node.storage.cas import Cas, Client
+from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.client import Client
 from hapacs_node.storage.das import Das
 from hapacs_node.storage.gateways import Gateway, Gateways
 from tests.unit.node.certificates import certificate

@@ -13,7 +13,8 @@ from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Das as DasSettings
 from hapacs_node.settings import Eviction as Limits
 from hapacs_node.storage import names
-from hapacs_node.storage.cas import Cas, Client
+from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.client import Client
 from hapacs_node.storage.confirmation import Confirmation
 from hapacs_node.storage.das import Das
 from hapacs_node.storage.eviction import Eviction

@@ -16,7 +16,7 @@ from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.removals import Removal
 from hapacs_node.metrics import Metrics
 from hapacs_node.settings import Database as DatabaseSettings
-from hapacs_node.storage.cas import Listed, Lock, Recorded
+from hapacs_node.storage.client import Listed, Lock, Recorded
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 
 from hapacs_node.errors import NodeError
 from hapacs_node.rebuild.progress import Image, Kind, Problem, Progress
-from hapacs_node.storage.cas import Listed
+from hapacs_node.storage.client import Listed
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 OBJECTS = [Listed(f"packs/2026-01-01/{n}.tar", 10, BEGAN + timedelta(seconds=n)) for n in range(3)]

@@ -23,7 +23,8 @@ from hapacs_node.integrity.repair import REPAIRED, NotRepairedError, Repairs
 from hapacs_node.integrity.report import Report, Request
 from hapacs_node.integrity.streams import Group, merged, paged
 from hapacs_node.storage import names
-from hapacs_node.storage.cas import Cas, Listed
+from hapacs_node.storage.cas import Cas
+from hapacs_node.storage.client import Listed
 from hapacs_node.storage.das import Das
 from hapacs_node.storage.listing import listed
 from hapacs_node.storage.shelves import DasFile
