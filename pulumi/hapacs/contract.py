@@ -18,6 +18,7 @@ from pydantic import Field, StringConstraints, model_validator
 from hapacs.changes import NOT_MADE_YET
 from hapacs.services.model import Group, Sizing
 from hapacs.services.nodes import pair
+from hapacs.settings.base import Model
 from hapacs.settings.fields import (
     Address,
     DeploymentName,
@@ -29,21 +30,9 @@ from hapacs.settings.fields import (
     Port,
     SopClass,
 )
-from hapacs.settings.models import (
-    Admission,
-    Caller,
-    CharacterSet,
-    Dicom,
-    Integrity,
-    Model,
-    OrthancSource,
-    OrthancUpstream,
-    Replace,
-    Settings,
-    Site,
-    VirtualAddress,
-)
+from hapacs.settings.models import Caller, Dicom, Settings, Site, VirtualAddress
 from hapacs.settings.monitoring import MailServer, Receiver
+from hapacs.settings.policy import Admission, CharacterSet, Integrity, OrthancSource, OrthancUpstream, Replace
 from hapacs_node.probe.names import TITLE as PROBE
 from hapacs_node.routing.destination import Destination, DicomDestination
 from hapacs_node.routing.fields import Name

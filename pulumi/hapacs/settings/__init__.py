@@ -2,17 +2,8 @@
 
 from hapacs.settings.checks import warnings
 from hapacs.settings.load import SettingsError, load, parse
-from hapacs.settings.models import (
-    OPERATIONS,
-    Caller,
-    LabTarget,
-    Node,
-    Operation,
-    Policy,
-    Settings,
-    Site,
-    StaticTarget,
-)
+from hapacs.settings.models import OPERATIONS, Caller, LabTarget, Node, Operation, Settings, Site, StaticTarget
+from hapacs.settings.policy import Policy
 from hapacs.settings.problem import Problem
 
 __all__ = [

@@ -3,17 +3,14 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field
+from pydantic import ByteSize, Field
 
+from hapacs.settings.base import Model
 from hapacs.settings.fields import GroupWord, HttpUrl, LoginName, MailAddress, Port, Size
 from hapacs_node.routing.fields import Host, Name
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MailServer(_Model):
+class MailServer(Model):
     """The hospital's mail server.
 
     Attributes
@@ -34,7 +31,7 @@ class MailServer(_Model):
     starttls: Annotated[bool, Field(strict=True)] = True
 
 
-class Receiver(_Model):
+class Receiver(Model):
     """Who gets an alert: people by e-mail, or another system by a webhook.
 
     Attributes
@@ -52,7 +49,7 @@ class Receiver(_Model):
     credentials: Name | None = None
 
 
-class Monitoring(_Model):
+class Monitoring(Model):
     """Two Prometheus and two Alertmanagers, on the first two nodes of the group `monitoring`.
 
     Attributes

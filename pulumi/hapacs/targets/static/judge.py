@@ -9,7 +9,7 @@ from itertools import combinations
 from hapacs.changes import size
 from hapacs.services import nodes
 from hapacs.services.model import Group
-from hapacs.settings.models import Model
+from hapacs.settings.base import Model
 
 DAS_LABEL = "hapacs-das"
 """Of the file system that the role `das` makes (`__das_label`)."""
