@@ -38,6 +38,7 @@ from hapacs_node.storage.eviction import Eviction
 from hapacs_node.storage.shelves import Shelves
 from hapacs_node.stow.server import Stow
 from hapacs_node.stow.store import Keep
+from hapacs_node.watchdog import Watchdog
 
 _LOG = log.get("node")
 # Enough to use a gateway fully for one reader; each holds an object in memory.
@@ -75,6 +76,7 @@ class Node:
     lookup: Lookup
     eviction: Eviction | None
     memory: MemoryGuard
+    watchdog: Watchdog
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
     @classmethod
@@ -166,10 +168,12 @@ class Node:
             lookup=lookup,
             eviction=eviction,
             memory=MemoryGuard(),
+            watchdog=Watchdog.of_the_service(),
         )
 
     def start(self) -> None:
         """Start the probes, and prepare the DAS and the index in the background."""
+        self.watchdog.start()
         self.memory.start()
         self.health.start()
         if self.health.service == "store":
@@ -185,6 +189,7 @@ class Node:
     def close(self) -> None:
         """Stop the probes and close the database connections. Stores in progress still complete."""
         self._stop.set()
+        self.watchdog.stop()
         self.memory.stop()
         self.health.stop()
         self.objects.admission.stop()
