@@ -126,6 +126,33 @@ def reconcile(
 
 
 @app.command()
+def outbox(
+    rows: Annotated[int, typer.Option(min=10_000, help="Images that wait for destinations.")] = 1_000_000,
+    json: Json = False,
+) -> None:
+    """Store and claim beside many images that wait for a destination, in a PostgreSQL of this machine."""
+    from hapacs.bench import outbox as measure  # noqa: PLC0415 - its clients are slow to import
+
+    steps = Steps(quiet=json)
+    document: dict[str, Any] = {"benchmark": "outbox", "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    with steps.step("Benchmark outbox") as step:
+        document |= measure.run(rows, step.now)
+    if json:
+        print_json(document)
+    else:
+        claims = document["claims"].items()
+        console.print(
+            f"{document['rows']:,} waiting images: stores at {document['ratio']:.2f} of the rate beside "
+            f"{measure.FEW:,}; claims: "
+            + ", ".join(f"{name} p50 {1e3 * it['p50_s']:.0f} ms, p99 {1e3 * it['p99_s']:.0f} ms" for name, it in claims)
+        )
+    if not document["within"]:
+        if not json:
+            console.print(f"[red]Less than {measure.LEAST_RATIO}, or more than {1e3 * measure.MOST_CLAIM_S:.0f} ms.[/]")
+        raise typer.Exit(ExitCode.UNHEALTHY)
+
+
+@app.command()
 def routing(
     name: Name = "lab",
     instances: Annotated[
