@@ -133,6 +133,11 @@ class Service:
         self.worker.reading.shutdown(wait=False, cancel_futures=True)
         self.database.close()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no worker of this node runs."""
+        return all(one.done() for running in self._running.values() for one in running)
+
     def step(self) -> None:
         """Look at the outbox once: new rules, events, ended leases, destinations with due tasks."""
         seen = self.database.run(lambda c: outlook.look(c, KIND, self.planner.node))
