@@ -83,10 +83,15 @@ def measured[T: Work](site: Site, work: Callable[[], T]) -> tuple[T, Used]:
 
 def take(site: Site) -> Snapshot:
     """Ask every node at once."""
+    return combine(answers(site))
+
+
+def answers(site: Site) -> dict[str, dict[str, Any]]:
+    """Return what `node_cpu` prints on each node."""
     script = Path(node_cpu.__file__)
     with ThreadPoolExecutor(max_workers=len(site.nodes)) as pool:
-        answers = pool.map(lambda node: site.run_script(node, script, {}, root=True), site.nodes.values())
-        return combine(dict(zip(site.nodes, answers, strict=True)))
+        found = pool.map(lambda node: site.run_script(node, script, {}, root=True), site.nodes.values())
+        return dict(zip(site.nodes, found, strict=True))
 
 
 def combine(answers: Mapping[str, Mapping[str, Any]]) -> Snapshot:

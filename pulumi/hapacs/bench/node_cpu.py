@@ -1,7 +1,8 @@
 """Processor time of the services of a node; sent to the node and run as root by Debian's Python.
 
-Prints a JSON object: ``kernel`` (nodes that are containers share one), ``busy_s`` of all processors of that kernel, and
-``units``, the seconds of each service. Data is flushed to disk first, so that it is charged to its writer.
+Prints a JSON object: ``kernel`` (nodes that are containers share one), its ``processors`` and their ``busy_s``,
+``units``, the seconds of each service, and ``memory``, the bytes of each service without what it has read from files.
+Data is flushed to disk first, so that it is charged to its writer.
 """
 
 import json
@@ -22,6 +23,15 @@ def units(directory: Path) -> dict[str, float]:
     return used
 
 
+def memory(directory: Path) -> dict[str, int]:
+    """Return the bytes that each service has allocated (cgroup v2, memory.stat)."""
+    taken = {}
+    for file in directory.glob("*.service/memory.stat"):
+        values = dict(line.split() for line in file.read_text(encoding="utf-8").splitlines())
+        taken[file.parent.name.removesuffix(".service")] = int(values["anon"])
+    return taken
+
+
 def busy_s(statistics: str, ticks_per_s: int) -> float:
     """Return the busy seconds of all processors since boot: all but idle and iowait (proc(5))."""
     user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, statistics.splitlines()[0].split()[1:])
@@ -35,8 +45,10 @@ def main() -> None:
         json.dumps(
             {
                 "kernel": KERNEL.read_text(encoding="utf-8").strip(),
+                "processors": os.cpu_count(),
                 "busy_s": busy_s(STATISTICS.read_text(encoding="utf-8"), os.sysconf("SC_CLK_TCK")),
                 "units": units(CGROUPS),
+                "memory": memory(CGROUPS),
             }
         )
     )

@@ -97,6 +97,22 @@ def growth(  # noqa: PLR0917 - typer calls it
 
 
 @app.command()
+def idle(
+    name: Name = "lab",
+    seconds: Annotated[int, typer.Option(min=10, max=3600, help="How long the deployment is watched.")] = 120,
+    json: Json = False,
+) -> None:
+    """Measure what the services of all sites take while nobody stores or asks, by role: processor time and memory."""
+    from hapacs.bench import idle as measure  # noqa: PLC0415
+    from hapacs.site.access import sites  # noqa: PLC0415
+
+    def run(_site: Site, now: OnStep) -> dict[str, Any]:
+        return measure.run(sites(Deployment.load(name)), seconds, now) | {"failed": 0}
+
+    _run("idle", name, json, run, _print_idle)
+
+
+@app.command()
 def reconcile(
     rows: Annotated[int, typer.Option(min=1_000, help="Made rows of the catalog.")] = 1_000_000,
     output: Annotated[Path | None, typer.Option(help="A file for the result, JSON.")] = None,
@@ -214,6 +230,19 @@ def _run(
     if document["failed"]:
         console.print(f"[red]{document['failed']} failed.[/]") if not quiet else None
         raise typer.Exit(ExitCode.UNHEALTHY)
+
+
+def _print_idle(document: Mapping[str, Any]) -> None:
+    rows = [
+        (role, f"{100 * share:.1f} %", f"{document['memory_bytes'].get(role, 0) / 2**20:.0f}")
+        for role, share in document["shares"].items()
+    ]
+    print_table("An idle deployment", ("role", "of all processors", "memory MiB"), rows)
+    watching = document["monitoring"]
+    console.print(
+        f"All of it: {100 * document['share']:.1f} % of {document['processors']} processors. Monitoring: "
+        f"{100 * watching['share']:.1f} % and {watching['memory_bytes'] / 2**20:.0f} MiB."
+    )
 
 
 def _print_ingest(document: Mapping[str, Any]) -> None:

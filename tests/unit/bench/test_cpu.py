@@ -50,5 +50,11 @@ def test_services_and_their_times_are_read_from_the_control_groups(tmp_path: Pat
     assert node_cpu.units(tmp_path) == {"etcd": 1.5, "user@0": 0}
 
 
+def test_memory_is_what_services_allocated_without_their_files(tmp_path: Path) -> None:
+    (tmp_path / "etcd.service").mkdir()
+    (tmp_path / "etcd.service" / "memory.stat").write_text("anon 4096\nfile 900000\n")
+    assert node_cpu.memory(tmp_path) == {"etcd": 4096}
+
+
 def test_idling_and_waiting_for_a_disk_is_no_work() -> None:
     assert node_cpu.busy_s(STATISTICS, 100) == pytest.approx(1.62)
