@@ -7,8 +7,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from hapacs_node.catalog import gathering, outbox, ruleset, tasks
+from hapacs_node.catalog import commitment, gathering, outbox, ruleset, tasks
 from hapacs_node.catalog.catalog import Catalog
+from hapacs_node.catalog.commitment import Referenced
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.gathering import Level, Touched
 from hapacs_node.catalog.outbox import Selection
@@ -25,7 +26,17 @@ QUIET_S = 0.5
 @pytest.fixture
 def database(node: Node, postgres: Postgres) -> Iterator[Database]:
     """A catalog with active rules and an empty outbox."""
-    names = ("task", "event", "destination", "ruleset", "unmatched", "gathering", "completion")
+    names = (
+        "task",
+        "event",
+        "destination",
+        "ruleset",
+        "unmatched",
+        "gathering",
+        "completion",
+        "commitment",
+        "committed",
+    )
     empty = f"truncate {', '.join(f'hapacs.{name}' for name in names)}"
     with postgres.connect() as connection:
         connection.execute(empty)
@@ -163,3 +174,60 @@ def test_a_repeated_plan_counts_no_image_twice(database: Database) -> None:
     decided(database)
     [completion] = database.run(lambda c: gathering.of_study(c, STUDY))
     assert completion.images == 1
+
+
+def ask(database: Database, caller: str, *images: UUID) -> None:
+    """Keep a request for storage commitment of images."""
+    named = [Referenced("1.2.840.1", str(uuid.int)) for uuid in images]
+    database.run(lambda c: commitment.add(c, caller, "HAPACS", f"2.25.{uuid4().int}", named))
+
+
+def ended(database: Database, *callers: str) -> list[tuple[Level, str, int]]:
+    return database.run(lambda c: gathering.complete(c, "pacs2", callers))
+
+
+def test_a_request_that_names_all_images_ends_a_study_and_one_that_does_not_leaves_it(
+    database: Database, postgres: Postgres
+) -> None:
+    first, second = arrive(database, quiet_s=60), arrive(database, quiet_s=60)
+    ask(database, "CT1", first)
+    assert ended(database, "CT1") == []
+    ask(database, "CT1", first, second, uuid4())
+    assert ended(database) == ended(database, "CT2") == []
+    assert ended(database, "CT2", "CT1") == [("study", STUDY, 1)]
+    assert states(database) == ["waiting", "waiting"]
+    [completion] = database.run(lambda c: gathering.of_study(c, STUDY))
+    assert completion.reason == "a request for storage commitment named its images"
+    # The request is there for the next revision too, and does not name its image.
+    late = arrive(database, quiet_s=60)
+    assert ended(database, "CT1") == []
+    ask(database, "CT1", late)
+    assert ended(database, "CT1") == [("study", STUDY, 2)]
+    assert revisions(postgres) == {first: 1, second: 1, late: 2}
+
+
+def test_a_request_ends_only_the_series_that_it_names(database: Database, postgres: Postgres) -> None:
+    one = arrive(database, "series", quiet_s=60)
+    other = arrive(database, "series", quiet_s=60, series="1.2.4")
+    ask(database, "CT1", one)
+    assert ended(database, "CT1") == [("series", SERIES, 1)]
+    assert revisions(postgres) == {one: 1, other: None}
+
+
+def test_a_study_waits_while_an_image_of_the_request_is_not_compared_with_the_rules(
+    database: Database, postgres: Postgres
+) -> None:
+    first, second = arrive(database, quiet_s=60), stored(database)
+    with postgres.connect() as connection:
+        described = (second, STUDY, SERIES, str(second.int))
+        connection.execute(
+            "insert into hapacs.instance (uuid, study, series, sop, sop_class, described_as, shown, found) "
+            "values (%s, %s, %s, %s, '1.2.840.1', 'test', '{}', '{}')",
+            described,
+        )
+    ask(database, "CT1", first, second)
+    assert ended(database, "CT1") == []
+    made = [wanted(second, "study")]
+    database.run(lambda c: tasks.plan(c, [second], made, [], touched("study", quiet_s=60)))
+    assert ended(database, "CT1") == [("study", STUDY, 1)]
+    assert revisions(postgres) == {first: 1, second: 1}

@@ -1,17 +1,19 @@
 """Tables `hapacs.gathering` and `hapacs.completion`: studies and series that are sent once they are complete.
 
-A study is complete when no image of it came for a quiet time. The lock of its row orders the decisions of all nodes,
-and no node counts anything in memory. Images that come later open the next revision, and are sent with it.
+A study is complete when no image of it came for a quiet time, or when its modality asked for storage commitment of all
+its images. The lock of its row orders the decisions of all nodes, and no node counts anything in memory. Images that
+come later open the next revision, and are sent with it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from hapacs_node.catalog.database import Connection
 
 Level = Literal["study", "series"]
+type Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,9 @@ set revision = g.revision + case when g.open or excluded.images = 0 then 0 else 
 """
 
 QUIET = "open and due_at <= now()"
-"""Which studies and series are complete."""
+"""Which studies and series are complete because no image came."""
+OPEN = "open"
+"""Which studies and series wait."""
 
 _QUIET = f"""
 select level, uid, study, revision, images from hapacs.gathering
@@ -91,6 +95,34 @@ order by due_at
 limit %(limit)s
 for update skip locked
 """  # noqa: S608 - a constant
+
+# Of the newest requests only: an older one is from before the quiet time. An image that a request names may be stored
+# and not compared with the rules yet. Its study waits until it was.
+_NAMED = """
+select g.level, g.uid, g.study, g.revision, g.images from hapacs.gathering g
+where g.open and exists (
+    select from (select id, caller from hapacs.commitment order by id desc limit 200) c
+    where c.caller = any(%(callers)s)
+    and exists (
+        select from hapacs.task t join hapacs.committed n on n.commitment = c.id and n.sop = t.sop
+        where t.state = 'gathering' and t.gathers = g.level and t.study = g.study
+        and (g.level = 'study' or t.series = g.uid)
+    )
+    and not exists (
+        select from hapacs.task t
+        where t.state = 'gathering' and t.gathers = g.level and t.study = g.study
+        and (g.level = 'study' or t.series = g.uid)
+        and not exists (select from hapacs.committed n where n.commitment = c.id and n.sop = t.sop)
+    )
+    and not exists (
+        select from hapacs.committed n join hapacs.instance i on i.sop = n.sop join hapacs.event e on e.uuid = i.uuid
+        where n.commitment = c.id
+    )
+)
+order by g.due_at
+limit %(limit)s
+for update of g skip locked
+"""
 
 # After the lock, so that it sees every task whose planner had the row before.
 _RELEASE = """
@@ -143,21 +175,42 @@ def arrive(connection: Connection, touched: Sequence[Touched], waiting: Mapping[
     connection.execute(_ARRIVE, parameters)
 
 
-def complete(connection: Connection, node: str) -> list[tuple[Level, str, int]]:
-    """Decide which studies and series are complete, and let their tasks be sent; return level, UID and revision."""
+def complete(connection: Connection, node: str, callers: Sequence[str] = ()) -> list[tuple[Level, str, int]]:
+    """Decide which studies and series are complete, and let their tasks be sent.
+
+    Parameters
+    ----------
+    connection : Connection
+        To the leader.
+    node : str
+        This node.
+    callers : sequence of str
+        AE titles whose request for storage commitment of all images ends a study or series.
+
+    Returns
+    -------
+    list of tuple
+        Level, UID and revision.
+    """
     with connection.transaction():
         quiet = connection.execute(_QUIET, {"limit": BATCH}).fetchall()
-        if quiet:
-            parameters = {
-                "levels": [row[0] for row in quiet],
-                "uids": [row[1] for row in quiet],
-                "studies": [row[2] for row in quiet],
-                "revisions": [row[3] for row in quiet],
-                "reason": "no image came for the quiet time",
-                "node": node,
-            }
-            connection.execute(_RELEASE, parameters)
-    return [(row[0], row[1], row[3]) for row in quiet]
+        _release(connection, quiet, node, "no image came for the quiet time")
+        named = connection.execute(_NAMED, {"limit": BATCH, "callers": list(callers)}).fetchall() if callers else []
+        _release(connection, named, node, "a request for storage commitment named its images")
+    return [(row[0], row[1], row[3]) for row in (*quiet, *named)]
+
+
+def _release(connection: Connection, rows: Sequence[Row], node: str, reason: str) -> None:
+    if rows:
+        parameters = {
+            "levels": [row[0] for row in rows],
+            "uids": [row[1] for row in rows],
+            "studies": [row[2] for row in rows],
+            "revisions": [row[3] for row in rows],
+            "reason": reason,
+            "node": node,
+        }
+        connection.execute(_RELEASE, parameters)
 
 
 def of_study(connection: Connection, study: str) -> list[Completion]:

@@ -12,6 +12,7 @@ select coalesce((select version from hapacs.ruleset), 0),
     exists (select from hapacs.event where {events.CLAIMABLE}),
     exists (select from hapacs.task where {tasks.LAPSED}),
     exists (select from hapacs.gathering where {gathering.QUIET}),
+    exists (select from hapacs.gathering where {gathering.OPEN}),
     array({tasks.DUE})
 """  # noqa: S608 - constants
 
@@ -29,7 +30,9 @@ class Outlook:
     lapsed : bool
         Whether a lease has ended.
     quiet : bool
-        Whether a study or series is complete.
+        Whether a study or series is complete because no image came.
+    gathers : bool
+        Whether a study or series is not complete yet.
     lanes : tuple of Lane
         The destinations that have tasks to send.
     """
@@ -38,6 +41,7 @@ class Outlook:
     events: bool
     lapsed: bool
     quiet: bool
+    gathers: bool
     lanes: tuple[Lane, ...]
 
 
@@ -45,5 +49,5 @@ def look(connection: Connection, kind: str, node: str) -> Outlook:
     """Return what there is to do for a node."""
     row = connection.execute(_LOOK, {"kind": kind, "node": node}).fetchone()
     assert row is not None  # noqa: S101 - a query of subqueries has one row
-    version, waiting, lapsed, quiet, names = row
-    return Outlook(version, waiting, lapsed, quiet, tuple(Lane(kind, name) for name in names))
+    version, waiting, lapsed, quiet, gathers, names = row
+    return Outlook(version, waiting, lapsed, quiet, gathers, tuple(Lane(kind, name) for name in names))

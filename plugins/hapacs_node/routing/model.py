@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from hapacs_node.routing.destination import Destination
-from hapacs_node.routing.fields import AttributeName, ChangedName, Finite, Name, Part, Quiet, Regex, Window
+from hapacs_node.routing.fields import AttributeName, ChangedName, Finite, Name, Part, Quiet, Regex, Title, Window
 
 Priority = Literal["urgent", "normal", "bulk"]
 LANES: dict[Priority, int] = {"urgent": 0, "normal": 1, "bulk": 2}
@@ -182,6 +182,9 @@ class Routing(Part):
         Priors that are wanted when a new study comes.
     series_quiet_s, study_quiet_s
         Time without an image after which a series or study is complete.
+    complete_by_commitment
+        AE titles of callers whose request for storage commitment ends a study or series at once, when it names all of
+        its images. Not for callers that ask after each image or series, when a rule waits for the study.
     """
 
     destinations: Mapping[Name, Destination] = {}
@@ -189,3 +192,4 @@ class Routing(Part):
     prefetch: tuple[Prefetch, ...] = ()
     series_quiet_s: Quiet = 60
     study_quiet_s: Quiet = 300
+    complete_by_commitment: tuple[Title, ...] = ()

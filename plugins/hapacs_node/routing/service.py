@@ -148,18 +148,21 @@ class Service:
         if seen.events:
             while not self.stop.is_set() and self.planner.plan(self._routing) == BATCH:
                 pass
-        if seen.quiet:
+        # Without a caller that ends studies by its requests, only the quiet time does.
+        complete = seen.quiet or (seen.gathers and bool(self._routing.complete_by_commitment))
+        if complete:
             self._complete()
         if self._routing.prefetch:
             self.puller.look()
-        made = seen.lapsed or seen.events or seen.quiet
+        made = seen.lapsed or seen.events or complete
         for lane in self.database.run(lambda c: tasks.due(c, KIND)) if made else seen.lanes:
             self._start(lane)
 
     def _complete(self) -> None:
         """Decide which studies and series are complete. Any node may: the tables have all that is needed."""
+        callers = self._routing.complete_by_commitment
         while not self.stop.is_set():
-            found = self.database.run(lambda c: gathering.complete(c, self.planner.node))
+            found = self.database.run(lambda c: gathering.complete(c, self.planner.node, callers))
             for level, uid, revision in found:
                 _LOG.info(log.line("complete", level=level, uid=uid, revision=revision))
             if len(found) < gathering.BATCH:

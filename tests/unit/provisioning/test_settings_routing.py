@@ -358,3 +358,11 @@ def test_requests_to_a_bucket_go_to_the_endpoint_or_to_the_bucket_in_front_of_it
     assert S3Destination.model_validate(BUCKET).address == "https://s3.example.org:9000"
     own = S3Destination.model_validate(BUCKET | {"path_style": False})
     assert own.address == "https://research.s3.example.org:9000"
+
+
+def test_a_caller_that_ends_studies_has_to_be_one_that_stores(data: Data, problems: Problems) -> None:
+    storing = next(caller["ae_title"] for caller in data["callers"] if "store" in caller["may"])
+    data["sites"]["primary"]["routing"] = {"complete_by_commitment": [storing, "NOBODY"]}
+    found = problems(data)
+    assert list(found) == ["sites.primary.routing.complete_by_commitment.1"]
+    assert "NOBODY is no caller that may store" in found["sites.primary.routing.complete_by_commitment.1"]

@@ -26,6 +26,7 @@ def of_settings(settings: Settings) -> Iterator[Problem]:
         yield from _senders(settings, name, site)
         yield from _own_addresses(settings, name, site)
         yield from _reports(settings, name, site)
+        yield from _requests(settings, name, site)
 
 
 @each
@@ -110,6 +111,19 @@ def _reports(settings: Settings, name: str, site: Site) -> Iterator[Problem]:
                 f"{path}.calling_ae",
                 f"reports would be sent to {destination.calling_ae}, which the virtual address does not know; remove "
                 "it, or choose another confirm",
+            )
+
+
+@each
+def _requests(settings: Settings, name: str, site: Site) -> Iterator[Problem]:
+    """Yield callers whose requests for storage commitment end studies, and that can't make one."""
+    storing = {caller.ae_title for caller in settings.callers if "store" in caller.may}
+    for number, title in enumerate(site.routing.complete_by_commitment):
+        if title not in storing:
+            yield Problem(
+                f"sites.{name}.routing.complete_by_commitment.{number}",
+                f"{title} is no caller that may store, so it asks for no storage commitment; add it to callers, or "
+                "remove it here",
             )
 
 
