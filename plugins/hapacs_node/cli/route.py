@@ -22,6 +22,7 @@ from hapacs_node.catalog.tasks import Lane
 from hapacs_node.cli.common import SELF, ConfigOption, JsonOption, err, errors, out, print_json, to_journal
 from hapacs_node.errors import ConfigurationError
 from hapacs_node.metrics import Metrics
+from hapacs_node.probe.image import ProbeImage
 from hapacs_node.query import header
 from hapacs_node.routing.bucket import trust_only
 from hapacs_node.routing.checks import mistakes
@@ -30,6 +31,7 @@ from hapacs_node.routing.peer import Access, Identity
 from hapacs_node.routing.replay import Replay
 from hapacs_node.routing.service import Service, reader_of
 from hapacs_node.routing.session import ping as ask
+from hapacs_node.routing.session import send_image
 
 route_app = typer.Typer(no_args_is_help=True, help="The rules of the site, and the service that routes by them.")
 outbox_app = typer.Typer(no_args_is_help=True, help="Images that wait for their destination, and interventions.")
@@ -116,6 +118,7 @@ def status(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = F
 def ping(
     destination: Annotated[str, typer.Argument(help="Name of the destination.")],
     *,
+    image: Annotated[bool, typer.Option("--image", help="Also send a test image, the same one each time.")] = False,
     config: ConfigOption = settings.DEFAULT_PATH,
     certificate: Certificate = _TLS / "node.crt",
     key: Key = _TLS / "node.key",
@@ -130,7 +133,12 @@ def ping(
         if destination not in known:
             raise ConfigurationError(f"there is no destination {destination} (known: {', '.join(known) or 'none'})")
         trust_only(authority)
-        answer = ask(known[destination], Access(Identity(certificate, key, authority), secrets))
+        access = Access(Identity(certificate, key, authority), secrets)
+        answer = ask(known[destination], access)
+        if image:
+            known_as = settings.load(config)
+            sent = ProbeImage(f"{known_as.site}/route", known_as.node, destination)
+            answer = f"{answer}; test image {send_image(known[destination], access, sent)}"
     out.print(f"{destination}: {answer}")
 
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from uuid import UUID
 
 from hapacs_node.catalog.tasks import Task
+from hapacs_node.probe.image import ProbeImage
 from hapacs_node.routing import bucket, commit, folder, inquiry, send, stow
 from hapacs_node.routing.destination import (
     Destination,
@@ -12,7 +14,7 @@ from hapacs_node.routing.destination import (
     S3Destination,
     commits,
 )
-from hapacs_node.routing.image import Pair
+from hapacs_node.routing.image import Pair, parse
 from hapacs_node.routing.peer import Access, PeerError, Session
 
 
@@ -55,6 +57,26 @@ def ping(destination: Destination, access: Access) -> str:
     for title, operations in wanted.items():
         _ping(destination.called(title), operations, access)
     return "status 0x0000"
+
+
+def send_image(destination: Destination, access: Access, image: ProbeImage) -> str:
+    """Send a test image to a destination, and return what became of it in words. Nothing is recorded.
+
+    Raises
+    ------
+    PeerError
+        When the destination does not answer, or does not take the image.
+    """
+    dataset = image.dataset
+    task = Task(
+        0, UUID(int=0), image.study, image.series, image.sop, str(dataset.SOPClassUID),
+        str(dataset.file_meta.TransferSyntaxUID), len(image.file), "test", None, 1,
+    )  # fmt: skip
+    with open_session(destination, [task], access) as session:
+        (ended,) = session.send([(task, parse(image.file))])
+    if ended.state != "confirmed":
+        raise PeerError(f"{image.sop} was not taken: {ended.reason}")
+    return f"{image.sop} was taken{f' ({ended.reason})' if ended.reason else ''}"
 
 
 def _ping(peer: DicomDestination, operations: Mapping[Pair, str], access: Access) -> None:

@@ -61,6 +61,7 @@ def ping(
     name: Name,
     destination: Annotated[str, typer.Argument(help="Name of the destination in the settings.")],
     site: SiteName = "",
+    image: Annotated[bool, typer.Option("--image", help="Each node also sends a test image.")] = False,
     json: Json = False,
 ) -> None:
     """Ask a destination from each node whether it answers, because any node may send to it.
@@ -71,7 +72,7 @@ def ping(
 
     at = chosen.sites(name, site)[0]
     with errors.status(f"Calling {destination}"):
-        found = ping_from(at, destination)
+        found = ping_from(at, destination, image=image)
     if json:
         print_json({"deployment": name, "site": at.name, "ok": not any(found.values()), "nodes": found})
     else:

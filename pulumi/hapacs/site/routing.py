@@ -27,8 +27,14 @@ def replay(site: Site, routing: Routing, since_s: int, limit_s: int) -> dict[str
     return node_program.first_report(site, words, limit_s + _TIMEOUT_S, rules)
 
 
-def ping(site: Site, destination: str) -> dict[str, str]:
-    """Call a destination from every node that may send to it; return the failure by node, empty where it answers."""
+def ping(site: Site, destination: str, *, image: bool = False) -> dict[str, str]:
+    """Call a destination from every node that may send to it; return the failure by node, empty where it answers.
+
+    Parameters
+    ----------
+    image
+        Whether each node also sends a test image. It is the same one each time.
+    """
     # As the service, because root may write to other folders.
     command = (
         "sudo",
@@ -40,6 +46,7 @@ def ping(site: Site, destination: str) -> dict[str, str]:
         "route",
         "ping",
         shlex.quote(destination),
+        *(("--image",) if image else ()),
     )
     found = {}
     for node in site.members("pacs"):
