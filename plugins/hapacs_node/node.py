@@ -12,6 +12,7 @@ from hapacs_node.admission import Admission
 from hapacs_node.catalog import schema
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
+from hapacs_node.correction.gate import Gate
 from hapacs_node.dimse.find import Find
 from hapacs_node.dimse.retrieve import Retrieve
 from hapacs_node.dimse.server import Entity, Scp
@@ -72,6 +73,7 @@ class Node:
     stow: Stow | None
     scp: Scp | None
     refresh: Refresh
+    gate: Gate
     health: Health
     lookup: Lookup
     eviction: Eviction | None
@@ -163,6 +165,7 @@ class Node:
             retrieval=retrieval,
             scp=scp,
             stow=stow,
+            gate=Gate(database),
             refresh=Refresh(catalog, storage.reader, settings.undeclared),
             health=health,
             lookup=lookup,

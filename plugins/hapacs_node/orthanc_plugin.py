@@ -155,10 +155,10 @@ def _keep(content: bytes) -> int:
 
 def _http_arrived(path: str, **request: Any) -> bool:
     # Orthanc refuses the request when this raises, or returns False.
+    reads = request["method"] == orthanc.HttpMethod.GET
     with _harmless("HTTP"):
-        reads = request["method"] == orthanc.HttpMethod.GET
         node.objects.http_arrived(threading.get_ident(), path, request["headers"], reads=reads)
-    return True
+    return not reads or node.health.service != "query" or node.gate.passes(path)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from hapacs_node.storage.reader import Reader
 _LOG = log.get("restore")
 _AT_A_TIME = 4
 _UNIDENTIFIED_AT_A_TIME = 10_000
-_STORE_TIMEOUT_S = 120
+_TIMEOUT_S = 120
 _ERRORS: dict[int, type[NodeError]] = {
     HTTPStatus.BAD_REQUEST: RefusedError,
     HTTPStatus.BAD_GATEWAY: OrthancUnavailableError,
@@ -170,6 +170,29 @@ class Orthanc:
             raise ConfigurationError(f"{directory}: the node's certificate can't be read: {error}") from error
         return cls(url, tls)
 
+    def remove(self, path: str, who: str) -> None:
+        """Remove a study or a series; one that is not there is no error.
+
+        Parameters
+        ----------
+        path : str
+            ``/studies/ID`` or ``/series/ID`` with Orthanc's identifier.
+        who : str
+            Who asked for it, for tombstones and the journal.
+
+        Raises
+        ------
+        OrthancUnavailableError
+            When Orthanc does not answer.
+        NodeError
+            When Orthanc does not remove it.
+        """
+        name = "".join(character if character.isascii() and character.isprintable() else "?" for character in who)
+        status, _ = self._ask("DELETE", path, None, {"X-Hapacs-User": name})
+        if status not in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
+            kind = _ERRORS.get(status, NodeError)
+            raise kind(f"{self.url} did not remove {path}: HTTP status {status}")
+
     def store(self, content: bytes) -> None:
         """Store a DICOM file as it is.
 
@@ -182,21 +205,22 @@ class Orthanc:
         NodeError
             When Orthanc does not store it for another reason.
         """
+        status, body = self._ask("POST", "/instances", content, {"Content-Type": "application/dicom"})
+        if status != HTTPStatus.OK or _status(body) != "Success":
+            kind = _ERRORS.get(status, NodeError)
+            raise kind(f"{self.url} did not store the image: HTTP status {status}, {_status(body)}")
+
+    def _ask(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
         parts = urlsplit(self.url)
-        connection = http.client.HTTPSConnection(
-            parts.hostname or "", parts.port, timeout=_STORE_TIMEOUT_S, context=self.tls
-        )
+        connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=_TIMEOUT_S, context=self.tls)
         try:
-            connection.request("POST", "/instances", content, {"Content-Type": "application/dicom"})
+            connection.request(method, path, content, headers)
             answer = connection.getresponse()
-            body = answer.read(10_000)
+            return answer.status, answer.read(10_000)
         except (OSError, http.client.HTTPException) as error:
-            raise OrthancUnavailableError(f"{self.url} did not store the image: {error}") from error
+            raise OrthancUnavailableError(f"{self.url} does not answer {method} {path}: {error}") from error
         finally:
             connection.close()
-        if answer.status != HTTPStatus.OK or _status(body) != "Success":
-            kind = _ERRORS.get(answer.status, NodeError)
-            raise kind(f"{self.url} did not store the image: HTTP status {answer.status}, {_status(body)}")
 
 
 def _status(body: bytes) -> str:

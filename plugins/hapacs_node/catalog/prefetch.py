@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from hapacs_node.catalog import corrections
 from hapacs_node.catalog.database import Connection
 
 # Patients are the same only with the same issuer: two hospitals give the same number to two people. BodyPartExamined is
 # 0018,0015 and IssuerOfPatientID 0010,0021, as `hapacs_node.query.header` keeps them. A new study without one of the
 # attributes has no prior by it.
-_PRIORS = """
+_PRIORS = f"""
 with new as (
     select uid, patient_id, found -> '00100021' as issuer,
         array(select modality from hapacs.series where study = t.uid and modality <> '') as modalities,
@@ -32,12 +33,12 @@ with new as (
 )
 select o.uuid, i.study, i.series, i.sop, i.sop_class, coalesce(syntax.value, ''), o.size, o.node
 from prior
-join hapacs.instance i on i.study = prior.uid
+join hapacs.instance i on i.study = prior.uid and not {corrections.hidden("i.study", "i.series")}
 join attachedfiles file on file.uuid = i.uuid::text and file.filetype = 1
 join hapacs.object o on o.uuid = i.uuid and o.tombstoned_at is null
 left join metadata syntax on syntax.id = file.id and syntax.type = 9
 order by i.study, i.series, i.number, i.sop
-"""
+"""  # noqa: S608 - constants
 
 _NOTE = """
 insert into hapacs.prefetch (study, rule, images) values (%(study)s, %(rule)s, %(images)s)

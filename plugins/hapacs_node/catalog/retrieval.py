@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from hapacs_node.catalog import corrections
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.index import UNCOMPRESSED
 from hapacs_node.catalog.objects import COLUMNS, StoredObject, is_newer
@@ -44,10 +45,13 @@ class Instance:
 # Orthanc's levels are 1 for a study, 2 for a series and 3 for an instance; its metadata 9 is the transfer syntax. A
 # file without a row in the catalog stays in the result, so that `instances` can raise instead of omitting an image.
 _RETRIEVE = f"""
-select {COLUMNS}, coalesce(files.syntax, ''), files.compression, coalesce(files.sop_uid, files.uuid::text)
+select {corrections.hidden("%(study)s", "files.series_uid")},
+       {COLUMNS}, coalesce(files.syntax, ''), files.compression, coalesce(files.sop_uid, files.uuid::text)
 from (
     select file.uuid::uuid as uuid, series.internalid as series, instance.internalid as instance,
-           file.compressiontype as compression, syntax.value as syntax, sop.value as sop_uid
+           file.compressiontype as compression, syntax.value as syntax, sop.value as sop_uid,
+           (select i.value from dicomidentifiers i
+            where i.id = series.internalid and i.taggroup = 32 and i.tagelement = 14) as series_uid
     from dicomidentifiers named
     join resources study on study.internalid = named.id and study.resourcetype = 1
     join resources series on series.parentid = study.internalid
@@ -68,7 +72,7 @@ order by files.series, files.instance
 
 
 def instances(connection: Connection, named: Named) -> list[Instance]:
-    """List the instances by series, in the order in which they were stored.
+    """List the instances by series, in the order in which they were stored; those of hidden series are left out.
 
     An image that was stored under two Patient IDs is there once, as it was stored last.
 
@@ -79,7 +83,9 @@ def instances(connection: Connection, named: Named) -> list[Instance]:
     """
     parameters = {"study": named.study, "series": named.series, "instance": named.instance}
     found: dict[str, Instance] = {}
-    for *columns, syntax, compression, sop in connection.execute(_RETRIEVE, parameters):
+    for hidden, *columns, syntax, compression, sop in connection.execute(_RETRIEVE, parameters):
+        if hidden:
+            continue
         row = StoredObject(*columns)
         if not row.digest:
             raise CatalogError(f"attachment {row.uuid} is in the index, but not in the catalog")

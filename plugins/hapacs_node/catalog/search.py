@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from hapacs_node.catalog import corrections
 from hapacs_node.catalog.database import Connection
 from hapacs_node.query.attributes import Level
 from hapacs_node.query.criteria import Counts, Criterion, Found, Search
@@ -24,17 +25,22 @@ _COLUMNS = {
     "00080020": {Level.STUDY: "t.date"},
     "00080030": {Level.STUDY: "t.time"},
 }
-_STORED = "exists (select from attachedfiles a where a.uuid = i.uuid::text)"
+_GIVEN = (
+    "exists (select from attachedfiles a where a.uuid = i.uuid::text) "
+    f"and not {corrections.hidden('i.study', 'i.series')}"
+)
 # `offset 0` keeps PostgreSQL from joining: each row is tested until the page is full.
 _LIVE = {
-    Level.STUDY: f"exists (select from hapacs.instance i where i.study = t.uid and {_STORED} offset 0)",
+    Level.STUDY: f"exists (select from hapacs.instance i where i.study = t.uid and {_GIVEN} offset 0)",
     Level.SERIES: "exists (select from hapacs.instance i "
-    f"where i.study = r.study and i.series = r.uid and {_STORED} offset 0)",
-    Level.INSTANCE: _STORED,
+    f"where i.study = r.study and i.series = r.uid and {_GIVEN} offset 0)",
+    Level.INSTANCE: _GIVEN,
 }
 _BELOW = {
-    (Level.STUDY, Level.SERIES): "exists (select from hapacs.series r where r.study = t.uid and {0})",
-    (Level.STUDY, Level.INSTANCE): "exists (select from hapacs.instance i where i.study = t.uid and {0})",
+    (Level.STUDY, Level.SERIES): "exists (select from hapacs.series r where r.study = t.uid and {0} "
+    f"and not {corrections.hidden('r.study', 'r.uid')})",
+    (Level.STUDY, Level.INSTANCE): "exists (select from hapacs.instance i where i.study = t.uid and {0} "
+    f"and not {corrections.hidden('i.study', 'i.series')})",
     (Level.SERIES, Level.INSTANCE): "exists (select from hapacs.instance i "
     "where i.study = r.study and i.series = r.uid and {0})",
 }
@@ -52,11 +58,11 @@ _ORDER = {
     Level.INSTANCE: "t.date desc, t.time desc, t.uid, r.uid, i.number, i.sop",
 }
 
-_COUNTS = """
+_COUNTS = f"""
 select r.study, r.uid, r.modality, count(*), array_agg(distinct i.sop_class)
 from hapacs.series r join hapacs.instance i on i.study = r.study and i.series = r.uid
-where r.study = any(%(studies)s) group by r.study, r.uid
-"""
+where r.study = any(%(studies)s) and not {corrections.hidden("r.study", "r.uid")} group by r.study, r.uid
+"""  # noqa: S608 - constants
 
 
 def search(connection: Connection, asked: Search) -> list[Found]:

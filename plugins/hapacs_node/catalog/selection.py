@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hapacs_node.catalog import corrections
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.index import UNCOMPRESSED
 from hapacs_node.catalog.objects import COLUMNS, StoredObject, is_newer
@@ -47,7 +48,8 @@ class Selected:
 
 # Orthanc's metadata 9 is the transfer syntax and 10 the SOP class.
 _SELECT = f"""
-select named.study_uid, named.series_uid, named.sop_uid, named.class, named.syntax, named.compression, {COLUMNS}
+select {corrections.hidden("named.study_uid", "named.series_uid")},
+       named.study_uid, named.series_uid, named.sop_uid, named.class, named.syntax, named.compression, {COLUMNS}
 from (
     select found.*, coalesce(sop_class.value, described.sop_class, '') as class, coalesce(syntax.value, '') as syntax
     from (
@@ -94,7 +96,7 @@ _CONDITIONS = {
 
 
 def select(connection: Connection, wanted: Selection) -> list[Selected]:
-    """List the instances by series, in the order in which they were stored.
+    """List the instances by series, in the order in which they were stored; those of hidden series are left out.
 
     An image that was stored under two Patient IDs is there once, as it was stored last.
     """
@@ -104,7 +106,9 @@ def select(connection: Connection, wanted: Selection) -> list[Selected]:
     start = next(level for level in ("studies", "series", "instances") if level in named)
     query = _SELECT.format(tables=_TABLES[start], conditions=" and ".join(_CONDITIONS[level] for level in named))
     found: dict[tuple[str, str, str], Selected] = {}
-    for study, series, sop, sop_class, syntax, compression, *columns in connection.execute(query, named):
+    for hidden, study, series, sop, sop_class, syntax, compression, *columns in connection.execute(query, named):
+        if hidden:
+            continue
         row = StoredObject(*columns)
         readable = bool(row.digest) and compression == UNCOMPRESSED
         known = found.get((study, series, sop))

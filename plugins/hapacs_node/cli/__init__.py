@@ -18,8 +18,9 @@ from rich.table import Table
 from hapacs_node import history, journal, log, settings
 from hapacs_node import restore as restore_
 from hapacs_node.catalog import schema
-from hapacs_node.cli import commitment, copies, integrity, occupancy, probe, rebuild, route, studies
+from hapacs_node.cli import commitment, copies, corrections, integrity, occupancy, probe, rebuild, route, studies
 from hapacs_node.cli.common import ConfigOption, JsonOption, err, errors, out, print_json, to_journal
+from hapacs_node.correction.operator import Corrector
 from hapacs_node.errors import NodeError
 from hapacs_node.health import try_once
 from hapacs_node.node import Node
@@ -32,8 +33,10 @@ _MOST_STUDIES = 1000
 das_app = typer.Typer(no_args_is_help=True, help="Usage of this node's DAS, and eviction.")
 app.add_typer(das_app, name="das")
 
-study_app = typer.Typer(no_args_is_help=True, help="Studies that were deleted, and their restoration.")
+study_app = typer.Typer(no_args_is_help=True, help="Studies: their corrections, deletion and restoration.")
 app.add_typer(study_app, name="study")
+for command in (corrections.show, corrections.hide, corrections.unhide, corrections.delete):
+    study_app.command()(command)
 
 app.add_typer(route.route_app, name="route")
 app.add_typer(route.outbox_app, name="outbox")
@@ -193,6 +196,8 @@ def restore(
         orthanc = restore_.Orthanc.of(store)
         restoration = restore_.Restoration(node.storage.catalog, node.storage.reader, orthanc.store)
         document = studies.restored(study, restoration.study(study, operator))
+        if document["ok"]:
+            Corrector(node.database).restored(study, operator)
     if as_json:
         print_json(document)
     elif not document["images"]:

@@ -1,9 +1,10 @@
-"""Deleted studies of a site: they are listed and restored by a node's own program, `hapacs-node study`."""
+"""Studies of a site: they are shown, corrected, deleted and restored by a node's own program, `hapacs-node study`."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from hapacs.errors import HapacsError, UsageError
 from hapacs.site import node_program
@@ -12,7 +13,7 @@ from hapacs.site.collect import collect
 
 _UID = re.compile(r"[0-9.]{1,64}")
 # Removals of an older program are read one by one, and the images of a study are stored one by one.
-_LIST_TIMEOUT_S, _RESTORE_TIMEOUT_S = 600, 4 * 3600
+_LIST_TIMEOUT_S, _RESTORE_TIMEOUT_S, _CORRECT_TIMEOUT_S = 600, 4 * 3600, 120
 
 
 def deleted(site: Site, since: str | None) -> dict[str, Any]:
@@ -37,12 +38,87 @@ def restore(site: Site, study: str) -> dict[str, Any]:
     HapacsError
         When no node stores, or it does not answer.
     """
-    if not _UID.fullmatch(study):
-        raise UsageError(f"{study!r} is not a UID (at most 64 digits and dots).", "Give the Study Instance UID.")
+    _check(study)
     node, url = storing_url(site)
     operator = node_program.operator()
     words = ("study", "restore", study, "--store", url, "--operator", operator)
     return node_program.report(site, node, words, _RESTORE_TIMEOUT_S)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A correction that an operator asks for.
+
+    Attributes
+    ----------
+    study, series
+        UIDs; the series is empty for the whole study.
+    who, why
+        Who asks for it, and the reason.
+    yes
+        Whether it is done. Else the report says what would be done.
+    """
+
+    study: str
+    series: str
+    who: str
+    why: str
+    yes: bool
+
+    def words(self) -> tuple[str, ...]:
+        """Return the words for `hapacs-node study`, without the reason: sudo writes them to the journal."""
+        for uid in (self.study, *((self.series,) if self.series else ())):
+            _check(uid)
+        series = ("--series", self.series) if self.series else ()
+        yes = ("--yes",) if self.yes else ()
+        return self.study, *series, *yes, "--who", self.who or node_program.operator(), "--why", "-"
+
+
+def show(site: Site, study: str) -> dict[str, Any]:
+    """Report patient IDs, series, callers, corrections and removed images of a study.
+
+    Raises
+    ------
+    UsageError
+        When it is no UID.
+    HapacsError
+        When no node answers.
+    """
+    _check(study)
+    return node_program.first_report(site, ("study", "show", study), _CORRECT_TIMEOUT_S)
+
+
+def correct(site: Site, what: Literal["hide", "unhide"], asked: Asked) -> dict[str, Any]:
+    """Hide a study or a series, or show it again.
+
+    Raises
+    ------
+    UsageError
+        When a UID is none.
+    HapacsError
+        When no node answers.
+    """
+    return node_program.first_report(site, ("study", what, *asked.words()), _CORRECT_TIMEOUT_S, asked.why)
+
+
+def delete(site: Site, asked: Asked) -> dict[str, Any]:
+    """Have the node that stores now delete a study or a series.
+
+    Raises
+    ------
+    UsageError
+        When a UID is none.
+    HapacsError
+        When no node stores, or it does not answer.
+    """
+    words = asked.words()
+    node, url = storing_url(site)
+    return node_program.report(site, node, ("study", "delete", *words, "--store", url), _RESTORE_TIMEOUT_S, asked.why)
+
+
+def _check(uid: str) -> None:
+    if not _UID.fullmatch(uid):
+        raise UsageError(f"{uid!r} is not a UID (at most 64 digits and dots).", "Give the Study Instance UID.")
 
 
 def storing_url(site: Site) -> tuple[Node, str]:

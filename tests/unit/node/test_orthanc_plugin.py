@@ -17,6 +17,7 @@ import pytest
 
 import hapacs_node
 from hapacs_node import log
+from hapacs_node.correction.gate import Gate
 from hapacs_node.errors import CatalogUnavailableError, NodeError, ReplacementRefusedError
 from hapacs_node.https import Listener
 from hapacs_node.loopback import Orthanc
@@ -300,6 +301,17 @@ def test_a_search_is_recorded_without_its_query(loaded: FakeOrthanc, capture: li
     assert loaded.on_http("/dicom-web/studies", method=1, ip="127.0.0.1", headers=headers, get=query)
     assert "event=queried what=studies user=anna address=192.0.2.9" in capture
     assert not [line for line in capture if "Doe" in line]
+
+
+def test_orthanc_answers_no_get_that_a_correction_forbids(loaded: FakeOrthanc, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = node_of(loaded)
+    monkeypatch.setattr(Gate, "passes", lambda _, path: path.endswith("/bulk/1"))
+    request: dict[str, Any] = {"ip": "127.0.0.1", "headers": {}, "get": {}}
+    assert loaded.on_http("/dicom-web/studies", method=1, **request), "the storing service gives nothing to clients"
+    monkeypatch.setattr(node.health, "service", "query")
+    assert not loaded.on_http("/dicom-web/studies", method=1, **request)
+    assert loaded.on_http("/dicom-web/studies", method=2, **request)
+    assert loaded.on_http("/dicom-web/studies/1/bulk/1", method=1, **request)
 
 
 def test_stopping_orthanc_stops_the_probes(loaded: FakeOrthanc) -> None:

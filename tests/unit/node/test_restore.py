@@ -113,6 +113,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_DELETE(self) -> None:
+        self.server.received.append((self.path, self.headers["X-Hapacs-User"]))  # type: ignore[attr-defined]
+        self.send_response({"/series/gone": 404, "/series/locked": 500}.get(self.path, 200))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
         pass
 
@@ -157,8 +163,18 @@ def test_anything_but_success_is_an_error(orthanc: Callable[[], Orthanc], server
         orthanc().store(CONTENT)
     server.shutdown()
     server.server_close()
-    with pytest.raises(NodeError, match="did not store the image"):
+    with pytest.raises(NodeError, match="does not answer POST /instances"):
         orthanc().store(CONTENT)
+
+
+def test_orthanc_removes_a_series_for_the_operator(
+    orthanc: Callable[[], Orthanc], server: http.server.HTTPServer
+) -> None:
+    orthanc().remove("/series/there", "anna\r\nX-Other: 1")
+    orthanc().remove("/series/gone", "anna")
+    assert server.received == [("/series/there", "anna??X-Other: 1"), ("/series/gone", "anna")]  # type: ignore[attr-defined]
+    with pytest.raises(NodeError, match="did not remove /series/locked: HTTP status 500"):
+        orthanc().remove("/series/locked", "anna")
 
 
 def test_a_missing_certificate_is_named(tmp_path: Path) -> None:

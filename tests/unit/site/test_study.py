@@ -49,6 +49,7 @@ class FakeSite:
         self.down: set[str] = set()
         self.unhealthy: set[str] = set()
         self.asked: list[tuple[str, list[str]]] = []
+        self.text = ""
 
     def members(self, _group: str) -> list[Node]:
         return list(self.nodes.values())
@@ -56,7 +57,8 @@ class FakeSite:
     def hapacs(self, node: str, _service: str, _path: str) -> tuple[int, dict[str, Any]]:
         return (503 if node in self.unhealthy else 200), {}
 
-    def run(self, node: Node, words: Sequence[str], _text: str, _timeout_s: float = 60) -> str:
+    def run(self, node: Node, words: Sequence[str], text: str, _timeout_s: float = 60) -> str:
+        self.text = text
         if node.name in self.down:
             raise NodeError(node.name, "no answer within 60 s")
         self.asked.append((node.name, shlex.split(" ".join(words))))
@@ -143,3 +145,88 @@ def test_a_restored_study_ends_well_and_an_unknown_one_does_not(site: FakeSite) 
     assert run("restore", "lab", STUDY) == (0, "20 already in the index\n")
     site.report = {"ok": False, "study": STUDY, "counts": {}, "images": []}
     assert run("restore", "lab", STUDY) == (1, f"no image of study {STUDY} was deleted\n")
+
+
+SHOWN = {
+    "ok": True,
+    "study": STUDY,
+    "series": [
+        {
+            "patient_id": "p1", "resource": "abc", "uid": "1.2.3.1", "modality": "CT", "images": 20, "size": 1,
+            "callers": ["title:CT1"], "first_at": None, "last_at": "2026-11-28 08:00:00+00:00", "hidden": True,
+        }
+    ],
+    "removed": {"images": 2, "last_at": "2026-11-28 09:00:00+00:00", "callers": ["user:anna"]},
+    "corrections": [
+        {
+            "id": 7, "kind": "hide", "series": "", "who": "anna", "why": "wrong [scan]", "patient": None,
+            "made_at": "2026-11-28 10:00:00+00:00", "ended_at": "2026-11-28 11:00:00+00:00", "ended_by": "ben",
+            "ended_why": "right after all",
+        }
+    ],
+}  # fmt: skip
+
+
+def outcome(what: str, **changes: object) -> dict[str, Any]:
+    done = {"what": what, "study": STUDY, "series": "", "images": 20, "done": True, "number": 7, "detail": ""}
+    return {"ok": True, "dry": False, **done, **changes}
+
+
+def test_a_study_is_shown_with_corrections_and_removed_images(site: FakeSite) -> None:
+    site.report = SHOWN
+    code, printed = run("show", "lab", STUDY)
+    assert code == 0
+    for word in (
+        "p1",
+        "1.2.3.1",
+        "title:CT1",
+        "hidden",
+        "2 removed images",
+        "user:anna",
+        "wrong [scan]",
+        "by ben",
+        "7",
+    ):
+        assert word in printed
+    site.report = {**SHOWN, "ok": False}
+    code, printed = run("show", "lab", STUDY)
+    assert code == 1
+    assert f"knows nothing of study {STUDY}" in printed
+    code, printed = run("show", "lab", STUDY, "--json")
+    assert code == 1
+    assert json.loads(printed)["corrections"] == SHOWN["corrections"]
+
+
+@pytest.mark.parametrize(
+    ("what", "node", "more"),
+    [("hide", "pacs1", []), ("unhide", "pacs1", []), ("delete", "pacs2", ["--store", "https://10.0.0.2:8042"])],
+)
+def test_a_correction_is_done_when_it_is_confirmed_and_its_reason_is_no_word_of_a_command(
+    site: FakeSite, what: str, node: str, more: list[str]
+) -> None:
+    site.report = outcome(what, done=False, number=None)
+    code, printed = run(what, "lab", STUDY, "--why", "was Smith", "--who", "anna", "--series", "1.2.3.1")
+    assert (code, "Nothing was done yet: add --yes" in printed) == (0, True)
+    site.report = outcome(what)
+    code, printed = run(what, "lab", STUDY, "--why", "was Smith", "--who", "anna", "--yes")
+    assert (code, "number 7" in printed) == (0, True)
+    (_, dry), (asked, words) = site.asked
+    assert (
+        dry[2:12] == ["study", what, STUDY, "--series", "1.2.3.1", "--who", "anna", "--why", "-", *more, "--json"][:10]
+    )
+    assert (asked, words[2:9]) == (node, ["study", what, STUDY, "--yes", "--who", "anna", "--why"])
+    assert site.text == "was Smith"
+
+
+def test_a_correction_that_is_in_force_or_of_no_uid_changes_nothing(site: FakeSite) -> None:
+    site.report = outcome("hide", done=False, detail="it is hidden already")
+    code, printed = run("hide", "lab", STUDY, "--why", "x", "--yes")
+    assert (code, "Nothing was done: it is hidden already" in printed) == (0, True)
+    code, printed = run("hide", "lab", STUDY, "--why", "x", "--yes", "--json")
+    assert json.loads(printed)["detail"] == "it is hidden already"
+    for wrong in (study.Asked("1; rm", "", "", "x", yes=True), study.Asked(STUDY, "$(x)", "", "x", yes=True)):
+        with pytest.raises(UsageError, match="is not a UID"):
+            study.correct(cast(Site, site), "hide", wrong)
+    with pytest.raises(UsageError, match="is not a UID"):
+        study.show(cast(Site, site), "$(x)")
+    assert len(site.asked) == 2

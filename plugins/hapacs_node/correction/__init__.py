@@ -1,0 +1,1 @@
+"""What clients get of a study that an operator corrected; stored bytes are never changed."""
