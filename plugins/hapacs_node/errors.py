@@ -82,3 +82,7 @@ class OrthancUnavailableError(NodeError):
 
 class BusyError(NodeError):
     """Too many requests at the same time."""
+
+
+class UncorrectedError(NodeError):
+    """A file can't be given with its correction, and must not be given without."""

@@ -129,7 +129,7 @@ class Node:
         retrieval = Retrieval(catalog, storage, budget, metrics, transcoder)
         scp = None
         if entity is not None:
-            sender = Sender(storage.reader, budget, transcoder)
+            sender = Sender(storage.reader, budget, transcoder, settings.undeclared)
             scp = Scp(
                 entity,
                 Find(entity.title, Finder(catalog.search, entity.results, entity.instances)),

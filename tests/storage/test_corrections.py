@@ -1,18 +1,29 @@
 """Corrections of studies on a real PostgreSQL: what clients find and get afterwards."""
 
+import json
 from collections.abc import Callable
+from io import BytesIO
+from typing import Any
 
 import pytest
+from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
+from hapacs_node.catalog import prefetch
 from hapacs_node.catalog.corrections import Reason
 from hapacs_node.catalog.retrieval import Named
 from hapacs_node.catalog.selection import Selection
+from hapacs_node.correction import file
+from hapacs_node.correction.moving import Mover, Target
 from hapacs_node.correction.operator import Corrector
-from hapacs_node.errors import NodeError, RefusedError
+from hapacs_node.correction.outgoing import HiddenError, Outgoing
+from hapacs_node.errors import BadRequestError, NodeError, RefusedError
 from hapacs_node.node import Node
+from hapacs_node.query import web
 from hapacs_node.query.attributes import Level
+from hapacs_node.query.cfind import Finder, Path
 from hapacs_node.query.criteria import Search, criterion
+from hapacs_node.query.qido import Request
 from tests.storage import index
 from tests.storage.indexed import Indexed
 from tests.support.images import ct
@@ -155,3 +166,169 @@ def test_orthanc_answers_nothing_that_shows_a_hidden_series(
     corrector.unhide(STUDY, FIRST, WRONG, dry=False)
     corrector.unhide(STUDY, "", WRONG, dry=False)
     assert node.gate.passes(named)
+
+
+WRONG_PATIENT = {"PatientID": "W1", "PatientName": "Wrong^Person", "PatientAge": "054Y", "PatientSex": "M"}
+RIGHT_PATIENT = {
+    "PatientID": "R7", "PatientName": "Right^Persón", "PatientBirthDate": "19800101", "PatientSex": "F",
+    "IssuerOfPatientID": "HOSP",
+}  # fmt: skip
+RIGHT = Target(RIGHT_PATIENT)
+
+
+@pytest.fixture
+def mover(node: Node) -> Mover:
+    return Mover(node.database)
+
+
+def store(indexed: Indexed, patient: dict[str, str], study: str, **attributes: object) -> None:
+    indexed.store(ct(**{**patient, "PatientWeight": 80, "StudyInstanceUID": study, **attributes}))
+
+
+@pytest.fixture
+def twice(node: Node, server: index.Server) -> Indexed:
+    """A study that was sent under two patient IDs, and one that the right patient has."""
+    made = Indexed(node, server.connection)
+    store(made, {**WRONG_PATIENT, "PatientID": "W0"}, STUDY)
+    store(made, WRONG_PATIENT, STUDY)
+    return made
+
+
+def qido(node: Node, target: str) -> list[dict[str, Any]]:
+    request = Request.of(f"/dicom-web/{target}")
+    assert request is not None
+    found: list[dict[str, Any]] = json.loads(web.reply(request, node.storage.catalog.search, "pacs", "QR").body)
+    return found
+
+
+def cfind(node: Node, level: str, **keys: str) -> list[Dataset]:
+    made: dict[Path, str] = {(0x00080052,): level, (0x00100010,): "", (0x00100020,): "", (0x0020000D,): ""}
+    named = {"name": 0x00100010, "id": 0x00100020, "study": 0x0020000D}
+    made |= {(named[key],): value for key, value in keys.items()}
+    return list(Finder(node.storage.catalog.search).find(made, "WS", "QR").answers)
+
+
+def given_files(node: Node, study: str = STUDY) -> list[Dataset]:
+    """Return the data sets of a study as WADO-RS gives them."""
+    instances = node.storage.catalog.retrieve(Named(study))
+    contents = node.storage.reader.read_all([one.object for one in instances])
+    return [
+        dcmread(BytesIO(file.given(content, one.move, node.storage.undeclared)))
+        for one, content in zip(instances, contents, strict=True)
+    ]
+
+
+def of(patient: dict[str, str]) -> dict[str, str]:
+    return {keyword: patient.get(keyword, "") for keyword in ("PatientID", "PatientName", "PatientSex")}
+
+
+def patients(datasets: list[Dataset]) -> list[dict[str, str]]:
+    return [{keyword: str(one.get(keyword, "")) for keyword in of({})} for one in datasets]
+
+
+def test_a_study_under_two_patient_ids_is_found_and_given_under_the_right_one(
+    node: Node, twice: Indexed, mover: Mover
+) -> None:
+    assert len(cfind(node, "STUDY", id="W1")) == 1
+    dry = mover.move(STUDY, RIGHT, WRONG, dry=True)
+    assert (dry.done, dry.images, dry.before["PatientID"], dry.after) == (False, 2, "W1", RIGHT_PATIENT)
+    assert patients(given_files(node)) == [of({**WRONG_PATIENT, "PatientID": "W0"}), of(WRONG_PATIENT)]
+    assert mover.move(STUDY, RIGHT, WRONG, dry=False).done
+    # What comes later is corrected as well.
+    store(twice, WRONG_PATIENT, STUDY)
+    for level in ("PATIENT", "STUDY", "SERIES", "IMAGE"):
+        assert cfind(node, level, id="W1") == cfind(node, level, id="W0") == cfind(node, level, name="wrong*") == []
+        answers = cfind(node, level, id="R7", name="right^person")
+        assert {(one.PatientID, str(one.PatientName)) for one in answers} == {("R7", "Right^Persón")}
+    for key in ("IssuerOfPatientID=HOSP", "PatientBirthDate=1979-1981", "PatientSex=F", "PatientWeight=80"):
+        assert len(qido(node, f"studies?StudyInstanceUID={STUDY}&{key.replace('1979-1981', '19790101-19811231')}")) == 1
+    for key in ("PatientAge=054Y", "PatientSex=M"):
+        assert qido(node, f"studies?StudyInstanceUID={STUDY}&{key}") == []
+    assert patients(given_files(node)) == [of(RIGHT_PATIENT)] * 3
+    assert [one.move is not None for one in node.storage.catalog.select(Selection(studies=(STUDY,)))] == [True] * 3
+    body = node.retrieval.metadata.of(node.storage.catalog.retrieve(Named(STUDY)), "https://pacs/dicom-web")
+    metadata = [Dataset.from_json(one) for one in json.loads(body)]
+    assert patients(metadata) == [of(RIGHT_PATIENT)] * 3
+    before = [one.OriginalAttributesSequence[0].ModifiedAttributesSequence[0] for one in metadata]
+    assert [one.PatientID for one in before] == ["W0", "W1", "W1"]
+
+
+def test_a_moved_study_is_given_as_it_was_received_when_the_move_is_undone(
+    node: Node, twice: Indexed, mover: Mover, corrector: Corrector
+) -> None:
+    assert twice.node is node
+    instances = node.storage.catalog.retrieve(Named(STUDY))
+    received = list(node.storage.reader.read_all([one.object for one in instances]))
+    mover.move(STUDY, RIGHT, WRONG, dry=False)
+    mover.move(STUDY, Target({"PatientID": "R8", "PatientName": "Again"}), Reason("ben", "once more"), dry=False)
+    assert corrector.show(STUDY).patient["PatientID"] == "R8"
+    assert len(cfind(node, "STUDY", id="R7")) == 0
+    assert not mover.unmove(STUDY, WRONG, dry=True).done
+    assert mover.unmove(STUDY, WRONG, dry=False).done
+    assert [one.move for one in node.storage.catalog.retrieve(Named(STUDY))] == [None, None]
+    assert [str(one.PatientID) for one in cfind(node, "STUDY", study=STUDY)] == ["W1"]
+    assert list(node.storage.reader.read_all([one.object for one in instances])) == received
+    assert [(one.kind, one.ended_by) for one in corrector.show(STUDY).corrections] == [
+        ("move", "ben"),
+        ("move", "anna"),
+    ]
+    with pytest.raises(RefusedError, match="was not moved"):
+        mover.unmove(STUDY, WRONG, dry=False)
+
+
+def test_all_studies_of_a_patient_are_merged_into_those_of_another(
+    node: Node, server: index.Server, mover: Mover
+) -> None:
+    indexed, (one, two, three) = Indexed(node, server.connection), (generate_uid() for _ in range(3))
+    store(indexed, WRONG_PATIENT, one)
+    store(indexed, {**WRONG_PATIENT, "IssuerOfPatientID": "OLD"}, two)
+    store(indexed, RIGHT_PATIENT, three)
+    into = Target({"PatientID": "R7"})
+    dry = mover.merge({"PatientID": "W1"}, into, WRONG, dry=True)
+    assert (set(dry.studies), dry.images, dry.after) == ({one, two}, 2, RIGHT_PATIENT)
+    old = mover.merge({"PatientID": "W1", "IssuerOfPatientID": "OLD"}, into, WRONG, dry=False)
+    assert old.studies == (two,)
+    assert {answer.StudyInstanceUID for answer in cfind(node, "STUDY", id="R7")} == {two, three}
+    assert len(cfind(node, "PATIENT", id="R7")) == 1
+    assert mover.merge({"PatientID": "W1"}, into, WRONG, dry=False).done
+    assert len(cfind(node, "STUDY", id="R7")) == 3
+    with pytest.raises(RefusedError, match="no study has the patient ID"):
+        mover.merge({"PatientID": "W1"}, into, WRONG, dry=False)
+    # A corrected study counts for its new patient when priors are looked for.
+    priors = node.database.run(lambda c: prefetch.priors(c, three, 5, modality=True, body_part=False))
+    assert {prior.study for prior in priors} == {one, two}
+    assert node.database.run(lambda c: prefetch.priors(c, generate_uid(), 5, modality=True, body_part=False)) == []
+
+
+def test_a_patient_that_is_not_certain_is_refused(node: Node, server: index.Server, mover: Mover) -> None:
+    indexed, other, third = Indexed(node, server.connection), generate_uid(), generate_uid()
+    store(indexed, WRONG_PATIENT, STUDY)
+    store(indexed, RIGHT_PATIENT, other)
+    assert mover.move(STUDY, Target(like=other), WRONG, dry=True).after == RIGHT_PATIENT
+    store(indexed, {**RIGHT_PATIENT, "PatientName": "Right^P"}, third)
+    for target, error in (
+        (Target({"PatientID": "R7"}), "have different patients"),
+        (Target({"PatientID": "R9"}), "give name, birth date and sex"),
+        (Target(like=generate_uid()), "do not know study"),
+        (Target({"PatientID": "R7"}, like=other), "no attribute is to be given"),
+        (Target(), "patient ID is empty"),
+        (Target({"PatientName": "X"}), "PatientID is empty"),
+    ):
+        with pytest.raises((RefusedError, BadRequestError), match=error):
+            mover.move(STUDY, target, WRONG, dry=False)
+    with pytest.raises(RefusedError, match="check the UID"):
+        mover.move(generate_uid(), RIGHT, WRONG, dry=False)
+    assert node.storage.catalog.retrieve(Named(STUDY))[0].move is None
+
+
+def test_a_destination_gets_images_with_their_corrections_and_nothing_that_is_hidden(
+    node: Node, twice: Indexed, mover: Mover, corrector: Corrector
+) -> None:
+    uuid = twice.store(ct(**WRONG_PATIENT, StudyInstanceUID=STUDY))
+    outgoing = Outgoing(node.database, node.storage.reader.read, node.storage.undeclared)
+    assert outgoing.read(uuid) == node.storage.reader.read(uuid)
+    mover.move(STUDY, RIGHT, WRONG, dry=False)
+    assert dcmread(BytesIO(outgoing.read(uuid))).PatientID == "R7"
+    corrector.hide(STUDY, "", WRONG, dry=False)
+    with pytest.raises(HiddenError, match="unhide"):
+        outgoing.read(uuid)

@@ -15,14 +15,16 @@ from hapacs_node.catalog.database import Connection
 # attributes has no prior by it.
 _PRIORS = f"""
 with new as (
-    select uid, patient_id, found -> '00100021' as issuer,
+    select t.uid, p.patient_id, p.found -> '00100021' as issuer,
         array(select modality from hapacs.series where study = t.uid and modality <> '') as modalities,
         array(select p.value from hapacs.series r, jsonb_array_elements_text(r.found -> '00180015') as p (value)
               where r.study = t.uid) as parts
-    from hapacs.study t where t.uid = %(study)s and t.patient_id <> ''
+    from hapacs.study t join {corrections.PATIENTS} p on p.study = t.uid
+    where t.uid = %(study)s and p.patient_id <> ''
 ), prior as (
-    select t.uid from hapacs.study t join new on t.patient_id = new.patient_id and t.uid <> new.uid
-    where t.found -> '00100021' is not distinct from new.issuer and exists (
+    select t.uid from new join {corrections.PATIENTS} p on p.patient_id = new.patient_id and p.study <> new.uid
+    join hapacs.study t on t.uid = p.study
+    where p.found -> '00100021' is not distinct from new.issuer and exists (
         select from hapacs.series r where r.study = t.uid and (
             %(modality)s and r.modality = any(new.modalities)
             or %(body_part)s and r.found -> '00180015' ?| new.parts))

@@ -6,6 +6,7 @@ from hapacs_node.catalog import corrections
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.index import UNCOMPRESSED
 from hapacs_node.catalog.objects import COLUMNS, StoredObject, is_newer
+from hapacs_node.correction.patient import Move
 from hapacs_node.errors import CatalogError
 
 
@@ -36,16 +37,19 @@ class Instance:
         Its bytes.
     transfer_syntax : str
         Its transfer syntax UID; empty when the index has none.
+    move : Move or None
+        The patient with which it is given; None for that of its bytes.
     """
 
     object: StoredObject
     transfer_syntax: str
+    move: Move | None = None
 
 
 # Orthanc's levels are 1 for a study, 2 for a series and 3 for an instance; its metadata 9 is the transfer syntax. A
 # file without a row in the catalog stays in the result, so that `instances` can raise instead of omitting an image.
 _RETRIEVE = f"""
-select {corrections.hidden("%(study)s", "files.series_uid")},
+select {corrections.hidden("%(study)s", "files.series_uid")}, {corrections.moved("%(study)s")},
        {COLUMNS}, coalesce(files.syntax, ''), files.compression, coalesce(files.sop_uid, files.uuid::text)
 from (
     select file.uuid::uuid as uuid, series.internalid as series, instance.internalid as instance,
@@ -83,7 +87,7 @@ def instances(connection: Connection, named: Named) -> list[Instance]:
     """
     parameters = {"study": named.study, "series": named.series, "instance": named.instance}
     found: dict[str, Instance] = {}
-    for hidden, *columns, syntax, compression, sop in connection.execute(_RETRIEVE, parameters):
+    for hidden, moved, *columns, syntax, compression, sop in connection.execute(_RETRIEVE, parameters):
         if hidden:
             continue
         row = StoredObject(*columns)
@@ -93,5 +97,5 @@ def instances(connection: Connection, named: Named) -> list[Instance]:
             raise CatalogError(f"attachment {row.uuid} was compressed by Orthanc: only Orthanc can read it")
         kept = found.get(sop)
         if kept is None or is_newer(row, kept.object):
-            found[sop] = Instance(row, syntax)
+            found[sop] = Instance(row, syntax, Move.of(moved))
     return list(found.values())

@@ -5,12 +5,13 @@ from typing import Any
 
 from hapacs_node.catalog import corrections
 from hapacs_node.catalog.database import Connection
+from hapacs_node.correction.patient import is_patients, replaced
 from hapacs_node.query.attributes import Level
 from hapacs_node.query.criteria import Counts, Criterion, Found, Search
 
 type _Row = tuple[str, str, int, Sequence[str]]
 
-_PATIENT_NAME = "00100010"
+_PATIENT_NAME, _PATIENT_ID = "00100010", "00100020"
 # Tables of the levels, as they are called in a query.
 _TABLES = {Level.STUDY: "t", Level.SERIES: "r", Level.INSTANCE: "i"}
 # Attributes that have a column of their own, with an index.
@@ -20,7 +21,6 @@ _COLUMNS = {
     "00080018": {Level.INSTANCE: "i.sop"},
     "00080016": {Level.INSTANCE: "i.sop_class"},
     "00080060": {Level.SERIES: "r.modality"},
-    "00100020": {Level.STUDY: "t.patient_id"},
     "00080050": {Level.STUDY: "t.accession"},
     "00080020": {Level.STUDY: "t.date"},
     "00080030": {Level.STUDY: "t.time"},
@@ -85,8 +85,19 @@ def search(connection: Connection, asked: Search) -> list[Found]:
         "limit %(limit)s offset %(offset)s"
     )
     rows = connection.execute(query, parameters).fetchall()
-    counts = _counts(connection, {row[0] for row in rows})
-    return [Found(study, series, sop, shown, _sum(counts.get(study, []), series)) for study, series, sop, shown in rows]
+    studies = {row[0] for row in rows}
+    counts = _counts(connection, studies)
+    patients = corrections.moves(connection, studies)
+    return [
+        Found(
+            study,
+            series,
+            sop,
+            replaced(shown, patients[study]) if study in patients else shown,
+            _sum(counts.get(study, []), series),
+        )
+        for study, series, sop, shown in rows
+    ]
 
 
 def _at(criterion: Criterion, level: Level) -> Level:
@@ -100,12 +111,17 @@ def _test(criterion: Criterion, level: Level, number: int, parameters: dict[str,
     parameters[name] = list(criterion.values)
     if criterion.path == _PATIENT_NAME:
         operator = "like" if criterion.wild else "="
-        return f"t.uid in (select n.study from hapacs.study_name n where n.name {operator} any(%({name})s))"  # noqa: S608
+        return f"t.uid in (select n.study from {corrections.NAMES} n where n.name {operator} any(%({name})s))"  # noqa: S608
+    if criterion.path == _PATIENT_ID:
+        test = _compare(criterion, "p.patient_id", name, parameters)
+        return f"t.uid in (select p.study from {corrections.PATIENTS} p where {test})"  # noqa: S608
     column = _COLUMNS.get(criterion.path, {}).get(level)
     if column is not None:
         return _compare(criterion, column, name, parameters)
     parameters[f"{name}_path"] = criterion.path
     found = f"{_TABLES[level]}.found"
+    if level is Level.STUDY and is_patients(criterion.path):
+        found = corrections.found_of(_TABLES[level])
     values = f"jsonb_array_elements_text({found} -> %({name}_path)s) as value"
     return (
         f"{found} ? %({name}_path)s and exists (select from {values} "

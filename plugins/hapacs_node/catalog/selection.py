@@ -7,6 +7,7 @@ from hapacs_node.catalog import corrections
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.index import UNCOMPRESSED
 from hapacs_node.catalog.objects import COLUMNS, StoredObject, is_newer
+from hapacs_node.correction.patient import Move
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Selected:
         UIDs; empty when the index has none.
     object : StoredObject or None
         Its bytes; None when they can't be read without Orthanc.
+    move : Move or None
+        The patient with which it is given; None for that of its bytes.
     """
 
     study: str
@@ -44,11 +47,12 @@ class Selected:
     sop_class: str
     transfer_syntax: str
     object: StoredObject | None
+    move: Move | None = None
 
 
 # Orthanc's metadata 9 is the transfer syntax and 10 the SOP class.
 _SELECT = f"""
-select {corrections.hidden("named.study_uid", "named.series_uid")},
+select {corrections.hidden("named.study_uid", "named.series_uid")}, {corrections.moved("named.study_uid")},
        named.study_uid, named.series_uid, named.sop_uid, named.class, named.syntax, named.compression, {COLUMNS}
 from (
     select found.*, coalesce(sop_class.value, described.sop_class, '') as class, coalesce(syntax.value, '') as syntax
@@ -106,12 +110,13 @@ def select(connection: Connection, wanted: Selection) -> list[Selected]:
     start = next(level for level in ("studies", "series", "instances") if level in named)
     query = _SELECT.format(tables=_TABLES[start], conditions=" and ".join(_CONDITIONS[level] for level in named))
     found: dict[tuple[str, str, str], Selected] = {}
-    for hidden, study, series, sop, sop_class, syntax, compression, *columns in connection.execute(query, named):
+    for hidden, moved, study, series, sop, sop_class, syntax, compression, *columns in connection.execute(query, named):
         if hidden:
             continue
         row = StoredObject(*columns)
         readable = bool(row.digest) and compression == UNCOMPRESSED
         known = found.get((study, series, sop))
         if known is None or known.object is None or is_newer(row, known.object):
-            found[study, series, sop] = Selected(study, series, sop, sop_class, syntax, row if readable else None)
+            stored = row if readable else None
+            found[study, series, sop] = Selected(study, series, sop, sop_class, syntax, stored, Move.of(moved))
     return list(found.values())

@@ -35,7 +35,11 @@ app.add_typer(das_app, name="das")
 
 study_app = typer.Typer(no_args_is_help=True, help="Studies: their corrections, deletion and restoration.")
 app.add_typer(study_app, name="study")
-for command in (corrections.show, corrections.hide, corrections.unhide, corrections.delete):
+_STUDY_COMMANDS = (
+    corrections.show, corrections.move, corrections.unmove, corrections.merge, corrections.hide, corrections.unhide,
+    corrections.delete,
+)  # fmt: skip
+for command in _STUDY_COMMANDS:
     study_app.command()(command)
 
 app.add_typer(route.route_app, name="route")

@@ -1,7 +1,7 @@
 """What an operator asks for: a study or a series is hidden, shown again, or deleted."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from hapacs_node import log
@@ -9,6 +9,7 @@ from hapacs_node.catalog import corrections, received
 from hapacs_node.catalog.corrections import Correction, Reason
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.received import ReceivedSeries, Removed
+from hapacs_node.correction.patient import values_of
 from hapacs_node.errors import NodeError, RefusedError
 
 _LOG = log.get("correction")
@@ -34,7 +35,11 @@ class Outcome:
     number : int or None
         Number of the correction; None when nothing was changed.
     detail : str
-        Why nothing was changed, or what is left to do.
+        Why nothing was changed.
+    before, after : dict
+        Attributes of the patient by keyword that clients got until now, and will get.
+    studies : tuple of str
+        All studies of a merge.
     """
 
     what: str
@@ -44,6 +49,9 @@ class Outcome:
     done: bool
     number: int | None = None
     detail: str = ""
+    before: dict[str, str] = field(default_factory=dict)
+    after: dict[str, str] = field(default_factory=dict)
+    studies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class Shown:
     ----------
     study : str
         Its UID.
+    patient : dict
+        Attributes of the patient by keyword that clients get.
     series : list of ReceivedSeries
         Its series in the index.
     removed : Removed
@@ -63,6 +73,7 @@ class Shown:
     """
 
     study: str
+    patient: dict[str, str]
     series: list[ReceivedSeries]
     removed: Removed
     corrections: list[Correction]
@@ -95,7 +106,11 @@ class Corrector:
         """
         return self.database.run(
             lambda c: Shown(
-                study, received.series(c, study), received.removed(c, study), corrections.of_study(c, study)
+                study,
+                values_of(corrections.patient_of(c, study) or {}),
+                received.series(c, study),
+                received.removed(c, study),
+                corrections.of_study(c, study),
             )
         )
 

@@ -13,6 +13,7 @@ from pydicom import Dataset
 
 from hapacs_node import log
 from hapacs_node.catalog.selection import Selected
+from hapacs_node.correction import file as file_
 from hapacs_node.dimse import contexts
 from hapacs_node.dimse.contexts import Context
 from hapacs_node.dimse.wire import EndedError
@@ -154,11 +155,14 @@ class Sender:
         Limits the memory of all answers.
     transcoder : Transcoder
         Makes other transfer syntaxes.
+    undeclared : str
+        Character set of files that declare none.
     """
 
     reader: Reader
     budget: Budget
     transcoder: Transcoder
+    undeclared: str
 
     def send(self, instances: Sequence[Selected], target: Target) -> Iterator[tuple[Selected, int]]:
         """Send images; yield each with the status of its sub-operation.
@@ -178,7 +182,7 @@ class Sender:
             if instance.object is None:
                 yield instance, UNREADABLE
                 continue
-            with self._hold(instance.object.size):
+            with self._hold(instance.object.size * (1 if instance.move is None else 2)):
                 try:
                     # Also what is not wanted is read: the reading ahead keeps its order. The reader continues after an
                     # error.
@@ -196,6 +200,7 @@ class Sender:
             yield instance, status
 
     def _one(self, instance: Selected, content: bytes, target: Target) -> int:
+        content = file_.given(content, instance.move, self.undeclared)
         usable = contexts.usable(target.contexts(instance), instance.sop_class, instance.transfer_syntax)
         for context in usable:
             file = content

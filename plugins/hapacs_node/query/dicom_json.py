@@ -42,6 +42,8 @@ _ASCII = "iso8859"
 _BESIDE_ASCII = frozenset({"euc_kr", "iso_ir_58"})
 
 _SPECIFIC_CHARACTER_SET = BaseTag(0x00080005)
+CHARACTER_SET = "00080005"
+"""Key of the character set."""
 # Float, double and integer pixel data.
 PIXELS = {0x7FE00008: "OF", 0x7FE00009: "OD", 0x7FE00010: "OW"}
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")

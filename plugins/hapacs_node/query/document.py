@@ -39,6 +39,12 @@ def packed(found: Json) -> bytes:
     return zlib.compress(json.dumps(found, separators=(",", ":")).encode("ascii"), 1)
 
 
+def unpacked(kept: bytes) -> Json:
+    """Return the attributes of a document."""
+    found: Json = json.loads(zlib.decompress(kept))
+    return found
+
+
 def array(documents: Iterable[bytes], root: str) -> bytes:
     """Return documents as one JSON array.
 

@@ -166,6 +166,11 @@ def of_index(study: str, series: str, sop: str, tags: Mapping[str, str]) -> Head
     return Header(study, series, sop, _levels(whole | dicom_json.identifiers(Identity(study, series, sop))), FROM_INDEX)
 
 
+def described(shown: Json) -> Described:
+    """Return attributes in the DICOM JSON model with the normal forms of their values."""
+    return Described(shown, _found(shown))
+
+
 def described_as(undeclared: str) -> str:
     """Return the name of this program's way to read a file; another way makes rows outdated."""
     return f"{_VERSION} {undeclared}"
@@ -175,7 +180,7 @@ def _levels(whole: Json) -> dict[Level, Described]:
     levels = {}
     for level, keys in _KEYS.items():
         shown = {key: _inline(whole[key]) for key in keys if key in whole}
-        levels[level] = Described(shown, _found(shown))
+        levels[level] = described(shown)
     return levels
 
 

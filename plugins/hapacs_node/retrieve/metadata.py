@@ -10,6 +10,8 @@ from urllib.parse import unquote
 from hapacs_node import log
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.retrieval import Instance, Named
+from hapacs_node.correction import original
+from hapacs_node.correction.patient import Move
 from hapacs_node.query import dicom_json, document, header
 from hapacs_node.query.dicom_json import UnreadableError
 from hapacs_node.record import identity
@@ -80,7 +82,11 @@ class Metadata:
         for row in unkept:
             with self.budget.hold(row.size):
                 known[row.digest] = self._keep(row.digest, self._read(next(contents)))
-        return document.array((known[one.object.digest] for one in instances), root)
+        return document.array((self._given(known[one.object.digest], one.move) for one in instances), root)
+
+    @staticmethod
+    def _given(kept: bytes, move: Move | None) -> bytes:
+        return kept if move is None else document.packed(original.corrected(document.unpacked(kept), move))
 
     def _read(self, content: bytes) -> bytes:
         about = identity.of(content)

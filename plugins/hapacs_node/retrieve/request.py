@@ -7,7 +7,7 @@ from typing import Protocol
 
 from hapacs_node import log
 from hapacs_node.catalog.retrieval import Named
-from hapacs_node.errors import BadRequestError, CasDamagedError, NodeError, RefusedError
+from hapacs_node.errors import BadRequestError, CasDamagedError, NodeError, RefusedError, UncorrectedError
 from hapacs_node.https import Handler, Listener, Server
 from hapacs_node.metrics import Metrics
 from hapacs_node.query import web
@@ -104,8 +104,8 @@ class Request(Handler):
                 # it isn't whole.
                 self.close_connection = True
                 return "aborted", error
-            # The balancer repeats a 503 on other nodes, where the archive's copy is damaged just as well.
-            damaged = isinstance(error, CasDamagedError)
+            # The balancer repeats a 503 on other nodes, where the archive's copy, or the file, is just the same.
+            damaged = isinstance(error, CasDamagedError | UncorrectedError)
             self.refuse(HTTPStatus.INTERNAL_SERVER_ERROR if damaged else HTTPStatus.SERVICE_UNAVAILABLE, str(error))
             return "unavailable", error
         return "sent" if self._status == HTTPStatus.OK else "refused", None

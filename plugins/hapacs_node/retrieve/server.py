@@ -65,7 +65,7 @@ class Retrieval:
 
     def __post_init__(self) -> None:
         self.metadata = Metadata(self.catalog, self._reader, self.budget, self.storage.undeclared)
-        self._whole = Whole(self._reader, self.budget, self.transcoder)
+        self._whole = Whole(self._reader, self.budget, self.transcoder, self.storage.undeclared)
         self._sources = Sources(self._reader, self.transcoder)
 
     @property

@@ -10,6 +10,7 @@ from http import HTTPStatus
 
 from hapacs_node import log
 from hapacs_node.catalog.retrieval import Instance
+from hapacs_node.correction import file
 from hapacs_node.dimse.transfer import Transcoder
 from hapacs_node.errors import NodeError
 from hapacs_node.retrieve import wado
@@ -33,11 +34,14 @@ class Whole:
         Limits the memory of answers.
     transcoder : Transcoder
         Makes other transfer syntaxes.
+    undeclared : str
+        Character set of files that declare none.
     """
 
     reader: Reader
     budget: Budget
     transcoder: Transcoder
+    undeclared: str
 
     def answer(self, request: Request, instances: Sequence[Instance]) -> None:
         """Answer a request for files.
@@ -55,7 +59,7 @@ class Whole:
             )
             return
         frame = wado.Multipart.of(instances)
-        kept = all(form.takes(instance.transfer_syntax) for instance in instances)
+        kept = all(form.takes(instance.transfer_syntax) and instance.move is None for instance in instances)
         if request.command == "HEAD":
             # No file is read for it.
             self._begin(request, form, frame, instances, kept=kept)
@@ -63,7 +67,7 @@ class Whole:
         contents = self.reader.read_all([instance.object for instance in instances])
         for number, instance in enumerate(instances):
             # The first instance is read before the first byte is sent, while the balancer can still ask another node.
-            with self.budget.hold(instance.object.size):
+            with self.budget.hold(instance.object.size * (1 if instance.move is None else 2)):
                 content, syntax = self._in_form(next(contents), instance, form)
                 if len(instances) == 1 and not form.takes(syntax):
                     why = f"it is stored in transfer syntax {syntax}, and can't be had in an accepted one"
@@ -101,6 +105,7 @@ class Whole:
 
     def _in_form(self, content: bytes, instance: Instance, form: wado.Form) -> tuple[bytes, str]:
         """Return a file in a transfer syntax that is wanted, else as it is stored, and its transfer syntax."""
+        content = file.given(content, instance.move, self.undeclared)
         if form.takes(instance.transfer_syntax):
             return content, instance.transfer_syntax
         for syntax in form.syntaxes:

@@ -14,6 +14,7 @@ from hapacs_node.catalog import gathering, outbox, outlook, ruleset, tasks
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.tasks import Lane
+from hapacs_node.correction.outgoing import Outgoing
 from hapacs_node.errors import NodeError
 from hapacs_node.integrity.exposition import Exposition
 from hapacs_node.metrics import Metrics
@@ -98,11 +99,12 @@ class Service:
             metrics.registry.register(Exposition(settings.results))
         database = Database(settings.database, metrics, application=f"hapacs-routing@{settings.node}")
         reader = reader_of(settings, database, metrics)
+        outgoing = Outgoing(database, reader.read, settings.undeclared)
         reading = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="read")
         return cls(
             database=database,
             planner=Planner(settings.node, database, reader.head_of, reader.read, metrics),
-            worker=Worker(settings.node, database, reader.read, reading, access, metrics, stop),
+            worker=Worker(settings.node, database, outgoing.read, reading, access, metrics, stop),
             puller=Puller(database, reader.restore, metrics, stop),
             metrics=metrics,
             stop=stop,

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.markup import escape
 
 from hapacs.cli import chosen
-from hapacs.cli.output import console, errors, print_json, print_table, print_warning
+from hapacs.cli.output import console, errors, print_json
 from hapacs.cli.parameters import Json, Name
+from hapacs.cli.studies import print_deleted, print_outcome, print_restored, print_shown
 from hapacs.errors import ExitCode
 
 if TYPE_CHECKING:
-    from hapacs.site.study import Asked
+    from hapacs.site.study import Asked, Correction
 
-app = typer.Typer(no_args_is_help=True, help="Show, hide, delete and restore studies.")
+app = typer.Typer(no_args_is_help=True, help="Show studies; move, hide, delete and restore them.")
 
 Since = Annotated[datetime | None, typer.Option(help="Only what was deleted since then, in UTC.")]
 SiteName = Annotated[str, typer.Option("--site", help="Name of the site. Not given: the primary one.")]
@@ -25,16 +25,12 @@ Uid = Annotated[str, typer.Argument(metavar="STUDY_UID", help="Study Instance UI
 SeriesUid = Annotated[str, typer.Option("--series", help="Only this series, by its Series Instance UID.")]
 Why = Annotated[str, typer.Option(help="The reason. It is kept in the catalog, and not written to a log.")]
 Who = Annotated[str, typer.Option(help="Who asks for it. Not given: the user of this machine.")]
+Issuer = Annotated[str, typer.Option(help="Issuer of the patient ID.")]
+PatientName = Annotated[str, typer.Option(help="Family^Given^Middle^Prefix^Suffix.")]
+BirthDate = Annotated[str, typer.Option(help="YYYYMMDD.")]
+Sex = Annotated[str, typer.Option(help="M, F or O.")]
+Like = Annotated[str, typer.Option(metavar="STUDY_UID", help="A study that has the right patient.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without this, only what would be done is reported.")]
-
-_GOOD = {"restored", "present"}
-_MEANING = {
-    "restored": "restored",
-    "present": "already in the index",
-    "superseded": "not restored: other bytes are stored with the same UIDs",
-    "unreadable": "not restored: no whole copy was read",
-    "refused": "not restored: Orthanc did not store it",
-}
 
 
 @app.command()
@@ -48,7 +44,7 @@ def deleted(name: Name = "lab", since: Since = None, site: SiteName = "", json: 
     if json:
         print_json({"deployment": name, "site": at.name, **report})
     else:
-        _print_deleted(at.name, report)
+        print_deleted(at.name, report)
     if report["unread"]:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -69,9 +65,77 @@ def show(name: Name, study: Uid, site: SiteName = "", json: Json = False) -> Non
     elif not report["ok"]:
         console.print(f"[bold]{at.name}[/] knows nothing of study {study}")
     else:
-        _print_shown(report)
+        print_shown(report)
     if not report["ok"]:
         raise typer.Exit(ExitCode.FAILED)
+
+
+@app.command()
+def move(
+    name: Name,
+    study: Uid,
+    *,
+    why: Why,
+    patient_id: Annotated[
+        str, typer.Option(help="Patient ID. Alone, it takes the rest from a study of that patient.")
+    ] = "",
+    issuer: Issuer = "",
+    patient_name: PatientName = "",
+    birth_date: BirthDate = "",
+    sex: Sex = "",
+    like: Like = "",
+    who: Who = "",
+    yes: Yes = False,
+    site: SiteName = "",
+    json: Json = False,
+) -> None:
+    """Move a study to another patient, also one that was sent under several patient IDs. `unmove` undoes it.
+
+    The patient is given by its attributes, by its ID, or by a study that it has.
+    """
+    patient = _patient(patient_id, issuer, patient_name, birth_date, sex)
+    _correct("move", name, site, _asked(study, "", who, why, yes=yes, patient=patient, like=like), json=json)
+
+
+@app.command()
+def merge(
+    name: Name,
+    merged: Annotated[str, typer.Argument(metavar="FROM_PATIENT_ID", help="The patient whose studies are moved.")],
+    patient_id: Annotated[str, typer.Argument(metavar="INTO_PATIENT_ID", help="The patient who gets them.")],
+    *,
+    why: Why,
+    from_issuer: Annotated[str, typer.Option(help="Only studies with this issuer of the former patient ID.")] = "",
+    issuer: Issuer = "",
+    patient_name: PatientName = "",
+    birth_date: BirthDate = "",
+    sex: Sex = "",
+    who: Who = "",
+    yes: Yes = False,
+    site: SiteName = "",
+    json: Json = False,
+) -> None:
+    """Move all studies of a patient to another one. Without a name, the rest comes from a study of that patient.
+
+    Studies that are stored later under the former patient ID are not moved: run it again.
+    """
+    patient = _patient(patient_id, issuer, patient_name, birth_date, sex)
+    former = _patient(merged, from_issuer, "", "", "")
+    _correct("merge", name, site, _asked("", "", who, why, yes=yes, patient=patient, merged=former), json=json)
+
+
+@app.command()
+def unmove(
+    name: Name,
+    study: Uid,
+    *,
+    why: Why,
+    who: Who = "",
+    yes: Yes = False,
+    site: SiteName = "",
+    json: Json = False,
+) -> None:
+    """Give a moved study with the patient of its files again."""
+    _correct("unmove", name, site, _asked(study, "", who, why, yes=yes), json=json)
 
 
 @app.command()
@@ -141,18 +205,26 @@ def restore(
     if json:
         print_json({"deployment": name, "site": at.name, **report})
     else:
-        _print_restored(report)
+        print_restored(report)
     if not report["ok"]:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _asked(study: str, series: str, who: str, why: str, *, yes: bool) -> Asked:
+def _asked(study: str, series: str, who: str, why: str, *, yes: bool, **patients: Any) -> Asked:
     from hapacs.site.study import Asked  # noqa: PLC0415
 
-    return Asked(study, series, who, why, yes)
+    return Asked(study, series, who, why, yes, **patients)
 
 
-def _correct(what: Literal["hide", "unhide", "delete"], name: str, site: str, asked: Asked, *, json: bool) -> None:
+def _patient(patient_id: str, issuer: str, name: str, birth_date: str, sex: str) -> dict[str, str]:
+    given = {
+        "PatientID": patient_id, "IssuerOfPatientID": issuer, "PatientName": name, "PatientBirthDate": birth_date,
+        "PatientSex": sex,
+    }  # fmt: skip
+    return {keyword: value for keyword, value in given.items() if value}
+
+
+def _correct(what: Correction | Literal["delete"], name: str, site: str, asked: Asked, *, json: bool) -> None:
     from hapacs.site import study  # noqa: PLC0415
 
     at = chosen.sites(name, site)[0]
@@ -161,78 +233,4 @@ def _correct(what: Literal["hide", "unhide", "delete"], name: str, site: str, as
     if json:
         print_json({"deployment": name, "site": at.name, **report})
         return
-    of = f"series {asked.series} of study {asked.study}" if asked.series else f"study {asked.study}"
-    console.print(f"{what} {of}: {report['images']:,} images", soft_wrap=True)
-    if report["detail"]:
-        console.print(f"Nothing was done: {report['detail']}.")
-    elif report["done"]:
-        console.print(f"[green]Done[/], as number {report['number']} of `hapacs study show`.")
-    else:
-        console.print("[yellow]Nothing was done yet[/]: add --yes.")
-
-
-def _print_shown(report: dict[str, Any]) -> None:
-    rows = [
-        (
-            escape(one["patient_id"]),
-            one["uid"],
-            one["modality"],
-            f"{one['images']:,}",
-            escape(", ".join(one["callers"])),
-            "" if one["last_at"] is None else _time(one["last_at"]),
-            "[yellow]hidden[/]" if one["hidden"] else "",
-        )
-        for one in report["series"]
-    ]
-    print_table(report["study"], ("patient ID", "series", "", "images", "stored by", "last stored", ""), rows)
-    if removed := report["removed"]["images"]:
-        last, by = _time(report["removed"]["last_at"]), escape(", ".join(report["removed"]["callers"]))
-        console.print(f"{removed:,} removed images are not in the index, the last one removed {last} by {by}.")
-    made = [
-        (
-            str(one["id"]),
-            one["kind"],
-            one["series"] or "all",
-            _time(one["made_at"]),
-            escape(one["who"]),
-            escape(one["why"]),
-            "" if one["ended_at"] is None else f"{_time(one['ended_at'])} by {escape(one['ended_by'])}",
-        )
-        for one in report["corrections"]
-    ]
-    if made:
-        print_table("Corrections", ("number", "", "series", "made", "by", "why", "undone"), made)
-
-
-def _print_deleted(site: str, report: dict[str, Any]) -> None:
-    if not report["studies"]:
-        console.print(f"[bold]{site}[/]: no study was deleted")
-    else:
-        rows = [
-            (
-                study["study"],
-                _time(study["last_at"]),
-                f"{study['images']:,}",
-                f"[{'yellow' if study['missing'] else 'green'}]{study['missing']:,}[/]",
-                escape(", ".join(study["callers"])),
-                ", ".join(study["nodes"]),
-            )
-            for study in report["studies"]
-        ]
-        print_table(site, ("study", "deleted", "images", "not in the index now", "by", "on"), rows)
-    if report["unread"]:
-        print_warning(f"{report['unread']} deleted images can't be read now, so their studies are not in the list.")
-
-
-def _print_restored(report: dict[str, Any]) -> None:
-    if not report["images"]:
-        console.print(f"no image of study {report['study']} was deleted")
-    for state, count in report["counts"].items():
-        console.print(f"[{'green' if state in _GOOD else 'red'}]{count:,}[/] {_MEANING[state]}")
-    for image in report["images"]:
-        if image["state"] not in _GOOD:
-            console.print(f"  {image['sop']} {image['state']} {escape(image['detail'])}".rstrip(), soft_wrap=True)
-
-
-def _time(iso: str) -> str:
-    return f"{datetime.fromisoformat(iso).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    print_outcome(report)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hapacs.errors import HapacsError, UsageError
@@ -11,9 +12,14 @@ from hapacs.site import node_program
 from hapacs.site.access import HTTPS_PORTS, Node, Site
 from hapacs.site.collect import collect
 
+Correction = Literal["hide", "unhide", "move", "unmove", "merge"]
+
 _UID = re.compile(r"[0-9.]{1,64}")
 # Removals of an older program are read one by one, and the images of a study are stored one by one.
 _LIST_TIMEOUT_S, _RESTORE_TIMEOUT_S, _CORRECT_TIMEOUT_S = 600, 4 * 3600, 120
+
+# Those that name a patient.
+_BY_DOCUMENT = frozenset({"move", "merge"})
 
 
 def deleted(site: Site, since: str | None) -> dict[str, Any]:
@@ -57,6 +63,10 @@ class Asked:
         Who asks for it, and the reason.
     yes
         Whether it is done. Else the report says what would be done.
+    patient, like
+        For `move` and `merge`: attributes of the other patient by keyword, or a study that has it.
+    merged
+        For `merge`: ID and issuer of the patient whose studies are moved.
     """
 
     study: str
@@ -64,14 +74,27 @@ class Asked:
     who: str
     why: str
     yes: bool
+    patient: dict[str, str] = field(default_factory=dict)
+    like: str = ""
+    merged: dict[str, str] = field(default_factory=dict)
 
-    def words(self) -> tuple[str, ...]:
-        """Return the words for `hapacs-node study`, without the reason: sudo writes them to the journal."""
-        for uid in (self.study, *((self.series,) if self.series else ())):
+    def words(self, what: str) -> tuple[str, ...]:
+        """Return the words of the node's command; see `text` for the rest."""
+        for uid in filter(None, (self.study, self.series, self.like)):
             _check(uid)
-        series = ("--series", self.series) if self.series else ()
+        study = (self.study,) if self.study else ()
         yes = ("--yes",) if self.yes else ()
-        return self.study, *series, *yes, "--who", self.who or node_program.operator(), "--why", "-"
+        who = ("--who", self.who or node_program.operator())
+        if what in _BY_DOCUMENT:
+            return "study", what, *study, *yes, *who
+        series = ("--series", self.series) if self.series else ()
+        return "study", what, *study, *series, *yes, *who, "--why", "-"
+
+    def text(self, what: str) -> str:
+        """Return what the node's command reads: sudo writes words to the journal, and these may name a patient."""
+        if what not in _BY_DOCUMENT:
+            return self.why
+        return json.dumps({"why": self.why, "patient": self.patient, "like": self.like, "merged": self.merged})
 
 
 def show(site: Site, study: str) -> dict[str, Any]:
@@ -88,17 +111,17 @@ def show(site: Site, study: str) -> dict[str, Any]:
     return node_program.first_report(site, ("study", "show", study), _CORRECT_TIMEOUT_S)
 
 
-def correct(site: Site, what: Literal["hide", "unhide"], asked: Asked) -> dict[str, Any]:
-    """Hide a study or a series, or show it again.
+def correct(site: Site, what: Correction, asked: Asked) -> dict[str, Any]:
+    """Correct studies; what is asked for is the same on all nodes.
 
     Raises
     ------
     UsageError
         When a UID is none.
     HapacsError
-        When no node answers.
+        When no node answers, or it refuses.
     """
-    return node_program.first_report(site, ("study", what, *asked.words()), _CORRECT_TIMEOUT_S, asked.why)
+    return _done(node_program.first_report(site, asked.words(what), _CORRECT_TIMEOUT_S, asked.text(what)))
 
 
 def delete(site: Site, asked: Asked) -> dict[str, Any]:
@@ -111,9 +134,15 @@ def delete(site: Site, asked: Asked) -> dict[str, Any]:
     HapacsError
         When no node stores, or it does not answer.
     """
-    words = asked.words()
+    words = asked.words("delete")
     node, url = storing_url(site)
-    return node_program.report(site, node, ("study", "delete", *words, "--store", url), _RESTORE_TIMEOUT_S, asked.why)
+    return _done(node_program.report(site, node, (*words, "--store", url), _RESTORE_TIMEOUT_S, asked.text("delete")))
+
+
+def _done(report: dict[str, Any]) -> dict[str, Any]:
+    if error := report.get("error"):
+        raise HapacsError(f"{error}.", "`hapacs study show` says what is known of a study.")
+    return report
 
 
 def _check(uid: str) -> None:

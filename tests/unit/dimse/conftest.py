@@ -114,7 +114,7 @@ def serve(archive: Archive) -> Iterator[Callable[..., int]]:
         reading = Caller(READING, may, "127.0.0.1" if destination else "", destination)
         callers = {READING: reading, "CT1": Caller("CT1", frozenset({"echo"}))}
         catalog = cast("Catalog", archive)
-        sender = Sender(cast("Reader", archive), Budget(1 << 24, 1), Transcoder(archive.transcode))
+        sender = Sender(cast("Reader", archive), Budget(1 << 24, 1), Transcoder(archive.transcode), "ISO_IR 100")
         addresses = Addresses(None, askers)
         scp = Scp(
             Entity(TITLE, callers, associations),

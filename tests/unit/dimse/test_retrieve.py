@@ -11,6 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000
 from pynetdicom import AllStoragePresentationContexts
 from pynetdicom.dsutils import decode
 
+from hapacs_node.correction.patient import Move, of_values
 from tests.unit.dimse.archive import CT, SR, Archive, study
 from tests.unit.dimse.conftest import GET, MOVE, PATIENT_MOVE, Workstation, call, get, key, move
 
@@ -55,6 +56,23 @@ def test_what_is_sent_are_the_bytes_that_are_stored(
     assert image.object is not None
     assert archive.contents[image.object.uuid].endswith(workstation.datasets[0])
     assert decode(BytesIO(workstation.datasets[0]), False, True).SOPInstanceUID == image.sop
+
+
+def test_a_moved_study_is_sent_with_its_patient_and_what_can_not_be_corrected_is_one_failure(
+    archive: Archive, serve: Serve, receive: Serve, workstation: Workstation
+) -> None:
+    moved = Move(of_values({"PatientID": "R7", "PatientName": "Right^Person"}), "20261129204300+0000")
+    images = [replace(archive.add(STUDY), move=moved) for _ in range(2)]
+    archive.images = images
+    damaged = images[1].object
+    assert damaged is not None
+    archive.contents[damaged.uuid] = archive.contents[damaged.uuid][:200]
+    status, identifier = move(serve(receive((CT, EXPLICIT))), key("STUDY", StudyInstanceUID=STUDY))
+    assert (status.Status, counts(status), failed(identifier)) == (0xB000, (1, 1, 0), [images[1].sop])
+    (sent,) = workstation.datasets
+    read = decode(BytesIO(sent), False, True)
+    assert (read.PatientID, read.SOPInstanceUID) == ("R7", images[0].sop)
+    assert read.OriginalAttributesSequence[0].ModifiedAttributesSequence[0].PatientID == "FT1"
 
 
 @pytest.mark.parametrize(("answer", "expected"), [(0xA700, (3, 1, 0)), (0xC123, (3, 1, 0)), (0xB007, (3, 0, 1))])

@@ -18,12 +18,14 @@ from hapacs.pki import Authority
 from hapacs_node import https as module
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.retrieval import Instance, Named
+from hapacs_node.correction.patient import Move, of_values
 from hapacs_node.errors import CatalogUnavailableError, NodeError
 from hapacs_node.https import Listener
 from hapacs_node.metrics import Metrics
 from hapacs_node.retrieve.budget import Budget
 from hapacs_node.retrieve.server import Retrieval
 from hapacs_node.storage.area import StorageArea
+from tests.support.images import ct
 from tests.unit.node.certificates import certificate
 from tests.unit.node.fakes import FakeBucket, FakeCatalog, FakeClient
 from tests.unit.node.test_das import damage, file_of
@@ -42,10 +44,11 @@ class Index(FakeCatalog):
         super().__init__()
         self.study: list[UUID] = []
         self.syntaxes: dict[UUID, str] = {}
+        self.moved: Move | None = None
 
     def retrieve(self, named: Named) -> list[Instance]:
         self._ask()
-        found = [Instance(self.rows[uuid], self.syntaxes.get(uuid, SYNTAX)) for uuid in self.study]
+        found = [Instance(self.rows[uuid], self.syntaxes.get(uuid, SYNTAX), self.moved) for uuid in self.study]
         return found if named == Named(STUDY) else found[:1] if named == Named(STUDY, "1", "1") else []
 
 
@@ -114,6 +117,36 @@ def test_a_study_is_retrieved_as_stored_and_in_order(
     assert status == 200
     assert instances_of(headers, body) == contents
     assert int(headers["Content-Length"]) == len(body)
+
+
+def test_a_moved_study_is_retrieved_with_its_patient(
+    balancer: http.client.HTTPSConnection, area: StorageArea, catalog: Index
+) -> None:
+    catalog.moved = Move(of_values({"PatientID": "R7", "PatientName": "Right^Person"}), "20261129204300+0000")
+    for _ in range(2):
+        uuid = uuid4()
+        area.create(str(uuid), 1, ct(PatientID="W1"))
+        catalog.study.append(uuid)
+    status, headers, body = get(balancer)
+    assert (status, "Content-Length" in headers) == (200, False)
+    made = instances_of(headers, body)
+    assert [dcmread(BytesIO(one)).PatientID for one in made] == ["R7", "R7"]
+    assert b"Content-Length: %d\r\n" % len(made[0]) in body
+    one = get(balancer, f"{PATH}/series/1/instances/1", "application/dicom; transfer-syntax=*")
+    assert (one[0], one[2]) == (200, made[0])
+    balancer.request("HEAD", PATH, headers={"Accept": AS_STORED})
+    answer = balancer.getresponse()
+    assert (answer.status, answer.read(), answer.getheader("Content-Length")) == (200, b"", None)
+
+
+def test_a_study_whose_correction_can_not_be_written_is_not_given(
+    balancer: http.client.HTTPSConnection, contents: list[bytes], catalog: Index
+) -> None:
+    assert contents
+    catalog.moved = Move(of_values({"PatientID": "R7"}), "20261129204300+0000")
+    status, _, body = get(balancer)
+    assert status == 500
+    assert b"can't be written into the file" in body
 
 
 def test_a_connection_serves_many_requests(balancer: http.client.HTTPSConnection, contents: list[bytes]) -> None:

@@ -150,6 +150,7 @@ def test_a_restored_study_ends_well_and_an_unknown_one_does_not(site: FakeSite) 
 SHOWN = {
     "ok": True,
     "study": STUDY,
+    "patient": {"PatientID": "R7", "PatientName": "Right^Person"},
     "series": [
         {
             "patient_id": "p1", "resource": "abc", "uid": "1.2.3.1", "modality": "CT", "images": 20, "size": 1,
@@ -159,7 +160,7 @@ SHOWN = {
     "removed": {"images": 2, "last_at": "2026-11-28 09:00:00+00:00", "callers": ["user:anna"]},
     "corrections": [
         {
-            "id": 7, "kind": "hide", "series": "", "who": "anna", "why": "wrong [scan]", "patient": None,
+            "id": 7, "kind": "hide", "series": "", "who": "anna", "why": "wrong [scan]", "patient": {"PatientID": "R8"},
             "made_at": "2026-11-28 10:00:00+00:00", "ended_at": "2026-11-28 11:00:00+00:00", "ended_by": "ben",
             "ended_why": "right after all",
         }
@@ -168,7 +169,8 @@ SHOWN = {
 
 
 def outcome(what: str, **changes: object) -> dict[str, Any]:
-    done = {"what": what, "study": STUDY, "series": "", "images": 20, "done": True, "number": 7, "detail": ""}
+    done = {"what": what, "study": STUDY, "series": "", "images": 20, "done": True, "number": 7, "detail": "",
+            "before": {}, "after": {}, "studies": []}  # fmt: skip
     return {"ok": True, "dry": False, **done, **changes}
 
 
@@ -224,9 +226,45 @@ def test_a_correction_that_is_in_force_or_of_no_uid_changes_nothing(site: FakeSi
     assert (code, "Nothing was done: it is hidden already" in printed) == (0, True)
     code, printed = run("hide", "lab", STUDY, "--why", "x", "--yes", "--json")
     assert json.loads(printed)["detail"] == "it is hidden already"
+    site.report = {"ok": False, "error": "it is not hidden"}
+    with pytest.raises(HapacsError, match="it is not hidden"):
+        study.correct(cast(Site, site), "unhide", study.Asked(STUDY, "", "", "x", yes=True))
     for wrong in (study.Asked("1; rm", "", "", "x", yes=True), study.Asked(STUDY, "$(x)", "", "x", yes=True)):
         with pytest.raises(UsageError, match="is not a UID"):
             study.correct(cast(Site, site), "hide", wrong)
     with pytest.raises(UsageError, match="is not a UID"):
         study.show(cast(Site, site), "$(x)")
-    assert len(site.asked) == 2
+    assert len(site.asked) == 3
+
+
+def test_the_patients_of_a_move_are_no_words_of_a_command(site: FakeSite) -> None:
+    site.report = outcome("move", before={"PatientID": "W1"}, after={"PatientID": "R7", "PatientName": "[R]^Person"})
+    code, printed = run(
+        "move", "lab", STUDY, "--patient-id", "R7", "--patient-name", "[R]^Person", "--sex", "F", "--why", "was Smith",
+        "--who", "anna", "--yes",
+    )  # fmt: skip
+    assert code == 0
+    for word in ("before: PatientID W1", "after: PatientID R7, PatientName [R]^Person", "number 7"):
+        assert word in printed
+    ((_, words),) = site.asked
+    assert words[2:8] == ["study", "move", STUDY, "--yes", "--who", "anna"]
+    patient = {"PatientID": "R7", "PatientName": "[R]^Person", "PatientSex": "F"}
+    assert json.loads(site.text) == {"why": "was Smith", "patient": patient, "like": "", "merged": {}}
+
+
+def test_a_merge_names_two_patients_and_no_study(site: FakeSite) -> None:
+    site.report = outcome("merge", study="", studies=[STUDY, "1.2.4"], done=False, number=None)
+    code, printed = run("merge", "lab", "W1", "R7", "--from-issuer", "OLD", "--why", "twice", "--who", "anna")
+    assert (code, "merge 2 studies: 20 images" in printed) == (0, True)
+    ((_, words),) = site.asked
+    assert words[2:7] == ["study", "merge", "--who", "anna", "--json"]
+    asked = json.loads(site.text)
+    assert (asked["merged"], asked["patient"]) == (
+        {"PatientID": "W1", "IssuerOfPatientID": "OLD"},
+        {"PatientID": "R7"},
+    )
+    site.report = outcome("unmove")
+    code, _ = run("unmove", "lab", STUDY, "--why", "right after all", "--yes")
+    assert (code, site.text, site.asked[1][1][2:5]) == (0, "right after all", ["study", "unmove", STUDY])
+    code, printed = run("move", "lab", STUDY, "--like", "1; rm", "--why", "x")
+    assert code != 0
