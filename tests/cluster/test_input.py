@@ -38,6 +38,7 @@ ROOM_S = 10
 BOMB_MIB = 2048
 ITEMS_MIB = 64
 _RELATED = 'multipart/related; type="application/dicom"; boundary='
+VERIFICATION, COMMITMENT = "1.2.840.10008.1.1", "1.2.840.10008.1.20.1"
 _PART = b"--x\r\nContent-Type: application/dicom\r\n"
 MALFORMED = {
     "no boundary": ("multipart/related", b"no boundary"),
@@ -277,7 +278,7 @@ class TestHttp:
 
     @pytest.mark.parametrize("path", HIDDEN_PATHS)
     def test_other_paths_are_refused(self, site: Site, path: str) -> None:
-        assert _raw(site, "GET", path) in {400, 404}
+        assert _raw(site, "GET", path) in {400, 404, 414}
 
     def test_other_methods_are_refused(self, site: Site) -> None:
         study = f"/dicom-web/studies/{generate_uid()}"
@@ -328,6 +329,18 @@ class TestConnections:
         with hostile.connections(peer.host, peer.port, 1, bytes(request)) as (connection,):
             assert hostile.ended(connection, 10)
         assert _logged(site, "haproxy", began, "refused=request-too-large")
+
+    @pytest.mark.parametrize("title", ["store", "query"])
+    @pytest.mark.parametrize("last", [VERIFICATION, COMMITMENT])
+    def test_a_request_with_all_contexts_and_40_transfer_syntaxes_each_is_accepted(
+        self, site: Site, title: str, last: str
+    ) -> None:
+        peer = site.store_peer if title == "store" else site.query_peer
+        request = hostile.widest_rq(site.caller.ae_title, peer.ae_title, last)
+        with hostile.connections(peer.host, peer.port, 1, request) as (connection,):
+            accepted = hostile.accepted(connection)
+        assert len(accepted) == hostile.CONTEXTS
+        assert (accepted[-1] == 0) is (title == "store" or last == VERIFICATION)
 
     def test_silent_associations_are_limited_per_caller(self, site: Site) -> None:
         peer = site.store_peer

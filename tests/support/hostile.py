@@ -6,29 +6,67 @@ import socket
 import ssl
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
-from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
+from pydicom._uid_dict import UID_dictionary
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
+from pynetdicom.pdu import A_ASSOCIATE_AC
 
 from hapacs.dicom import Sample, files, multipart
 
 MEBIBYTE = 1 << 20
+_VERIFICATION, _IMPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.1.2"
+# As many as an odd number of one byte can tell apart (PS3.8 9.3.2.2).
+CONTEXTS = 128
 
 
-def associate_rq(calling: str, called: str, sop_class: str = "1.2.840.10008.1.1") -> bytes:
-    """Encode an A-ASSOCIATE-RQ (PS3.8 9.3.2) for one SOP class in Implicit VR Little Endian."""
+def associate_rq(
+    calling: str, called: str, proposed: Iterable[tuple[str, Sequence[str]]] = ((_VERIFICATION, (_IMPLICIT,)),)
+) -> bytes:
+    """Encode an A-ASSOCIATE-RQ (PS3.8 9.3.2) for SOP classes, each with its transfer syntaxes."""
 
     def item(kind: int, content: bytes) -> bytes:
         return struct.pack("!BBH", kind, 0, len(content)) + content
 
-    context = item(0x30, sop_class.encode()) + item(0x40, b"1.2.840.10008.1.2")
+    contexts = b""
+    for place, (sop_class, syntaxes) in enumerate(proposed):
+        names = item(0x30, sop_class.encode()) + b"".join(item(0x40, syntax.encode()) for syntax in syntaxes)
+        contexts += item(0x20, bytes([2 * place + 1, 0, 0, 0]) + names)
     information = item(0x51, struct.pack("!I", 16384)) + item(0x52, b"2.25.300200788435654268780283864367573459572")
     fixed = struct.pack("!HH", 1, 0) + called.encode().ljust(16) + calling.encode().ljust(16) + bytes(32)
-    body = fixed + item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, b"\x01\0\0\0" + context) + item(0x50, information)
+    body = fixed + item(0x10, b"1.2.840.10008.3.1.1.1") + contexts + item(0x50, information)
     return struct.pack("!BBI", 1, 0, len(body)) + body
+
+
+def widest_rq(calling: str, called: str, last: str = _VERIFICATION) -> bytes:
+    """Encode an A-ASSOCIATE-RQ as large as real ones are: 128 contexts, each with 40 transfer syntaxes of DICOM.
+
+    The last one proposes `last`, in Implicit VR Little Endian among others.
+    """
+    known = [uid for uid, row in UID_dictionary.items() if row[1] == "Transfer Syntax" and uid != _IMPLICIT]
+    syntaxes = [*sorted(known, key=len)[-39:], _IMPLICIT]
+    classes = [uid for uid, row in UID_dictionary.items() if row[1] == "SOP Class" and row[0].endswith("Storage")]
+    return associate_rq(calling, called, [(name, syntaxes) for name in [*classes[: CONTEXTS - 1], last]])
+
+
+def accepted(connection: socket.socket) -> list[int]:
+    """Receive an A-ASSOCIATE-AC; return the result of each presentation context as proposed (PS3.8 9.3.3.2)."""
+    with connection.makefile("rb") as stream:
+        head = stream.read(6)
+        pdu = head + stream.read(int.from_bytes(head[2:]))
+    answer = A_ASSOCIATE_AC()
+    answer.decode(pdu)
+    results = {int(context.context_id or 0): int(context.result or 0) for context in answer.presentation_context}
+    return [results[number] for number in sorted(results)]
 
 
 def element(group: int, number: int, vr: bytes, value: bytes) -> bytes:

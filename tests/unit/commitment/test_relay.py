@@ -24,6 +24,7 @@ from hapacs_node.commitment.relay import Relay
 from hapacs_node.commitment.settings import Address
 from hapacs_node.errors import CatalogUnavailableError
 from hapacs_node.metrics import Metrics
+from tests.support import hostile
 from tests.support.commitment import action, ask, associate
 from tests.support.committing import Request, report
 from tests.support.images import ct
@@ -165,6 +166,15 @@ def test_report_without_a_transaction_is_answered_with_the_status_for_it(site: S
     assert report(site.port, Request("", ((CT, "1.2.3"),))) == 0x0115
     assert report(site.port, Request("1.2.9", ((CT, "1.2.3"),))) == 0
     assert len(site.reports) == 1
+
+
+def test_a_request_with_all_contexts_and_40_transfer_syntaxes_each_is_passed_on(site: Site) -> None:
+    request = hostile.widest_rq("CT1", "HAPACS", str(StorageCommitmentPushModel))
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
+        connection.sendall(request)
+        accepted = hostile.accepted(connection)
+    assert len(accepted) == hostile.CONTEXTS
+    assert accepted[-1] == 0
 
 
 def raw(port: int, content: bytes) -> bytes:

@@ -211,6 +211,7 @@ def test_dicom_tls_requires_a_client_certificate(address: str) -> None:
         ("GET", "/dicom-web/studies/1\\2", 404),
         ("DELETE", "/dicom-web/studies/1", 405),
         ("POST", "/dicom-web/instances", 405),
+        ("GET", f"/dicom-web/studies?StudyInstanceUID={'1' * 61440}", 414),
     ],
 )
 def test_paths_outside_dicomweb_are_refused(address: str, method: str, path: str, status: int) -> None:

@@ -159,7 +159,7 @@ def test_storing_callers_that_propose_storage_commitment_reach_the_service_for_i
 ) -> None:
     eventually("no earlier one is left", lambda: "_dicom" not in command(host, "show sess"), 15, 0.2)
     # It comes last in a request of nearly the longest size.
-    items = proposed(b"1.2.840.10008.5.1.4.1.1.2") * 1000 + proposed(abstract_syntax)
+    items = proposed(b"1.2.840.10008.5.1.4.1.1.2") * 2800 + proposed(abstract_syntax)
     with opened(address, calling, items):
         eventually("it is connected", lambda: f"be={backend}" in command(host, "show sess"), 5, 0.1)
 
