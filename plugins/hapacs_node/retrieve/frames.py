@@ -86,7 +86,7 @@ class Form:
     multipart : bool
         As parts; else one frame is the whole body.
     media_type, syntax : str
-        Media type and transfer syntax of each frame.
+        Media type and transfer syntax of each frame; empty for what has none.
     """
 
     multipart: bool
@@ -96,7 +96,7 @@ class Form:
     @property
     def of_frame(self) -> str:
         """Content-Type of one frame."""
-        return f"{self.media_type}; transfer-syntax={self.syntax}"
+        return f"{self.media_type}; transfer-syntax={self.syntax}" if self.syntax else self.media_type
 
 
 def form(accepted: Sequence[Range], stored: str, count: int) -> Form | None:

@@ -42,11 +42,14 @@ class Pixels:
         Number of frames.
     content : bytes
         The file.
+    tag : int
+        Of integer, float or double pixel data.
     """
 
     syntax: str
     frames: int
     content: bytes
+    tag: int
     _start: int
     _length: int
     _frame_bits: int | None
@@ -78,7 +81,8 @@ class Pixels:
         implicit, little = dataset.original_encoding
         order = "<" if little else ">"
         group, element = struct.unpack_from(f"{order}HH", content, at) if at < len(content) else (0, 0)
-        if (group << 16 | element) not in PIXELS:
+        tag = group << 16 | element
+        if tag not in PIXELS:
             raise NoPixelsError("the object has no pixel data")
         start = at + (8 if implicit else 12)
         (length,) = struct.unpack_from(f"{order}I", content, start - 4)
@@ -88,7 +92,7 @@ class Pixels:
             offsets = None
             if dataset.get("ExtendedOffsetTable") and dataset.get("ExtendedOffsetTableLengths"):
                 offsets = dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
-            return cls(syntax, frames, content, start, len(content) - start, None, offsets)
+            return cls(syntax, frames, content, tag, start, len(content) - start, None, offsets)
         samples = int(dataset.SamplesPerPixel)
         if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":
             # Two pixels share their two colours (PS3.3 C.7.6.3.1.2).
@@ -96,7 +100,7 @@ class Pixels:
         bits = int(dataset.Rows) * int(dataset.Columns) * samples * int(dataset.BitsAllocated)
         if bits <= 0:
             raise NoPixelsError("the image has no size")
-        return cls(syntax, frames, content, start, length, bits, None)
+        return cls(syntax, frames, content, tag, start, length, bits, None)
 
     @property
     def encapsulated(self) -> bool:

@@ -18,6 +18,7 @@ _LOG = log.get("retrieve")
 # A reader must accept this many bytes within a time-out.
 _PIECE_BYTES = 1 << 20
 _COMPRESSED_FROM_BYTES = 1024
+_SENT = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
 
 
 class Answering(Protocol):
@@ -108,7 +109,7 @@ class Request(Handler):
             damaged = isinstance(error, CasDamagedError | UncorrectedError)
             self.refuse(HTTPStatus.INTERNAL_SERVER_ERROR if damaged else HTTPStatus.SERVICE_UNAVAILABLE, str(error))
             return "unavailable", error
-        return "sent" if self._status == HTTPStatus.OK else "refused", None
+        return "sent" if self._status in _SENT else "refused", None
 
     def _record(self, outcome: str, error: NodeError | None, seconds: float) -> None:
         if self.event is None:
@@ -151,11 +152,17 @@ class Request(Handler):
         self.begin("application/dicom+json", len(body), headers)
         self.send(body)
 
-    def begin(self, content_type: str, length: int | None, headers: dict[str, str] | None = None) -> None:
-        """Send status 200 and the headers of the whole answer; without its length it is sent in chunks."""
-        self._status = HTTPStatus.OK
+    def begin(
+        self,
+        content_type: str,
+        length: int | None,
+        headers: dict[str, str] | None = None,
+        status: HTTPStatus = HTTPStatus.OK,
+    ) -> None:
+        """Send a status and the headers of the whole answer; without its length it is sent in chunks."""
+        self._status = status
         self._chunked = length is None
-        self.send_response(HTTPStatus.OK)
+        self.send_response(status)
         self.send_header("Content-Type", content_type)
         for name, value in (headers or {}).items():
             self.send_header(name, value)

@@ -12,8 +12,9 @@ from hapacs_node.https import Listener, Running
 from hapacs_node.loopback import Orthanc
 from hapacs_node.metrics import Metrics
 from hapacs_node.query import qido, web
-from hapacs_node.retrieve import frames, metadata, rendering, wado
+from hapacs_node.retrieve import bulk, frames, metadata, rendering, wado
 from hapacs_node.retrieve.budget import Budget
+from hapacs_node.retrieve.bulk_answers import Bulk
 from hapacs_node.retrieve.metadata import Metadata
 from hapacs_node.retrieve.pixels import NoFrameError, NoPixelsError
 from hapacs_node.retrieve.request import Request, RetrieveServer
@@ -61,12 +62,14 @@ class Retrieval:
     metadata: Metadata = field(init=False)
     _whole: Whole = field(init=False)
     _sources: Sources = field(init=False)
+    _bulk: Bulk = field(init=False)
     running: Running = field(default_factory=lambda: Running("WADO-RS"), init=False)
 
     def __post_init__(self) -> None:
         self.metadata = Metadata(self.catalog, self._reader, self.budget, self.storage.undeclared)
         self._whole = Whole(self._reader, self.budget, self.transcoder, self.storage.undeclared)
         self._sources = Sources(self._reader, self.transcoder)
+        self._bulk = Bulk(self._reader, self._sources, self.storage.undeclared)
 
     @property
     def _reader(self) -> Reader:
@@ -102,6 +105,9 @@ class Retrieval:
         elif (framed := frames.Asked.of(path)) is not None:
             request.named, request.event = framed.named, "requested"
             self._answer_frames(request, framed)
+        elif (valued := bulk.Asked.of(path)) is not None:
+            request.named, request.event = valued.named, "requested"
+            self._answer_bulk(request, valued)
         elif (pictured := rendering.Asked.of(path)) is not None:
             request.named, request.event = pictured.named, "requested"
             self._answer_picture(request, pictured)
@@ -145,6 +151,12 @@ class Retrieval:
                     raise CatalogError(f"instance {one.sop} is in the index, but not in the catalog")
                 return one
         raise RefusedError("no such instance")
+
+    def _answer_bulk(self, request: Request, asked: bulk.Asked) -> None:
+        found = self._find(asked.named)
+        assert found.object is not None  # noqa: S101 - `_find` returns no other
+        with self.budget.hold(found.object.size):
+            self._bulk.answer(request, asked.path, found.object)
 
     def _answer_frames(self, request: Request, asked: frames.Asked) -> None:
         found = self._find(asked.named)
