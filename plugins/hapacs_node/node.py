@@ -40,6 +40,9 @@ from hapacs_node.storage.shelves import Shelves
 from hapacs_node.stow.server import Stow
 from hapacs_node.stow.store import Keep
 from hapacs_node.watchdog import Watchdog
+from hapacs_node.worklist.feed import Feed
+from hapacs_node.worklist.find import WorklistFinder
+from hapacs_node.worklist.settings import Worklist
 
 _LOG = log.get("node")
 # Enough to use a gateway fully for one reader; each holds an object in memory.
@@ -91,6 +94,7 @@ class Node:
         entity: Entity | None = None,
         transcode: Transcode | None = None,
         keep: Keep | None = None,
+        worklist: Worklist | None = None,
     ) -> Self:
         """Build the parts, without connecting or starting anything.
 
@@ -108,6 +112,8 @@ class Node:
             Orthanc's transcoder.
         keep : callable or None
             Stores a DICOM file in Orthanc, for the service that takes STOW-RS.
+        worklist : Worklist or None
+            The worklist, for the service that answers it.
         """
         metrics = Metrics()
         database = Database(settings.database, metrics, application=f"hapacs-{service}@{settings.node}")
@@ -126,7 +132,8 @@ class Node:
         objects = Objects(storage, Addresses(balancer, askers), Replacement(settings.replace, catalog), admission)
         budget = Budget(allowed_bytes(), _ANSWER_S)
         transcoder = Transcoder(transcode)
-        retrieval = Retrieval(catalog, storage, budget, metrics, transcoder)
+        feed = None if worklist is None else Feed(catalog, worklist)
+        retrieval = Retrieval(catalog, storage, budget, metrics, transcoder, feed=feed)
         scp = None
         if entity is not None:
             sender = Sender(storage.reader, budget, transcoder, settings.undeclared)
@@ -134,6 +141,7 @@ class Node:
                 entity,
                 Find(entity.title, Finder(catalog.search, entity.results, entity.instances)),
                 Retrieve(entity.title, entity.callers, catalog, sender, objects.addresses),
+                None if worklist is None else Find(worklist.title, WorklistFinder(catalog.entries, entity.results)),
             )
         probes: dict[str, Callable[[], str]] = {
             "database": partial(catalog.beat, settings.node, service),

@@ -30,6 +30,7 @@ from hapacs_node.loopback import Orthanc
 from hapacs_node.node import Node
 from hapacs_node.record.addresses import Balancer
 from hapacs_node.stow import local, store
+from hapacs_node.worklist.settings import Worklist
 
 _LOG = log.get("plugin")
 # Statuses of a C-STORE (PS3.7 9.1.1.1.9 and PS3.4 B.2.3): a sender repeats the second one later, and not the first one.
@@ -198,6 +199,7 @@ node = Node.build(
     entity=Entity.of(configuration["Dimse"]) if "Dimse" in configuration else None,
     transcode=_transcode,
     keep=_keep if "Stow" in configuration else None,
+    worklist=Worklist.model_validate(configuration["Worklist"]) if "Worklist" in configuration else None,
 )
 # The role orthanc gives the sessions of the index the name of the server.
 guard = index_guard.IndexGuard(

@@ -30,7 +30,7 @@ from hapacs.settings.fields import (
     Port,
     SopClass,
 )
-from hapacs.settings.models import Caller, Dicom, Settings, Site, VirtualAddress
+from hapacs.settings.models import Caller, Dicom, Settings, Site, VirtualAddress, Worklist
 from hapacs.settings.monitoring import MailServer, Receiver
 from hapacs.settings.policy import Admission, CharacterSet, Integrity, OrthancSource, OrthancUpstream, Replace
 from hapacs_node.probe.names import TITLE as PROBE
@@ -141,8 +141,20 @@ class ContractMonitoring(Model):
     watchdog: tuple[GroupWord, ...]
 
 
+class ContractWorklist(Worklist):
+    """The modality worklist, with defaults filled in."""
+
+    keep_days: int
+
+
 class ContractSite(Model):
-    """One site: settings of the site, and its nodes."""
+    """One site: settings of the site, and its nodes.
+
+    Attributes
+    ----------
+    worklist
+        Absent on a site without one.
+    """
 
     role: Literal["primary", "dr"]
     cluster_network: Network
@@ -155,6 +167,7 @@ class ContractSite(Model):
     policy: ContractPolicy
     routing: ContractRouting
     monitoring: ContractMonitoring
+    worklist: ContractWorklist | None = None
     members: Mapping[Group, Annotated[tuple[NodeName, ...], Field(min_length=1)]]
     nodes: Annotated[Mapping[NodeName, ContractNode], Field(min_length=1)]
 
@@ -224,7 +237,7 @@ def callers(settings: Settings, site: Site) -> tuple[Caller, ...]:
         {
             "ae_title": verify.ae_title,
             "networks": [f"{controller}/32"],
-            "may": ["echo", "store", "find", "get", "move"],
+            "may": ["echo", "store", "find", "get", "move", *([] if site.worklist is None else ["worklist"])],
             "host": controller,
             "port": verify.port,
         }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # What a caller may do with the storing title, as Orthanc's options have it, and with the query/retrieve title.
 PERMISSIONS = {"echo": "AllowEcho", "store": "AllowStore"}
-RETRIEVING = ("echo", "find", "get", "move")
+RETRIEVING = ("echo", "find", "get", "move", "worklist")
 ALL_PERMISSIONS = (
     *PERMISSIONS.values(),
     "AllowFind",

@@ -282,6 +282,8 @@ def _add_site(inventory: Inventory, name: str, site: Reader) -> None:
         "hapacs_policy": site["policy"].mapping("ContractPolicy"),
         "hapacs_monitoring": site["monitoring"].mapping("ContractMonitoring"),
         "hapacs_routing": site["routing"].mapping("ContractRouting"),
+        # A site has none unless its settings name one.
+        "hapacs_worklist": site["worklist"].mapping("ContractWorklist") if "worklist" in dict(site.items()) else {},
     }
 
 

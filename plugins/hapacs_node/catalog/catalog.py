@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from hapacs_node.catalog import (
@@ -16,6 +16,7 @@ from hapacs_node.catalog import (
     retrieval,
     search,
     selection,
+    worklist,
 )
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.index import Attachment, Origin, Present
@@ -25,7 +26,9 @@ from hapacs_node.catalog.retrieval import Instance, Named
 from hapacs_node.catalog.selection import Selected, Selection
 from hapacs_node.errors import CatalogError
 from hapacs_node.query.criteria import Found, Search
+from hapacs_node.query.dicom_json import Json
 from hapacs_node.query.header import Header
+from hapacs_node.worklist.entry import Entry
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,22 @@ class Catalog:
     def oldest_waiting_s(self) -> float:
         """Return the age of the oldest image that waits for a destination, seconds."""
         return self.database.run(outbox.oldest_waiting_s)
+
+    def keep_entry(self, entry: Entry, days: timedelta, by: str, most: int) -> bool | None:
+        """Keep an entry of the worklist; see `worklist.keep`."""
+        return self.database.run(lambda connection: worklist.keep(connection, entry, days, by, most))
+
+    def delete_entry(self, name: UUID) -> bool:
+        """Delete an entry of the worklist; return whether there was one."""
+        return self.database.run(lambda connection: worklist.delete(connection, name))
+
+    def entry(self, name: UUID) -> Json | None:
+        """Return an entry of the worklist; None when there is none."""
+        return self.database.run(lambda connection: worklist.find(connection, name))
+
+    def entries(self) -> list[Json]:
+        """Return all entries of the worklist by the day on which their steps start."""
+        return self.database.run(worklist.every)
 
     def beat(self, node: str, service: str) -> str:
         """Write a heartbeat, to check that the leader accepts a write and replicates it as it does for a store."""

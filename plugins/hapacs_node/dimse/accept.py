@@ -16,7 +16,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext
 
 from hapacs_node.dimse import contexts
-from hapacs_node.dimse.contexts import Context
+from hapacs_node.dimse.contexts import Context, Operation
 from hapacs_node.dimse.wire import (
     ASSOCIATE_AC,
     ASSOCIATE_RJ,
@@ -46,7 +46,7 @@ class Caller:
     title : str
         Its AE title.
     may : frozenset of str
-        What it may do: ``echo``, ``find``, ``get``, ``move``.
+        What it may do: ``echo``, ``find``, ``get``, ``move``, ``worklist``.
     host : str
         Where it takes the images of a C-MOVE; empty when it takes none.
     port : int
@@ -67,15 +67,17 @@ class Accepted:
     contexts: Mapping[int, Context]
 
 
-def accept(connection: Connection, title: str, callers: Mapping[str, Caller], *, room: bool) -> Accepted | None:
+def accept(
+    connection: Connection, titles: Mapping[str, frozenset[Operation]], callers: Mapping[str, Caller], *, room: bool
+) -> Accepted | None:
     """Receive a request and answer it; None when it is refused.
 
     Parameters
     ----------
     connection : Connection
         Just opened.
-    title : str
-        Our AE title.
+    titles : mapping
+        Our AE titles, with the operations of each.
     callers : mapping
         Who may open associations, by title.
     room : bool
@@ -91,14 +93,15 @@ def accept(connection: Connection, title: str, callers: Mapping[str, Caller], *,
         raise ProtocolError(f"PDU type {kind} in the place of an association request")
     request = _decoded(A_ASSOCIATE_RQ(), pdu)
     caller = callers.get((request.calling_ae_title or "").strip())
+    served = titles.get((request.called_ae_title or "").strip())
     refusal = None
-    if (request.called_ae_title or "").strip() != title:
+    if served is None:
         refusal = _UNKNOWN_CALLED
     elif caller is None:
         refusal = _UNKNOWN_CALLING
     elif not room:
         refusal = _NO_ROOM
-    if refusal is not None or caller is None:
+    if refusal is not None or caller is None or served is None:
         connection.write(_rejected(request, refusal or _UNKNOWN_CALLING))
         return None
     connection.peer_maximum = request.maximum_length_received or 0
@@ -107,7 +110,7 @@ def accept(connection: Connection, title: str, callers: Mapping[str, Caller], *,
     results = []
     for proposed in request.presentation_context_definition_list:
         syntaxes = [str(one) for one in proposed.transfer_syntax]
-        result, syntax = contexts.answer(str(proposed.abstract_syntax), syntaxes, caller.may, roles)
+        result, syntax = contexts.answer(str(proposed.abstract_syntax), syntaxes, caller.may, roles, served)
         if syntax is not None:
             number = int(proposed.context_id or 0)
             accepted[number] = Context(number, str(proposed.abstract_syntax), syntax)

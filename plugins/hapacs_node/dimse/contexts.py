@@ -12,16 +12,22 @@ from pydicom.uid import (
     JPEGLosslessSV1,
 )
 
-Operation = Literal["echo", "find", "get", "move"]
+Operation = Literal["echo", "find", "get", "move", "worklist"]
 
 VERIFICATION = "1.2.840.10008.1.1"
+WORKLIST = "1.2.840.10008.5.1.4.31"
 PATIENT_ROOT, STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.1.", "1.2.840.10008.5.1.4.1.2.2."
 _MODELS: dict[str, Operation] = {"1": "find", "2": "move", "3": "get"}
 OPERATIONS: dict[str, Operation] = {
     VERIFICATION: "echo",
     **{root + number: what for root in (PATIENT_ROOT, STUDY_ROOT) for number, what in _MODELS.items()},
+    WORKLIST: "worklist",
 }
-"""The operation of each abstract syntax (PS3.4 C.6.1.3 and C.6.2.3)."""
+"""The operation of each abstract syntax (PS3.4 C.6.1.3, C.6.2.3 and K.6.1.4)."""
+
+QUERYING: frozenset[Operation] = frozenset({"echo", "find", "get", "move"})
+SCHEDULING: frozenset[Operation] = frozenset({"echo", "worklist"})
+"""Operations of the query/retrieve title, and of the one of the worklist."""
 
 COMMANDS = frozenset({ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian})
 """Transfer syntaxes of identifiers."""
@@ -45,7 +51,11 @@ class Context:
 
 
 def answer(
-    abstract: str, proposed: Sequence[str], may: Iterable[str], stores_to: Iterable[str]
+    abstract: str,
+    proposed: Sequence[str],
+    may: Iterable[str],
+    stores_to: Iterable[str],
+    served: Iterable[str] = QUERYING,
 ) -> tuple[int, str | None]:
     """Answer a proposed presentation context.
 
@@ -59,6 +69,8 @@ def answer(
         What the caller may do.
     stores_to : iterable of str
         SOP classes for which the caller takes the role of an SCP: what it gets by C-GET.
+    served : iterable of str
+        Operations of the called title.
 
     Returns
     -------
@@ -68,7 +80,7 @@ def answer(
         The transfer syntax, when it is accepted.
     """
     operation = OPERATIONS.get(abstract)
-    if operation is None and abstract not in stores_to:
+    if (operation is None and abstract not in stores_to) or (operation or "get") not in served:
         return NO_ABSTRACT_SYNTAX, None
     if (operation or "get") not in may:
         return USER_REJECTED, None

@@ -1,7 +1,8 @@
 """Answers C-FIND (DICOM PS3.4 C.4.1)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydicom import DataElement, Dataset
 from pydicom.multival import MultiValue
@@ -20,9 +21,17 @@ from hapacs_node.dimse.answering import (
 )
 from hapacs_node.dimse.wire import Message
 from hapacs_node.errors import NodeError, RefusedError
-from hapacs_node.query.cfind import Finder, Path
+from hapacs_node.query.cfind import Answers, Path
 
 _LOG = log.get("dimse")
+
+
+class Finds(Protocol):
+    """Answers identifiers."""
+
+    def find(self, keys: Mapping[Path, str], caller: str, title: str) -> Answers:
+        """Answer one request; see `hapacs_node.query.cfind.Finder`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,12 +42,12 @@ class Find:
     ----------
     title : str
         Our AE title.
-    finder : Finder
+    finder : Finds
         Searches the catalog.
     """
 
     title: str
-    finder: Finder
+    finder: Finds
 
     def serve(self, association: Association, request: Message) -> None:
         """Answer one request.

@@ -12,7 +12,7 @@ from typing import Any, Self
 from hapacs_node import log
 from hapacs_node.dimse.accept import Caller, accept
 from hapacs_node.dimse.answering import SUCCESS, Association
-from hapacs_node.dimse.contexts import OPERATIONS
+from hapacs_node.dimse.contexts import OPERATIONS, QUERYING, SCHEDULING, Operation
 from hapacs_node.dimse.find import Find
 from hapacs_node.dimse.retrieve import Retrieve
 from hapacs_node.dimse.wire import Connection, EndedError, Message, ProtocolError
@@ -26,7 +26,9 @@ _BACKLOG = 128
 _NUMBERS = ("Associations", "FindResults", "FindInstances")
 # Command fields of requests (PS3.7 E.1).
 _ECHO_RQ, _FIND_RQ, _GET_RQ, _MOVE_RQ, _CANCEL_RQ = 0x0030, 0x0020, 0x0010, 0x0021, 0x0FFF
-_COMMANDS = {"echo": _ECHO_RQ, "find": _FIND_RQ, "get": _GET_RQ, "move": _MOVE_RQ}
+_COMMANDS: dict[Operation, int] = {
+    "echo": _ECHO_RQ, "find": _FIND_RQ, "get": _GET_RQ, "move": _MOVE_RQ, "worklist": _FIND_RQ,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,17 +82,24 @@ class Scp:
         Title, callers and limit.
     find, retrieve
         The services.
+    worklist : Find or None
+        The service of the worklist's title, where the site has one.
     """
 
     entity: Entity
     find: Find
     retrieve: Retrieve
+    worklist: Find | None = None
+    _titles: dict[str, frozenset[Operation]] = field(init=False)
     _socket: socket.socket | None = field(default=None, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
     _room: threading.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self._room = threading.Semaphore(self.entity.associations)
+        self._titles = {self.entity.title: QUERYING}
+        if self.worklist is not None:
+            self._titles[self.worklist.title] = SCHEDULING
 
     def start(self, listener: Listener) -> int:
         """Start to listen, and return the port.
@@ -154,7 +163,7 @@ class Scp:
         """Serve one association until its end."""
         room = self._room.acquire(blocking=False)
         try:
-            accepted = accept(connection, self.entity.title, self.entity.callers, room=room)
+            accepted = accept(connection, self._titles, self.entity.callers, room=room)
             if accepted is not None:
                 association = Association(connection, accepted)
                 while (message := connection.receive()) is not None:
@@ -190,6 +199,8 @@ class Scp:
             association.respond(message, SUCCESS)
         elif operation == "find":
             self.find.serve(association, message)
+        elif operation == "worklist" and self.worklist is not None:
+            self.worklist.serve(association, message)
         elif operation == "move":
             self.retrieve.move(association, message)
         else:

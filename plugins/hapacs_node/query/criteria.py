@@ -127,7 +127,23 @@ def criterion(path: Sequence[int], text: str) -> Criterion | None:
     """
     joined = ".".join(map(attributes.key, path))
     level, joined = _STANDS_FOR.get(joined) or (attributes.LEVELS[path[0]], joined)
-    vr = attributes.vr(path[-1])
+    return demanded(level, joined, attributes.vr(path[-1]), text)
+
+
+def demanded(level: Level, joined: str, vr: str, text: str) -> Criterion | None:
+    """Return what a value of a key demands; None when any value does, or none.
+
+    Parameters
+    ----------
+    level : Level
+        Level of the attribute.
+    joined : str
+        Its tags, as in `Criterion`.
+    vr : str
+        Its value representation.
+    text : str
+        The key's value.
+    """
     text = text.strip(" \0")
     if not text.strip("*"):
         return None

@@ -18,7 +18,7 @@ _LOG = log.get("retrieve")
 # A reader must accept this many bytes within a time-out.
 _PIECE_BYTES = 1 << 20
 _COMPRESSED_FROM_BYTES = 1024
-_SENT = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
+_SENT = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT, HTTPStatus.PARTIAL_CONTENT})
 
 
 class Answering(Protocol):
@@ -34,6 +34,10 @@ class Answering(Protocol):
         NodeError
             When the request is wrong, or what it asks for can't be read now.
         """
+        ...
+
+    def writes(self, path: str) -> bool:
+        """Whether something can be written at a path."""
         ...
 
 
@@ -75,6 +79,15 @@ class Request(Handler):
             self._record(outcome, error, time.monotonic() - began)
 
     do_HEAD = do_GET  # noqa: N815 - the library's name
+
+    def do_POST(self) -> None:  # noqa: N802 - the library's name
+        """Answer a request that writes, where one is answered."""
+        if self.server.answering.writes(self.bare_path):
+            self.do_GET()
+        else:
+            self.send_error(HTTPStatus.NOT_IMPLEMENTED)
+
+    do_PUT = do_DELETE = do_POST  # noqa: N815 - the library's names
 
     @property
     def bare_path(self) -> str:
@@ -137,6 +150,21 @@ class Request(Handler):
         """Answer with a status and one line with the reason."""
         self._status = status
         super().refuse(status, why, **headers)
+
+    def refuse_unread(self, status: HTTPStatus, why: str, **headers: str) -> None:
+        """Answer without having read the body, whose bytes would be taken for the next request."""
+        self.close_connection = True
+        self.refuse(status, why, **headers)
+
+    def reply_empty(self, status: HTTPStatus, **headers: str) -> None:
+        """Answer with a status alone."""
+        self._status = status
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if status != HTTPStatus.NO_CONTENT:
+            self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def reply(self, answer: web.Reply) -> None:
         """Send an answer in JSON, compressed when the client takes gzip (RFC 9110 12.5.3)."""

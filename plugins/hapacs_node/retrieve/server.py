@@ -22,6 +22,7 @@ from hapacs_node.retrieve.sources import Sources
 from hapacs_node.retrieve.whole import Whole
 from hapacs_node.storage.area import StorageArea
 from hapacs_node.storage.reader import Reader
+from hapacs_node.worklist.feed import Feed, is_path
 
 _JSON = frozenset({"*/*", "application/*", "application/json", "application/dicom+json"})
 # What Orthanc says that a client can use; with other statuses it says that it can't decode or encode.
@@ -50,6 +51,8 @@ class Retrieval:
         AE title from which the images can be retrieved, for answers to searches.
     orthanc : Orthanc or None
         Makes pictures; None where there is none.
+    feed : Feed or None
+        Takes the entries of the worklist; None where the site has none.
     """
 
     catalog: Catalog
@@ -59,6 +62,7 @@ class Retrieval:
     transcoder: Transcoder = field(default_factory=lambda: Transcoder(None))
     title: str = ""
     orthanc: Orthanc | None = None
+    feed: Feed | None = None
     metadata: Metadata = field(init=False)
     _whole: Whole = field(init=False)
     _sources: Sources = field(init=False)
@@ -94,7 +98,9 @@ class Retrieval:
             When the request is wrong, or its instances can't be read now.
         """
         path = request.bare_path
-        if (searched := qido.Request.of(request.path)) is not None:
+        if self.feed is not None and self.writes(path):
+            self.feed.answer(request)
+        elif (searched := qido.Request.of(request.path)) is not None:
             request.event = "queried"
             if self._takes_json(request):
                 host = request.headers.get("Host", "")
@@ -118,6 +124,10 @@ class Retrieval:
                 self._whole.answer(request, instances)
             else:
                 request.refuse(HTTPStatus.NOT_FOUND, "no such study, series or instance")
+
+    def writes(self, path: str) -> bool:
+        """Whether something can be written at a path: the entries of the worklist."""
+        return self.feed is not None and is_path(path)
 
     @staticmethod
     def _takes_json(request: Request) -> bool:

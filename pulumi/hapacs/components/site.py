@@ -53,6 +53,7 @@ class Site(pulumi.ComponentResource):
             nodes={node: component.contract for node, component in nodes.items()},
             monitoring=contract.monitoring(site).model_dump(mode="json", exclude_none=True),
             routing=contract.routing(site).model_dump(mode="json", exclude_none=True),
+            worklist=None if site.worklist is None else site.worklist.model_dump(mode="json"),
             **cas.contract,
             **entry.contract,
         )

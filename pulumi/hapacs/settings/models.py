@@ -26,7 +26,7 @@ from hapacs.settings.monitoring import Monitoring
 from hapacs.settings.policy import Policy
 from hapacs_node.routing.model import Routing
 
-Operation = Literal["echo", "store", "find", "get", "move", "report"]
+Operation = Literal["echo", "store", "find", "get", "move", "report", "worklist"]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 
@@ -165,6 +165,24 @@ class Dicom(Model):
     tls_port: Port = 2762
 
 
+class Worklist(Model):
+    """The modality worklist: scheduled procedure steps that a RIS sends by HTTPS, and modalities ask for by C-FIND.
+
+    Attributes
+    ----------
+    ae_title
+        Title at the virtual address that answers. Callers need ``worklist`` in `may`.
+    users
+        Users of DICOMweb that may send, read and delete entries: the RIS.
+    keep_days
+        Days after the start of a step in which its entry is kept.
+    """
+
+    ae_title: AeTitle
+    users: Annotated[tuple[UserName, ...], Field(min_length=1)]
+    keep_days: Annotated[int, Field(strict=True, ge=1, le=365)] = 7
+
+
 class Site(Model):
     """One place with its own index and its own archive.
 
@@ -176,6 +194,8 @@ class Site(Model):
         Destinations and rules for images that leave. Not given: none leave, unless a C-MOVE or a C-GET wants them.
     monitoring
         How long numbers are kept, and who gets which alert.
+    worklist
+        The modality worklist. Not given: there is none.
     """
 
     role: Literal["primary", "dr"]
@@ -189,6 +209,7 @@ class Site(Model):
     policy: Policy = Policy()
     routing: Routing = Routing()
     monitoring: Monitoring = Monitoring()
+    worklist: Worklist | None = None
 
     def members(self, group: Group) -> tuple[str, ...]:
         """Return the names of a group's nodes; in a compact site, of all nodes."""
@@ -229,7 +250,7 @@ class Caller(Model):
     ----------
     may
         Its operations. ``report`` lets a destination with ``confirm: commitment`` bring its reports; a caller that may
-        store may also report.
+        store may also report. ``worklist`` lets a modality ask for scheduled procedure steps.
     host, port
         Address and port at which the caller itself listens, so that a C-MOVE can have it as destination, and
         that it gets its reports of storage commitment.

@@ -25,12 +25,13 @@ from hapacs_node.query.cfind import Finder
 from hapacs_node.record.addresses import Addresses
 from hapacs_node.retrieve.budget import Budget
 from hapacs_node.storage.reader import Reader
+from hapacs_node.worklist.find import WorklistFinder
 from tests.unit.dimse.archive import Archive
 
-TITLE, READING, WAIT_S = "HAPACS_QR", "READING", 20
+TITLE, WORKLIST_TITLE, READING, WAIT_S = "HAPACS_QR", "HAPACS_WL", "READING", 20
 FIND, MOVE, GET = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for number in (1, 2, 3))
 PATIENT_MOVE = "1.2.840.10008.5.1.4.1.2.1.2"
-ALL = frozenset({"echo", "find", "get", "move"})
+ALL = frozenset({"echo", "find", "get", "move", "worklist"})
 
 
 @dataclass
@@ -110,7 +111,14 @@ def serve(archive: Archive) -> Iterator[Callable[..., int]]:
     listening: list[socket.socket] = []
     askers = ThreadPoolExecutor(1)
 
-    def start(destination: int = 0, *, may: frozenset[str] = ALL, associations: int = 8, results: int = 2000) -> int:
+    def start(
+        destination: int = 0,
+        *,
+        may: frozenset[str] = ALL,
+        associations: int = 8,
+        results: int = 2000,
+        worklist: WorklistFinder | None = None,
+    ) -> int:
         reading = Caller(READING, may, "127.0.0.1" if destination else "", destination)
         callers = {READING: reading, "CT1": Caller("CT1", frozenset({"echo"}))}
         catalog = cast("Catalog", archive)
@@ -120,6 +128,7 @@ def serve(archive: Archive) -> Iterator[Callable[..., int]]:
             Entity(TITLE, callers, associations),
             Find(TITLE, Finder(archive.search, results)),
             Retrieve(TITLE, callers, catalog, sender, addresses, timeout_s=WAIT_S),
+            None if worklist is None else Find(WORKLIST_TITLE, worklist),
         )
         server = socket.create_server(("127.0.0.1", 0))
         listening.append(server)

@@ -79,8 +79,8 @@ def _entities() -> list[str]:
 
 
 def _query_classes() -> list[str]:
-    return _table(("SOP class", "UID", "operation"),
-                  ((*_named(uid), f"C-{what.upper()}") for uid, what in contexts.OPERATIONS.items()))  # fmt: skip
+    served = ((uid, what) for uid, what in contexts.OPERATIONS.items() if what in contexts.QUERYING)
+    return _table(("SOP class", "UID", "operation"), ((*_named(uid), f"C-{what.upper()}") for uid, what in served))
 
 
 def _identifiers() -> list[str]:
@@ -143,6 +143,19 @@ def _find_statuses() -> list[str]:
         (answering.OUT_OF_RESOURCES, f"there are more answers than {most}, at the level IMAGE {images}"),
         (answering.BAD_IDENTIFIER, "the identifier can't be read, or has an unknown level"),
         (answering.UNABLE, "the index can't be read now"),
+        (answering.CANCEL, "C-CANCEL"),
+    )
+    return _table(("status", "meaning"), ((_status(number), text) for number, text in said))
+
+
+def _worklist_statuses() -> list[str]:
+    most = f"{role('orthanc_limit_find_results'):,}"
+    said = (
+        (answering.SUCCESS, "the answers are complete"),
+        (answering.PENDING, "an answer; every key was used"),
+        (answering.OUT_OF_RESOURCES, f"there are more answers than {most}"),
+        (answering.BAD_IDENTIFIER, "the identifier can't be read"),
+        (answering.UNABLE, "the worklist can't be read now"),
         (answering.CANCEL, "C-CANCEL"),
     )
     return _table(("status", "meaning"), ((_status(number), text) for number, text in said))
@@ -269,6 +282,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "storage-syntaxes": _storage_syntaxes,
     "keys": _keys,
     "find-statuses": _find_statuses,
+    "worklist-statuses": _worklist_statuses,
     "retrieve-statuses": _retrieve_statuses,
     "suboperations": _suboperations,
     "requests": _requests,

@@ -33,4 +33,5 @@ SITE = {
     "hapacs_policy",
     "hapacs_routing",
     "hapacs_monitoring",
+    "hapacs_worklist",
 }

@@ -132,3 +132,27 @@ def test_the_controller_is_let_in_by_the_address_that_a_site_sees(
     with_dr["callers"] = []
     with_dr["sites"]["dr"]["networks"][field] = ["10.89.77.1/32"]
     assert f"10.89.76.1 is outside sites.dr.networks.{field}" in problems(with_dr)["sites.dr.networks.controller"]
+
+
+def test_a_caller_that_may_ask_for_a_worklist_needs_a_site_with_one(data: Data, problems: Problems) -> None:
+    data["callers"][0]["may"].append("worklist")
+    data["sites"]["primary"].pop("worklist", None)
+    assert "no site has a worklist" in problems(data)["callers.0.may"]
+    data["sites"]["primary"]["worklist"] = {"ae_title": "SCHEDULE", "users": ["ris"]}
+    assert problems(data) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"ae_title": "HAPACS"}, f"{P}.worklist.ae_title"),
+        ({"users": []}, f"{P}.worklist.users"),
+        ({"keep_days": 0}, f"{P}.worklist.keep_days"),
+        ({"keep_days": 366}, f"{P}.worklist.keep_days"),
+    ],
+)
+def test_a_worklist_has_a_title_of_its_own_users_and_an_end(
+    data: Data, problems: Problems, change: dict[str, Any], field: str
+) -> None:
+    data["sites"]["primary"]["worklist"] = {"ae_title": "SCHEDULE", "users": ["ris"], **change}
+    assert set(problems(data)) == {field}

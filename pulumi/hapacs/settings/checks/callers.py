@@ -24,6 +24,8 @@ def _titles(settings: Settings) -> Iterator[Problem]:
     for name, site in settings.sites.items():
         uses.append((f"sites.{name}.dicom.store_ae", site.dicom.store_ae))
         uses.append((f"sites.{name}.dicom.query_ae", site.dicom.query_ae))
+        if site.worklist is not None and site.worklist is not UNSOUND:
+            uses.append((f"sites.{name}.worklist.ae_title", site.worklist.ae_title))
     if settings.callers is not UNSOUND:
         uses += [(f"callers.{index}.ae_title", caller.ae_title) for index, caller in enumerate(settings.callers)]
     uses.append(("verify.ae_title", settings.verify.ae_title))
@@ -68,6 +70,7 @@ def _callers(settings: Settings) -> Iterator[Problem]:
         path = f"callers.{index}"
         yield from _networks(settings, path, caller)
         yield from _operations(path, caller)
+        yield from _scheduling(settings, path, caller)
         yield from _destination(settings, path, caller)
 
 
@@ -91,6 +94,12 @@ def _operations(path: str, caller: Caller) -> Iterator[Problem]:
         yield Problem(
             f"{path}.yields", "a caller that may not store has no images to refuse; remove it, or add store to may"
         )
+
+
+@each
+def _scheduling(settings: Settings, path: str, caller: Caller) -> Iterator[Problem]:
+    if "worklist" in caller.may and all(site.worklist is None for site in settings.sites.values()):
+        yield Problem(f"{path}.may", "no site has a worklist; give one of them `worklist`, or remove it from may")
 
 
 @each

@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import pytest
 from pynetdicom import AE
@@ -78,6 +79,8 @@ def test_a_configuration_that_haproxy_refuses_never_takes_the_place_of_a_good_on
         (("-f #1/A'B\"$x }", "HAPACS"), (1, 1, 3), "caller-outside-its-networks"),
         (("MODALITY", "WRONG"), (1, 1, 7), "called-title-unknown"),
         (("HAPROXY", "HAPACS"), (1, 1, 3), "caller-unknown"),
+        (("NOBODY", "WORKLIST #1"), (1, 1, 3), "caller-unknown"),
+        (("VIEWER", "WORKLIST"), (1, 1, 7), "called-title-unknown"),
     ],
 )
 def test_a_refused_caller_gets_the_reason_and_the_log_names_it(
@@ -300,6 +303,37 @@ def test_whole_studies_metadata_and_searches_go_to_the_plugin_and_other_requests
     assert answer.status == 503
     log = host.check_output(f"journalctl --unit haproxy --no-pager --output cat --since @{begun}")
     assert f"GET {path.partition('?')[0]} status=503 server={backend}/" in log
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/worklist", 503),
+        ("POST", "/worklist", 503),
+        ("PUT", f"/worklist/{UUID(int=1)}", 503),
+        ("DELETE", f"/worklist/{UUID(int=1)}", 503),
+        ("PATCH", "/worklist", 405),
+        ("GET", "/worklist/", 404),
+        ("GET", "/worklist/1", 404),
+        ("PUT", f"/worklist/{UUID(int=1)}/..", 404),
+        # The rules of STOW-RS are what they were.
+        ("POST", "/dicom-web/studies", 415),
+        ("POST", "/dicom-web/studies/1.2/series", 405),
+        ("PUT", "/dicom-web/studies", 405),
+    ],
+)
+def test_entries_of_the_worklist_go_to_the_plugin(host: Any, address: str, method: str, path: str, status: int) -> None:
+    begun = host.check_output("date +%s.%N")
+    assert ask(address, path, method=method, headers={"Authorization": f"Basic {LOGIN}"}).status == status
+    if status == 503:
+        log = host.check_output(f"journalctl --unit haproxy --no-pager --output cat --since @{begun}")
+        assert f"user=reader {method} {path} status=503 server=search_web/" in log
+    assert ask(address, path, method=method).status in {401, 404, 405}
+
+
+def test_pages_of_others_send_no_entries(address: str) -> None:
+    headers = {"Authorization": f"Basic {LOGIN}", "Sec-Fetch-Site": "cross-site"}
+    assert ask(address, "/worklist", method="POST", headers=headers).status == 403
 
 
 def test_statistics_require_a_login(address: str) -> None:
