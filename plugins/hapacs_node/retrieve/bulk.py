@@ -146,7 +146,7 @@ def form(accepted: Sequence[Range], kind: str, *, ranged: bool) -> Form | None:
     kind : str
         Media type of the value. Octets are preferred to a document: every client can read them.
     ranged : bool
-        Whether a range of bytes is asked for, which can't be one of a body in parts (RFC 9110 14.2).
+        Whether a range of bytes is asked for: who takes anything gets it without parts then.
     """
     for wanted in (OCTETS, kind):
         for one in accepted:

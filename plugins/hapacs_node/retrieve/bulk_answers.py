@@ -86,14 +86,19 @@ class Bulk:
         form = bulk.form(request.accepted, kind, ranged=part is not None)
         if form is None:
             request.refuse(HTTPStatus.NOT_ACCEPTABLE, f"the value can be had as {bulk.OCTETS} or {kind}")
-        elif form.multipart:
-            self._send(request, Body.of(frames.Form(True, form.type, ""), [value]))
-        elif part is None:
-            self._send(request, Body(form.type, (value,)), {"Accept-Ranges": "bytes"})
+            return
+        in_parts = frames.Form(True, form.type, "")
+        if part is None:
+            body = Body.of(in_parts, [value]) if form.multipart else Body(form.type, (value,))
+            self._send(request, body, {"Accept-Ranges": "bytes"})
+            return
+        piece, said = value[part.start : part.stop], f"bytes {part.start}-{part.stop - 1}/{len(value)}"
+        if form.multipart:
+            # As in multipart/byteranges (RFC 9110 14.6): the range is one of the value, not of the whole body.
+            body, headers = Body.of(in_parts, [piece], f"Content-Range: {said}\r\n"), {}
         else:
-            bounds = {"Content-Range": f"bytes {part.start}-{part.stop - 1}/{len(value)}"}
-            body = Body(form.type, (value[part.start : part.stop],))
-            self._send(request, body, bounds, HTTPStatus.PARTIAL_CONTENT)
+            body, headers = Body(form.type, (piece,)), {"Content-Range": said}
+        self._send(request, body, headers, HTTPStatus.PARTIAL_CONTENT)
 
     @staticmethod
     def _send(

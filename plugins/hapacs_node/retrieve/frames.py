@@ -156,14 +156,14 @@ class Body:
     pieces: tuple[bytes | memoryview, ...]
 
     @classmethod
-    def of(cls, form: Form, frames: Sequence[bytes | memoryview]) -> Self:
-        """Frame the frames (RFC 2387)."""
+    def of(cls, form: Form, frames: Sequence[bytes | memoryview], more: str = "") -> Self:
+        """Frame the frames (RFC 2387); `more` is further lines for the head of each part."""
         if not form.multipart:
             return cls(form.of_frame, tuple(frames))
         boundary = uuid4().hex
         pieces: list[bytes | memoryview] = []
         for frame in frames:
-            head = f"--{boundary}\r\nContent-Type: {form.of_frame}\r\nContent-Length: {len(frame)}\r\n\r\n"
+            head = f"--{boundary}\r\nContent-Type: {form.of_frame}\r\nContent-Length: {len(frame)}\r\n{more}\r\n"
             pieces += (head.encode("ascii"), frame, b"\r\n")
         content_type = f'multipart/related; type="{form.media_type}"; boundary={boundary}'
         return cls(content_type, (*pieces, f"--{boundary}--\r\n".encode("ascii")))
