@@ -53,6 +53,11 @@ drills: ## Break the lab on purpose, one fault after the other, and check every 
 cluster: setup ## Labs of their own, end to end: up, verify, bad input, faults, operations, down, other sites (two hours)
 	@$(pytest) $(cluster_tests)
 
+.PHONY: conformance
+conformance: setup ## Clients of others against the lab that is up: DCMTK, pynetdicom, dicomweb-client; writes docs/conformance-results.md
+	@$(bin)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/conformance.txt
+	@HAPACS_CONFORMANCE_RESULTS=docs/conformance-results.md $(pytest) tests/conformance
+
 .PHONY: browser
 browser: setup ## The viewer in a real browser, against the lab that is up (installs Chromium)
 	@sh pulumi/setup/packages.sh chromium libnss3-tools

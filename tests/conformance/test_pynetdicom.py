@@ -1,0 +1,77 @@
+"""pynetdicom's applications, which need no code of ours."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+
+from tests.conformance.target import Made, Target, Word, differences, run
+
+CLIENT = "pynetdicom"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(10 * 60)]
+
+
+def words(target: Target, application: str, called: str, *more: Word) -> list[Word]:
+    """Return the command of an application."""
+    return [
+        sys.executable, "-m", "pynetdicom", application, target.host, target.port, *more,
+        "-aet", target.calling, "-aec", called, "-v",
+    ]  # fmt: skip
+
+
+def test_echo(target: Target, tmp_path: Path) -> None:
+    """C-ECHO to each title."""
+    for title in (target.store, target.query):
+        done = run(words(target, "echoscu", title), tmp_path)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert "0x0000" in done.stdout + done.stderr
+
+
+def test_store_again(target: Target, made: Made, tmp_path: Path) -> None:
+    """C-STORE of images that are stored already."""
+    for file in made.of(CT)[:2]:
+        done = run(words(target, "storescu", target.store, file), tmp_path)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert "Status: 0x0000" in done.stdout + done.stderr
+
+
+def test_find(target: Target, made: Made, tmp_path: Path) -> None:
+    """C-FIND of the images of a study, whose answers it writes to files."""
+    keys = ["-k", "QueryRetrieveLevel=IMAGE", "-k", f"StudyInstanceUID={made.uid}", "-k", "SOPInstanceUID="]
+    done = run(words(target, "findscu", target.query, "-S", "-w", *keys), tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {str(dcmread(file, force=True).SOPInstanceUID) for file in tmp_path.glob("rsp*.dcm")} == set(made.files)
+
+
+def test_get(target: Target, made: Made, tmp_path: Path) -> None:
+    """C-GET of a study, every image with equal attributes and pixels."""
+    came = tmp_path / "came"
+    came.mkdir()
+    keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={made.uid}"]
+    done = run(words(target, "getscu", target.query, "-S", "-od", came, *keys), tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert differences(made, came) == {}
+
+
+def test_move(target: Target, made: Made, tmp_path: Path) -> None:
+    """C-MOVE of a study to itself, every image with equal attributes and pixels."""
+    came = tmp_path / "came"
+    came.mkdir()
+    keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={made.uid}"]
+    receive: list[Word] = [
+        "-aem",
+        target.calling,
+        "--store",
+        "--store-aet",
+        target.calling,
+        "--store-port",
+        target.receives_at,
+    ]
+    done = run(words(target, "movescu", target.query, "-S", "-od", came, *receive, *keys), tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert differences(made, came) == {}
