@@ -59,9 +59,9 @@ conformance: setup ## Clients of others against the lab that is up: DCMTK, pynet
 	@HAPACS_CONFORMANCE_RESULTS=docs/conformance-results.md $(pytest) tests/conformance
 
 .PHONY: browser
-browser: setup ## The viewer in a real browser, against the lab that is up (installs Chromium)
+browser: setup ## Viewer and status page in a real browser; the viewer against the lab that is up (installs Chromium)
 	@sh pulumi/setup/packages.sh chromium libnss3-tools
-	@$(pytest) tests/browser
+	@$(pytest) monitoring/tests/page tests/browser
 
 .PHONY: lock
 lock: dev ## Lock the newest versions that requirements/*.in permits, with hashes

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from hapacs import backport, playbook, ssh, viewer, wheelhouse
+from hapacs import backport, playbook, ssh, status_page, viewer, wheelhouse
 from hapacs.deployment import PROJECT, cache_directory
 from hapacs.targets.lab import base_image, networks, nodes
 from hapacs.targets.lab.podman import LABEL, inspect, leave, podman
@@ -109,11 +109,12 @@ def ensure(on_step: Callable[[str], None] = lambda _: None) -> str:
 
 
 def package_variables() -> dict[str, str]:
-    """Return the paths of what Debian mirrors don't have: Python packages, Orthanc's packages, viewer."""
+    """Return the paths of what Debian mirrors don't have: Python packages, Orthanc's packages, viewer, status page."""
     return {
         "hapacs_wheelhouse_directory": str(wheelhouse.directory()),
         "hapacs_node_wheel": str(wheelhouse.node_wheel()),
         "hapacs_viewer_bundle": str(viewer.path()),
+        "hapacs_status_bundle": str(status_page.path()),
         "hapacs_backport_directory": str(backport.directory()),
     }
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from hapacs import backport, image, viewer, wheelhouse
+from hapacs import backport, image, status_page, viewer, wheelhouse
 
 HERE = Path(__file__).parent
 # The long ones first, so that the end is not one of them alone.
@@ -77,6 +77,7 @@ def run(scenario: str, directory: Path) -> str:
         "HAPACS_WHEELHOUSE": str(wheelhouse.directory()),
         "HAPACS_NODE_WHEEL": str(wheelhouse.node_wheel()),
         "HAPACS_VIEWER_BUNDLE": str(viewer.ensure()),
+        "HAPACS_STATUS_BUNDLE": str(status_page.ensure()),
         "HAPACS_BACKPORT": str(backport.directory()),
         "MOLECULE_GLOB": str(HERE / "*" / "molecule.yml"),
         "MOLECULE_EPHEMERAL_DIRECTORY": str(directory),

@@ -81,7 +81,7 @@ def up(name: Name = "lab", json: Json = False) -> None:
 
 def _bring_up(deployment: Deployment, steps: Steps) -> tuple[Changes, Outcome]:
     """Make machines and configuration what the settings say."""
-    from hapacs import backport, targets, viewer, wheelhouse  # noqa: PLC0415 - pulumi and yaml are slow to import
+    from hapacs import backport, status_page, targets, viewer, wheelhouse  # noqa: PLC0415 - pulumi and yaml are slow to import
     from hapacs.engine import Engine  # noqa: PLC0415
 
     with steps.step("Secrets"):
@@ -90,6 +90,7 @@ def _bring_up(deployment: Deployment, steps: Steps) -> tuple[Changes, Outcome]:
         wheelhouse.ensure()
         wheelhouse.node_wheel()
         viewer.ensure()
+        status_page.ensure()
         if backport.wanted(deployment.settings):
             backport.ensure(step.now)
     if deployment.settings.target.makes_machines:

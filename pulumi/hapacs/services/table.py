@@ -329,6 +329,8 @@ _ENTRY = (
             Port(7781, "callers", "tls", reached_by=("pacs",), authority="pacs", listens="virtual"),
             Port(8404, "statistics", "web", reached_by=("management",), authority="edge", listens="management"),
             Port(8405, "metrics", "closed", listens="loopback"),
+            # The status page (ADR 68).
+            Port(8406, "status", "web", reached_by=("management",), authority="edge", listens="management"),
         ),
         virtual_ports=(VirtualPort("dicom.port"), VirtualPort("dicom.tls_port"), VirtualPort("https_port")),
         memory=_memory(dedicated=Memory(384), shared=Memory(128)),
@@ -353,7 +355,9 @@ _MONITORING = (
         role="prometheus",
         group="monitoring",
         pair=True,
-        ports=(Port(9090, "web", "tls", reached_by=("monitoring", "management"), authority="monitoring"),),
+        ports=(
+            Port(9090, "web", "tls", reached_by=("monitoring", "load_balancer", "management"), authority="monitoring"),
+        ),
         memory=_memory(dedicated=Memory(1024, 4096), shared=Memory(160, 512)),
         certificates=("/etc/prometheus/tls",),
         restart=Restart("__prometheus_current"),
@@ -365,7 +369,7 @@ _MONITORING = (
         group="monitoring",
         pair=True,
         ports=(
-            Port(9093, "web", "tls", reached_by=("monitoring", "management"), authority="monitoring"),
+            Port(9093, "web", "tls", reached_by=("monitoring", "load_balancer", "management"), authority="monitoring"),
             Port(9094, "peer", "tls", reached_by=("monitoring",), authority="monitoring"),
         ),
         memory=_memory(dedicated=Memory(64, 256), shared=Memory(40, 128)),

@@ -239,6 +239,8 @@ WRONG = [
     Wrong("drill", "an unknown kind of fault", {"drill_fault": {"kind": "burn"}}, "kind that hapacs-drill knows"),
     Wrong("drill", "a lease that ends before the proof", {"drill_lease_s": 5}, "at least drill_proof_s"),
     Wrong("drill", "a lease of a day", {"drill_lease_s": 86400}, "at most 3600"),
+    Wrong("haproxy", "not packed by us", {"haproxy_status_bundle": "/cache/page.tar"}, "`hapacs up` makes it"),
+    Wrong("haproxy", "a page without alerts", {"haproxy_prometheus": _ONE}, "haproxy_alertmanagers must be given"),
     Wrong("viewer", "not packed by us", {"viewer_bundle": "/cache/viewer.tar"}, "`hapacs up` makes it"),
     Wrong("viewer", "no address", {"viewer_address": ""}, "viewer_address must be given"),
     Wrong(

@@ -24,6 +24,7 @@ GIVEN = {name: make() for name, make in SECRETS.items()} | {
     "hapacs_wheelhouse_directory": "/nonexistent",
     "hapacs_node_wheel": "/nonexistent/hapacs_node-1.0-py3-none-any.whl",
     "viewer_bundle": f"/nonexistent/viewer-3.13.2-{'0' * 16}.tar",
+    "haproxy_status_bundle": f"/nonexistent/status-page-{'0' * 16}.tar",
 }
 
 service_roles = load("filter/services").service_roles

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from hapacs import backport, cli, engine, image, playbook, secrets, verify, viewer, wheelhouse
+from hapacs import backport, cli, engine, image, playbook, secrets, status_page, verify, viewer, wheelhouse
 from hapacs.changes import Change, Changes
 from hapacs.cli import down as cli_down
 from hapacs.deployment import PROJECT, Deployment
@@ -65,6 +65,7 @@ def played(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(wheelhouse, "ensure", lambda: told.append("wheels"))
     monkeypatch.setattr(wheelhouse, "node_wheel", lambda: None)
     monkeypatch.setattr(viewer, "ensure", lambda: told.append("viewer"))
+    monkeypatch.setattr(status_page, "ensure", lambda: told.append("status page"))
     monkeypatch.setattr(backport, "ensure", lambda _on_step: told.append("packages"))
     monkeypatch.setattr(playbook, "run", run)
     monkeypatch.setattr(verify, "run", prove)
@@ -86,7 +87,7 @@ def call_main(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 def test_up_does_everything_in_its_order_and_says_so(played: SimpleNamespace) -> None:
     done = call("up", "lab")
     assert done.exit_code == ExitCode.OK
-    assert played.told == ["wheels", "viewer", "packages", "image", "machines", "site", "verify"]
+    assert played.told == ["wheels", "viewer", "status page", "packages", "image", "machines", "site", "verify"]
     assert played.variables == {"hapacs_image_id": "abc", "hapacs_node_wheel": "/wheel"}
     assert "pacs1 : ok=9 changed=2 unreachable=0 failed=0" in done.stdout
     assert "changed=4 in all" in done.stdout

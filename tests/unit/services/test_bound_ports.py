@@ -36,6 +36,7 @@ GIVEN: dict[str, Any] = {
     "hapacs_wheelhouse_directory": "/nonexistent",
     "hapacs_node_wheel": "/nonexistent/hapacs_node-1.0-py3-none-any.whl",
     "hapacs_viewer_bundle": f"/nonexistent/viewer-3.13.2-{'0' * 16}.tar",
+    "hapacs_status_bundle": f"/nonexistent/status-page-{'0' * 16}.tar",
     "ansible_connection": "local",
     "ansible_python_interpreter": sys.executable,
 }

@@ -39,6 +39,7 @@ def probed(tmp_path: Path, listening: dict[int, str]) -> dict[int, tuple[str, st
     ("port", "expected"),
     [
         (8404, ("198.51.100.12", "web")),
+        (8406, ("198.51.100.12", "web")),
         (5432, ("192.0.2.12", "postgres")),
         (4242, ("192.0.2.12", "tls")),
         (9333, ("192.0.2.12", "closed")),
