@@ -25,3 +25,8 @@ def promtool() -> Path:
 @pytest.fixture(scope="session")
 def amtool() -> Path:
     return _tool("amtool")
+
+
+@pytest.fixture(scope="session")
+def alertmanager() -> Path:
+    return _tool("prometheus-alertmanager")

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hapacs.cli import completion
-from hapacs.cli.output import Steps, console, print_json
+from hapacs.cli import completion, silencing
+from hapacs.cli.output import Steps, console, print_json, print_warning
 from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
 
@@ -142,7 +142,17 @@ def _run(verb: str, name: str, variables: dict[str, object], *, json: bool) -> N
     deployment.require_up()
     given = {key: value for key, value in variables.items() if value not in {None, ""}}
     steps = Steps(quiet=json)
-    with deployment.alone(), steps.step(" ".join([verb, *map(str, given.values())])) as step:
+    unsilenced: list[str] = []
+
+    def warn(reason: str) -> None:
+        unsilenced.append(reason)
+        print_warning(reason)
+
+    with (
+        deployment.alone(),
+        silencing.silenced(deployment, verb, given, warn),
+        steps.step(" ".join([verb, *map(str, given.values())])) as step,
+    ):
         outcome = playbook.run(
             verb,
             inventory=deployment.directory,
@@ -156,7 +166,7 @@ def _run(verb: str, name: str, variables: dict[str, object], *, json: bool) -> N
         print_json(
             {
                 "deployment": name, "verb": verb, "given": given, "said": said, "changed": outcome.changed,
-                "recap": outcome.recap, "log": str(outcome.log), "seconds": steps.seconds,
+                "recap": outcome.recap, "log": str(outcome.log), "seconds": steps.seconds, "not_silenced": unsilenced,
             }
         )  # fmt: skip
         return

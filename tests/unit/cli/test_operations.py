@@ -38,7 +38,7 @@ class Played:
 def played(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Played:
     made = Played(tmp_path)
     deployment.contract_file.parent.mkdir(parents=True, exist_ok=True)
-    deployment.contract_file.write_text("{}")
+    deployment.contract_file.write_text('{"sites": {}}')
     monkeypatch.setattr(Deployment, "load", lambda _name: deployment)
     monkeypatch.setattr(playbook, "run", made.run)
     return made
