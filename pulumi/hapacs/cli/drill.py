@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hapacs.cli import completion, interrupted
-from hapacs.cli.output import Steps, console, print_item, print_json, print_table
+from hapacs.cli import completion, interrupted, silencing
+from hapacs.cli.output import Steps, console, print_item, print_json, print_table, print_warning
 from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
 from hapacs.errors import ExitCode, RefusedError, UsageError
@@ -185,8 +185,10 @@ def _run(deployment: Deployment, drills: Iterable[Drill], seed: int, *, quiet: b
 
         with steps.step(drill.name) as step:
             conductor = Conductor(
-                SiteScene(site, step.now), watching, stops=not deployment.settings.target.expendable, on_step=step.now
-            )
+                SiteScene(site, step.now), watching,
+                lambda drill, prepared: silencing.silenced_drill(site, drill, prepared, print_warning),
+                stops=not deployment.settings.target.expendable, on_step=step.now,
+            )  # fmt: skip
             try:
                 result = conductor.conduct(drill, SiteLoad(site, directory), seed)
             except RefusedError as error:

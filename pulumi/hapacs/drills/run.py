@@ -45,12 +45,15 @@ class Conductor:
     ----------
     watching
         Returns the context in which a fault is undone even if this process ends; it takes the places of the fault.
+    silencing
+        Returns the context in which the alerts are silenced that the fault causes.
     stops
         Whether a drill ends at once when the site stores nothing for longer than the deadline: patients depend on it.
     """
 
     scene: Scene
     watching: Callable[[Sequence[str]], AbstractContextManager[None]]
+    silencing: Callable[[Drill, Prepared], AbstractContextManager[object]]
     stops: bool
     on_step: Callable[[str], None]
     limits: Limits = field(default_factory=Limits)
@@ -77,7 +80,8 @@ class Conductor:
         except UnprovedError as error:
             self._void(result, error.message)
         else:
-            self._under_load(drill, prepared, load, result)
+            with self.silencing(drill, prepared):
+                self._under_load(drill, prepared, load, result)
         self.on_step("checking every acknowledged image")
         result.kept = load.check()
         self._judge(result)

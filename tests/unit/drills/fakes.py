@@ -33,6 +33,7 @@ class FakeScene:
         self.where = ["pacs1"]
         self.said = "no majority"
         self.stops: FakeLoad | None = None
+        self.silenced: list[tuple[str, ...]] = []
 
     def problems(self) -> list[str]:
         self.happened.append("problems")
@@ -116,4 +117,10 @@ def conductor(scene: FakeScene, *, stops: bool = False) -> Conductor:
         yield
         scene.happened.append("unwatch")
 
-    return Conductor(scene, watching, stops, lambda _: None, SHORT)
+    @contextmanager
+    def silencing(_drill: Drill, prepared: Prepared) -> Iterator[None]:
+        scene.silenced.append(prepared.places)
+        yield
+        scene.silenced.append(())
+
+    return Conductor(scene, watching, silencing, stops, lambda _: None, SHORT)

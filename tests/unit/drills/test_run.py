@@ -8,7 +8,7 @@ import time
 import pytest
 
 from hapacs.drills import run
-from hapacs.drills.model import Drill, Kept, Prepared, Result
+from hapacs.drills.model import Drill, Injected, Kept, Prepared, Result
 from hapacs.errors import HapacsError, RefusedError
 from tests.unit.drills.fakes import DRILL, FakeLoad, FakeScene, conductor
 
@@ -191,3 +191,24 @@ def test_every_node_is_switched_on_although_one_fails() -> None:
 
 def test_each_second_is_counted_once() -> None:
     assert run.per_second([10.0, 10.9, 12.1, 99.0], 10.0, 12.5) == [2, 0, 1]
+
+
+def test_alerts_are_silenced_while_the_fault_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, seen = FakeScene(), list[list[tuple[str, ...]]]()
+    inject = scene.inject
+
+    def injected(drill: Drill, prepared: Prepared) -> Injected:
+        seen.append(list(scene.silenced))
+        return inject(drill, prepared)
+
+    monkeypatch.setattr(scene, "inject", injected)
+    conductor(scene).conduct(DRILL, FakeLoad(), 0)
+    assert seen == [[("pacs1",)]]
+    assert scene.silenced == [("pacs1",), ()]
+
+
+def test_drill_that_can_not_be_prepared_silences_nothing() -> None:
+    scene = FakeScene()
+    scene.unprepared = "the playbook failed"
+    conductor(scene).conduct(DRILL, FakeLoad(), 0)
+    assert scene.silenced == []
