@@ -30,3 +30,8 @@ def amtool() -> Path:
 @pytest.fixture(scope="session")
 def alertmanager() -> Path:
     return _tool("prometheus-alertmanager")
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> Path:
+    return _tool("prometheus")

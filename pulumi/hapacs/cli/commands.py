@@ -21,6 +21,7 @@ from hapacs.cli import (
     plan,
     rebuild,
     reindex,
+    report,
     route,
     status,
     study,
@@ -91,3 +92,4 @@ app.command("rotate", rich_help_panel=OPERATE)(operations.rotate)
 app.add_typer(load.app, name="load", rich_help_panel=MEASURE)
 app.add_typer(bench.app, name="bench", rich_help_panel=MEASURE)
 app.add_typer(drill.app, name="drill", rich_help_panel=MEASURE)
+app.add_typer(report.app, name="report", rich_help_panel=MEASURE)

@@ -51,6 +51,7 @@ _COMMANDS: Mapping[str, str] = {
     "status": _NOTHING_CHANGED,
     "find": _NOTHING_CHANGED,
     "env": _NOTHING_CHANGED,
+    "report": _NOTHING_CHANGED,
     "load": "The ledger has everything that was sent; images without an answer are unknown in it. "
     "`hapacs load check {name}` checks it.",
     "verify": "The verification has no result: its remaining checks did not run. Test images that it stored may remain "
