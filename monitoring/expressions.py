@@ -19,7 +19,9 @@ _NO_NAMES = re.compile(
     r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]|\b(?:by|on|without|ignoring|group_left|group_right)\s*\([^)]*\)', re.DOTALL
 )
 _NAME = re.compile(r"(?<![\w:.])[a-zA-Z_:][\w:]*(?![\w:]*\s*\()")
-_OPERATORS = frozenset({"and", "or", "unless", "bool", "offset", "by", "on", "without", "ignoring"})
+_OPERATORS = frozenset(
+    {"and", "or", "unless", "bool", "offset", "by", "on", "without", "ignoring", "group_left", "group_right"}
+)
 
 
 def metrics(expression: str) -> set[str]:

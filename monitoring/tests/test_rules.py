@@ -160,6 +160,7 @@ def test_labels_of_summaries_and_matchers_are_in_the_scrape() -> None:
         ('sum by (node) (rate(a_total{x="y_z"}[5m])) / on (node, job) b > 3 * 86400', {"a_total", "b"}),
         ("a:b:c unless on (node) (time() - d < 180)", {"a:b:c", "d"}),
         ("predict_linear(x[6h], 4 * 86400) < 0 and y", {"x", "y"}),
+        ("a / on (x) group_left b", {"a", "b"}),
         ("vector(1)", set()),
     ],
 )
