@@ -34,14 +34,14 @@ ROUTES = {
 NOBODY: dict[str, Any] = {"receivers": {}, "page": [], "ticket": [], "watchdog": []}
 
 
-def rendered(routes: dict[str, Any]) -> str:
+def rendered(routes: dict[str, Any], secrets: str = "/etc/secrets") -> str:
     # As Ansible sets it up.
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - YAML
     environment.filters["comment"] = lambda text: f"# {text}"
     environment.filters["extract"] = lambda name, found: found[name]
     environment.filters["to_json"] = json.dumps
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(ansible_managed="test", alertmanager_routes=routes, __alertmanager_secrets="/etc/secrets")
+    return template.render(ansible_managed="test", alertmanager_routes=routes, __alertmanager_secrets=secrets)
 
 
 @pytest.mark.parametrize("routes", [ROUTES, NOBODY, ROUTES | {"page": ["night"]}])
