@@ -10,7 +10,9 @@ from uuid import UUID, uuid4
 import psycopg
 from pydicom import Dataset, dcmread
 
+from hapacs_node.catalog.removals import Removal
 from hapacs_node.node import Node
+from hapacs_node.record import identity
 
 
 @dataclass
@@ -39,14 +41,21 @@ class Indexed:
         return uuid
 
     def remove(self, path: str) -> None:
-        """Remove a series as Orthanc does: from the index only."""
+        """Remove a series as Orthanc does: its images get tombstones, and leave the index."""
         _, _, name = path.rpartition("/")
         rows = self.connection.execute(
-            "select i.internalid from resources s join resources i on i.parentid = s.internalid where s.publicid = %s",
+            "select i.internalid, a.uuid from resources s join resources i on i.parentid = s.internalid "
+            "join attachedfiles a on a.id = i.internalid where s.publicid = %s",
             [name],
         ).fetchall()
-        for (instance,) in rows:
-            self.connection.execute("delete from attachedfiles where id = %s", [instance])
+        for instance, uuid in rows:
+            about = identity.of(self.node.storage.reader.read(UUID(uuid)))
+            removal = Removal("removed", "user:anna", about.study, about.series, about.sop)
+            self.node.storage.remove(uuid, 1, removal)
+            for table, column in (
+                ("attachedfiles", "id"), ("dicomidentifiers", "id"), ("metadata", "id"), ("resources", "internalid"),
+            ):  # fmt: skip
+                self.connection.execute(f"delete from {table} where {column} = %s", [instance])  # noqa: S608
         self.connection.commit()
 
     def _resource(

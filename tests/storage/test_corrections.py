@@ -114,7 +114,9 @@ def test_a_deleted_study_is_removed_series_by_series_and_its_restoration_is_reco
     assert corrector.delete(STUDY, "", WRONG, indexed.remove, dry=False).images == 1
     with pytest.raises(RefusedError, match="has no image"):
         corrector.delete(STUDY, "", WRONG, indexed.remove, dry=False)
-    assert [one.ended_at is None for one in corrector.show(STUDY).corrections] == [True, True, True]
+    shown = corrector.show(STUDY)
+    assert (shown.series, shown.removed.images, shown.removed.callers) == ([], 3, ("user:anna",))
+    assert [one.ended_at is None for one in shown.corrections] == [True, True, True]
     corrector.restored(STUDY, "ben")
     assert {one.ended_by for one in corrector.show(STUDY).corrections} == {"ben"}
 
