@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from hapacs.errors import HapacsError
 from hapacs.services import nodes
 
 if TYPE_CHECKING:
@@ -88,8 +89,20 @@ def _parts(begin: int, end: int, step: int) -> Iterator[tuple[int, int]]:
 
 
 def of_site(site: Site) -> Numbers:
-    """Return the numbers of a site that is up."""
+    """Return the numbers of a site that is up.
+
+    Raises
+    ------
+    HapacsError
+        When the authority `monitoring` has no certificate here.
+    """
     port = nodes.port("prometheus", "web")
     members = nodes.pair(site.contract["members"].get("monitoring", ()))
     urls = {name: f"https://{site.nodes[name].address}:{port}" for name in members}
-    return Numbers(urls, site.tls("monitoring", client=True))
+    try:
+        return Numbers(urls, site.tls("monitoring", client=True))
+    except OSError as error:
+        raise HapacsError(
+            f"The certificates for the Prometheus of {site.name} can't be read: {error}.",
+            f"`hapacs up {site.deployment.name}` makes them; run it as the user who set up the deployment.",
+        ) from error

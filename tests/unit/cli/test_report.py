@@ -12,7 +12,8 @@ from hapacs import cli
 from hapacs.availability import numbers, page
 from hapacs.availability.numbers import Numbers
 from hapacs.deployment import PROJECT, Deployment
-from hapacs.errors import ExitCode
+from hapacs.errors import ExitCode, HapacsError
+from hapacs.site.access import Site, sites
 
 
 @pytest.fixture
@@ -43,3 +44,15 @@ def test_command_ends_well_when_all_sites_were_measured(lab: Deployment, monkeyp
     done = CliRunner().invoke(cli.app, ["report", "availability"], catch_exceptions=False)
     assert done.exit_code == ExitCode.OK
     assert list((lab.state / "reports").glob("availability-*.html"))
+
+
+def test_missing_certificates_are_said_with_what_makes_them(lab: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tls(_self: Site, authority: str, *, client: bool) -> None:
+        raise FileNotFoundError(f"{authority} {client}")
+
+    monkeypatch.undo()
+    monkeypatch.setattr(Site, "tls", tls)
+    with pytest.raises(HapacsError) as caught:
+        numbers.of_site(sites(lab)[0])
+    assert "the Prometheus of primary can't be read: monitoring True" in caught.value.message
+    assert "hapacs up lab" in caught.value.hint
