@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from hapacs.errors import HapacsError, RefusedError
 from hapacs.silences import causes, during
 from hapacs.silences.alertmanager import Alertmanagers
 from hapacs.site.access import Site
-from monitoring.tests.running import Alertmanager, free_port, running
+from monitoring.tests.running import Alertmanager, certified, free_port, running
 
 QUIET = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
 MEMBERS = {"monitoring": ["pacs1", "pacs2"]}
@@ -27,6 +28,7 @@ SITE = cast(
 )
 OF_DRAIN = causes.of_nodes({"pacs2": "192.0.2.2"}, MEMBERS, off=True)
 DAY = timedelta(days=1)
+OF_SITE = during.of_site
 LABELS = {"site": "lab-primary", "severity": "ticket"}
 CAUSED = (
     LABELS | {"alertname": "NodeDown", "node": "pacs2"},
@@ -50,6 +52,22 @@ OTHERS = {
 def running_one(alertmanager: Path, tmp_path: Path) -> Iterator[Alertmanager]:
     with running(alertmanager, tmp_path, QUIET) as one:
         yield one
+
+
+def site_with(one: Alertmanager, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Return a site whose Alertmanager is the running one, by the ways that a site that is up has."""
+    port = int(one.url.rpartition(":")[2])
+    monkeypatch.setattr("hapacs.services.nodes.port", lambda *_: port)
+
+    def tls(authority: str, *, client: bool) -> ssl.SSLContext:
+        assert (authority, client) == ("monitoring", True)
+        return context
+
+    found = SimpleNamespace(
+        name="primary", deployment=SimpleNamespace(name="lab"), contract={"members": {"monitoring": ["pacs1"]}},
+        nodes={"pacs1": SimpleNamespace(address="127.0.0.1")}, tls=tls,
+    )  # fmt: skip
+    return cast("Site", found)
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +168,24 @@ def test_silence_that_can_not_be_taken_away_is_said(running_one: Alertmanager, r
     assert len(said) == 1
     assert "ends by itself" in said[0]
     assert running_one.silences()
+
+
+def test_alertmanager_is_asked_with_the_certificate_that_it_wants(
+    alertmanager: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web, context = certified(tmp_path)
+    stranger = ssl.create_default_context(cafile=str(tmp_path / "pki" / "monitoring" / "ca.crt"))
+    monkeypatch.setattr(during, "of_site", OF_SITE)
+    refused: list[str] = []
+    accepted: list[str] = []
+    with running(alertmanager, tmp_path, QUIET, (web, context)) as one:
+        ours = site_with(one, context, monkeypatch)
+        with during.silenced(ours, OF_DRAIN, "hapacs drain", DAY, accepted.append) as works:
+            assert (works, accepted) == (True, [])
+            assert one.silences()
+        others = site_with(one, stranger, monkeypatch)
+        with during.silenced(others, OF_DRAIN, "hapacs drain", DAY, refused.append) as works:
+            assert (works, len(refused)) == (False, 1)
 
 
 def test_answer_that_no_alertmanager_gives_is_said(running_one: Alertmanager, monkeypatch: pytest.MonkeyPatch) -> None:
