@@ -30,9 +30,10 @@ from hapacs.settings.fields import (
     Port,
     SopClass,
 )
-from hapacs.settings.models import Caller, Dicom, Settings, Site, VirtualAddress, Worklist
+from hapacs.settings.models import Caller, Dicom, Settings, Site, VirtualAddress
 from hapacs.settings.monitoring import MailServer, Receiver
 from hapacs.settings.policy import Admission, CharacterSet, Integrity, OrthancSource, OrthancUpstream, Replace
+from hapacs.settings.worklist import Worklist
 from hapacs_node.probe.names import TITLE as PROBE
 from hapacs_node.routing.destination import Destination, DicomDestination
 from hapacs_node.routing.fields import Name

@@ -1,4 +1,4 @@
-"""Programs of others are served by the lab: a part of `make conformance` of a minute or two."""
+"""Programs of others are served by the lab: the part of `make conformance` that needs DCMTK alone."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from hapacs.settings.fields import (
 )
 from hapacs.settings.monitoring import Monitoring
 from hapacs.settings.policy import Policy
+from hapacs.settings.worklist import Worklist
 from hapacs_node.routing.model import Routing
 
 Operation = Literal["echo", "store", "find", "get", "move", "report", "worklist"]
@@ -163,24 +164,6 @@ class Dicom(Model):
     query_ae: AeTitle
     port: Port = 11112
     tls_port: Port = 2762
-
-
-class Worklist(Model):
-    """The modality worklist: scheduled procedure steps that a RIS sends by HTTPS, and modalities ask for by C-FIND.
-
-    Attributes
-    ----------
-    ae_title
-        Title at the virtual address that answers. Callers need ``worklist`` in `may`.
-    users
-        Users of DICOMweb that may send, read and delete entries: the RIS.
-    keep_days
-        Days after the start of a step in which its entry is kept.
-    """
-
-    ae_title: AeTitle
-    users: Annotated[tuple[UserName, ...], Field(min_length=1)]
-    keep_days: Annotated[int, Field(strict=True, ge=1, le=365)] = 7
 
 
 class Site(Model):

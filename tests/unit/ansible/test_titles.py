@@ -32,6 +32,7 @@ OTHERS = {
     "haproxy_drained": [],
     "haproxy_dicomweb_users": {},
     "haproxy_statistics_password": "long enough to do",
+    "haproxy_status_bundle": "",
     "item": {"key": "query", "value": {"http_port": 18043, "dicom_port": 4243}},
 }
 

@@ -54,6 +54,7 @@ def add_site(data: Data, primary: Data) -> None:
         "vip": {"address": "10.89.76.10", "router_id": 76},
         "nodes": {"dr1": node},
         "dicom": {"store_ae": "DR", "query_ae": "DR_QR"},
+        "worklist": {"ae_title": "DR_WL", "users": ["ris"]},
         "policy": primary["policy"] | {"cas_replication": "000"},
     }
 

@@ -111,8 +111,8 @@ def leaves(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...
             yield from leaves(item, (*path, key))
 
 
-# Nodes are told apart below; the plugin reads no role, and without the site there is no node at all.
-ELSEWHERE = re.compile(r"sites\.primary(\.role|\.nodes\.pacs\d)?")
+# Nodes are told apart below. The plugin reads no role, a worklist is optional, and without the site there is no node.
+ELSEWHERE = re.compile(r"sites\.primary(\.role|\.worklist|\.nodes\.pacs\d)?")
 
 
 @pytest.mark.parametrize("path", [path for path in map(".".join, leaves(GOLDEN)) if not ELSEWHERE.fullmatch(path)])
