@@ -7,7 +7,7 @@ from io import BytesIO
 import pytest
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.encaps import get_frame
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from hapacs_node.query import dicom_json, document
 from hapacs_node.record import identity
@@ -209,7 +209,7 @@ def test_a_type_in_a_file_injects_no_header(balancer: Balancer, keep: Keep, kind
 
 
 @pytest.mark.parametrize(("syntax", "swapped"), [(ExplicitVRBigEndian, True), (ImplicitVRLittleEndian, False)])
-def test_words_are_sent_in_little_endian(balancer: Balancer, keep: Keep, syntax: str, *, swapped: bool) -> None:
+def test_words_are_sent_in_little_endian(balancer: Balancer, keep: Keep, syntax: UID, *, swapped: bool) -> None:
     dataset, file = dcmread(BytesIO(ct(RedPaletteColorLookupTableData=b"\1\2\3\4" * 600, ICCProfile=CURVE))), BytesIO()
     dataset.file_meta.TransferSyntaxUID = syntax
     big = syntax == ExplicitVRBigEndian
