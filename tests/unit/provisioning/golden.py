@@ -20,7 +20,6 @@ HOST = {
     "hapacs_das_devices",
     "hapacs_das_wipe_serials",
     "hapacs_data_directory",
-    "hapacs_backups_kept",
 }
 SITE = {
     "hapacs_members",
@@ -35,5 +34,4 @@ SITE = {
     "hapacs_routing",
     "hapacs_monitoring",
     "hapacs_worklist",
-    "hapacs_backup",
 }
