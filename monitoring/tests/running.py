@@ -44,7 +44,8 @@ class Alertmanager:
             {
                 "labels": dict(labels),
                 "annotations": {"summary": f"{labels['alertname']} of the test", "runbook": "docs/runbooks/x.md"},
-                "startsAt": (now - timedelta(minutes=1)).isoformat(),
+                # Just now: the first message waits for `group_wait` from here on, and an end has to be later.
+                "startsAt": (now - timedelta(seconds=2)).isoformat(),
                 "endsAt": ends.isoformat(),
             }
             for labels in alerts

@@ -113,9 +113,10 @@ def one(alertmanager: Path, tmp_path: Path, mails: tuple[Mails, int], hooks: dic
         "page": ["night"], "ticket": ["desk"], "watchdog": ["outside"],
     }  # fmt: skip
     configuration = yaml.safe_load(rendered(routes, str(secrets)))
-    # As the role makes it, but for its waits.
+    # As the role makes it, but for its waits. The first one lets Alertmanager learn of all alerts of a fault before it
+    # decides which of them covers the others.
     for route in (configuration["route"], *configuration["route"]["routes"]):
-        route |= {"group_wait": "1s", "group_interval": "1s"}
+        route |= {"group_wait": "4s", "group_interval": "1s"}
     with running(alertmanager, tmp_path, yaml.safe_dump(configuration)) as started:
         yield started
 

@@ -24,7 +24,7 @@ from tests.unit.provisioning.conftest import HOSPITAL
 from tests.unit.provisioning.golden import GOLDEN
 from tests.unit.provisioning.test_inventory_through_ansible import Ansible
 
-STORE, QUERY = "MAIN #1 \"'", "$HOME{{ 1 }}"
+STORE, QUERY, WORKLIST = "MAIN #1 \"'", "$HOME{{ 1 }}", "WL #2 '{{ 1 }}"
 CALLERS = ["CT#1", "CT/1", 'A"B', "A'B", "-f", "--", "}", "{ src", "CT 1", "CT_1", "%[src]", "a,b;c", "*?[~]", "0" * 16]
 TEMPLATES = {"haproxy": "haproxy.cfg.j2", "orthanc": "orthanc.json.j2"}
 # What comes from elsewhere: secrets, other hosts, and which of Orthanc's two services is meant.
@@ -44,6 +44,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     contract = copy.deepcopy(GOLDEN)
     site = contract["sites"]["primary"]
     site["dicom"] |= {"store_ae": STORE, "query_ae": QUERY}
+    site["worklist"] |= {"ae_title": WORKLIST}
     site["callers"] = [
         {"ae_title": title, "networks": ["192.0.2.0/24"], "may": ["echo"], "yields": False} for title in CALLERS
     ]
@@ -100,7 +101,7 @@ def test_haproxy_compares_each_title_as_it_is(rendered: dict[str, str]) -> None:
         ]
     assert words(text, "acl", "known")[0][5:] == ["--", *CALLERS]
     assert words(text, "acl", "for_store")[0][5:] == ["--", STORE]
-    assert words(text, "acl", "for_query")[0][5:] == ["--", QUERY]
+    assert words(text, "acl", "for_query")[0][5:] == ["--", QUERY, WORKLIST]
 
 
 def test_haproxy_checks_health_with_the_titles_as_they_are(rendered: dict[str, str]) -> None:

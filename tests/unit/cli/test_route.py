@@ -102,11 +102,19 @@ def test_status_shows_each_destination_and_fails_when_one_does(
 
 @pytest.mark.usefixtures("site")
 def test_ping_fails_when_one_node_gets_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routing, "ping", lambda *_: {"pacs1": "", "pacs2": "refuses an association"})
-    code, printed = run("ping", "example-hospital", "workstation")
-    assert code == ExitCode.FAILED
-    assert "pacs1: answers" in printed
-    assert "pacs2: refuses an association" in printed
+    asked: list[bool] = []
+
+    def ping(*_words: object, image: bool) -> dict[str, str]:
+        asked.append(image)
+        return {"pacs1": "", "pacs2": "refuses an association"}
+
+    monkeypatch.setattr(routing, "ping", ping)
+    for options in ((), ("--image",)):
+        code, printed = run("ping", "example-hospital", "workstation", *options)
+        assert code == ExitCode.FAILED
+        assert "pacs1: answers" in printed
+        assert "pacs2: refuses an association" in printed
+    assert asked == [False, True]
 
 
 TALLY: dict[str, Any] = {"images": 0, "bytes": 0, "studies": []}
