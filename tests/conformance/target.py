@@ -124,6 +124,7 @@ def differences(made: Made, directory: Path) -> dict[str, str]:
             for keyword in ("PixelData", "PhotometricInterpretation", "PlanarConfiguration"):
                 if keyword in dataset:
                     delattr(dataset, keyword)
-        if sent.to_json_dict() != came.to_json_dict():
-            wrong[sop] = "has other attributes"
+        before, after = sent.to_json_dict(), came.to_json_dict()
+        if changed := sorted(tag for tag in {*before, *after} if before.get(tag) != after.get(tag)):
+            wrong[sop] = f"has other attributes: {', '.join(changed)}"
     return wrong
