@@ -55,6 +55,15 @@ def test_what_says_nothing_more_is_given_as_it_is(received: bytes) -> None:
     assert without_additions(received, made) is made
 
 
+def test_what_stands_after_the_pixels_stays(received: bytes) -> None:
+    padded = dcmread(BytesIO(received))
+    padded.DataSetTrailingPadding = bytes(8)
+    made = decoded(written(padded), PixelSpacing=[1, 1])
+    given = dcmread(BytesIO(without_additions(written(padded), made)))
+    assert given.DataSetTrailingPadding == bytes(8)
+    assert "PixelSpacing" not in given
+
+
 def test_the_transcoder_of_all_answers_takes_it_out(received: bytes) -> None:
     made = Transcoder(lambda content, _: decoded(content, PixelSpacing=[1, 1])).to(received, ExplicitVRLittleEndian)
     assert made is not None
