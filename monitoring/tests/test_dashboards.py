@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-import yaml
 
 from hapacs.deployment import PROJECT
 from monitoring import expressions, grafana, scrape
@@ -53,14 +51,10 @@ def test_there_is_no_file_without_its_code() -> None:
     assert set(written()) == {board.name for board in BOARDS}
 
 
-def test_promtool_takes_every_expression(promtool: Path, tmp_path: Path) -> None:
+def test_promtool_takes_every_expression(taken: Callable[[Mapping[str, str]], None]) -> None:
     found = [target["expr"] for board in written().values() for panel in board["panels"] for target in panel["targets"]]
     assert len(found) == len(QUERIES)
-    rules = [{"record": f"dashboard:{number}", "expr": one} for number, one in enumerate(found)]
-    file = tmp_path / "rules.yml"
-    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboards", "rules": rules}]}), encoding="utf-8")
-    done = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    taken({f"dashboard:{number}": one for number, one in enumerate(found)})
 
 
 @pytest.mark.parametrize("query", QUERIES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -67,6 +68,7 @@ def site_with(one: Alertmanager, context: ssl.SSLContext, monkeypatch: pytest.Mo
         name="primary", deployment=SimpleNamespace(name="lab"), contract={"members": {"monitoring": ["pacs1"]}},
         nodes={"pacs1": SimpleNamespace(address="127.0.0.1")}, tls=tls,
     )  # fmt: skip
+    found.pair = partial(Site.pair, cast("Site", found))
     return cast("Site", found)
 
 

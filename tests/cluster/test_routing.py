@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections import Counter
 from collections.abc import Generator
@@ -51,7 +50,7 @@ def scp(tmp_path: Path) -> Generator[StoreScp]:
 def _sent_by_a_rule(lab: Lab, scp: StoreScp) -> Generator[None]:
     """Load a rule that sends made images to the destination, and those that were there afterwards."""
     found = Subject(lab.site, Database.of(lab.site))
-    before = json.loads("".join(found.rows("select document from hapacs.ruleset")) or "{}")
+    before = found.rules()
     peer = {"ae_title": "PEER", "host": found.host, "port": scp.port, "associations": 2, "mb_per_s": MB_PER_S}
     mark = {"attribute": "PatientID", "matches": f"{marks.LOAD}.*"}
     found.load({

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from hapacs.errors import HapacsError
-from hapacs.services import nodes
 
 if TYPE_CHECKING:
     from hapacs.site.access import Site
@@ -96,11 +95,8 @@ def of_site(site: Site) -> Numbers:
     HapacsError
         When the authority `monitoring` has no certificate here.
     """
-    port = nodes.port("prometheus", "web")
-    members = nodes.pair(site.contract["members"].get("monitoring", ()))
-    urls = {name: f"https://{site.nodes[name].address}:{port}" for name in members}
     try:
-        return Numbers(urls, site.tls("monitoring", client=True))
+        return Numbers(site.pair("prometheus"), site.tls("monitoring", client=True))
     except OSError as error:
         raise HapacsError(
             f"The certificates for the Prometheus of {site.name} can't be read: {error}.",

@@ -16,8 +16,8 @@ MONITORING = frozenset({"prometheus", "alertmanager", "exporters", "probe"})
 MOST_SHARE, MOST_MONITORING, MOST_MONITORING_BYTES = 0.10, 0.08, 600 << 20
 """Shares of all processors that an idle lab and its monitoring may take, and the memory of the latter."""
 OTHERS = "others"
-# Two units that do not run for a role of ours, but for what it installs.
-_ALSO = {"hapacs-facts": "exporters", "seaweedfs-scrub": "seaweedfs", "das-scrub": "das"}
+# What a timer starts has the timer's name.
+_ROLES = {service.unit.removesuffix(".timer"): service.role for service in table.SERVICES}
 
 
 def run(sites: Sequence[Site], seconds: float, on_step: Callable[[str], None]) -> dict[str, Any]:
@@ -50,14 +50,13 @@ def compared(
     """Return what was used between two looks, by role, and whether it is within the limits."""
     used = cpu.between(cpu.combine(before), cpu.combine(after), 0)
     processors = sum({one["kernel"]: one["processors"] for one in after.values()}.values())
-    roles = _role_of(used.components)
     shares: Counter[str] = Counter()
     for unit, busy_s in used.components.items():
-        shares[roles[unit]] += busy_s / seconds / processors
+        shares[_ROLES.get(unit, OTHERS)] += busy_s / seconds / processors
     memory: Counter[str] = Counter()
     for answer in after.values():
         for unit, size in answer["memory"].items():
-            memory[_role_of([unit])[unit]] += size
+            memory[_ROLES.get(unit, OTHERS)] += size
     watching = sum(shares[role] for role in MONITORING)
     watching_bytes = sum(memory[role] for role in MONITORING)
     return {
@@ -76,8 +75,3 @@ def compared(
 
 def _all(sites: Iterable[Site]) -> dict[str, dict[str, Any]]:
     return {f"{site.name}/{node}": answer for site in sites for node, answer in cpu.answers(site).items()}
-
-
-def _role_of(units: Iterable[str]) -> dict[str, str]:
-    known = {service.unit: service.role for service in table.SERVICES} | _ALSO
-    return {unit: known.get(unit, OTHERS) for unit in units}

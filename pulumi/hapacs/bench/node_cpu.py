@@ -16,20 +16,20 @@ KERNEL = Path("/proc/sys/kernel/random/boot_id")
 
 def units(directory: Path) -> dict[str, float]:
     """Return the seconds that each service has used since it was started (cgroup v2, cpu.stat)."""
-    used = {}
-    for file in directory.glob("*.service/cpu.stat"):
-        values = dict(line.split() for line in file.read_text(encoding="utf-8").splitlines())
-        used[file.parent.name.removesuffix(".service")] = int(values["usage_usec"]) / 1e6
-    return used
+    return {unit: used / 1e6 for unit, used in _statistic(directory, "cpu.stat", "usage_usec").items()}
 
 
 def memory(directory: Path) -> dict[str, int]:
     """Return the bytes that each service has allocated (cgroup v2, memory.stat)."""
-    taken = {}
-    for file in directory.glob("*.service/memory.stat"):
-        values = dict(line.split() for line in file.read_text(encoding="utf-8").splitlines())
-        taken[file.parent.name.removesuffix(".service")] = int(values["anon"])
-    return taken
+    return _statistic(directory, "memory.stat", "anon")
+
+
+def _statistic(directory: Path, file: str, name: str) -> dict[str, int]:
+    found = {}
+    for path in directory.glob(f"*.service/{file}"):
+        values = dict(line.split() for line in path.read_text(encoding="utf-8").splitlines())
+        found[path.parent.name.removesuffix(".service")] = int(values[name])
+    return found
 
 
 def busy_s(statistics: str, ticks_per_s: int) -> float:

@@ -114,15 +114,7 @@ def run(rows: int, on_step: Callable[[str], None], rounds: int = 15, claims: int
 
 
 def _filled(server: Scratch, name: str, rows: int) -> Database:
-    settings = {
-        "hosts": ["127.0.0.1"],
-        "port": server.port,
-        "name": name,
-        "password_file": str(server.password_file),
-        "statement_timeout_s": 60,
-        "deadline_s": 120,
-    }
-    database = Database(DatabaseSettings.model_validate(settings), Metrics())
+    database = Database(DatabaseSettings.model_validate(server.settings(name)), Metrics())
     schema.migrate(database)
     # Rules are active: each stored image leaves an event.
     lanes = [_WAITS, _LIVE]

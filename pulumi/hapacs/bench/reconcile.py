@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 from hapacs.bench import scratch
-from hapacs.bench.scratch import Scratch
 from hapacs.errors import HapacsError
 from hapacs_node.catalog import schema
 from hapacs_node.catalog.database import Database
@@ -75,7 +74,7 @@ def run(rows: int, on_step: Callable[[str], None]) -> dict[str, Any]:
     with scratch.postgres() as server:
         on_step(f"{rows:,} rows are made")
         began = time.monotonic()
-        document = settings(server)
+        document = server.settings()
         with Database(DatabaseSettings.model_validate(document), Metrics()) as database:
             with server.connect() as connection:
                 connection.execute(_INDEX)
@@ -93,14 +92,3 @@ def run(rows: int, on_step: Callable[[str], None]) -> dict[str, Any]:
         measured: dict[str, Any] = json.loads(done.stdout)
     within = measured["compare_s"] <= MOST_S and measured["most_bytes"] <= MOST_BYTES
     return {"rows": rows, "fill_s": filled_s, **measured, "most_s": MOST_S, "within": within}
-
-
-def settings(server: Scratch) -> dict[str, Any]:
-    """Return the settings of a node for the server."""
-    return {
-        "hosts": ["127.0.0.1"],
-        "port": server.port,
-        "password_file": str(server.password_file),
-        "statement_timeout_s": 300,
-        "deadline_s": 600,
-    }

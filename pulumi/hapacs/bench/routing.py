@@ -34,6 +34,11 @@ class Subject:
         """The address at which the nodes reach this machine."""
         return self.site.destination[1]
 
+    def rules(self) -> dict[str, Any]:
+        """Return the rules of the site."""
+        found: dict[str, Any] = json.loads("".join(self.rows(_CURRENT)) or "{}")
+        return found
+
     def load(self, routing: Mapping[str, Any]) -> None:
         """Make these the rules of the site, by the program of its first node that answers."""
         words = ("sudo", node_program.PROGRAM, "route", "load", "/dev/stdin")
@@ -68,7 +73,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
     on_step("looking for room")
     footprint.require_room(site, options.instances * 2 * options.rows**2)
     subject = Subject(site, Database.of(site))
-    before = json.loads("".join(subject.rows(_CURRENT)) or "{}")
+    before = subject.rules()
     try:
         return backlog.run(subject, options, on_step)
     finally:

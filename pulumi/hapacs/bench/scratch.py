@@ -52,6 +52,17 @@ class Scratch:
             autocommit=True,
         )
 
+    def settings(self, database: str = _DATABASE) -> dict[str, object]:
+        """Return the settings of a node for a database. Statements may take long: a measurement decides nothing."""
+        return {
+            "hosts": ["127.0.0.1"],
+            "port": self.port,
+            "name": database,
+            "password_file": str(self.password_file),
+            "statement_timeout_s": 300,
+            "deadline_s": 600,
+        }
+
 
 @contextmanager
 def postgres() -> Iterator[Scratch]:

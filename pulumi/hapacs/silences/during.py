@@ -14,7 +14,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hapacs.errors import HapacsError, RefusedError
-from hapacs.services import nodes
 from hapacs.silences.alertmanager import Alertmanagers
 from hapacs.silences.causes import Cause
 
@@ -31,10 +30,7 @@ Warn = Callable[[str], None]
 
 def of_site(site: Site) -> Alertmanagers:
     """Return the Alertmanagers of a site that is up."""
-    port = nodes.port("prometheus-alertmanager", "web")
-    members = nodes.pair(site.contract["members"].get("monitoring", ()))
-    urls = [f"https://{site.nodes[name].address}:{port}" for name in members]
-    return Alertmanagers(urls, site.tls("monitoring", client=True))
+    return Alertmanagers([*site.pair("prometheus-alertmanager").values()], site.tls("monitoring", client=True))
 
 
 @contextmanager

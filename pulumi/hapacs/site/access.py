@@ -133,6 +133,12 @@ class Site:
         """Return the certificate of an authority."""
         return self.deployment.pki_directory / authority / "ca.crt"
 
+    def pair(self, unit: str) -> dict[str, str]:
+        """Return the addresses of the two monitoring nodes that run a service, as URLs by the nodes' names."""
+        port = services.port(unit, "web")
+        members = services.pair(self.contract["members"].get("monitoring", ()))
+        return {name: f"https://{self.nodes[name].address}:{port}" for name in members}
+
     @cache  # noqa: B019 - a site lives as long as the command
     def tls(self, authority: str, *, client: bool) -> ssl.SSLContext:
         """Return the TLS context for servers of an authority; with `client` it holds a client certificate."""
