@@ -34,8 +34,8 @@ AT_A_TIME = 2
 TIME_S = 2700
 REMOVAL_S = 300
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-# What pytest and Ansible begin the lines with that name a failure.
-_FAILED = re.compile(r"^\W*(FAILED |ERROR |E  |fatal: |failed: )|Timeout")
+# What pytest and Ansible begin the lines with that name a failure; ">" is the line of a test at which it stopped.
+_FAILED = re.compile(r"^\W*(FAILED |ERROR |E  |fatal: |failed: )|^\W*> {2,}|\.py:\d+: |Timeout")
 
 
 def configuration(scenario: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from hapacs_node.errors import CasUnavailableError
 from hapacs_node.integrity import record
 from hapacs_node.integrity.record import Check
 from hapacs_node.integrity.repair import Repairs
-from hapacs_node.integrity.scrub import Outcome, Scrub
+from hapacs_node.integrity.scrub import Outcome, Scrub, next_claim
 from hapacs_node.node import Node
 from hapacs_node.storage.das import Das
 from hapacs_node.storage.shelves import Shelves
@@ -40,7 +40,7 @@ def path(node: Node, row: StoredObject) -> Path:
 
 
 def leave(node: Node, postgres: Postgres, *rows: StoredObject, name: str = "pacs1") -> None:
-    """Let all other shelves be read already: reading 65,536 empty ones takes minutes."""
+    """Let all other shelves be read already."""
     for place in (scrub.ARCHIVE, f"das {name}"):
         work(node, name).prepare(place)
     with postgres.connect(NAME) as connection:
@@ -147,19 +147,31 @@ def test_the_command_reports_progress_and_what_is_damaged(
     assert (kept["open"], kept["totals"]) == (0, {"bytes": row.length, "healed": 1})
 
 
-def test_an_empty_shelf_counts_for_budget_and_rate_because_it_costs_the_database(
-    node: Node, postgres: Postgres
+def test_a_small_site_is_read_whole_in_few_claims_that_count_for_budget_and_rate(
+    node: Node, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = store(node, postgres)
-    leave(node, postgres, row)
-    with postgres.connect(NAME) as connection:
-        connection.execute("update hapacs.scrub set checked_at = null where shelf < 10")
+    for _ in range(3):
+        store(node, postgres)
+    claimed: list[list[range]] = []
+    claim = scrub.claim
+    monkeypatch.setattr(scrub, "claim", lambda *given, **named: claimed.append(claim(*given, **named)) or claimed[-1])
     scrubbing, slept = work(node), list[float]()
     scrubbing.sleep = slept.append
-    outcome = scrubbing.run(40_000_000, datetime.now(UTC) - timedelta(days=1))
+    assert scrubbing.run(10**9, datetime.now(UTC)) == Outcome(online=3, archived=3, bytes=12_000)
+    done = [shelves for shelves in claimed if shelves]
+    assert len(done) == 2 * 74
+    assert all(len(shelves) == 1 for shelves in done), "what is read in order is claimed in order"
     left = node.database.run(partial(scrub.progress, before=datetime.now(UTC) - timedelta(days=1)))
-    assert sum(one.shelves - one.checked for one in left) == 2 * 11 - 10
-    assert sum(slept) == pytest.approx((40_000_000 + outcome.bytes) / FAST)
+    assert [(one.shelves, one.checked) for one in left] == [(65_536, 65_536)] * 2
+    assert sum(slept) == pytest.approx((len(done) * 4_000_000 + 12_000) / FAST)
+
+
+@pytest.mark.parametrize(
+    ("shelves", "read_bytes", "then"),
+    [(1, 0, 2), (4, 31_999_999, 8), (4, 32_000_000, 4), (4, 64_000_000, 4), (4, 64_000_001, 2), (1, 10**9, 1), (1024, 0, 1024)],
+)
+def test_a_claim_takes_as_many_shelves_as_have_enough_bytes(shelves: int, read_bytes: int, then: int) -> None:
+    assert next_claim(shelves, read_bytes) == then
 
 
 def test_the_shelf_that_was_read_the_longest_ago_comes_first_and_the_budget_ends_the_run(
@@ -185,13 +197,26 @@ def test_nodes_share_the_shelves_and_a_dead_nodes_shelf_is_claimed_again(node: N
     leave(node, postgres, *rows)
     before = datetime.now(UTC) - timedelta(days=1)
 
-    def claim(lease_s: float) -> int | None:
-        return node.database.run(partial(scrub.claim, place=scrub.ARCHIVE, before=before, lease_s=lease_s))
+    def claim(lease_s: float, most: int = 1) -> list[range]:
+        return node.database.run(partial(scrub.claim, place=scrub.ARCHIVE, before=before, lease_s=lease_s, most=most))
 
-    claimed = [claim(60), claim(-1)]
-    assert sorted(filter(None, claimed)) == sorted(int(row.digest[:4], 16) for row in rows)
-    assert claim(60) == claimed[1]
-    assert claim(60) is None
+    shelves = sorted(int(row.digest[:4], 16) for row in rows)
+    assert claim(60) == [range(shelves[0], shelves[0] + 1)]
+    assert claim(-1, 5) == [range(shelves[1], shelves[1] + 1)]
+    assert claim(60, 5) == [range(shelves[1], shelves[1] + 1)]
+    assert claim(60) == []
+
+
+def test_neighbours_are_claimed_together_and_marked_as_read_together(node: Node, postgres: Postgres) -> None:
+    leave(node, postgres)
+    with postgres.connect(NAME) as connection:
+        connection.execute("update hapacs.scrub set checked_at = null where shelf in (0, 1, 2, 7, 65534, 65535)")
+    claim = partial(scrub.claim, place=scrub.ARCHIVE, before=datetime.now(UTC) - timedelta(days=1), lease_s=60)
+    claimed = node.database.run(partial(claim, most=5))
+    assert claimed == [range(3), range(7, 8), range(65534, 65535)]
+    node.database.run(partial(scrub.checked, place=scrub.ARCHIVE, shelves=claimed))
+    assert node.database.run(partial(claim, most=5)) == [range(65535, 65536)]
+    assert node.database.run(partial(scrub.rows, shelves=range(65535, 65536))) == []
 
 
 def test_when_the_archive_does_not_answer_nothing_counts_as_read(

@@ -6,6 +6,7 @@ A shelf is the first two bytes of a digest. So progress is 65,536 rows for each 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from uuid import UUID
 
 from hapacs_node.catalog.database import Connection
@@ -24,22 +25,23 @@ insert into hapacs.scrub (place, shelf) select %(place)s, generate_series(%(firs
 on conflict do nothing
 """
 
-# After a node's death its shelf is claimed again when the lease ends.
+# After a node's death its shelves are claimed again when the lease ends. Shelves that were read together have the same
+# time, so they stay neighbours.
 _CLAIM = """
 update hapacs.scrub set leased_until = clock_timestamp() + %(lease_s)s * interval '1 second'
-where place = %(place)s and shelf = (
+where place = %(place)s and shelf in (
     select shelf from hapacs.scrub
     where place = %(place)s and coalesce(leased_until, '-infinity') < clock_timestamp()
     and (checked_at is null or checked_at < %(before)s)
-    order by checked_at nulls first limit 1
+    order by checked_at nulls first, shelf limit %(most)s
     for update skip locked
 )
 returning shelf
 """
 
 _CHECKED = """
-update hapacs.scrub set checked_at = clock_timestamp(), leased_until = null
-where place = %(place)s and shelf = %(shelf)s
+update hapacs.scrub set checked_at = now(), leased_until = null
+where place = %(place)s and shelf between %(first)s and %(last)s
 """
 
 # One row of those that share a place.
@@ -90,21 +92,42 @@ def prepare(connection: Connection, place: str, first: int) -> int | None:
     return None if first + _AT_A_TIME == _SHELVES else first + _AT_A_TIME
 
 
-def claim(connection: Connection, place: str, before: datetime, lease_s: float) -> int | None:
-    """Claim the shelf that was read the longest ago; None when all were read since `before`, or are claimed."""
-    found = connection.execute(_CLAIM, {"place": place, "before": before, "lease_s": lease_s}).fetchone()
-    return None if found is None else int(found[0])
+def claim(connection: Connection, place: str, before: datetime, lease_s: float, most: int) -> list[range]:
+    """Claim the shelves that were read the longest ago.
+
+    Parameters
+    ----------
+    connection : Connection
+    place : str
+    before : datetime
+        What was read since then is left alone.
+    lease_s : float
+        How long others leave the claimed ones alone.
+    most : int
+        How many at most.
+
+    Returns
+    -------
+    list of range
+        Neighbours together, in order; none when all were read since `before`, or are claimed.
+    """
+    found = connection.execute(_CLAIM, {"place": place, "before": before, "lease_s": lease_s, "most": most})
+    claimed = sorted(int(row[0]) for row in found)
+    # Neighbours have the same distance to their position in the list.
+    together = [[shelf for _, shelf in run] for _, run in groupby(enumerate(claimed), lambda at: at[1] - at[0])]
+    return [range(run[0], run[-1] + 1) for run in together]
 
 
-def checked(connection: Connection, place: str, shelf: int) -> None:
-    """Record that a shelf was read, and end its claim."""
-    connection.execute(_CHECKED, {"place": place, "shelf": shelf})
+def checked(connection: Connection, place: str, shelves: Sequence[range]) -> None:
+    """Record that shelves were read, and end their claim."""
+    for run in shelves:
+        connection.execute(_CHECKED, {"place": place, "first": run[0], "last": run[-1]})
 
 
-def rows(connection: Connection, shelf: int) -> list[StoredObject]:
-    """List the attachments of a shelf, removed ones too; of those that share a place one."""
-    last = None if shelf + 1 == _SHELVES else (shelf + 1).to_bytes(2)
-    found = connection.execute(_ROWS, {"first": shelf.to_bytes(2), "last": last})
+def rows(connection: Connection, shelves: range) -> list[StoredObject]:
+    """List the attachments of neighbouring shelves, removed ones too; of those that share a place one."""
+    last = None if shelves.stop == _SHELVES else shelves.stop.to_bytes(2)
+    found = connection.execute(_ROWS, {"first": shelves.start.to_bytes(2), "last": last})
     return [StoredObject(*row) for row in found]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from itertools import takewhile
 
 from hapacs_node import log
 from hapacs_node.catalog import scrub
@@ -25,9 +26,12 @@ from hapacs_node.storage.shelves import DasFile, Shelves
 _LOG = log.get("integrity")
 # Far above the time for a shelf: at a hundred million images it has 1,500.
 _LEASE_S = 6 * 3600
-# A shelf costs the database three transactions, also when it is empty. It counts like so many bytes, so that a small
-# site does not pass through all of its 65,536 shelves at once.
-_SHELF_BYTES = 4_000_000
+# A claim costs the database three transactions, also when its shelves are empty: it counts like so many bytes.
+_CLAIM_BYTES = 4_000_000
+# A claim takes as many shelves as have about so many bytes, and never more than a 64th of a place. So a small site is read
+# in about 75 claims, and a large one shelf by shelf.
+_ENOUGH_BYTES = 64_000_000
+_MOST_SHELVES = 1024
 
 
 @dataclass
@@ -55,7 +59,7 @@ class Outcome:
 
 @dataclass
 class Scrub:
-    """Reads shelf after shelf of this node's DAS and of the archive, in turn. All nodes of a site share the archive.
+    """Reads the shelves of this node's DAS and of the archive, in turn. All nodes of a site share the archive.
 
     Parameters
     ----------
@@ -82,28 +86,33 @@ class Scrub:
     def run(self, budget_bytes: int, before: datetime) -> Outcome:
         """Read shelves until the budget is used or all were read since `before`. It can be interrupted.
 
-        A shelf that was begun is read to its end. First, damage that other nodes found is repaired from this DAS.
+        Shelves that were begun are read to their end. First, damage that other nodes found is repaired from this DAS.
 
         Raises
         ------
         NodeError
-            When a place does not answer. The shelf in work is then read again by the next run after its lease.
+            When a place does not answer. The shelves in work are then read again by the next run after their lease.
         """
         for row in self.database.run(scrub.open_damage):
             self._look_again(row)
         das = f"das {self.repairs.node}"
-        places: dict[str, Callable[[int], None]] = {das: self._read_online, scrub.ARCHIVE: self._read_archived}
+        places: dict[str, Callable[[range], None]] = {das: self._read_online, scrub.ARCHIVE: self._read_archived}
+        most = dict.fromkeys(places, 1)
         for place in places:
             self.prepare(place)
         while places and self._spent_bytes < budget_bytes:
             for place, read in list(places.items()):
-                shelf = self.database.run(partial(scrub.claim, place=place, before=before, lease_s=_LEASE_S))
-                if shelf is None:
+                claim = partial(scrub.claim, place=place, before=before, lease_s=_LEASE_S, most=most[place])
+                shelves = self.database.run(claim)
+                if not shelves:
                     del places[place]
                     continue
-                self._spend(_SHELF_BYTES)
-                read(shelf)
-                self.database.run(partial(scrub.checked, place=place, shelf=shelf))
+                self._spend(_CLAIM_BYTES)
+                already = self.outcome.bytes
+                for neighbours in shelves:
+                    read(neighbours)
+                self.database.run(partial(scrub.checked, place=place, shelves=shelves))
+                most[place] = next_claim(most[place], self.outcome.bytes - already)
         return self.outcome
 
     def prepare(self, place: str) -> None:
@@ -112,12 +121,13 @@ class Scrub:
         while first is not None:
             first = self.database.run(partial(scrub.prepare, place=place, first=first))
 
-    def _read_online(self, shelf: int) -> None:
-        rows = {row.digest: row for row in self._rows(shelf)}
-        number, copies = next(self.shelves.walk(shelf), (shelf, []))
-        for copy in copies if number == shelf else ():
-            if copy.kind == "object":
-                self._check_online(copy, rows.get(copy.name))
+    def _read_online(self, shelves: range) -> None:
+        rows = {row.digest: row for row in self._rows(shelves)}
+        # The walk goes on behind the last shelf, and from the last one of all to the first.
+        for _, copies in takewhile(lambda found: found[0] in shelves, self.shelves.walk(shelves.start)):
+            for copy in copies:
+                if copy.kind == "object":
+                    self._check_online(copy, rows.get(copy.name))
 
     def _check_online(self, copy: DasFile, row: StoredObject | None) -> None:
         self._count(copy.size)
@@ -142,8 +152,8 @@ class Scrub:
         else:
             self._healed("das", copy.name)
 
-    def _read_archived(self, shelf: int) -> None:
-        for row in self._rows(shelf):
+    def _read_archived(self, shelves: range) -> None:
+        for row in self._rows(shelves):
             if row.store != STORE:
                 continue
             self._count(row.length)
@@ -187,8 +197,8 @@ class Scrub:
         self.outcome.damaged += 1
         _LOG.error(log.line("damage_left", place=place, digest=digest, error=error))
 
-    def _rows(self, shelf: int) -> list[StoredObject]:
-        return self.database.run(partial(scrub.rows, shelf=shelf))
+    def _rows(self, shelves: range) -> list[StoredObject]:
+        return self.database.run(partial(scrub.rows, shelves=shelves))
 
     def _count(self, size: int) -> None:
         self.outcome.bytes += size
@@ -197,3 +207,10 @@ class Scrub:
     def _spend(self, size: int) -> None:
         self._spent_bytes += size
         self.sleep(size / self.bytes_per_s)
+
+
+def next_claim(shelves: int, read_bytes: int) -> int:
+    """Return how many shelves to claim after some had so many bytes: more while there is little on them."""
+    if read_bytes > _ENOUGH_BYTES:
+        return max(1, shelves // 2)
+    return min(2 * shelves, _MOST_SHELVES) if read_bytes < _ENOUGH_BYTES // 2 else shelves

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import hapacs_node
+from hapacs.dicom.files import shipped_with_pydicom
 from hapacs_node import log
 from hapacs_node.correction.gate import Gate
 from hapacs_node.errors import CatalogUnavailableError, NodeError, ReplacementRefusedError
@@ -360,7 +361,8 @@ def test_the_query_title_listens_when_it_is_configured(
         assert "dimse" in node.health.probes
         assert node.scp.entity.callers["CT1"].may == {"echo"}
         assert (node.scp.find.finder.limit, node.scp.find.finder.images) == (9, 99)
-        assert node.scp.retrieve.sender.transcoder.to(b"file", "1.2") == b"file1.2"
+        content = shipped_with_pydicom()[0].read_bytes()
+        assert node.scp.retrieve.sender.transcoder.to(content, "1.2") == content + b"1.2"
         node.scp.stop()
         node.scp._thread.join(10)
         with pytest.raises(NodeError, match="does not run"):
