@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pypdf import PdfReader
 
 from hapacs.availability import figures, page, period
 from hapacs.availability.numbers import Numbers
@@ -140,6 +143,47 @@ def test_without_any_prometheus_nothing_is_said_to_be_good(tmp_path: Path) -> No
     assert "0 of 8 objectives were kept, 0 missed" in text
     assert "Incidents are not known." in text
     assert "No Prometheus answered" in text
+
+
+def test_page_pdf_and_json_are_written_with_the_same_words(server: str, tmp_path: Path) -> None:
+    state = tmp_path / "drills"
+    for number in range(40):
+        run = {
+            "name": "storing-killed", "sentence": f"Fault {number}: \u00fc \u4e2d <b>", "ok": number != 7, "void": number == 8,
+            "outage_s": 3.5, "deadline_s": 10, "acknowledged": 445, "lost": 0, "corrupted": 0, "stored_per_s": [9] * 60,
+            "at": f"2026-09-02T{number // 2:02}:{number % 2 * 30:02}:00+00:00",
+        }  # fmt: skip
+        directory = state / f"run-{number:02}"
+        directory.mkdir(parents=True)
+        (directory / "report.json").write_text(json.dumps(run), encoding="utf-8")
+    document = page.document("lab", MONTH, [found(server)], state, MONTH.end)
+    file = page.write(document, tmp_path / "reports", MONTH.end)
+    assert json.loads(file.with_suffix(".json").read_text(encoding="utf-8")) == json.loads(json.dumps(document))
+    shown = html_text(file.read_text(encoding="utf-8"))
+    reader = PdfReader(file.with_suffix(".pdf"))
+    assert len(reader.pages) > 1
+    assert reader.metadata is not None
+    assert reader.metadata.title == "Availability of lab, 2026-09"
+    printed = " ".join("".join(one.extract_text() for one in reader.pages).split())
+    for text in (
+        "8 of 8 objectives were kept, 0 missed, 0 not measured. Incidents: 1.",
+        "store was measured in 620 of 720 hours.",
+        "Store unavailable",
+        "2026-09-20: 97.916 %",
+        "Fault 7: \u00fc",
+        "failed",
+        "proved nothing",
+        "page 1 of",
+    ):
+        assert text in printed, text
+        if not text.startswith("page"):
+            assert text in shown, text
+    assert "<b>" in shown, "what a report says is text, never a tag"
+
+
+def html_text(page_text: str) -> str:
+    """Return the text of a page without its tags."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page_text.partition("<body>")[2])).split())
 
 
 def test_answer_that_is_no_series_is_said(server: str) -> None:

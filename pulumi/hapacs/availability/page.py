@@ -1,9 +1,8 @@
-"""Writes the report of a month as a page and as JSON."""
+"""Writes the report of a month as a page, as PDF and as JSON."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -12,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from hapacs.availability import figures
+from hapacs.availability import blocks, figures, pdf
 from hapacs.availability.figures import Reached, Time
 from hapacs.availability.numbers import Numbers
 from hapacs.availability.period import Month
@@ -135,11 +134,12 @@ def _shown(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M}"
 
 
-def write(found: Mapping[str, Any], directory: Path) -> Path:
-    """Write ``availability-<month>.html`` and ``.json``, and return the former."""
+def write(found: Mapping[str, Any], directory: Path, made_at: datetime) -> Path:
+    """Write ``availability-<month>.html``, ``.pdf`` and ``.json``, and return the first."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     page = directory / f"availability-{found['month']}.html"
     page.with_suffix(".json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    page.with_suffix(".pdf").write_bytes(pdf.of(blocks.of(found), blocks.title(found), made_at))
     page.write_text(html(found), encoding="utf-8")
     return page
 
@@ -150,24 +150,5 @@ def html(found: Mapping[str, Any]) -> str:
         loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"percent": percent, "words": words}
-    return environment.get_template("availability.html.j2").render(found)
-
-
-def percent(share: float | None) -> str:
-    """Return a share as people read it; never 100 % when anything was bad.
-
-    Parameters
-    ----------
-    share
-        None: not measured.
-    """
-    if share is None:
-        return "unknown"
-    # Cut, not rounded: 99.9996 % must not be read as all.
-    return f"{int(share * 100_000 + 1e-6) / 1000:.3f}".rstrip("0").rstrip(".") + " %"
-
-
-def words(name: str) -> str:
-    """Return the name of an alert as words."""
-    return re.sub(r"(?<=[a-z])([A-Z])", lambda match: f" {match[1].lower()}", name)
+    shown = [{"kind": type(block).__name__.lower(), **asdict(block)} for block in blocks.of(found)]
+    return environment.get_template("availability.html.j2").render(title=blocks.title(found), blocks=shown)

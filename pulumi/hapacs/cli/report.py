@@ -28,7 +28,7 @@ def availability(
     ] = "",
     json: Json = False,
 ) -> None:
-    """Write one page on a month: objectives, incidents, planned work and drills. It prints on A4.
+    """Write one page on a month: objectives, incidents, planned work and drills. The same as PDF is beside it.
 
     Example: hapacs report availability lab --month 2026-11
     """
@@ -46,15 +46,15 @@ def availability(
         finally:
             of_site.close()
     document = page.document(name, asked, found, deployment.state / "drills", now)
-    file = page.write(document, deployment.state / "reports")
+    file = page.write(document, deployment.state / "reports", now)
     for one in found:
         for reason in one.missing:
             print_warning(f"{one.name}: {reason}")
     for reason in document["missing"]:
         print_warning(reason)
     if json:
-        print_json(document | {"page": str(file)})
+        print_json(document | {"page": str(file), "pdf": str(file.with_suffix(".pdf"))})
     else:
-        console.print(f"The report: {file}")
+        console.print(f"The report: {file}\nfor printing: {file.with_suffix('.pdf')}", soft_wrap=True)
     if not all(one.measured for one in found):
         raise typer.Exit(ExitCode.UNHEALTHY)
