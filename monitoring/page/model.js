@@ -187,6 +187,22 @@ export function checks(now, time) {
     .sort((one, other) => one.check.localeCompare(other.check) || one.node.localeCompare(other.node));
 }
 
+/** Return the last run of each drill, failed ones first, then the latest. */
+export function drills(now, time) {
+  if (!now.drilled) return null;
+  const [passed, outage, deadline] = [now.passed, now.outage, now.deadline].map((samples) => by(samples, "drill"));
+  return now.drilled
+    .map(({ labels, value }) => ({
+      drill: labels.drill,
+      age: time - value,
+      ago: `${duration(Math.max(time - value, 0))} ago`,
+      outage: outage.has(labels.drill) ? `${outage.get(labels.drill)} s of ${deadline.get(labels.drill)} s` : "not known",
+      says: passed.get(labels.drill) === 1 ? "passed" : "broke a promise",
+      state: passed.get(labels.drill) === 1 ? "good" : "bad",
+    }))
+    .sort((one, other) => (one.state === "good") - (other.state === "good") || one.age - other.age);
+}
+
 /** Return the one line that says how the site is, and the reasons below it. */
 export function verdict({ age, now, found, sections }) {
   if (!(age <= OLD_S)) {

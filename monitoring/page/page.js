@@ -45,6 +45,7 @@ function show(files) {
     delivery: model.delivery(now),
     space: model.space(now, known.slow, known.time),
     checks: model.checks(now, known.time),
+    drills: model.drills(now, known.time),
   };
   const age = known.dataAge + since();
   const verdict = model.verdict({ age, now, found: known.found, sections });
@@ -55,6 +56,7 @@ function show(files) {
   view.delivery(sections.delivery);
   view.space(sections.space);
   view.checks(sections.checks);
+  view.drills(sections.drills);
 }
 
 async function showCharts(files) {

@@ -39,7 +39,9 @@ export function percent(share) {
 
 /** Write a time of day in the zone of whoever reads. */
 export function clock(seconds) {
-  return new Date(seconds * 1000).toLocaleTimeString("en-GB", { timeZoneName: "short" });
+  // Without these, Chromium leaves the first 0 out when a zone is shown.
+  const digits = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+  return new Date(seconds * 1000).toLocaleTimeString("en-GB", { ...digits, timeZoneName: "short" });
 }
 
 /** Write a day. */

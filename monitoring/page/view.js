@@ -175,3 +175,18 @@ export function checks(listed) {
       : [el("p", {}, mark("unknown", "No check is known"))],
   );
 }
+
+export function drills(listed) {
+  part("drills", listed, () => {
+    if (listed === null) return [el("p", {}, mark("unknown"))];
+    if (!listed.length) return [el("p", {}, "No drill was run on this site.")];
+    const failed = listed.filter(({ state }) => state === "bad").length;
+    const newest = listed.reduce((one, other) => (other.age < one.age ? other : one));
+    const rows = listed.map((it) => [it.drill, it.ago, it.outage, mark(it.state, it.says)]);
+    return [
+      el("p", {}, mark(failed ? "bad" : "good", `${listed.length - failed} of ${listed.length} passed their last run`), `, the newest ${newest.ago}`),
+      details("drills", "Each drill", table("Last runs of drills", ["Drill", "Ended", "Longest time without a Success", "Result"], rows)),
+      el("p", { class: "small" }, "The reports are on the controller: hapacs drill report."),
+    ];
+  });
+}

@@ -48,6 +48,8 @@ class Site:
         Age of Prometheus' newest numbers.
     answers
         Whether any Prometheus answers; and whether any Alertmanager does.
+    drilled, drills_failed
+        Days since the last run of each drill, and drills that broke a promise.
     failing
         Names of expressions that are answered with an error.
     """
@@ -63,6 +65,8 @@ class Site:
     alerts: list[dict[str, Any]] = field(default_factory=list)
     watchdog: bool = True
     failing: set[str] = field(default_factory=set)
+    drilled: dict[str, int] = field(default_factory=lambda: {"storing-killed": 3, "database-switchover": 12})
+    drills_failed: set[str] = field(default_factory=set)
     time_s: float = field(default_factory=time.time)
     asked: list[str] = field(default_factory=list)
 
@@ -130,6 +134,10 @@ class Site:
             "on": [({"node": node, "check": check}, 1) for node, check in checks],
             "open": [],
             "failed": [],
+            "drilled": [({"drill": drill}, self.time_s - 86_400 * days) for drill, days in self.drilled.items()],
+            "passed": [({"drill": drill}, float(drill not in self.drills_failed)) for drill in self.drilled],
+            "outage": [({"drill": drill}, 3.5) for drill in self.drilled],
+            "deadline": [({"drill": drill}, 10) for drill in self.drilled],
         }
         return answers[name]
 

@@ -68,8 +68,22 @@ def test_sections_show_what_was_asked(look: Look) -> None:
     expect(row(page, "space", "Archive on pacs2")).to_contain_text("in 2100 d")
     expect(row(page, "space", "System on pacs3")).to_contain_text("not in sight")
     expect(row(page, "checks", "hapacs-scrub").first).to_contain_text("5 h ago")
+    expect(page.locator("#drills > div > p").first).to_have_text("✓ 2 of 2 passed their last run, the newest 3 d ago")
+    expect(row(page, "drills", "storing-killed")).to_contain_text("3.5 s of 10 s")
     chart = page.get_by_role("img", name="Time of the probes' steps, six hours. Now find")
     expect(chart).to_have_count(1)
+
+
+def test_a_drill_that_broke_a_promise_comes_first(look: Look, site: Site) -> None:
+    site.drills_failed = {"database-switchover"}
+    page = look("drill-failed")
+    expect(page.locator("#drills .mark.bad").first).to_have_text("✕ 1 of 2 passed their last run")
+    expect(page.locator("#drills tbody th")).to_have_text(["database-switchover", "storing-killed"])
+
+
+def test_a_site_without_drills_says_so(look: Look, site: Site) -> None:
+    site.drilled = {}
+    expect(look("no-drills").locator("#drills")).to_contain_text("No drill was run on this site.")
 
 
 def test_a_node_that_is_off_is_in_the_first_line(look: Look, site: Site) -> None:
@@ -157,7 +171,7 @@ def test_a_site_without_any_answer_is_not_good(look: Look, site: Site) -> None:
     page = look("no-answer")
     expect(verdict(page)).to_have_text("? Not known: no current data")
     expect(page.locator("#stale")).to_contain_text("No data yet. Prometheus: answer 503")
-    for section in ("alerts", "nodes", "objectives", "delivery", "space", "checks"):
+    for section in ("alerts", "nodes", "objectives", "delivery", "space", "checks", "drills"):
         expect(page.locator(f"#{section} .mark.unknown").first).to_be_visible()
         expect(page.locator(f"#{section} .mark.good")).to_have_count(0)
 

@@ -162,7 +162,7 @@ def _directory(deployment: Deployment) -> Path:
 
 
 def _run(deployment: Deployment, drills: Iterable[Drill], seed: int, *, quiet: bool) -> Iterator[Result]:
-    from hapacs.drills import guardian, versions  # noqa: PLC0415
+    from hapacs.drills import guardian, noted, versions  # noqa: PLC0415
     from hapacs.drills import report as reports  # noqa: PLC0415
     from hapacs.drills.load import SiteLoad  # noqa: PLC0415 - its clients are slow to import
     from hapacs.drills.model import Result  # noqa: PLC0415
@@ -199,7 +199,9 @@ def _run(deployment: Deployment, drills: Iterable[Drill], seed: int, *, quiet: b
             first = False
         result.versions = versions.of(deployment)
         reports.write(result, directory)
-        reports.write_overview(_directory(deployment))
+        _, runs = reports.write_overview(_directory(deployment))
+        for problem in noted.note(site, runs):
+            print_warning(problem)
         yield result
 
 

@@ -148,14 +148,17 @@ class Injected:
     node
         The node that it hit, or several.
     at
-        When, in seconds since the epoch.
+        When it began, in seconds since the epoch: outages count from here.
     proof
         What shows that it took effect.
+    whole_at
+        When all of it was there: what must not happen under the fault counts from here. None: when it began.
     """
 
     node: str
     at: float
     proof: str
+    whole_at: float | None = None
 
 
 class UnprovedError(HapacsError):

@@ -139,7 +139,8 @@ class Conductor:
 
     def _require_refusal(self, load: Load, injected: Injected, result: Result) -> None:
         """Require that nothing was stored while the fault was there, and that the site says why."""
-        stored = sum(at > injected.at + _GRACE_S for at in load.acknowledged())
+        since = (injected.whole_at or injected.at) + _GRACE_S
+        stored = sum(at > since for at in load.acknowledged())
         if stored:
             result.reasons.append(f"{stored} images were acknowledged while too few nodes were there for two copies.")
         result.refusal = self.scene.refusal()

@@ -216,7 +216,8 @@ class SiteScene:
         with interruption.Workers(max_workers=len(nodes)) as pool:
             list(pool.map(power.off, nodes))
         found = "; ".join(f"the machine of {node} does not run" for node in nodes)
-        return Injected(", ".join(nodes), at, found)
+        # On a busy machine seconds pass until the last one is off, and until then it keeps second copies.
+        return Injected(", ".join(nodes), at, found, time.time())
 
     def _planned(
         self, name: str, variables: dict[str, object], begins: str, hit: Callable[[RunningSite], list[str]]

@@ -30,6 +30,7 @@ DRAINED = Path("/var/lib/hapacs/drained")
 CLIENTS = Path("/usr/lib/postgresql")
 UNITS = Path("/etc/systemd/system")
 RESULTS = Path("/var/lib/hapacs/integrity")
+DRILLS = Path("/var/lib/hapacs/drills.json")
 # Checks and their units.
 CHECKS = {"scrub": "hapacs-scrub", "reconcile": "hapacs-reconcile", "replicas": "seaweedfs-scrub"}
 # The role integrity writes it into the unit of a check that the settings turn off.
@@ -290,6 +291,15 @@ def checks() -> dict[str, dict[str, Any]]:
         except (OSError, ValueError):
             result = {}
         found[check] = {"on": on, "since": since} | {name: result.get(name) for name in ("ended_at", "failure", "open")}
+    return found
+
+
+def drills() -> dict[str, dict[str, Any]]:
+    """Return the last run of each drill, as the controller left it here; none before the first."""
+    try:
+        found: dict[str, dict[str, Any]] = json.loads(DRILLS.read_bytes())
+    except FileNotFoundError:
+        return {}
     return found
 
 

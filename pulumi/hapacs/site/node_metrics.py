@@ -47,6 +47,11 @@ ABOUT = {
     "hapacs_certificate_end_time_seconds": "When a certificate of the node ends",
     "hapacs_check_on": "Whether a check of the integrity is on",
     "hapacs_check_ended_time_seconds": "When a check of the integrity ended last",
+    "hapacs_drill_ended_time_seconds": "When the last run of a drill ended that proved something",
+    "hapacs_drill_ok": "Whether that run kept its promise",
+    "hapacs_drill_outage_seconds": "How long nothing was stored in that run",
+    "hapacs_drill_deadline_seconds": "How long that may be at most",
+    "hapacs_drills_since_time_seconds": "Since when the site is watched: a site without any drill counts from then",
     "hapacs_das_mounted": "Whether the DAS is mounted",
     "hapacs_das_errors_total": "Errors of the disks of the DAS, as btrfs counts them",
     "hapacs_clock_offset_seconds": "How far the clock is off, as chrony estimates it",
@@ -122,6 +127,19 @@ def checks(question: Mapping[str, Any]) -> Iterator[Sample]:
         yield "hapacs_check_ended_time_seconds", label, ended
 
 
+def drills(question: Mapping[str, Any]) -> Iterator[Sample]:
+    """Yield the last runs of drills, on the nodes to which the controller writes them."""
+    if "monitoring" not in question["groups"]:
+        return
+    yield "hapacs_drills_since_time_seconds", {}, (node_facts.UNITS / "hapacs-facts.service").stat().st_mtime
+    for name, run in node_facts.drills().items():
+        label = {"drill": name}
+        yield "hapacs_drill_ended_time_seconds", label, run["ended"]
+        yield "hapacs_drill_ok", label, run["ok"]
+        yield "hapacs_drill_outage_seconds", label, run["outage_s"]
+        yield "hapacs_drill_deadline_seconds", label, run["deadline_s"]
+
+
 def das(question: Mapping[str, Any]) -> Iterator[Sample]:
     """Yield whether the DAS is mounted, and what btrfs counted on its disks (btrfs-device(8))."""
     if "pacs" not in question["groups"]:
@@ -146,7 +164,7 @@ def clock(question: Mapping[str, Any]) -> Iterator[Sample]:
 
 
 PARTS: tuple[Callable[[Mapping[str, Any]], Iterator[Sample]], ...] = (
-    units, drained, address, balancer, database, certificates, checks, das, clock,
+    units, drained, address, balancer, database, certificates, checks, drills, das, clock,
 )  # fmt: skip
 
 

@@ -21,7 +21,9 @@ class FakeScene:
     Attributes
     ----------
     stops
-        The load that is quiet from the fault until it is undone at the first place.
+        The load that is quiet from the whole fault until it is undone at the first place.
+    lasts_s
+        Time from the fault's beginning until all of it is there.
     """
 
     def __init__(self) -> None:
@@ -33,6 +35,7 @@ class FakeScene:
         self.where = ["pacs1"]
         self.said = "no majority"
         self.stops: FakeLoad | None = None
+        self.lasts_s = 0.0
         self.silenced: list[tuple[str, ...]] = []
 
     def problems(self) -> list[str]:
@@ -54,9 +57,11 @@ class FakeScene:
             raise self.failure
         if not self.proof:
             raise UnprovedError("the fault took no effect")
+        at = time.time()
+        time.sleep(self.lasts_s)
         if self.stops:
             self.stops.quiet_after = time.time() - self.stops.begun
-        return Injected(", ".join(prepared.places), time.time(), self.proof)
+        return Injected(", ".join(prepared.places), at, self.proof, time.time())
 
     def heal(self, place: str) -> None:
         if self.stops and self.happened[-1] == "inject":

@@ -174,6 +174,13 @@ def test_image_that_is_acknowledged_without_a_second_node_is_red(monkeypatch: py
     assert "acknowledged while too few nodes were there" in result.reasons[0]
 
 
+def test_image_that_is_acknowledged_before_the_last_node_is_off_has_two_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_GRACE_S", 0.03)
+    scene, load = FakeScene(), FakeLoad()
+    scene.stops, scene.lasts_s = load, 0.3
+    assert refused(load, scene).ok
+
+
 def test_site_that_refuses_and_says_that_all_is_well_is_red(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_GRACE_S", 0.03)
     scene, load = FakeScene(), FakeLoad()

@@ -177,6 +177,8 @@ def test_two_nodes_lose_their_power_and_that_with_the_offices_stays(power: FakeP
     assert (sorted(power.off_now), len(places)) == (sorted(places), 2)
     assert "c" in places
     assert injected.node == ", ".join(places)
+    assert injected.whole_at is not None
+    assert injected.whole_at >= injected.at
 
 
 @pytest.mark.parametrize(("name", "office"), [("storing-off", "storing"), ("address-off", "address")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import re
 import sys
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from hapacs.drills import note_on_node
 from hapacs.services import nodes
 from hapacs.site import node_facts, node_metrics
 
@@ -178,3 +180,22 @@ def test_both_files_are_replaced_as_a_whole(
     assert {path.name for path in tmp_path.iterdir()} == {"question.json", "services.prom", "facts.prom"}
     assert 'g{service="orthanc-store"} 2.0' in (tmp_path / "services.prom").read_text(encoding="utf-8")
     assert "hapacs_node_drained 0.0" in (tmp_path / "facts.prom").read_text(encoding="utf-8")
+
+
+def test_last_runs_of_drills_are_metrics_of_a_monitoring_node(
+    question: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "hapacs-facts.service").write_text("", encoding="utf-8")
+    os.utime(tmp_path / "hapacs-facts.service", (50, 50))
+    monkeypatch.setattr(node_facts, "UNITS", tmp_path)
+    monkeypatch.setattr(node_facts, "DRILLS", tmp_path / "drills.json")
+    watched = question | {"groups": ["monitoring"]}
+    assert list(node_metrics.drills(watched)) == [("hapacs_drills_since_time_seconds", {}, 50)]
+    note_on_node.keep(tmp_path / "drills.json", {"x": {"ended": 7.0, "ok": False, "outage_s": 11.5, "deadline_s": 10}})
+    assert list(node_metrics.drills(watched))[1:] == [
+        ("hapacs_drill_ended_time_seconds", {"drill": "x"}, 7),
+        ("hapacs_drill_ok", {"drill": "x"}, False),
+        ("hapacs_drill_outage_seconds", {"drill": "x"}, 11.5),
+        ("hapacs_drill_deadline_seconds", {"drill": "x"}, 10),
+    ]
+    assert list(node_metrics.drills(question | {"groups": ["pacs"]})) == []
