@@ -184,7 +184,7 @@ export function drills(listed) {
     const newest = listed.reduce((one, other) => (other.age < one.age ? other : one));
     const rows = listed.map((it) => [it.drill, it.ago, it.outage, mark(it.state, it.says)]);
     return [
-      el("p", {}, mark(failed ? "bad" : "good", `${listed.length - failed} of ${listed.length} passed their last run`), `, the newest ${newest.ago}`),
+      el("p", {}, failed ? mark("bad", `${failed} of ${listed.length} broke a promise`) : mark("good", `${listed.length} of ${listed.length} passed their last run`), `, the newest ${newest.ago}`),
       details("drills", "Each drill", table("Last runs of drills", ["Drill", "Ended", "Longest time without a Success", "Result"], rows)),
       el("p", { class: "small" }, "The reports are on the controller: hapacs drill report."),
     ];

@@ -77,7 +77,7 @@ def test_sections_show_what_was_asked(look: Look) -> None:
 def test_a_drill_that_broke_a_promise_comes_first(look: Look, site: Site) -> None:
     site.drills_failed = {"database-switchover"}
     page = look("drill-failed")
-    expect(page.locator("#drills .mark.bad").first).to_have_text("✕ 1 of 2 passed their last run")
+    expect(page.locator("#drills .mark.bad").first).to_have_text("✕ 1 of 2 broke a promise")
     expect(page.locator("#drills tbody th")).to_have_text(["database-switchover", "storing-killed"])
 
 
