@@ -98,6 +98,8 @@ class ContractPolicy(Model):
         Character set in which files that declare none are read.
     accepted_sop_classes
         SOP classes that are taken besides all storage classes that Orthanc knows.
+    wado_uri
+        Whether single images are also given by WADO-URI.
     integrity
         Checks that each node runs by itself.
     admission
@@ -117,6 +119,7 @@ class ContractPolicy(Model):
     replace: Replace
     undeclared_character_set: CharacterSet
     accepted_sop_classes: tuple[SopClass, ...]
+    wado_uri: bool
     integrity: Integrity
     admission: Admission
 

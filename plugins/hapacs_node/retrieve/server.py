@@ -12,7 +12,7 @@ from hapacs_node.https import Listener, Running
 from hapacs_node.loopback import Orthanc
 from hapacs_node.metrics import Metrics
 from hapacs_node.query import qido, web
-from hapacs_node.retrieve import bulk, frames, metadata, rendering, wado
+from hapacs_node.retrieve import bulk, frames, metadata, rendering, uri, wado
 from hapacs_node.retrieve.budget import Budget
 from hapacs_node.retrieve.bulk_answers import Bulk
 from hapacs_node.retrieve.metadata import Metadata
@@ -97,6 +97,8 @@ class Retrieval:
         NodeError
             When the request is wrong, or its instances can't be read now.
         """
+        if request.bare_path == uri.PATH and not self._read_parameters(request):
+            return
         path = request.bare_path
         if self.feed is not None and self.writes(path):
             self.feed.answer(request)
@@ -124,6 +126,18 @@ class Retrieval:
                 self._whole.answer(request, instances)
             else:
                 request.refuse(HTTPStatus.NOT_FOUND, "no such study, series or instance")
+
+    @staticmethod
+    def _read_parameters(request: Request) -> bool:
+        """Make a request of WADO-URI one of WADO-RS; else refuse it."""
+        asked = uri.Asked.of(request.query)
+        if not asked.accept:
+            request.refuse(HTTPStatus.NOT_ACCEPTABLE, "contentType has to be application/dicom, image/jpeg or image/png")
+            return False
+        request.path = asked.path
+        del request.headers["Accept"]
+        request.headers["Accept"] = asked.accept
+        return True
 
     def writes(self, path: str) -> bool:
         """Whether something can be written at a path: the entries of the worklist."""

@@ -131,6 +131,8 @@ class Policy(Model):
         reindex`` reads them again.
     accepted_sop_classes
         SOP classes that are taken besides all storage classes that Orthanc knows: private and new ones.
+    wado_uri
+        Whether single images are also given by WADO-URI (DICOM PS3.18 9), for viewers that know nothing else.
     integrity
         Checks that each node runs by itself.
     admission
@@ -151,6 +153,7 @@ class Policy(Model):
     replace: Replace = "allow"
     undeclared_character_set: CharacterSet = "ISO_IR 100"
     accepted_sop_classes: tuple[SopClass, ...] = ()
+    wado_uri: Annotated[bool, Field(strict=True)] = False
     integrity: Integrity = Integrity()
     admission: Admission = Admission()
 

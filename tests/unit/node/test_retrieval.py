@@ -455,3 +455,15 @@ def test_the_probe_reports_whether_connections_are_accepted(retrieval: Retrieval
 def test_the_listener_is_read_from_orthancs_configuration() -> None:
     document = {"Address": "192.0.2.1", "Port": 8045, "Certificate": "/c", "Key": "/k", "Authority": "/a"}
     assert Listener.of(document) == Listener("192.0.2.1", 8045, Path("/c"), Path("/k"), Path("/a"))
+
+
+@pytest.mark.parametrize("more", ["", f"&transferSyntax={SYNTAX}"])
+def test_a_file_by_parameters_is_the_one_of_wado_rs(
+    balancer: http.client.HTTPSConnection, contents: list[bytes], more: str
+) -> None:
+    asked = f"/wado?requestType=WADO&studyUID={STUDY}&seriesUID=1&objectUID=1&contentType=application%2Fdicom{more}"
+    status, headers, body = get(balancer, asked, "text/html")
+    assert (status, headers["Content-Type"]) == (200, f"application/dicom; transfer-syntax={SYNTAX}")
+    assert body == contents[0]
+    assert get(balancer, asked.replace("objectUID=1", "objectUID=2"))[0] == 404
+    assert get(balancer, asked.replace(SYNTAX, "1.2.840.10008.1.2.4.90"))[0] == (406 if more else 200)

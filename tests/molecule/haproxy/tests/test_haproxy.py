@@ -293,6 +293,7 @@ def test_no_query_string_is_logged(host: Any, address: str) -> None:
         ("/dicom-web/studies/1.2", f"image/jpeg, {AS_STORED}", "retrieve_web"),
         ("/dicom-web/studies/1.2?accept=multipart/related", "*/*", "retrieve_web"),
         ("/dicom-web/studies/1.2", 'multipart/related; type="application/dicom"', "retrieve_web"),
+        ("/wado?requestType=WADO&studyUID=1.2&seriesUID=1.3&objectUID=1.4", "*/*", "retrieve_web"),
     ],
 )
 def test_whole_studies_metadata_and_searches_go_to_the_plugin_and_other_requests_to_orthanc(
@@ -320,6 +321,8 @@ def test_whole_studies_metadata_and_searches_go_to_the_plugin_and_other_requests
         ("POST", "/dicom-web/studies", 415),
         ("POST", "/dicom-web/studies/1.2/series", 405),
         ("PUT", "/dicom-web/studies", 405),
+        ("POST", "/wado", 405),
+        ("GET", "/wado/", 404),
     ],
 )
 def test_entries_of_the_worklist_go_to_the_plugin(host: Any, address: str, method: str, path: str, status: int) -> None:
