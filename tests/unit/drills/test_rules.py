@@ -53,6 +53,16 @@ def test_every_fault_uses_the_frame(path: Path) -> None:
     assert set(play["vars"]) - optional == {"drill_subject", "drill_fault"}
 
 
+def test_kinds_of_faults_are_those_that_the_role_and_its_program_know() -> None:
+    role = PROJECT / "ansible" / "roles" / "drill"
+    plays = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in PLAYBOOKS.glob("drill_*_*.yml")]
+    asked = {play["vars"]["drill_fault"]["kind"] for (play,) in plays}
+    cases = re.findall(r"^        case (.*):$", (role / "files" / "hapacs-drill").read_text(encoding="utf-8"), re.MULTILINE)
+    known = set(re.findall(r'"(\w+)"', " ".join(cases)))
+    assert set(yaml.safe_load((role / "vars" / "main.yml").read_text(encoding="utf-8"))["__drill_kinds"]) == known
+    assert asked <= known
+
+
 def test_names_of_drills_are_unique() -> None:
     assert len({drill.name for drill in table.DRILLS}) == len(table.DRILLS)
 
