@@ -149,9 +149,9 @@ def test_page_pdf_and_json_are_written_with_the_same_words(server: str, tmp_path
     state = tmp_path / "drills"
     for number in range(40):
         run = {
-            "name": "storing-killed", "sentence": f"Fault {number}: \u00fc \u4e2d <b>", "ok": number != 7, "void": number == 8,
-            "outage_s": 3.5, "deadline_s": 10, "acknowledged": 445, "lost": 0, "corrupted": 0, "stored_per_s": [9] * 60,
-            "at": f"2026-09-02T{number // 2:02}:{number % 2 * 30:02}:00+00:00",
+            "name": "storing-killed", "sentence": f"Fault {number}: \u00fc \u4e2d <b>", "ok": number != 7,
+            "void": number == 8, "outage_s": 3.5, "deadline_s": 10, "acknowledged": 445, "lost": 0, "corrupted": 0,
+            "stored_per_s": [9] * 60, "at": f"2026-09-02T{number // 2:02}:{number % 2 * 30:02}:00+00:00",
         }  # fmt: skip
         directory = state / f"run-{number:02}"
         directory.mkdir(parents=True)

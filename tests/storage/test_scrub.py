@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -119,6 +120,32 @@ def test_a_lost_archive_copy_is_healed_by_the_node_that_has_the_bytes(
     assert node.cas.get(moved.key, row.digest, moved.offset, moved.length) == content
 
 
+def test_what_another_node_heals_meanwhile_is_not_left_damaged(
+    node: Node, other: Das, postgres: Postgres, seaweedfs: SeaweedFS
+) -> None:
+    content = os.urandom(3000)
+    row = store(node, postgres, content)
+    leave(node, postgres, row)
+    lose(seaweedfs, row.key)
+    path(node, row).unlink()
+    other.write(row.digest, content)
+    healed: list[int] = []
+
+    def heal(_seconds: float) -> None:
+        """Let the other node look, once this one has found the damage."""
+        if node.database.run(scrub.open_damage):
+            healed.append(run(node, other, budget=0, name="pacs2").healed)
+
+    scrubbing = work(node)
+    scrubbing.sleep = heal
+    # Found a first time by a run that ends at once; the next one begins with it.
+    assert run(node).damaged == 1
+    with postgres.connect(NAME) as connection:
+        connection.execute("update hapacs.scrub set checked_at = null where shelf = %s", [int(row.digest[:4], 16)])
+    assert scrubbing.run(ALL, datetime.now(UTC) - timedelta(days=1)).damaged == 0
+    assert healed == [1]
+
+
 def test_the_command_reports_progress_and_what_is_damaged(
     node: Node, postgres: Postgres, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
@@ -154,7 +181,12 @@ def test_a_small_site_is_read_whole_in_few_claims_that_count_for_budget_and_rate
         store(node, postgres)
     claimed: list[list[range]] = []
     claim = scrub.claim
-    monkeypatch.setattr(scrub, "claim", lambda *given, **named: claimed.append(claim(*given, **named)) or claimed[-1])
+
+    def noted(*given: Any, **named: Any) -> list[range]:
+        claimed.append(claim(*given, **named))
+        return claimed[-1]
+
+    monkeypatch.setattr(scrub, "claim", noted)
     scrubbing, slept = work(node), list[float]()
     scrubbing.sleep = slept.append
     assert scrubbing.run(10**9, datetime.now(UTC)) == Outcome(online=3, archived=3, bytes=12_000)
@@ -168,7 +200,15 @@ def test_a_small_site_is_read_whole_in_few_claims_that_count_for_budget_and_rate
 
 @pytest.mark.parametrize(
     ("shelves", "read_bytes", "then"),
-    [(1, 0, 2), (4, 31_999_999, 8), (4, 32_000_000, 4), (4, 64_000_000, 4), (4, 64_000_001, 2), (1, 10**9, 1), (1024, 0, 1024)],
+    [
+        (1, 0, 2),
+        (4, 31_999_999, 8),
+        (4, 32_000_000, 4),
+        (4, 64_000_000, 4),
+        (4, 64_000_001, 2),
+        (1, 10**9, 1),
+        (1024, 0, 1024),
+    ],
 )
 def test_a_claim_takes_as_many_shelves_as_have_enough_bytes(shelves: int, read_bytes: int, then: int) -> None:
     assert next_claim(shelves, read_bytes) == then

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import takewhile
+from uuid import UUID
 
 from hapacs_node import log
 from hapacs_node.catalog import scrub
@@ -28,8 +29,8 @@ _LOG = log.get("integrity")
 _LEASE_S = 6 * 3600
 # A claim costs the database three transactions, also when its shelves are empty: it counts like so many bytes.
 _CLAIM_BYTES = 4_000_000
-# A claim takes as many shelves as have about so many bytes, and never more than a 64th of a place. So a small site is read
-# in about 75 claims, and a large one shelf by shelf.
+# A claim takes as many shelves as have about so many bytes, and never more than a 64th of a place. So a small site is
+# read in 74 claims, and a large one shelf by shelf.
 _ENOUGH_BYTES = 64_000_000
 _MOST_SHELVES = 1024
 
@@ -47,7 +48,7 @@ class Outcome:
     healed : int
         Copies that were written again.
     damaged : int
-        Copies that could not be healed on this node now.
+        Copies that were not healed at the end of the run.
     """
 
     online: int = 0
@@ -82,19 +83,20 @@ class Scrub:
     sleep: Callable[[float], None] = time.sleep
     outcome: Outcome = field(default_factory=Outcome)
     _spent_bytes: int = field(default=0, init=False)
+    _left_archived: set[UUID] = field(default_factory=set, init=False)
 
     def run(self, budget_bytes: int, before: datetime) -> Outcome:
         """Read shelves until the budget is used or all were read since `before`. It can be interrupted.
 
-        Shelves that were begun are read to their end. First, damage that other nodes found is repaired from this DAS.
+        Shelves that were begun are read to their end. First and last, damage that other nodes found is repaired from
+        this DAS; what one of them repaired meanwhile is not damaged any more.
 
         Raises
         ------
         NodeError
             When a place does not answer. The shelves in work are then read again by the next run after their lease.
         """
-        for row in self.database.run(scrub.open_damage):
-            self._look_again(row)
+        self._look_again()
         das = f"das {self.repairs.node}"
         places: dict[str, Callable[[range], None]] = {das: self._read_online, scrub.ARCHIVE: self._read_archived}
         most = dict.fromkeys(places, 1)
@@ -113,6 +115,10 @@ class Scrub:
                     read(neighbours)
                 self.database.run(partial(scrub.checked, place=place, shelves=shelves))
                 most[place] = next_claim(most[place], self.outcome.bytes - already)
+        if self.outcome.archived or self._left_archived:
+            self._look_again()
+        still = {row.uuid for row in self.database.run(scrub.open_damage)}
+        self.outcome.damaged += len(self._left_archived & still)
         return self.outcome
 
     def prepare(self, place: str) -> None:
@@ -144,11 +150,13 @@ class Scrub:
             return
         if row is None:
             self._left("das", copy.name, NodeError("no catalog row names its archive copy"))
+            self.outcome.damaged += 1
             return
         try:
             self.repairs.online(row)
         except NodeError as error:
             self._left("das", copy.name, error)
+            self.outcome.damaged += 1
         else:
             self._healed("das", copy.name)
 
@@ -162,16 +170,18 @@ class Scrub:
                 self.database.run(partial(scrub.damaged, row=row, node=self.repairs.node))
                 self._heal_archived(row)
 
-    def _look_again(self, row: StoredObject) -> None:
-        try:
-            if self._is_whole(row):
-                # Another node, or reconcile, has repaired it.
-                self.database.run(partial(scrub.repaired, uuid=row.uuid))
-                return
-        except NodeError as error:
-            self._left("archive", row.digest, error)
-            return
-        self._heal_archived(row)
+    def _look_again(self) -> None:
+        for row in self.database.run(scrub.open_damage):
+            try:
+                if self._is_whole(row):
+                    # Another node, or reconcile, has repaired it.
+                    self.database.run(partial(scrub.repaired, uuid=row.uuid))
+                    continue
+            except NodeError as error:
+                self._left("archive", row.digest, error)
+                self._left_archived.add(row.uuid)
+                continue
+            self._heal_archived(row)
 
     def _heal_archived(self, row: StoredObject) -> None:
         try:
@@ -180,6 +190,7 @@ class Scrub:
             self.database.run(partial(scrub.repaired, uuid=row.uuid))
         except NodeError as error:
             self._left("archive", row.digest, error)
+            self._left_archived.add(row.uuid)
 
     def _is_whole(self, row: StoredObject) -> bool:
         try:
@@ -193,8 +204,8 @@ class Scrub:
         self.outcome.healed += 1
         _LOG.warning(log.line("damage_healed", place=place, digest=digest, operator=self.repairs.operator))
 
-    def _left(self, place: str, digest: str, error: NodeError) -> None:
-        self.outcome.damaged += 1
+    @staticmethod
+    def _left(place: str, digest: str, error: NodeError) -> None:
         _LOG.error(log.line("damage_left", place=place, digest=digest, error=error))
 
     def _rows(self, shelves: range) -> list[StoredObject]:

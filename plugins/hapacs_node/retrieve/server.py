@@ -132,7 +132,8 @@ class Retrieval:
         """Make a request of WADO-URI one of WADO-RS; else refuse it."""
         asked = uri.Asked.of(request.query)
         if not asked.accept:
-            request.refuse(HTTPStatus.NOT_ACCEPTABLE, "contentType has to be application/dicom, image/jpeg or image/png")
+            why = "contentType has to be application/dicom, image/jpeg or image/png"
+            request.refuse(HTTPStatus.NOT_ACCEPTABLE, why)
             return False
         request.path = asked.path
         del request.headers["Accept"]

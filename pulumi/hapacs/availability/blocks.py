@@ -81,10 +81,10 @@ class Table:
 Block = Heading | Paragraph | Note | Table
 
 _MEASURED = (
-    "Two probes store, find and retrieve a marked image every minute, by DICOM and by DICOMweb. An hour counts with the "
-    "share of its tries that failed, or that took too long. The budget is the share that may be bad in the hours that "
-    "were measured; hours without numbers count neither way. Incidents are taken each minute; a shorter one may be "
-    "missing. Drills count in the objectives as everything else does."
+    "Two probes store, find and retrieve a marked image every minute, by DICOM and by DICOMweb. An hour counts with "
+    "the share of its tries that failed, or that took too long. The budget is the share that may be bad in the hours "
+    "that were measured; hours without numbers count neither way. Incidents are taken each minute; a shorter one may "
+    "be missing. Drills count in the objectives as everything else does."
 )
 
 
@@ -98,7 +98,9 @@ def of(found: Mapping[str, Any]) -> list[Block]:
     """
     blocks: list[Block] = [
         Heading(1, title(found)),
-        Paragraph(f"From {found['begin']} to {found['end']} UTC, {found['hours']} hours. Written {found['made_at']} UTC."),
+        Paragraph(
+            f"From {found['begin']} to {found['end']} UTC, {found['hours']} hours. Written {found['made_at']} UTC."
+        ),
     ]
     if not found["complete"]:
         blocks.append(Note("The month is not over. Budgets are those of the time until now."))
@@ -129,20 +131,21 @@ def _site(site: Mapping[str, Any]) -> Iterable[Block]:
         yield Note("Part of the numbers is missing:", site["missing"])
     yield _objectives(site["objectives"])
     if site["incidents"]:
-        columns = (
-            Column("from (UTC)"), Column("minutes", "number"), Column("alert", "name"), Column("about"), Column("during"),
-        )  # fmt: skip
+        columns = [
+            Column("from (UTC)"), Column("minutes", "number"), Column("alert", "name"), Column("about"),
+            Column("during"),
+        ]  # fmt: skip
         rows = [
             (one["begin"], str(one["minutes"]), words(one["what"]), one["where"], ", ".join(one["during"]))
             for one in site["incidents"]
         ]
         yield Table("Incidents: alerts that wake somebody", columns, rows)
     if site["tickets"]:
-        columns = (Column("alert", "name"), Column("times", "number"), Column("minutes", "number"))
+        columns = [Column("alert", "name"), Column("times", "number"), Column("minutes", "number")]
         tickets = [(words(one["what"]), str(one["times"]), str(one["minutes"])) for one in site["tickets"]]
         yield Table("Alerts that could wait", columns, tickets)
     if site["planned"]:
-        columns = (Column("from (UTC)"), Column("to"), Column("node", "name"))
+        columns = [Column("from (UTC)"), Column("to"), Column("node", "name")]
         yield Table(
             "Planned work: nodes that were drained", columns,
             [(one["begin"], one["end"], one["what"]) for one in site["planned"]],

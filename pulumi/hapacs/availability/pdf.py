@@ -88,8 +88,8 @@ def _font(pdf: FPDF, size: int, *, bold: bool = False) -> None:
 
 
 def _written(pdf: FPDF, text: str) -> None:
-    pdf.multi_cell(0, text=text, align="L", new_x="LMARGIN", new_y="NEXT", padding=(0.5, 0))
-    pdf.ln(1)
+    pdf.multi_cell(0, text=text, align="L", new_x="LMARGIN", new_y="NEXT")
+    pdf.ln(2)
 
 
 def _note(pdf: FPDF, text: str) -> None:

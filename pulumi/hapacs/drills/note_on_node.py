@@ -1,7 +1,7 @@
 """Keeps the last run of each drill on a node; sent there and run as root by Debian's Python.
 
-Takes a JSON object: the runs by the drill's name, with ``ended`` in seconds since 1970. Of two runs of a drill the later
-one stays. Prints the number of drills that are known.
+Takes a JSON object: the runs by the drill's name, with ``ended`` in seconds since 1970. Of two runs of a drill the
+later one stays. Prints the number of drills that are known.
 """
 
 import json

@@ -33,7 +33,7 @@ def last(runs: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 def note(site: Site, runs: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Write the last runs to each monitoring node; yield a sentence for each one that can't be reached.
 
-    A node keeps what is newer, so several controllers may write. A node that was off gets all of them with the next run.
+    A node keeps what is newer, so several controllers may write. A node that was off gets all with the next run.
     """
     known = last(runs)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hapacs.availability import figures, page, period
+from hapacs.availability import blocks, figures, page, period
 from hapacs.availability.figures import Reached, Time
 from hapacs.availability.numbers import Numbers, Series
 from hapacs.errors import UsageError
@@ -184,7 +184,7 @@ def test_alerts_that_could_wait_are_counted(tmp_path: Path) -> None:
     [(1.0, "100 %"), (0.9999996, "99.999 %"), (0.999, "99.9 %"), (0.0, "0 %"), (None, "unknown")],
 )
 def test_share_is_never_shown_better_than_it_is(share: float | None, text: str) -> None:
-    assert page.percent(share) == text
+    assert blocks.percent(share) == text
 
 
 def test_text_of_labels_can_not_become_markup(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def test_node_keeps_the_later_run_of_each_drill(tmp_path: Path) -> None:
     assert note_on_node.keep(file, noted.last([run("x", "02T10:00"), run("y", "05T10:00")])) == 2
     # Another controller, which has not seen the later run of y.
     assert note_on_node.keep(file, noted.last([run("x", "03T10:00", ok=False), run("y", "04T10:00", ok=False)])) == 2
-    assert {name: one["ok"] for name, one in json.loads(file.read_text(encoding="utf-8")).items()} == {"x": False, "y": True}
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    assert {name: one["ok"] for name, one in kept.items()} == {"x": False, "y": True}
     assert file.stat().st_mode & 0o777 == 0o644
 
 

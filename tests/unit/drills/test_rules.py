@@ -58,7 +58,8 @@ def test_kinds_of_faults_are_those_that_the_role_and_its_program_know() -> None:
     plays = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in PLAYBOOKS.glob("drill_*_*.yml")]
     asked = {play["vars"]["drill_fault"]["kind"] for (play,) in plays}
     program = (role / "files" / "hapacs-drill").read_text(encoding="utf-8")
-    cases = re.findall(r"^        case (.*):$", program.partition('match fault["kind"]')[2].partition("\ndef ")[0], re.MULTILINE)
+    choice = program.partition('match fault["kind"]')[2].partition("\ndef ")[0]
+    cases = re.findall(r"^        case (.*):$", choice, re.MULTILINE)
     known = set(re.findall(r'"(\w+)"', " ".join(cases)))
     assert set(yaml.safe_load((role / "vars" / "main.yml").read_text(encoding="utf-8"))["__drill_kinds"]) == known
     assert asked <= known

@@ -39,7 +39,7 @@ BY_PARAMETERS = f"/wado?requestType=WADO&studyUID={STUDY}&seriesUID={SERIES}&obj
     ],
 )
 def test_a_picture_by_parameters_is_one_of_wado_rs(
-    balancer: http.client.HTTPSConnection, keep: Keep, orthanc: type[OrthancHttp], more: str, accept: str, asked: str
+    balancer: http.client.HTTPSConnection, keep: Keep, orthanc: type[OrthancHttp], more: str, accept: str, *, asked: str
 ) -> None:
     keep(ct())
     status, headers, body = get(balancer, f"{BY_PARAMETERS}{more}", "text/html", **{"X-Hapacs-User": "reader"})
