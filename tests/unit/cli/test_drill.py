@@ -129,7 +129,7 @@ def test_drill_that_finds_a_broken_site_is_void_and_the_next_one_runs(
 
     monkeypatch.setattr("hapacs.drills.run.Conductor.conduct", conduct)
     monkeypatch.setattr("hapacs.drills.load.SiteLoad.__init__", lambda *_: None)
-    monkeypatch.setattr("hapacs.site.access.sites", lambda _: [SimpleNamespace(secrets={})])
+    monkeypatch.setattr("hapacs.site.access.sites", lambda _: [SimpleNamespace(secrets={}, members=lambda _group: [])])
     assert site.state.exists()
     found = json.loads(call("run", "storing-killed", "storing-paused", "das-full", "--json").stdout)["drills"]
     assert [(one["name"], one["ok"], one["void"]) for one in found] == [
@@ -147,7 +147,7 @@ def test_first_drill_is_refused_on_a_broken_site(site: Deployment, monkeypatch: 
 
     monkeypatch.setattr("hapacs.drills.run.Conductor.conduct", conduct)
     monkeypatch.setattr("hapacs.drills.load.SiteLoad.__init__", lambda *_: None)
-    monkeypatch.setattr("hapacs.site.access.sites", lambda _: [SimpleNamespace(secrets={})])
+    monkeypatch.setattr("hapacs.site.access.sites", lambda _: [SimpleNamespace(secrets={}, members=lambda _group: [])])
     assert site.state.exists()
     with pytest.raises(RefusedError, match="patroni on pacs2"):
         call("run", "storing-killed", "storing-paused")
