@@ -143,11 +143,15 @@ class Health:
         Succeeds when it works; ``{address}`` is the node's cluster address.
     port, path
         Or: HTTP on 127.0.0.1 that answers 200.
+    tls
+        Where the node's certificate lies, without ``.crt`` and ``.key``: then it is HTTPS at the cluster address, and
+        the port's authority is ``ca-NAME.crt`` beside it. So a pass also says that the service's certificate is good.
     """
 
     command: tuple[str, ...] = ()
     port: str = ""
     path: str = ""
+    tls: str = ""
 
 
 @dataclass(frozen=True)

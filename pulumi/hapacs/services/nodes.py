@@ -136,4 +136,9 @@ def question(node: str, address: str, members: Members, sizing: Sizing, timeout_
 def _check(service: Service, health: Health, address: str) -> dict[str, Any]:
     if health.command:
         return {"command": [word.format(address=address) for word in health.command]}
-    return {"port": service.port(health.port).number, "path": health.path}
+    port = service.port(health.port)
+    asked: dict[str, Any] = {"port": port.number, "path": health.path}
+    if health.tls:
+        authority = f"{health.tls.rpartition('/')[0]}/ca-{port.authority}.crt"
+        asked["tls"] = {"address": address, "pair": health.tls, "authority": authority}
+    return asked

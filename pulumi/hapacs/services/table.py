@@ -100,7 +100,6 @@ _DATABASE = (
     Service("postgres-room", role="postgres", group="postgres"),
 )
 
-_CHECK = "/opt/hapacs/seaweedfs/bin/seaweedfs-check"
 _TOKENS = Secret("archive-tokens", together=True)
 
 _ARCHIVE = (
@@ -119,7 +118,8 @@ _ARCHIVE = (
         certificates=("/etc/seaweedfs/tls",),
         restart=Restart("__seaweedfs_current", tasks="current", hands_over=("archive",)),
         secrets=(_TOKENS,),
-        health=Health(command=(_CHECK, "master", "{address}")),
+        # It answers gRPC only, to the archive's own shell.
+        health=Health(command=("/opt/hapacs/seaweedfs/bin/seaweedfs-check", "master", "{address}")),
         metrics=Metrics("metrics"),
     ),
     Service(
@@ -136,7 +136,7 @@ _ARCHIVE = (
         certificates=("/etc/seaweedfs/tls",),
         restart=Restart("__seaweedfs_current", tasks="current"),
         secrets=(_TOKENS,),
-        health=Health(command=(_CHECK, "volume", "{address}")),
+        health=Health(port="http", path="/healthz", tls="/etc/seaweedfs/tls/node"),
         metrics=Metrics("metrics"),
     ),
     Service(
@@ -152,7 +152,7 @@ _ARCHIVE = (
         certificates=("/etc/seaweedfs/tls",),
         restart=Restart("__seaweedfs_current", tasks="current"),
         secrets=(Secret("cas"), _TOKENS),
-        health=Health(command=(_CHECK, "filer", "{address}")),
+        health=Health(port="http", path="/healthz", tls="/etc/seaweedfs/tls/node"),
         metrics=Metrics("metrics"),
     ),
     Service(
@@ -168,7 +168,7 @@ _ARCHIVE = (
         certificates=("/etc/seaweedfs/s3",),
         restart=Restart("__seaweedfs_current", tasks="current"),
         secrets=(Secret("archive-node"), _TOKENS),
-        health=Health(command=(_CHECK, "s3", "{address}")),
+        health=Health(port="s3", path="/healthz", tls="/etc/seaweedfs/tls/node"),
         metrics=Metrics("metrics"),
     ),
     Service("seaweedfs-peers", role="seaweedfs", group="cas"),

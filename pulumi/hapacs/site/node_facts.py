@@ -134,12 +134,20 @@ def leads() -> bool | None:
 
 
 def problem(check: dict[str, Any]) -> str:
-    """Return why a service does not work, or empty; `check` has a ``command``, or ``port`` and ``path`` of HTTP."""
+    """Return why a service does not work, or empty.
+
+    `check` has a ``command``, or ``port`` and ``path`` of HTTP, with ``tls`` of HTTPS at the node's ``address``.
+    """
     if "command" in check:
         code, text, error = run(*check["command"])
         return "" if code == 0 else (error or text).strip()[-300:] or f"{check['command'][0]} ended with {code}"
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{check['port']}{check['path']}"):
+        if not (tls := check.get("tls")):
+            with urllib.request.urlopen(f"http://127.0.0.1:{check['port']}{check['path']}"):
+                return ""
+        context = ssl.create_default_context(cafile=tls["authority"])
+        context.load_cert_chain(f"{tls['pair']}.crt", f"{tls['pair']}.key")
+        with urllib.request.urlopen(f"https://{tls['address']}:{check['port']}{check['path']}", context=context):
             return ""
     except urllib.error.HTTPError as error:
         return failed_checks(error) or f"its health is answered {error.code}"

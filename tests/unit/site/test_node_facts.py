@@ -21,8 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from hapacs.pki import Authority
 from hapacs.site import node_facts
 from hapacs.site.facts import Etcd, NodeFacts
+from tests.unit.node.certificates import certificate
 from tests.unit.site.documents import document
 
 QUESTION = {
@@ -173,6 +175,45 @@ def test_health_says_which_checks_fail(status: int, body: bytes, reason: str) ->
         thread.start()
         assert node_facts.problem({"port": server.server_port, "path": "/hapacs/health"}) == reason
         thread.join()
+
+
+def test_health_over_tls_needs_certificates_of_both_sides(tmp_path: Path) -> None:
+    authority, other = (Authority(tmp_path / name, "cas", "passphrase") for name in ("ca", "other"))
+    authority.ensure()
+    other.ensure()
+    ours = certificate(authority, tmp_path, "node", "client")
+    theirs = certificate(authority, tmp_path, "server", "server")
+    shutil.copy(authority.certificate_file, tmp_path / "ca-cas.crt")
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/healthz" else 503)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    def asked(path: str) -> str:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tmp_path / "ca-cas.crt"))
+        context.load_cert_chain(*theirs)
+        context.verify_mode = ssl.CERT_REQUIRED
+        with HTTPServer(("127.0.0.1", 0), Answer) as server:
+            server.timeout = 2  # for the case in which nobody comes
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            thread = threading.Thread(target=server.handle_request)
+            thread.start()
+            tls = {"address": "127.0.0.1", "pair": str(tmp_path / "node"), "authority": str(tmp_path / "ca-cas.crt")}
+            found = node_facts.problem({"port": server.server_port, "path": path, "tls": tls})
+            thread.join()
+        return found
+
+    assert asked("/healthz") == ""
+    assert asked("/other") == "its health is answered 503"
+    # A service whose certificate another authority signed does not pass.
+    shutil.copy(other.certificate_file, tmp_path / "ca-cas.crt")
+    assert "certificate" in asked("/healthz").lower()
+    ours[1].unlink()
+    assert "No such file" in asked("/healthz")
 
 
 def test_loopback_listeners_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
