@@ -25,7 +25,7 @@ from hapacs_node.storage.archive import STORE
 from hapacs_node.storage.shelves import DasFile, Shelves
 
 _LOG = log.get("integrity")
-# Far above the time for a shelf: at a hundred million images it has 1,500.
+# Far above the time for the shelves of a claim: at a hundred million images it is one with 1,500.
 _LEASE_S = 6 * 3600
 # A claim costs the database three transactions, also when its shelves are empty: it counts like so many bytes.
 _CLAIM_BYTES = 4_000_000
@@ -83,7 +83,7 @@ class Scrub:
     sleep: Callable[[float], None] = time.sleep
     outcome: Outcome = field(default_factory=Outcome)
     _spent_bytes: int = field(default=0, init=False)
-    _left_archived: set[UUID] = field(default_factory=set, init=False)
+    _unhealed: set[UUID] = field(default_factory=set, init=False)
 
     def run(self, budget_bytes: int, before: datetime) -> Outcome:
         """Read shelves until the budget is used or all were read since `before`. It can be interrupted.
@@ -115,10 +115,10 @@ class Scrub:
                     read(neighbours)
                 self.database.run(partial(scrub.checked, place=place, shelves=shelves))
                 most[place] = next_claim(most[place], self.outcome.bytes - already)
-        if self.outcome.archived or self._left_archived:
+        if self.outcome.archived or self._unhealed:
             self._look_again()
         still = {row.uuid for row in self.database.run(scrub.open_damage)}
-        self.outcome.damaged += len(self._left_archived & still)
+        self.outcome.damaged += len(self._unhealed & still)
         return self.outcome
 
     def prepare(self, place: str) -> None:
@@ -149,14 +149,12 @@ class Scrub:
         else:
             return
         if row is None:
-            self._left("das", copy.name, NodeError("no catalog row names its archive copy"))
-            self.outcome.damaged += 1
+            self._left_online(copy, NodeError("no catalog row names its archive copy"))
             return
         try:
             self.repairs.online(row)
         except NodeError as error:
-            self._left("das", copy.name, error)
-            self.outcome.damaged += 1
+            self._left_online(copy, error)
         else:
             self._healed("das", copy.name)
 
@@ -178,8 +176,7 @@ class Scrub:
                     self.database.run(partial(scrub.repaired, uuid=row.uuid))
                     continue
             except NodeError as error:
-                self._left("archive", row.digest, error)
-                self._left_archived.add(row.uuid)
+                self._left_archived(row, error)
                 continue
             self._heal_archived(row)
 
@@ -189,8 +186,7 @@ class Scrub:
             self._healed("archive", row.digest)
             self.database.run(partial(scrub.repaired, uuid=row.uuid))
         except NodeError as error:
-            self._left("archive", row.digest, error)
-            self._left_archived.add(row.uuid)
+            self._left_archived(row, error)
 
     def _is_whole(self, row: StoredObject) -> bool:
         try:
@@ -204,9 +200,14 @@ class Scrub:
         self.outcome.healed += 1
         _LOG.warning(log.line("damage_healed", place=place, digest=digest, operator=self.repairs.operator))
 
-    @staticmethod
-    def _left(place: str, digest: str, error: NodeError) -> None:
-        _LOG.error(log.line("damage_left", place=place, digest=digest, error=error))
+    def _left_online(self, copy: DasFile, error: NodeError) -> None:
+        self.outcome.damaged += 1
+        _LOG.error(log.line("damage_left", place="das", digest=copy.name, error=error))
+
+    def _left_archived(self, row: StoredObject, error: NodeError) -> None:
+        # Counted at the end: another node may heal it meanwhile.
+        self._unhealed.add(row.uuid)
+        _LOG.error(log.line("damage_left", place="archive", digest=row.digest, error=error))
 
     def _rows(self, shelves: range) -> list[StoredObject]:
         return self.database.run(partial(scrub.rows, shelves=shelves))

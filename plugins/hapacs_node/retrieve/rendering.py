@@ -21,7 +21,7 @@ _PATH = re.compile(
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?"
 _WINDOW = re.compile(rf"({_NUMBER}),({_NUMBER})(?:,([A-Za-z-]+))?", re.ASCII)
 _VIEWPORT = re.compile(r"([0-9]{1,5}),([0-9]{1,5})", re.ASCII)
-_QUALITY = re.compile(r"[1-9][0-9]?|100", re.ASCII)
+QUALITY = re.compile(r"[1-9][0-9]?|100", re.ASCII)
 _THUMBNAIL_PIXELS = 128
 _PASSED = ("Accept", "Host", "X-Hapacs-User", "X-Forwarded-For", "X-Forwarded-Proto", "Forwarded")
 
@@ -90,7 +90,7 @@ class Asked:
         elif self.thumbnail:
             wanted |= {"width": str(_THUMBNAIL_PIXELS), "height": str(_THUMBNAIL_PIXELS), "smooth": "1"}
         if "quality" in asked:
-            if _QUALITY.fullmatch(asked["quality"]) is None:
+            if QUALITY.fullmatch(asked["quality"]) is None:
                 raise BadRequestError("quality is a number from 1 to 100")
             wanted["quality"] = asked["quality"]
         return f"/instances/{name}/frames/{self.frame - 1}/rendered?{urlencode(wanted)}".rstrip("?")

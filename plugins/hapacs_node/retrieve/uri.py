@@ -9,7 +9,7 @@ from typing import Self
 from urllib.parse import parse_qs, quote, urlencode
 
 from hapacs_node.errors import BadRequestError
-from hapacs_node.retrieve import accept
+from hapacs_node.retrieve import accept, rendering
 
 PATH = "/wado"
 _DICOM = "application/dicom"
@@ -90,7 +90,7 @@ def _picture(path: str, asked: dict[str, str]) -> str:
         sides = {name: asked.get(name, known) for name in ("columns", "rows")}
         wanted["viewport"] = ",".join(_read(sides, name, _COUNT, "a number of pixels") for name in sides)
     if "imageQuality" in asked:
-        wanted["quality"] = _read(asked, "imageQuality", re.compile("[1-9][0-9]?|100"), "a number from 1 to 100")
+        wanted["quality"] = _read(asked, "imageQuality", rendering.QUALITY, "a number from 1 to 100")
     if "frameNumber" in asked:
         path += f"/frames/{_read(asked, 'frameNumber', _FRAME, 'a number from 1 on')}"
     return f"{path}/rendered?{urlencode(wanted, safe=',', quote_via=quote)}".rstrip("?")

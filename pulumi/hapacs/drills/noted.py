@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hapacs import interruption
 from hapacs.site.access import NodeError, Site
 
 _SCRIPT = Path(__file__).parent / "note_on_node.py"
@@ -45,5 +45,5 @@ def note(site: Site, runs: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         return ""
 
     nodes = site.members("monitoring")
-    with ThreadPoolExecutor(max_workers=max(len(nodes), 1)) as pool:
+    with interruption.Workers(max_workers=max(len(nodes), 1)) as pool:
         yield from filter(None, pool.map(write, nodes))

@@ -108,11 +108,17 @@ def etcd(address: str, port: int, tls: str) -> dict[str, Any]:
     return {"number": found["header"]["member_id"], "leader": found["leader"], "commits": commits["health"]}
 
 
+def client_tls(authority: str, pair: str) -> ssl.SSLContext:
+    """Return the TLS of a client with a certificate of this node; `pair` is its path without ``.crt`` and ``.key``."""
+    context = ssl.create_default_context(cafile=authority)
+    context.load_cert_chain(f"{pair}.crt", f"{pair}.key")
+    return context
+
+
 def patroni(address: str, port: int, tls: str) -> Any:
     """Return the database cluster as this node's Patroni reports it."""
     try:
-        context = ssl.create_default_context(cafile=f"{tls}/ca-postgres.crt")
-        context.load_cert_chain(f"{tls}/server.crt", f"{tls}/server.key")
+        context = client_tls(f"{tls}/ca-postgres.crt", f"{tls}/server")
         with urllib.request.urlopen(f"https://{address}:{port}/cluster", context=context) as answer:
             return json.load(answer)
     except OSError as error:
@@ -145,8 +151,7 @@ def problem(check: dict[str, Any]) -> str:
         if not (tls := check.get("tls")):
             with urllib.request.urlopen(f"http://127.0.0.1:{check['port']}{check['path']}"):
                 return ""
-        context = ssl.create_default_context(cafile=tls["authority"])
-        context.load_cert_chain(f"{tls['pair']}.crt", f"{tls['pair']}.key")
+        context = client_tls(tls["authority"], tls["pair"])
         with urllib.request.urlopen(f"https://{tls['address']}:{check['port']}{check['path']}", context=context):
             return ""
     except urllib.error.HTTPError as error:
