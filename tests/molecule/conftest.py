@@ -11,8 +11,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import yaml
 
 collect_ignore_glob = [] if os.environ.get("MOLECULE_SCENARIO_NAME") else ["*/tests/*"]
 
+# A test that takes so long hangs: the next one would be 80 s.
+HANGS_S = 400
 RUNNING = pytest.StashKey["tuple[subprocess.Popen[bytes], Path]"]()
 
 
@@ -46,6 +49,29 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         running.terminate()
         running.wait()
         shutil.rmtree(directory)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Say what runs when a test on a scenario's host hangs; the host's processes are this machine's too."""
+    watch = threading.Timer(HANGS_S, _tell_what_runs, [item])
+    watch.daemon = True
+    if os.environ.get("MOLECULE_SCENARIO_NAME"):
+        watch.start()
+    try:
+        return (yield)
+    finally:
+        watch.cancel()
+
+
+def _tell_what_runs(item: pytest.Item) -> None:
+    listed = subprocess.run(
+        ["ps", "-e", "--sort=-etimes", "-o", "etimes,pid,ppid,stat,wchan:20,args"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    # What began with the test, or just before. The first word is what a failed scenario's report looks for.
+    since = [line for line in listed.stdout.splitlines()[1:] if int(line.split(maxsplit=1)[0]) <= HANGS_S + 5]
+    item.add_report_section("call", "what ran", "\n".join(f"Timeout, ran {line[:180]}" for line in since[:40]))
 
 
 @pytest.fixture(scope="session")

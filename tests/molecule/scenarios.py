@@ -56,7 +56,7 @@ def ending(printed: str) -> str:
     What shows a report of thousands of lines cuts it in its middle, and the tests of a host come before its removal.
     """
     failed = [line for line in _COLOUR.sub("", printed).splitlines() if _FAILED.search(line)]
-    return "\n".join([printed[-20000:], "What failed:", *failed[-60:]])
+    return "\n".join([printed[-20000:], "What failed:", *failed[-100:]])
 
 
 def run(scenario: str, directory: Path) -> str:

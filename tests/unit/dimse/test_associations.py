@@ -15,6 +15,7 @@ from pydicom.uid import (
 from pynetdicom import build_context, build_role
 
 from hapacs_node.dimse import contexts
+from tests.support.refusal import refusal
 from tests.unit.dimse.archive import CT
 from tests.unit.dimse.conftest import FIND, GET, MOVE, WAIT_S, call
 
@@ -63,14 +64,10 @@ def test_images_come_in_what_most_of_them_can_have(proposed: list[str], chosen: 
 
 
 @pytest.mark.parametrize(
-    ("calling", "called", "reason"), [("NOBODY", "HAPACS_QR", (1, 3)), ("READING", "HAPACS", (1, 7))]
+    ("calling", "called", "answer"), [("NOBODY", "HAPACS_QR", (1, 1, 3)), ("READING", "HAPACS", (1, 1, 7))]
 )
-def test_unknown_titles_are_rejected(serve: Serve, calling: str, called: str, reason: tuple[int, int]) -> None:
-    association = call(serve(), VERIFICATION, calling=calling, called=called)
-    answer = association.acceptor.primitive
-    assert association.is_rejected
-    assert answer is not None
-    assert (answer.result_source, answer.diagnostic) == reason
+def test_unknown_titles_are_rejected(serve: Serve, calling: str, called: str, answer: tuple[int, int, int]) -> None:
+    assert refusal("127.0.0.1", calling, called, serve(), WAIT_S) == answer
 
 
 def test_blanks_around_a_title_have_no_meaning(serve: Serve) -> None:
@@ -83,10 +80,8 @@ def test_blanks_around_a_title_have_no_meaning(serve: Serve) -> None:
 def test_there_are_no_more_associations_than_the_limit(serve: Serve) -> None:
     port = serve(associations=1)
     first = call(port, VERIFICATION)
-    second = call(port, VERIFICATION)
-    assert (first.is_established, second.is_rejected) == (True, True)
-    assert second.acceptor.primitive is not None
-    assert second.acceptor.primitive.result == 2
+    assert first.is_established
+    assert refusal("127.0.0.1", "READING", "HAPACS_QR", port, WAIT_S) == (2, 3, 2)
     first.release()
 
 

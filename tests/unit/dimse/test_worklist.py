@@ -12,8 +12,9 @@ from hapacs_node.errors import CatalogUnavailableError
 from hapacs_node.query.dicom_json import Json
 from hapacs_node.worklist.entry import Entry
 from hapacs_node.worklist.find import WorklistFinder
+from tests.support.refusal import refusal
 from tests.support.scheduled import document
-from tests.unit.dimse.conftest import FIND, GET, MOVE, WORKLIST_TITLE, call
+from tests.unit.dimse.conftest import FIND, GET, MOVE, READING, WAIT_S, WORKLIST_TITLE, call
 from tests.unit.docs import conformance
 
 type Serve = Callable[..., int]
@@ -162,8 +163,7 @@ def test_a_caller_that_may_not_is_refused_the_context(serve: Serve) -> None:
 
 
 def test_a_site_without_a_worklist_has_no_such_title(serve: Serve) -> None:
-    association = call(serve(), VERIFICATION, called=WORKLIST_TITLE)
-    assert association.is_rejected
+    assert refusal("127.0.0.1", READING, WORKLIST_TITLE, serve(), WAIT_S) == (1, 1, 7)
 
 
 def test_the_statuses_are_those_of_the_statement(serve: Serve) -> None:

@@ -22,8 +22,8 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hapacs import pki
 from hapacs.load.waiting import eventually
-from tests.molecule.balancer import refusal
 from tests.molecule.tls import certified
+from tests.support.refusal import refusal
 
 testinfra_hosts = ["ansible://hapacs-molecule-haproxy"]
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'

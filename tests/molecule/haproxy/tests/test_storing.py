@@ -18,7 +18,8 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from hapacs import pki
 from hapacs.load.waiting import eventually
-from tests.molecule.balancer import command, refusal
+from tests.molecule.balancer import command
+from tests.support.refusal import refusal
 
 testinfra_hosts = ["ansible://hapacs-molecule-haproxy"]
 OVERLOADED, CONGESTED = (2, 3, 2), (2, 3, 1)
