@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -73,6 +73,8 @@ class Health:
         Period of the probes, and the age at which an answer is too old.
     metrics : Metrics
         Shows the latest answers.
+    often : set of str
+        Probes of this process itself: it is what fails most often, and they cost little.
     """
 
     node: str
@@ -80,6 +82,7 @@ class Health:
     probes: Mapping[str, Callable[[], str]]
     settings: HealthSettings
     metrics: Metrics
+    often: Set[str] = frozenset()
     _checks: dict[str, Check] = field(default_factory=dict, init=False)
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
@@ -98,13 +101,16 @@ class Health:
     def refresh(self, name: str) -> None:
         """Run one probe now and record its answer. The first failure after a success is confirmed by a second run."""
         before, check = self._checks.get(name), try_once(self.probes[name])
-        if not check.ok and before is not None and before.ok and not self._stop.wait(self.settings.again_after_s):
+        if not check.ok and before is not None and before.ok and not self._stop.wait(self._again_after_s(name)):
             # A failover of the database or the archive is no reason to refuse modalities: stores wait for it.
             check = try_once(self.probes[name])
         self._checks[name] = check
         self._ok.labels(name).set(check.ok)
         if before is None or before.ok != check.ok:
             write = _LOG.warning if check.ok else _LOG.error
+            if before is None and name in self.often:
+                # A service that starts does not serve itself yet.
+                write = _LOG.info
             write(log.line("health_changed", check=name, ok=check.ok, detail=check.detail))
 
     def report(self) -> dict[str, object]:
@@ -137,10 +143,13 @@ class Health:
         return {"ok": ok, "node": self.node, "service": self.service, "checks": checks}
 
     def _repeat(self, name: str) -> None:
-        settings = self.settings
+        period_s = self.settings.often_s if name in self.often else self.settings.period_s
         while not self._stop.is_set():
             # No memory even to log the answer. The thread must continue, or the answer would never change.
             with suppress(MemoryError):
                 self.refresh(name)
             check = self._checks.get(name)
-            self._stop.wait(settings.period_s if check is not None and check.ok else settings.again_after_s)
+            self._stop.wait(period_s if check is not None and check.ok else self._again_after_s(name))
+
+    def _again_after_s(self, name: str) -> float:
+        return self.settings.often_again_after_s if name in self.often else self.settings.again_after_s

@@ -20,7 +20,7 @@ _ANSWER_S = 3.0
 # A failover of the database takes longer; what is slow but connected to the leader is left alone.
 _PATIENCE_S = 10.0
 # Reads one row of the index.
-_QUESTION = "/studies?since=0&limit=1"
+QUESTION = "/studies?since=0&limit=1"
 
 
 class IndexGuard:
@@ -91,7 +91,7 @@ def answers_at(port: int, timeout_s: float = _ANSWER_S) -> bool:
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
-        connection.request("GET", _QUESTION)
+        connection.request("GET", QUESTION)
         connection.getresponse().read()
     except TimeoutError:
         return False

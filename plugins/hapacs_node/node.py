@@ -1,10 +1,11 @@
 """Builds the parts of a node from its settings."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Self
 
 from hapacs_node import log
@@ -95,6 +96,7 @@ class Node:
         transcode: Transcode | None = None,
         keep: Keep | None = None,
         worklist: Worklist | None = None,
+        own: Mapping[str, Callable[[], str]] = MappingProxyType({}),
     ) -> Self:
         """Build the parts, without connecting or starting anything.
 
@@ -114,6 +116,8 @@ class Node:
             Stores a DICOM file in Orthanc, for the service that takes STOW-RS.
         worklist : Worklist or None
             The worklist, for the service that answers it.
+        own : mapping
+            Probes of this Orthanc, by name.
         """
         metrics = Metrics()
         database = Database(settings.database, metrics, application=f"hapacs-{service}@{settings.node}")
@@ -155,7 +159,8 @@ class Node:
             probes["stow"] = stow.running.probe
         if scp is not None:
             probes["dimse"] = scp.probe
-        health = Health(settings.node, service, probes, settings.health, metrics)
+        probes |= own
+        health = Health(settings.node, service, probes, settings.health, metrics, frozenset(own))
         lookup = Lookup(settings.node, das, cas, catalog)
         eviction = None
         if settings.das.evict is not None:

@@ -19,7 +19,7 @@ from typing import Any, cast
 import orthanc  # type: ignore[import-not-found] # exists inside Orthanc only
 
 import hapacs_node.without_numpy  # noqa: F401 - before pydicom is imported
-from hapacs_node import index_guard, log, settings
+from hapacs_node import index_guard, log, self_check, settings
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.dimse.server import Entity
 from hapacs_node.errors import NodeError, ReplacementRefusedError
@@ -180,6 +180,14 @@ def _transcode(content: bytes, syntax: str) -> bytes:
     return _decoder.submit(transcode).result()
 
 
+def _own_probes() -> dict[str, Callable[[], str]]:
+    index = self_check.Index(Orthanc(orthanc_configuration["HttpPort"], self_check.ANSWER_S))
+    probes = {"index": index.probe}
+    if "Association" in configuration:
+        probes["association"] = self_check.Association.of(configuration["Association"]).probe
+    return probes
+
+
 def _changed(change: int, _level: int, _resource: str) -> None:
     if change == orthanc.ChangeType.ORTHANC_STOPPED:
         guard.stop()
@@ -200,6 +208,7 @@ node = Node.build(
     transcode=_transcode,
     keep=_keep if "Stow" in configuration else None,
     worklist=Worklist.model_validate(configuration["Worklist"]) if "Worklist" in configuration else None,
+    own=_own_probes(),
 )
 # The role orthanc gives the sessions of the index the name of the server.
 guard = index_guard.IndexGuard(

@@ -155,6 +155,9 @@ class Health(Section):
     period_s: Seconds = 5
     again_after_s: Seconds = 1
     """Time after which a failed probe is repeated."""
+    often_s: Seconds = 2
+    often_again_after_s: Seconds = 0.2
+    """The same for the probes of this process itself: its index and its associations."""
     stale_after_s: Seconds = 30
     """Age at which an answer counts as a failure, because the probe hangs."""
 

@@ -6,8 +6,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ansible.errors import AnsibleFilterError
-
 from hapacs import ae_titles
 
 if TYPE_CHECKING:
@@ -26,51 +24,6 @@ ALL_PERMISSIONS = (
     "AllowNAction",
     "AllowNEventReport",
 )
-
-
-def associate_rq(called: str, calling: str) -> str:
-    """Encode the A-ASSOCIATE-RQ of a health check.
-
-    It proposes one presentation context, Verification in Implicit VR Little Endian (DICOM PS3.8, 9.3.2).
-
-    Parameters
-    ----------
-    called, calling
-        The AE titles.
-
-    Returns
-    -------
-    str
-        The whole PDU in hexadecimal, as HAProxy's ``tcp-check send-binary`` takes it.
-    """
-    # Here and not above: Ansible loads every filter plugin in each run, and this import takes half a second.
-    from pynetdicom import build_context  # noqa: PLC0415
-    from pynetdicom.pdu import A_ASSOCIATE_RQ  # noqa: PLC0415
-    from pynetdicom.pdu_primitives import (  # noqa: PLC0415
-        A_ASSOCIATE,
-        ImplementationClassUIDNotification,
-        MaximumLengthNotification,
-    )
-
-    for title in (called, calling):
-        if problem := ae_titles.problem(title):
-            raise AnsibleFilterError(f"{title!r}: {problem}")
-    length = MaximumLengthNotification()
-    length.maximum_length_received = 16384
-    implementation = ImplementationClassUIDNotification()
-    # Below 2.25 anyone may make up a UID from a UUID (DICOM PS3.5, B.2).
-    implementation.implementation_class_uid = "2.25.300200788435654268780283864367573459572"
-    context = build_context("1.2.840.10008.1.1", "1.2.840.10008.1.2")
-    context.context_id = 1
-    primitive = A_ASSOCIATE()
-    primitive.application_context_name = "1.2.840.10008.3.1.1.1"
-    primitive.called_ae_title, primitive.calling_ae_title = called, calling
-    primitive.user_information = [length, implementation]
-    primitive.presentation_context_definition_list = [context]
-    pdu = A_ASSOCIATE_RQ()
-    pdu.from_primitive(primitive)
-    encoded: str = pdu.encode().hex()
-    return encoded
 
 
 def orthanc_modalities(callers: Sequence[Mapping[str, Any]], health_ae: str) -> dict[str, dict[str, Any]]:
@@ -162,7 +115,6 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
         return {
-            "associate_rq": associate_rq,
             "orthanc_modalities": orthanc_modalities,
             "dimse_callers": dimse_callers,
             "quoted_for_haproxy": quoted_for_haproxy,

@@ -1,6 +1,7 @@
 """Accepts and requests associations (DICOM PS3.7 D.3, PS3.8 7.1 and 9.3)."""
 
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ from hapacs_node.dimse.wire import (
 )
 
 _APPLICATION = "1.2.840.10008.3.1.1.1"
-# Below 2.25 anyone may make a UID of a UUID (PS3.5 B.2). The balancer's check has the same.
+# Below 2.25 anyone may make a UID of a UUID (PS3.5 B.2).
 IMPLEMENTATION = UID("2.25.300200788435654268780283864367573459572")
 VERSION = "HAPACS"
 # A host that is off answers nothing.
@@ -129,7 +130,13 @@ def accept(
 
 
 def request(
-    calling: str, called: str, where: tuple[str, int], pairs: Sequence[tuple[str, str]], timeout_s: float
+    calling: str,
+    called: str,
+    where: tuple[str, int],
+    pairs: Sequence[tuple[str, str]],
+    timeout_s: float,
+    *,
+    tls: ssl.SSLContext | None = None,
 ) -> tuple[Connection, list[Context]]:
     """Open an association to store images.
 
@@ -143,6 +150,8 @@ def request(
         SOP classes and transfer syntaxes, at most 128.
     timeout_s : float
         Limit for each wait.
+    tls : ssl.SSLContext or None
+        For TLS, with the host as the name in the peer's certificate.
 
     Returns
     -------
@@ -166,7 +175,7 @@ def request(
     pdu = A_ASSOCIATE_RQ()
     pdu.from_primitive(primitive)
     try:
-        connected = socket.create_connection(where, timeout=min(timeout_s, _CONNECT_S))
+        connected = _connect(where, min(timeout_s, _CONNECT_S), tls)
     except OSError as error:
         raise EndedError(f"{where[0]}:{where[1]} can't be reached: {error}") from None
     connected.settimeout(timeout_s)
@@ -184,6 +193,17 @@ def request(
         if not one.result and (number := int(one.context_id or 0)) in proposed
     ]
     return connection, accepted
+
+
+def _connect(where: tuple[str, int], timeout_s: float, tls: ssl.SSLContext | None) -> socket.socket:
+    plain = socket.create_connection(where, timeout=timeout_s)
+    if tls is None:
+        return plain
+    try:
+        return tls.wrap_socket(plain, server_hostname=where[0])
+    except OSError:
+        plain.close()
+        raise
 
 
 def _accepted(kind: int, content: bytes) -> A_ASSOCIATE:

@@ -15,7 +15,8 @@ MONITORING = frozenset({"prometheus", "alertmanager", "exporters", "probe"})
 """Roles that only watch."""
 MOST_SHARE, MOST_MONITORING, MOST_MONITORING_BYTES = 0.10, 0.08, 600 << 20
 """Shares of all processors that an idle lab and its monitoring may take, and the memory of the latter."""
-OTHERS = "others"
+OTHERS = "kernel, others"
+"""Also what else runs on a machine that nodes share with it."""
 # What a timer starts has the timer's name.
 _ROLES = {service.unit.removesuffix(".timer"): service.role for service in table.SERVICES}
 
@@ -63,6 +64,7 @@ def compared(
         "idle_s": seconds,
         "processors": processors,
         "share": sum(shares.values()),
+        "services_share": sum(share for role, share in shares.items() if role != OTHERS),
         "shares": dict(shares.most_common()),
         "memory_bytes": dict(memory.most_common()),
         "monitoring": {"share": watching, "memory_bytes": watching_bytes},

@@ -240,7 +240,8 @@ def _print_idle(document: Mapping[str, Any]) -> None:
     print_table("An idle deployment", ("role", "of all processors", "memory MiB"), rows)
     watching = document["monitoring"]
     console.print(
-        f"All of it: {100 * document['share']:.1f} % of {document['processors']} processors. Monitoring: "
+        f"Services: {100 * document['services_share']:.1f} % of {document['processors']} processors; "
+        f"with the kernel and all else on these machines: {100 * document['share']:.1f} %. Of it monitoring: "
         f"{100 * watching['share']:.1f} % and {watching['memory_bytes'] / 2**20:.0f} MiB."
     )
 

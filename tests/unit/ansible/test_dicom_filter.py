@@ -5,30 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 
-import pytest
-from ansible.errors import AnsibleFilterError
 from hypothesis import given
 from hypothesis import strategies as st
-from pynetdicom.pdu import A_ASSOCIATE_RQ
 
 from tests.unit.ansible.loading import load
 
 dicom = load("filter/dicom")
 MODALITY = {"ae_title": "MODALITY", "may": ["echo", "store"]}
 WORKSTATION = {"ae_title": "READING ROOM", "may": ["echo", "find", "get", "move"], "host": "192.0.2.7", "port": 104}
-
-
-def test_the_association_request_is_read_back_as_it_was_meant() -> None:
-    pdu = A_ASSOCIATE_RQ()
-    pdu.decode(bytes.fromhex(dicom.associate_rq("HAPACS", "HAPROXY")))
-    assert (pdu.called_ae_title, pdu.calling_ae_title) == ("HAPACS", "HAPROXY")
-    assert [context.abstract_syntax for context in pdu.presentation_context] == ["1.2.840.10008.1.1"]
-
-
-@pytest.mark.parametrize("title", ["", "   ", "SEVENTEEN LETTERS", "BACK\\SLASH", "TAB\t"])
-def test_what_is_no_ae_title_is_refused(title: str) -> None:
-    with pytest.raises(AnsibleFilterError, match="AE title"):
-        dicom.associate_rq(title, "HAPROXY")
 
 
 def test_the_storing_service_grants_what_is_for_it_only() -> None:

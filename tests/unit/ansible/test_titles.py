@@ -104,11 +104,11 @@ def test_haproxy_compares_each_title_as_it_is(rendered: dict[str, str]) -> None:
     assert words(text, "acl", "for_query")[0][5:] == ["--", QUERY, WORKLIST]
 
 
-def test_haproxy_checks_health_with_the_titles_as_they_are(rendered: dict[str, str]) -> None:
-    sent = [bytes.fromhex(line[2]) for line in words(rendered["haproxy"], "tcp-check", "send-binary")]
-    called = {pdu[10:26].decode().strip() for pdu in sent if pdu[0] == 1}
-    assert called == {STORE, QUERY}
-    assert {pdu[26:42].decode().strip() for pdu in sent if pdu[0] == 1} == {ae_titles.HEALTH_CHECK}
+def test_a_service_is_asked_one_question_and_asks_its_own_title(rendered: dict[str, str]) -> None:
+    sent = words(rendered["haproxy"], "tcp-check", "send")
+    assert [line[2].split()[:2] for line in sent] == [["GET", "/hapacs/health"]] * 2, "storing and query services"
+    own = json.loads(rendered["orthanc"])["Hapacs"]["Association"]
+    assert (own["Called"], own["Calling"]) == (QUERY, ae_titles.HEALTH_CHECK)
 
 
 def test_orthanc_gets_each_title_as_it_is(rendered: dict[str, str]) -> None:

@@ -51,9 +51,17 @@ def test_services_and_their_times_are_read_from_the_control_groups(tmp_path: Pat
 
 
 def test_memory_is_what_services_allocated_without_their_files(tmp_path: Path) -> None:
-    (tmp_path / "etcd.service").mkdir()
-    (tmp_path / "etcd.service" / "memory.stat").write_text("anon 4096\nfile 900000\n")
-    assert node_cpu.memory(tmp_path) == {"etcd": 4096}
+    groups, processes = tmp_path / "cgroup", tmp_path / "proc"
+    for place, pids in ((groups / "etcd.service", [7]), (groups / "patroni.service" / "postgres", [8, 9, 10])):
+        place.mkdir(parents=True)
+        (place / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in pids))
+    # The process 10 has ended.
+    for pid in (7, 8, 9):
+        (processes / str(pid)).mkdir(parents=True)
+        (processes / str(pid) / "smaps_rollup").write_text(
+            f"5-6 ---p 0 00:00 0 [rollup]\nRss: 900 kB\nPss: 800 kB\nPss_Anon: {pid} kB\nPss_File: 700 kB\n"
+        )
+    assert node_cpu.memory(groups, processes) == {"etcd": 7 << 10, "patroni": 17 << 10}
 
 
 def test_idling_and_waiting_for_a_disk_is_no_work() -> None:

@@ -23,8 +23,8 @@ def test_shares_are_of_all_processors_and_by_role() -> None:
     }
     found = idle.compared(before, after, 100)
     # 30 s of one kernel with two processors: 6 of the balancers, 4 of Prometheus, the rest of none of them.
-    assert found["shares"] == pytest.approx({"others": 0.1, "haproxy": 0.03, "prometheus": 0.02})
-    assert found["share"] == pytest.approx(0.15)
+    assert found["shares"] == pytest.approx({idle.OTHERS: 0.1, "haproxy": 0.03, "prometheus": 0.02})
+    assert (found["share"], found["services_share"]) == pytest.approx((0.15, 0.05))
     assert found["monitoring"] == {"share": pytest.approx(0.02), "memory_bytes": 150 << 20}
     assert found["memory_bytes"] == {"prometheus": 130 << 20, "alertmanager": 20 << 20, "base": 5 << 20}
     assert found["within"] == {"share": False, "monitoring": True}

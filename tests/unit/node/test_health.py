@@ -1,9 +1,12 @@
+import logging
 import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
+from hapacs.load.waiting import eventually
+from hapacs_node import log
 from hapacs_node.errors import DasFullError
 from hapacs_node.health import Health, Service
 from hapacs_node.metrics import Metrics
@@ -12,6 +15,10 @@ from hapacs_node.settings import Health as HealthSettings
 
 def bad() -> str:
     raise DasFullError("no space")
+
+
+def fine() -> str:
+    return "fine"
 
 
 def make(service: Service, **probes: Callable[[], str]) -> Health:
@@ -141,3 +148,41 @@ def test_a_failed_probe_is_repeated_soon() -> None:
         assert health.report()["ok"]
     finally:
         health.stop()
+
+
+def test_probes_of_the_process_itself_have_a_pace_of_their_own() -> None:
+    runs = {"index": 0, "das": 0}
+
+    def counted(name: str, fails_until: int) -> Callable[[], str]:
+        def probe() -> str:
+            runs[name] += 1
+            if runs[name] < fails_until:
+                raise DasFullError("not yet")
+            return "fine"
+
+        return probe
+
+    settings = HealthSettings(period_s=60, again_after_s=60, often_s=0.01, often_again_after_s=0.01, stale_after_s=60)
+    probes = {"index": counted("index", 3), "das": counted("das", 3)}
+    health = Health("pacs1", "store", probes, settings, Metrics(), frozenset({"index"}))
+    health.start()
+    try:
+        eventually("the index was asked again and again", lambda: runs["index"] > 5, 20)
+        assert runs["das"] == 1
+    finally:
+        health.stop()
+
+
+def test_a_service_that_starts_is_no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    answers = iter([bad, fine, bad, bad])
+
+    def probe() -> str:
+        return next(answers)()
+
+    health = Health(
+        "pacs1", "store", {"index": probe}, HealthSettings(often_again_after_s=0.01), Metrics(), frozenset({"index"})
+    )
+    with caplog.at_level(logging.INFO, log.ROOT):
+        for _ in range(3):
+            health.refresh("index")
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "ERROR"]
