@@ -5,7 +5,9 @@ With ``HAPACS_CONFORMANCE_RESULTS`` the table of the outcome is written to that 
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +24,8 @@ from tests.conformance import dcmtk
 from tests.conformance.results import Result, page
 from tests.conformance.target import Made, Target, write
 
+CLIENT = "client"
+"""The parameter of a test that several clients do."""
 _RESULTS = pytest.StashKey[list[Result]]()
 
 
@@ -33,10 +37,25 @@ def _installed(name: str) -> str:
         return ""
 
 
+def _packaged(name: str) -> str:
+    """Return the version of a package of Debian."""
+    asked = ["dpkg-query", "--show", "--showformat=${Version}", name]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+
+
+def _locked() -> str:
+    """Return the version of dcmjs-dimse that is installed."""
+    lock = json.loads((Path(__file__).parent / "clients" / "package-lock.json").read_bytes())
+    return str(lock["packages"]["node_modules/dcmjs-dimse"]["version"])
+
+
 _VERSIONS: dict[str, Callable[[], str]] = {
     "DCMTK": dcmtk.version,
     "pynetdicom": partial(_installed, "pynetdicom"),
     "dicomweb-client": partial(_installed, "dicomweb-client"),
+    "odil": partial(_packaged, "odil"),
+    "PixelMed": partial(_packaged, "libpixelmed-java"),
+    "dcmjs-dimse": _locked,
 }
 
 
@@ -79,10 +98,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Note the outcome of each test; one that does not come to its call has failed, or was skipped."""
     report = yield
     if isinstance(item, pytest.Function) and (report.when == "call" or not report.passed):
-        client, does = str(item.module.CLIENT), (item.function.__doc__ or item.name).splitlines()[0].rstrip(".")
+        does = (item.function.__doc__ or item.name).splitlines()[0].rstrip(".")
         why = f": {report.longrepr[2].removeprefix('Skipped: ')}" if isinstance(report.longrepr, tuple) else ""
-        if (how := getattr(item, "callspec", None)) is not None:
-            does += f" ({how.id})"
+        how = getattr(item, "callspec", None)
+        if how is None or CLIENT not in item.fixturenames:
+            client = str(item.module.CLIENT)
+            does += f" ({how.id})" if how is not None else ""
+        else:
+            client = how.id
         known = _VERSIONS[client]()
         noted = item.session.stash.setdefault(_RESULTS, [])
         noted.append(Result(client, known, does, f"{report.outcome}{why}"))
