@@ -74,6 +74,10 @@ class Made:
         """Return the files of a SOP class."""
         return [file for file in self.files.values() if dcmread(file, stop_before_pixels=True).SOPClassUID == sop_class]
 
+    def classes(self) -> list[str]:
+        """Return the SOP classes of its images."""
+        return sorted({str(dcmread(file, stop_before_pixels=True).SOPClassUID) for file in self.files.values()})
+
 
 def write(directory: Path) -> Made:
     """Write a study of images of several classes and transfer syntaxes."""

@@ -12,7 +12,6 @@ import pytest
 from tests.conformance.target import Made, Target, Word, differences, run
 
 CLIENTS = Path(__file__).parent / "clients"
-JAVA = Path("/usr/share/java")
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(10 * 60)]
@@ -33,13 +32,11 @@ def dcmjs(target: Target, called: str, *words: Word) -> list[Word]:
 
 
 def pixelmed(target: Target, called: str, *words: Word) -> list[Word]:
-    """Return the command that runs PixelMed's toolkit, with what Debian's package depends on."""
-    assert (JAVA / "pixelmed.jar").exists(), "PixelMed is missing: apt-get install libpixelmed-java"
-    names = ("pixelmed", "slf4j-api", "slf4j-nop", "commons-codec", "vecmath", "javax.json", "jaxb-api")
-    classes = ":".join(str(JAVA / f"{name}.jar") for name in names)
+    """Return the command that runs PixelMed's toolkit; its archive names those that it needs."""
+    jar = Path("/usr/share/java/pixelmed.jar")
+    assert jar.exists(), "PixelMed is missing: apt-get install libpixelmed-java"
     return [
-        _program("java", "default-jdk-headless"), "-Djava.awt.headless=true", "-cp", classes, CLIENTS / "PixelMed.java",
-        target.host, target.port, target.calling, called, *words,
+        _program("java", "default-jdk-headless"), "-Djava.awt.headless=true", "-cp", jar, CLIENTS / "PixelMed.java", target.host, target.port, target.calling, called, *words,
     ]  # fmt: skip
 
 
@@ -100,7 +97,7 @@ def test_get(target: Target, made: Made, tmp_path: Path, client: Command) -> Non
     """C-GET of a study, every image with equal attributes and pixels."""
     came = tmp_path / "came"
     came.mkdir()
-    words: list[Word] = [made.uid, came]
+    words: list[Word] = [made.uid, came, *made.classes()]
     if client is odil:
         words = [
             f"--directory={came}", "--layout=flat", "study", "QueryRetrieveLevel=STUDY", f"StudyInstanceUID={made.uid}",

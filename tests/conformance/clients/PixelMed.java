@@ -18,6 +18,8 @@ import com.pixelmed.network.StorageSOPClassSCPDispatcher;
 import com.pixelmed.network.StorageSOPClassSCU;
 import com.pixelmed.network.VerificationSOPClassSCU;
 import java.io.File;
+import java.util.Arrays;
+import java.util.Set;
 
 /**
  * PixelMed's toolkit as a client: java PixelMed.java HOST PORT CALLING CALLED VERB WORD...
@@ -34,8 +36,9 @@ public class PixelMed {
           identifier("IMAGE", words[5]), printing());
       case "get" -> new GetSOPClassSCU(host, port, called, calling, SOPClass.StudyRootQueryRetrieveInformationModelGet,
           identifier("STUDY", words[5]), new IdentifierHandler(), new File(words[6]),
-          StoredFilePathStrategy.BYSOPINSTANCEUIDINSINGLEFOLDER, quiet(), SOPClass.getSetOfStorageSOPClasses(), true, false,
-          false);
+          StoredFilePathStrategy.BYSOPINSTANCEUIDINSINGLEFOLDER, quiet(),
+          // All that the toolkit knows are more than an association can have contexts.
+          Set.of(Arrays.copyOfRange(words, 7, words.length)), true, false, false);
       case "move" -> move(host, port, calling, called, words);
       default -> throw new IllegalArgumentException(words[4] + ": is no verb of this program");
     }
