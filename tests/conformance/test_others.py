@@ -36,7 +36,8 @@ def pixelmed(target: Target, called: str, *words: Word) -> list[Word]:
     jar = Path("/usr/share/java/pixelmed.jar")
     assert jar.exists(), "PixelMed is missing: apt-get install libpixelmed-java"
     return [
-        _program("java", "default-jdk-headless"), "-Djava.awt.headless=true", "-cp", jar, CLIENTS / "PixelMed.java", target.host, target.port, target.calling, called, *words,
+        _program("java", "default-jdk-headless"), "-Djava.awt.headless=true", "-cp", jar, CLIENTS / "PixelMed.java",
+        target.host, target.port, target.calling, called, *words,
     ]  # fmt: skip
 
 

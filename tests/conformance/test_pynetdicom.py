@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 
+from hapacs.load.waiting import eventually
 from tests.conformance.target import Made, Target, Word, differences, run
 
 CLIENT = "pynetdicom"
@@ -58,20 +63,29 @@ def test_get(target: Target, made: Made, tmp_path: Path) -> None:
     assert differences(made, came) == {}
 
 
+@contextmanager
+def receiving(target: Target, directory: Path) -> Generator[None]:
+    """Run storescp at the caller's port: the receiver within movescu listens on the loopback only."""
+    words = [sys.executable, "-m", "pynetdicom", "storescp", str(target.receives_at), "-aet", target.calling]
+    with subprocess.Popen([*words, "-od", str(directory)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as scp:
+        try:
+            eventually("storescp listens", lambda: _listens(target.receives_at), 30)
+            yield
+        finally:
+            scp.terminate()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
 def test_move(target: Target, made: Made, tmp_path: Path) -> None:
     """C-MOVE of a study to itself, every image with equal attributes and pixels."""
     came = tmp_path / "came"
     came.mkdir()
     keys = ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={made.uid}"]
-    receive: list[Word] = [
-        "-aem",
-        target.calling,
-        "--store",
-        "--store-aet",
-        target.calling,
-        "--store-port",
-        target.receives_at,
-    ]
-    done = run(words(target, "movescu", target.query, "-S", "-od", came, *receive, *keys), tmp_path)
+    with receiving(target, came):
+        done = run(words(target, "movescu", target.query, "-S", "-aem", target.calling, *keys), tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert differences(made, came) == {}
+    assert differences(made, came) == {}, done.stdout + done.stderr[-2000:]
