@@ -72,6 +72,12 @@ ROUTING = Board(
             red_from=1,
         ),
         stat("The oldest waits for", "max(hapacs_outbox_oldest_seconds) or vector(0)", "s", red_from=3600),
+        stat(
+            "Oldest image that the second site lacks (RPO)",
+            "max(hapacs_replication_rpo_seconds) or vector(0)",
+            "s",
+            red_from=900,
+        ),
         stat("Rules can't be read", "max(hapacs_routing_rules_invalid)", red_from=1),
         stat("Images today that no rule matched", "max(hapacs_routing_unmatched_today)"),
         lines(

@@ -18,6 +18,7 @@ from pydantic import Field, StringConstraints, model_validator
 from hapacs.changes import NOT_MADE_YET
 from hapacs.services.model import Group, Sizing
 from hapacs.services.nodes import pair
+from hapacs.services.nodes import port as port_of
 from hapacs.settings.base import Model
 from hapacs.settings.fields import (
     Address,
@@ -35,9 +36,10 @@ from hapacs.settings.monitoring import MailServer, Receiver
 from hapacs.settings.policy import Admission, CharacterSet, Integrity, OrthancSource, OrthancUpstream, Replace
 from hapacs.settings.worklist import Worklist
 from hapacs_node.probe.names import TITLE as PROBE
+from hapacs_node.replication.model import Outgoing, SecondSite
 from hapacs_node.routing.destination import Destination, DicomDestination
 from hapacs_node.routing.fields import Name
-from hapacs_node.routing.model import Routing, Rule
+from hapacs_node.routing.model import Rule
 
 SCHEMA_VERSION = 1
 
@@ -124,8 +126,8 @@ class ContractPolicy(Model):
     admission: Admission
 
 
-class ContractRouting(Routing):
-    """The destinations and rules of the site; each destination has the title that calls it."""
+class ContractRouting(Outgoing):
+    """The destinations and rules of the site, and its second site; each destination has the title that calls it."""
 
     destinations: Mapping[Name, Destination]
     rules: tuple[Rule, ...]
@@ -156,6 +158,8 @@ class ContractSite(Model):
 
     Attributes
     ----------
+    replicators
+        From where copies of another site's images may come; none at a site that is no second one.
     worklist
         Absent on a site without one.
     """
@@ -164,6 +168,7 @@ class ContractSite(Model):
     cluster_network: Network
     management_networks: Networks
     client_networks: Networks
+    replicators: tuple[Network, ...]
     vip: ContractVip
     dicom: ContractDicom
     https_port: Port
@@ -266,7 +271,28 @@ def policy(site: Site) -> ContractPolicy:
     return ContractPolicy.model_validate(site.policy.model_dump(include=set(ContractPolicy.model_fields)) | plain)
 
 
-def routing(site: Site) -> ContractRouting:
+def second_site(settings: Settings, site: Site) -> SecondSite | None:
+    """Return where a site sends copies of its images; None when it sends none."""
+    wanted = site.policy.replicate
+    if not wanted.enabled:
+        return None
+    name, second = next((name, one) for name, one in settings.sites.items() if one.role == "dr")
+    limits = wanted.model_dump(exclude={"enabled"})
+    return SecondSite(name=name, url=f"https://{second.vip.address}:{port_of('haproxy', 'replicas')}", **limits)
+
+
+def replicators(settings: Settings, site: Site) -> list[str]:
+    """Return from where copies may come to a site: the nodes of the site that sends them, and the site's own router."""
+    sending = [one for one in settings.sites.values() if site.role == "dr" and one.policy.replicate.enabled]
+    found = {one.nodes[node].address for one in sending for node in one.members("pacs")}
+    found |= {one.management_address(node) for one in sending for node in one.members("pacs")}
+    # A router between the sites may put its own address in place of the sender's.
+    if sending and site.networks.gateway is not None:
+        found.add(site.networks.gateway)
+    return [f"{address}/32" for address in sorted(found)]
+
+
+def routing(site: Site, second: SecondSite | None = None) -> ContractRouting:
     """Return a site's routing; the store title calls a destination that names no other one."""
     title = {"calling_ae": site.dicom.store_ae}
     called = {
@@ -275,7 +301,7 @@ def routing(site: Site) -> ContractRouting:
         else destination
         for name, destination in site.routing.destinations.items()
     }
-    return ContractRouting.model_validate(dict(site.routing) | {"destinations": called})
+    return ContractRouting.model_validate(dict(site.routing) | {"destinations": called, "second_site": second})
 
 
 def monitoring(site: Site) -> ContractMonitoring:

@@ -27,7 +27,16 @@ def program(settings: Settings, target: Target, on_contract: Callable[[dict[str,
     """
     target.ready()
     sites = {
-        name: Site(name, SiteArgs(target, site, contract.callers(settings, site)))
+        name: Site(
+            name,
+            SiteArgs(
+                target,
+                site,
+                contract.callers(settings, site),
+                contract.second_site(settings, site),
+                contract.replicators(settings, site),
+            ),
+        )
         for name, site in settings.sites.items()
     }
 

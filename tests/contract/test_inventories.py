@@ -60,7 +60,8 @@ def hosts(deployment: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     result = {}
     for host, groups in found.host_groups.items():
         site = found.group_variables[groups[0]]
-        networks = {"management": site["hapacs_management_networks"], "clients": site["hapacs_client_networks"]}
+        sources = {"management": "management_networks", "clients": "client_networks", "replicators": "replicators"}
+        networks = {name: site[f"hapacs_{key}"] for name, key in sources.items()}
         ports = {"dicom": site["hapacs_dicom"], "https_port": site["hapacs_https_port"]}
         result[host] = {
             "groups": groups,

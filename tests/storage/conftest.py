@@ -242,8 +242,8 @@ def services(site: Node) -> Iterator[Callable[..., Service]]:
     """Return a function that builds services of this node; they are closed afterwards."""
     made: list[Service] = []
 
-    def build(access: Access | None = None) -> Service:
-        service = Service.build(site.settings, access or Access())
+    def build(access: Access | None = None, copying: Access | None = None) -> Service:
+        service = Service.build(site.settings, access or Access(), copying)
         made.append(service)
         return service
 

@@ -20,7 +20,7 @@ from tests.support.storescp import StoreScp
 
 NAMES = (
     "task", "event", "destination", "ruleset", "unmatched", "intervention", "gathering", "completion",
-    "outbound_commitment", "outbound_committed",
+    "outbound_commitment", "outbound_committed", "replication",
 )  # fmt: skip
 TABLES = ", ".join(f"hapacs.{name}" for name in NAMES)
 ALL_CT: dict[str, Any] = {

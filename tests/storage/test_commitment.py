@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from uuid import UUID
@@ -19,7 +20,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined] # made at import time
 from typer.testing import CliRunner
 
-from hapacs_node.catalog import commitment
+from hapacs_node.catalog import commitment, objects
 from hapacs_node.catalog.commitment import Referenced
 from hapacs_node.cli import app
 from hapacs_node.commitment import service as service_module
@@ -319,3 +320,18 @@ def test_repeated_request_is_answered_by_one_new_report(
     report = modality.reports.get(timeout=30)
     assert (report.kind, report.committed) == (1, {sop})
     assert modality.reports.empty()
+
+
+def test_another_site_is_told_digest_and_lock_of_whole_copies_and_the_problem_of_others(
+    node: Node, postgres: Postgres, make_service: Callable[..., Service]
+) -> None:
+    sop, uuid = stored(node, postgres)
+    (row,) = node.database.run(lambda c: objects.find_all(c, [uuid]))
+    found = make_service().worker.copies.kept([sop, "1.2.3"])
+    assert found["1.2.3"] == []
+    (kept,) = found[sop]
+    assert (kept.digest, kept.size, kept.problem) == (row.digest, row.size, "")
+    assert kept.locked_until is not None
+    assert kept.locked_until > datetime.now(UTC)
+    (short,) = make_service(second=_NOBODY).worker.copies.kept([sop])[sop]
+    assert short.problem.startswith("1 of 2 copies are whole")

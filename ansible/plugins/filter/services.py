@@ -51,7 +51,7 @@ def firewall_rules(
     members
         The site's nodes by group, each with an ``address``.
     networks
-        ``management`` and ``clients``, each a list of networks, CIDR.
+        ``management``, ``clients`` and ``replicators``, each a list of networks, CIDR.
     site
         Settings of the site that hold ports of the virtual address.
 

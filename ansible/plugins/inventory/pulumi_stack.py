@@ -276,6 +276,7 @@ def _add_site(inventory: Inventory, name: str, site: Reader) -> None:
         "hapacs_cluster_network": site["cluster_network"].text(),
         "hapacs_management_networks": site["management_networks"].texts(),
         "hapacs_client_networks": site["client_networks"].texts(),
+        "hapacs_replicators": site["replicators"].texts(may_be_empty=True),
         "hapacs_dicom": site["dicom"].mapping("ContractDicom"),
         "hapacs_https_port": site["https_port"].integer(),
         "hapacs_callers": [caller.mapping("Caller") for caller in site["callers"].elements()],

@@ -8,6 +8,10 @@ from uuid import UUID
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.index import DICOM
 from hapacs_node.probe.names import CALLERS
+from hapacs_node.replication.names import CALLER
+
+UNROUTED = [*sorted(CALLERS), CALLER]
+"""Callers whose images have no event: the probe, and the first site at its second one."""
 
 CLAIMABLE = "due_at <= now() and (node = %(node)s or due_at <= now() - interval '5 seconds')"
 """Which events a node may claim: others leave one for a few seconds to the node that has the image on its DAS."""
@@ -57,7 +61,7 @@ where o.uuid = any(%(uuids)s) and o.tombstoned_at is null
 _PAST = """
 select uuid, stored_at from hapacs.object
 where type = %(dicom)s and tombstoned_at is null and stored_at >= %(oldest)s and stored_at <= %(stored_at)s
-and coalesce(caller, '') <> all(%(probes)s) and (stored_at, uuid) < (%(stored_at)s, %(uuid)s)
+and coalesce(caller, '') <> all(%(unrouted)s) and (stored_at, uuid) < (%(stored_at)s, %(uuid)s)
 order by stored_at desc, uuid desc
 limit %(limit)s
 """
@@ -156,7 +160,7 @@ def past(connection: Connection, oldest: datetime, before: Past, limit: int) -> 
     """Return images that were stored before a place and not before a time, the newest first."""
     parameters = {
         "dicom": DICOM,
-        "probes": list(CALLERS),
+        "unrouted": UNROUTED,
         "oldest": oldest,
         "uuid": before.uuid,
         "stored_at": before.stored_at,

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from hapacs_node.catalog import headers
 from hapacs_node.catalog.database import Connection
+from hapacs_node.catalog.events import UNROUTED
 from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.rebuild import MARK
-from hapacs_node.probe.names import CALLERS
 from hapacs_node.query.header import Header
 
 
@@ -65,7 +65,7 @@ def is_newer(row: StoredObject, than: StoredObject) -> bool:
 
 
 # An image that is rebuilt from the archive is no event: it was sent to other systems when it was stored first.
-# Nor is one of the probe, which no other system wants.
+# Nor is one of the probe, which no other system wants, or a copy of another site, which sent it.
 # One statement is one transaction and one round trip. It is repeated after a lost acknowledgement of a COMMIT: an equal
 # row returns its UUID, and a name that exists with other bytes returns no row.
 _ADD = f"""
@@ -84,7 +84,7 @@ with given as (
     insert into hapacs.event (uuid, node)
     select uuid, node from stored join given using (uuid)
     where given.type = %(dicom)s and exists (select from hapacs.ruleset where active)
-    and coalesce(given.caller, '') <> all(%(probes)s)
+    and coalesce(given.caller, '') <> all(%(unrouted)s)
     and not exists (
         select from hapacs.object known where known.digest = given.digest and known.tombstoned_by = %(rebuilt)s)
     on conflict (uuid) do nothing
@@ -155,7 +155,7 @@ def add(connection: Connection, rows: Sequence[StoredObject]) -> set[UUID]:
         "callers": [row.caller for row in rows],
         "dicom": DICOM,
         "rebuilt": MARK,
-        "probes": list(CALLERS),
+        "unrouted": UNROUTED,
         "headers": headers.parameter([(row.uuid, row.header) for row in rows if row.header is not None]),
     }
     return {uuid for (uuid,) in connection.execute(_ADD, parameters)}

@@ -35,11 +35,11 @@ where d.kind = %(kind)s
 order by d.name
 """  # noqa: S608 - a constant
 
-# By the index on waiting tasks of a destination.
+# By the index on waiting tasks of a destination. A second site that is away refuses nobody.
 _OLDEST_WAITING = """
 select coalesce(extract(epoch from now() - min(t.created_at)), 0)
 from hapacs.destination d join hapacs.task t on t.kind = d.kind and t.destination = d.name
-where not d.held and t.state = 'waiting'
+where d.kind = 'route' and not d.held and t.state = 'waiting'
 """
 
 _UNPLANNED = "select count(*) from hapacs.event"

@@ -6,6 +6,7 @@ Times are the database's, so that the clocks of nodes do not matter.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,9 @@ from hapacs_node.outbox.answers import Ended
 
 LANES = (0, 1, 2)
 """Priorities: urgent, normal, bulk. A lane is empty before the next one is served."""
+
+REPLICATE = "replicate"
+"""The kind of tasks that copy images to the second site. The newest image comes first, at any backlog."""
 
 # Other nodes leave a task this long to the node that has the image on its DAS.
 _OTHERS_AFTER = "interval '5 seconds'"
@@ -28,9 +32,9 @@ class Lane:
     Attributes
     ----------
     kind : str
-        ``route``.
+        ``route`` or ``replicate``.
     destination : str
-        Its name in the rules.
+        Its name in the rules, or that of the second site.
     """
 
     kind: str
@@ -87,7 +91,7 @@ class Claim:
     Attributes
     ----------
     tasks : tuple of Task
-        By priority, then by due time.
+        By priority, then by due time; copies for the second site by the time of storing, the newest first.
     failures : int
         How often in a row the destination gave no association.
     """
@@ -117,13 +121,22 @@ limit %(limit)s
 for update skip locked
 """  # noqa: S608 - a constant
 
+_CHOOSE_NEWEST = f"""
+select id from hapacs.task
+where kind = '{REPLICATE}' and destination = %(destination)s and state = 'waiting' and priority = %(priority)s
+and due_at <= now() and (node = %(node)s or due_at <= now() - {_OTHERS_AFTER})
+order by stored_at desc
+limit %(limit)s
+for update skip locked
+"""  # noqa: S608 - constants
+
 _TAKE = """
 update hapacs.task
 set state = 'in flight', holder = %(holder)s, leased_until = clock_timestamp() + %(lease_s)s * interval '1 second',
     attempts = attempts + 1
 where id = any(%(ids)s)
 returning id, uuid, study, series, sop, sop_class, transfer_syntax, size, rule, change, attempts,
-    extract(epoch from clock_timestamp() - taken_at)::float8, only_if_absent, priority, due_at
+    extract(epoch from clock_timestamp() - taken_at)::float8, only_if_absent
 """
 
 _RENEW = """
@@ -223,16 +236,17 @@ def claim(
         if holders is None or holders[0] >= parallel:
             return Claim(failures=failures)
         chosen: list[int] = []
+        choose = _CHOOSE_NEWEST if lane.kind == REPLICATE else _CHOOSE
         for priority in LANES:
             more = {"priority": priority, "node": node, "limit": limit - len(chosen)}
-            chosen += [id_ for (id_,) in connection.execute(_CHOOSE, names | more)]
+            chosen += [id_ for (id_,) in connection.execute(choose, names | more)]
             if len(chosen) == limit:
                 break
         if not chosen:
             return Claim(failures=failures)
         taken = connection.execute(_TAKE, {"ids": chosen, "holder": holder, "lease_s": lease_s}).fetchall()
-    ordered = sorted(taken, key=lambda row: (row[-2], row[-1], row[0]))
-    return Claim(tuple(Task(*row[:-2]) for row in ordered), failures)
+    tasks = {row[0]: Task(*row) for row in taken}
+    return Claim(tuple(tasks[id_] for id_ in chosen), failures)
 
 
 def renew(connection: Connection, lane: Lane, holder: str, lease_s: float) -> int:
@@ -302,6 +316,8 @@ class Wanted:
         ``study`` or ``series``: what has to be complete before it is sent.
     only_if_absent : bool
         Whether the destination is asked first, and gets it only if it does not list it.
+    stored_at : datetime or None
+        When it was stored, for a copy at the second site.
     """
 
     uuid: UUID
@@ -319,6 +335,7 @@ class Wanted:
     change: list[dict[str, Any]] | None = None
     gathers: Level | None = None
     only_if_absent: bool = False
+    stored_at: datetime | None = None
 
 
 # A repeated statement finds no event, and adds nothing.
@@ -328,16 +345,17 @@ with planned as (
 ), added as (
     insert into hapacs.task
         (kind, destination, uuid, study, series, sop, sop_class, transfer_syntax, size, node, rule, priority, change,
-         due_at, gathers, state, only_if_absent)
+         due_at, gathers, state, only_if_absent, stored_at)
     select w.kind, w.destination, w.uuid, w.study, w.series, w.sop, w.sop_class, w.transfer_syntax, w.size, w.node,
            w.rule, w.priority, w.change, clock_timestamp() + w.delay_s * interval '1 second', w.gathers,
-           case when w.gathers is null then 'waiting' else 'gathering' end, w.only_if_absent
+           case when w.gathers is null then 'waiting' else 'gathering' end, w.only_if_absent, w.stored_at
     from unnest(%(kinds)s::text[], %(destinations)s::text[], %(uuids)s::uuid[], %(studies)s::text[],
                 %(series)s::text[], %(sops)s::text[], %(sop_classes)s::text[], %(transfer_syntaxes)s::text[],
                 %(sizes)s::bigint[], %(nodes)s::text[], %(rules)s::text[], %(priorities)s::smallint[],
-                %(changes)s::jsonb[], %(delays)s::float8[], %(gathers)s::text[], %(only_if_absent)s::boolean[])
+                %(changes)s::jsonb[], %(delays)s::float8[], %(gathers)s::text[], %(only_if_absent)s::boolean[],
+                %(stored)s::timestamptz[])
         as w (kind, destination, uuid, study, series, sop, sop_class, transfer_syntax, size, node, rule, priority,
-              change, delay_s, gathers, only_if_absent)
+              change, delay_s, gathers, only_if_absent, stored_at)
     join planned using (uuid)
     on conflict (uuid, kind, destination) do nothing
     returning study, series, gathers
@@ -352,6 +370,17 @@ select count(*), gathers, case gathers when 'study' then study else series end f
 where gathers is not null group by 2, 3
 """
 
+
+# Images of before have no event. What has a task keeps it, at any state.
+_PLAN_PAST = """
+insert into hapacs.task
+    (kind, destination, uuid, study, series, sop, sop_class, transfer_syntax, size, node, rule, priority, stored_at)
+select * from unnest(%(kinds)s::text[], %(destinations)s::text[], %(uuids)s::uuid[], %(studies)s::text[],
+                     %(series)s::text[], %(sops)s::text[], %(sop_classes)s::text[], %(transfer_syntaxes)s::text[],
+                     %(sizes)s::bigint[], %(nodes)s::text[], %(rules)s::text[], %(priorities)s::smallint[],
+                     %(stored)s::timestamptz[])
+on conflict (uuid, kind, destination) do nothing
+"""
 
 # A task that had its end is done again: a destination may have lost what it once confirmed, and is asked first. What an
 # operator dropped stays dropped.
@@ -373,6 +402,11 @@ where t.state = 'confirmed'
 def add_again(connection: Connection, wanted: Sequence[Wanted]) -> int:
     """Add tasks without an event, also for images that had one before; return how many wait now."""
     return connection.execute(_ADD_AGAIN, _columns(wanted)).rowcount
+
+
+def plan_past(connection: Connection, wanted: Sequence[Wanted]) -> int:
+    """Add tasks without an event, for images that have none yet; return their number. It can be repeated."""
+    return connection.execute(_PLAN_PAST, _columns(wanted)).rowcount
 
 
 def plan(
@@ -430,6 +464,7 @@ def _columns(wanted: Sequence[Wanted]) -> dict[str, Any]:
         "delays": [float(one.delay_s) for one in wanted],
         "gathers": [one.gathers for one in wanted],
         "only_if_absent": [one.only_if_absent for one in wanted],
+        "stored": [one.stored_at for one in wanted],
     }
 
 

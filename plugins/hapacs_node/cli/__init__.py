@@ -18,7 +18,18 @@ from rich.table import Table
 from hapacs_node import history, journal, log, settings
 from hapacs_node import restore as restore_
 from hapacs_node.catalog import schema
-from hapacs_node.cli import commitment, copies, corrections, integrity, occupancy, probe, rebuild, route, studies
+from hapacs_node.cli import (
+    commitment,
+    copies,
+    corrections,
+    integrity,
+    occupancy,
+    probe,
+    rebuild,
+    replication,
+    route,
+    studies,
+)
 from hapacs_node.cli.common import ConfigOption, JsonOption, err, errors, out, print_json, to_journal
 from hapacs_node.correction.operator import Corrector
 from hapacs_node.errors import NodeError
@@ -45,6 +56,7 @@ for command in _STUDY_COMMANDS:
 app.add_typer(route.route_app, name="route")
 app.add_typer(route.outbox_app, name="outbox")
 app.add_typer(commitment.app, name="commitment")
+app.add_typer(replication.app, name="replication")
 app.add_typer(probe.app, name="probe")
 
 app.command()(integrity.reconcile)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from hapacs_node import log, settings
-from hapacs_node.catalog import gathering, outbox, ruleset
+from hapacs_node.catalog import gathering, outbox, replication, ruleset
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.outbox import Action, Selection
 from hapacs_node.catalog.tasks import Lane
@@ -24,9 +24,10 @@ from hapacs_node.errors import ConfigurationError
 from hapacs_node.metrics import Metrics
 from hapacs_node.probe.image import ProbeImage
 from hapacs_node.query import header
+from hapacs_node.replication.model import Outgoing
 from hapacs_node.routing.bucket import trust_only
 from hapacs_node.routing.checks import mistakes
-from hapacs_node.routing.model import KIND, Routing
+from hapacs_node.routing.model import KIND
 from hapacs_node.routing.peer import Access, Identity
 from hapacs_node.routing.replay import Replay
 from hapacs_node.routing.service import Service, reader_of
@@ -62,11 +63,16 @@ def load(
     with errors(), _database(config) as database:
         routing = _checked(rules)
         lanes = [Lane(KIND, name) for name in routing.destinations]
+        copies = routing.second_site is not None
+        known = [*lanes, replication.LANE] if copies else lanes
         document = routing.model_dump(mode="json", exclude_defaults=True)
+        active = bool(routing.rules or routing.prefetch or copies)
         changed = database.run(
-            lambda c: ruleset.load(c, document, lanes, active=bool(routing.rules or routing.prefetch), by=operator),
+            lambda c: ruleset.load(c, document, known, active=active, by=operator),
             deadline_s=_WAIT_S,
         )
+        # After the rules: the past begins when every new image has an event.
+        database.run(lambda c: replication.switch(c, on=copies), deadline_s=_WAIT_S)
     out.print(f"{'changed' if changed else 'unchanged'}: {len(routing.rules)} rules, {len(lanes)} destinations")
 
 
@@ -78,13 +84,17 @@ def run(
     key: Key,
     authority: Authority,
     secrets: Secrets = _SECRETS,
+    copying: Annotated[
+        Path | None, typer.Option(help="Folder of replica.crt, replica.key and ca-replica.crt for the second site.")
+    ] = None,
     config: ConfigOption = settings.DEFAULT_PATH,
 ) -> None:
     """Run the service: plan and send until a signal ends it."""
     to_journal(logging.getLogger(log.ROOT))
     with errors():
         trust_only(authority)
-        service = Service.build(settings.load(config), Access(Identity(certificate, key, authority), secrets))
+        access = Access(Identity(certificate, key, authority), secrets)
+        service = Service.build(settings.load(config), access, None if copying is None else _copying(copying))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop.set())
     service.run(metrics_port)
@@ -129,7 +139,7 @@ def ping(
     with errors():
         with _database(config) as database:
             _, document = database.run(ruleset.current)
-        known = Routing.model_validate(document).destinations
+        known = Outgoing.model_validate(document).destinations
         if destination not in known:
             raise ConfigurationError(f"there is no destination {destination} (known: {', '.join(known) or 'none'})")
         trust_only(authority)
@@ -273,15 +283,19 @@ _intervention("release", "Release what is held.")
 _intervention("drop", "Never send waiting, held or dead tasks. Their rows remain, and so do the stored images.")
 
 
+def _copying(folder: Path) -> Access:
+    return Access(Identity(folder / "replica.crt", folder / "replica.key", folder / "ca-replica.crt"))
+
+
 def _state(one: outbox.Status) -> str:
     if one.held:
         return "held"
     return f"failed {one.failures} times" if one.failures else "works"
 
 
-def _checked(file: Path) -> Routing:
+def _checked(file: Path) -> Outgoing:
     try:
-        routing = Routing.model_validate(json.loads(file.read_bytes()))
+        routing = Outgoing.model_validate(json.loads(file.read_bytes()))
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
     except ValueError as error:

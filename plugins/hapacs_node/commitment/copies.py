@@ -26,6 +26,28 @@ CLASS_INSTANCE_CONFLICT = 0x0119
 
 
 @dataclass(frozen=True)
+class Kept:
+    """One image that the index has.
+
+    Attributes
+    ----------
+    digest : str
+        SHA-256 of its bytes; all copies in the archive have it when there is no problem.
+    size : int
+        Bytes.
+    locked_until : datetime or None
+        When the lock of its archive object ends; None without a lock.
+    problem : str
+        What is wrong; empty when all copies are whole and locked.
+    """
+
+    digest: str
+    size: int
+    locked_until: datetime | None
+    problem: str
+
+
+@dataclass(frozen=True)
 class Copies:
     """Reads the copies of images behind the gateways.
 
@@ -58,8 +80,29 @@ class Copies:
         uuids = [uuid for files in named.values() for uuid in files]
         rows = {row.uuid: row for row in self.database.run(lambda c: objects.find_all(c, uuids))}
         wanted = {image.number: named.get(image.sop, {}) for image in images}
-        problems = self._problems([rows[uuid] for uuid in uuids if uuid in rows])
+        problems = self._problems([rows[uuid] for uuid in uuids if uuid in rows], {})
         return [self._judged(image, wanted[image.number], problems) for image in images]
+
+    def kept(self, sops: Sequence[str]) -> dict[str, list[Kept]]:
+        """Read the copies of images again; return what the index has under each SOP Instance UID.
+
+        Raises
+        ------
+        NodeError
+            When the database does not answer.
+        """
+        named = self.database.run(lambda c: commitment.places(c, sops))
+        uuids = [uuid for files in named.values() for uuid in files]
+        rows = {row.uuid: row for row in self.database.run(lambda c: objects.find_all(c, uuids))}
+        locks: dict[str, Lock] = {}
+        problems = self._problems(list(rows.values()), locks)
+
+        def one(row: StoredObject) -> Kept:
+            lock = locks.get(row.key)
+            until = None if lock is None or lock.until is None else datetime.fromisoformat(lock.until)
+            return Kept(row.digest, row.size, until, problems.get(row.uuid, "it was not read"))
+
+        return {sop: [one(rows[uuid]) for uuid in named.get(sop, ()) if uuid in rows] for sop in sops}
 
     @staticmethod
     def _judged(image: Referenced, files: Mapping[UUID, str | None], problems: Mapping[UUID, str]) -> Referenced:
@@ -72,8 +115,16 @@ class Copies:
         problem = next((one for one in found if one), "")
         return replace(image, failure=None if problem else COMMITTED, problem=problem)
 
-    def _problems(self, rows: Sequence[StoredObject]) -> dict[UUID, str]:
-        """Return what is wrong with the archive copies of each row; nothing for one that is whole."""
+    def _problems(self, rows: Sequence[StoredObject], locks: dict[str, Lock]) -> dict[UUID, str]:
+        """Return what is wrong with the archive copies of each row; nothing for one that is whole.
+
+        Parameters
+        ----------
+        rows
+            The images.
+        locks
+            Gets the locks that were read, by key.
+        """
         problems: dict[UUID, str] = {}
         by_key: dict[str, list[StoredObject]] = defaultdict(list)
         for row in rows:
@@ -85,17 +136,17 @@ class Copies:
                 by_key[row.key].append(row)
         found: dict[str, tuple[str, list[StoredObject]]] = {}
         for key, members in by_key.items():
-            version, problem = self._lock(key)
+            version, problem = self._lock(key, locks)
             if problem:
                 problems |= {row.uuid: problem for row in members}
             else:
                 found[f"/buckets/{self.bucket}/{key}.versions/v_{version}"] = key, members
         return problems | self._hashed({path: members for path, (_, members) in found.items()})
 
-    def _lock(self, key: str) -> tuple[str, str]:
+    def _lock(self, key: str, locks: dict[str, Lock]) -> tuple[str, str]:
         """Return the version of an object, and what is wrong with its lock."""
         try:
-            lock = self.cas.lock(key)
+            lock = locks[key] = self.cas.lock(key)
         except CasMissingError:
             return "", "the archive has no such object"
         except CasError as error:

@@ -18,6 +18,7 @@ from hapacs_node.commitment.action import Refusal, Wanted
 from hapacs_node.commitment.copies import PROCESSING_FAILURE, Copies
 from hapacs_node.commitment.pdu import Requested
 from hapacs_node.commitment.relay import Relay
+from hapacs_node.commitment.replicas import Replicas
 from hapacs_node.commitment.settings import Address, CommitmentSettings
 from hapacs_node.errors import NodeError
 from hapacs_node.https import Listener
@@ -198,6 +199,7 @@ class Service:
     worker: Worker
     metrics: Metrics
     stop: threading.Event = field(default_factory=threading.Event)
+    replicas: Replicas | None = None
 
     @classmethod
     def build(cls, node: Settings, settings: CommitmentSettings) -> Self:
@@ -216,7 +218,8 @@ class Service:
             metrics, inward=inward, onward=onward,
         )  # fmt: skip
         worker = Worker(node.node, database, copies, settings, metrics, stop)
-        return cls(database, relay, worker, metrics, stop)
+        replicas = None if settings.replicas is None else Replicas(copies.kept)
+        return cls(database, relay, worker, metrics, stop, replicas)
 
     def run(self) -> None:
         """Work until `stop` is set."""
@@ -224,13 +227,23 @@ class Service:
         working = threading.Thread(target=self.worker.run, name="commitment")
         working.start()
         try:
+            self._answer()
             self.relay.run(self.stop)
         finally:
             self.stop.set()
+            if self.replicas is not None:
+                self.replicas.running.stop()
             working.join()
             server.shutdown()
             thread.join()
             self.database.close()
+
+    def _answer(self) -> None:
+        """Say to the first site what the archive has, if this is a second one."""
+        settings = self.worker.settings
+        if self.replicas is not None and settings.replicas is not None and (tls := settings.tls) is not None:
+            at = settings.replicas
+            self.replicas.start(Listener(at.host, at.port, tls.certificate, tls.key, tls.authority))
 
 
 def _keep(database: Database, settings: CommitmentSettings, requested: Requested, wanted: Wanted) -> None:

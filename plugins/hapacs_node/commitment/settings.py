@@ -121,6 +121,8 @@ class CommitmentSettings(ServiceFile):
         Of the metrics, on 127.0.0.1.
     archive
         How copies are read again.
+    replicas
+        Where the balancer asks for copies of the first site's images; None unless this is a second site.
     """
 
     listen: Address
@@ -129,6 +131,13 @@ class CommitmentSettings(ServiceFile):
     tls: Tls | None = None
     callers: tuple[Caller, ...] = ()
     archive: Archive
+    replicas: Address | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.replicas is not None and self.tls is None:
+            raise ValueError("replicas: needs tls")
+        return self
 
     def address(self, title: str) -> Address | None:
         """Return where a caller takes reports; None when that is not known."""

@@ -5,7 +5,7 @@ from typing import Literal
 
 from hapacs_node.outbox.backoff import IMAGE
 
-End = Literal["waiting", "confirmed", "dead"]
+End = Literal["waiting", "confirmed", "dead", "dropped"]
 
 _SUCCESS = 0x0000
 _CLASS = 0xF000
@@ -41,7 +41,8 @@ class Ended:
     id : int
         The task.
     state : str
-        ``confirmed``, ``dead`` (the destination refuses this image), or ``waiting`` (it is tried again).
+        ``confirmed``, ``dead`` (the destination refuses this image), ``waiting`` (it is tried again), or ``dropped``
+        (it is not wanted any more).
     reason : str
         For an operator: the status, or why there is none.
     pause_s : float

@@ -9,13 +9,14 @@ from uuid import UUID
 from pydicom import Dataset
 
 from hapacs_node import log
-from hapacs_node.catalog import events, tasks
+from hapacs_node.catalog import events, replication, tasks
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.events import Event, Image
 from hapacs_node.catalog.gathering import Level, Touched
 from hapacs_node.catalog.tasks import Lane, Wanted
 from hapacs_node.errors import NodeError
 from hapacs_node.metrics import Metrics
+from hapacs_node.replication.model import Outgoing
 from hapacs_node.routing import match, prefetch
 from hapacs_node.routing.header import Needed
 from hapacs_node.routing.match import Facts
@@ -57,7 +58,7 @@ class Planner:
         self._priors = Priors(self.database, self.head)
         self._planned = self.metrics.counter("hapacs_routing_planned", "Images compared with the rules", ["outcome"])
 
-    def plan(self, routing: Routing) -> int:
+    def plan(self, routing: Outgoing) -> int:
         """Plan the events that are due; return how many were claimed."""
         claimed = self.database.run(lambda c: events.claim(c, self.node, BATCH, _LEASE_S))
         if not claimed:
@@ -67,16 +68,20 @@ class Planner:
         done, unmatched, wanted, unread = [], [], [], []
         priors: dict[tuple[str, str], Prefetch] = {}
         needed = Needed.of(routing)
+        # Without rules nothing is compared: the file is not even read.
+        compares = bool(routing.rules or routing.prefetch or routing.second_site is None)
         for uuid, image in images.items():
             try:
-                made = self._tasks(routing, needed, image, priors)
+                made = self._tasks(routing, needed, image, priors) if compares else []
             except NodeError as error:
                 unread.append(uuid)
                 _LOG.warning(log.line("planning_postponed", sop=image.sop, error=error))
                 continue
             done.append(uuid)
             wanted += made
-            if not made:
+            if routing.second_site is not None:
+                wanted.append(replication.wanted(image, replication.NEW))
+            if not made and compares:
                 unmatched.append(uuid)
         gone = self._gone(claimed, images)
         # Before the events are gone: the first image of a study may be its only one.
@@ -84,7 +89,7 @@ class Planner:
         touched = _touched(routing, images.values())
         self.database.run(lambda c: tasks.plan(c, [*done, *gone], wanted, unmatched, touched))
         self._postpone(claimed, {*done, *gone}, unread)
-        self._planned.labels("matched").inc(len(done) - len(unmatched))
+        self._planned.labels("matched").inc(len(done) - len(unmatched) if compares else 0)
         self._planned.labels("unmatched").inc(len(unmatched))
         self._planned.labels("not in the index").inc(len(gone))
         return len(claimed)

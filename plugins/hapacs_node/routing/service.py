@@ -1,6 +1,7 @@
 """The service `hapacs-routing`: plans events, starts workers where tasks are due, hands ended leases over."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,15 +11,19 @@ from prometheus_client import start_http_server
 from pydantic import ValidationError
 
 from hapacs_node import log
-from hapacs_node.catalog import gathering, outbox, outlook, ruleset, tasks
+from hapacs_node.catalog import gathering, outbox, outlook, replication, ruleset, tasks
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
-from hapacs_node.catalog.tasks import Lane
-from hapacs_node.correction.outgoing import Outgoing
+from hapacs_node.catalog.tasks import REPLICATE, Lane
+from hapacs_node.correction.outgoing import Outgoing as Corrected
 from hapacs_node.errors import NodeError
 from hapacs_node.integrity.exposition import Exposition
 from hapacs_node.metrics import Metrics
-from hapacs_node.routing.model import KIND, Routing
+from hapacs_node.replication.model import Outgoing, SecondSite
+from hapacs_node.replication.names import DESTINATION
+from hapacs_node.replication.status import Shown
+from hapacs_node.replication.worker import Replicator
+from hapacs_node.routing.model import KIND
 from hapacs_node.routing.peer import Access
 from hapacs_node.routing.planner import BATCH, Planner
 from hapacs_node.routing.prefetch import Puller
@@ -35,6 +40,8 @@ PERIOD_S = 2.0
 _COUNT_EVERY = 15
 _FETCHERS = 4
 _SENDERS = 64
+# Past images that one look at the outbox plans for the second site.
+_PAST_AT_ONCE = 500
 
 
 def reader_of(settings: Settings, database: Database, metrics: Metrics) -> Reader:
@@ -57,6 +64,8 @@ class Service:
         Turns events into tasks.
     worker : Worker
         Sends tasks.
+    replicator : Replicator
+        Copies images to the second site.
     puller : Puller
         Brings priors to this node's DAS.
     metrics : Metrics
@@ -70,12 +79,13 @@ class Service:
     database: Database
     planner: Planner
     worker: Worker
+    replicator: Replicator
     puller: Puller
     metrics: Metrics
     stop: threading.Event
     period_s: float = PERIOD_S
     _senders: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, _SENDERS, "send"))
-    _routing: Routing = field(default_factory=Routing)
+    _routing: Outgoing = field(default_factory=Outgoing)
     _version: int = 0
     _running: dict[Lane, list[Future[int]]] = field(default_factory=dict)
 
@@ -88,23 +98,38 @@ class Service:
             "hapacs_outbox_oldest_seconds", "Age of the oldest waiting task", ["destination"]
         )
         self._failing = self.metrics.gauge("hapacs_destination_failures", "Failures in a row", ["destination"])
+        self._second_site = Shown(self.metrics)
         self._unmatched = self.metrics.gauge("hapacs_routing_unmatched_today", "Images today that no rule matched")
 
     @classmethod
-    def build(cls, settings: Settings, access: Access) -> Self:
-        """Build the service of a node, without connecting anything."""
+    def build(cls, settings: Settings, access: Access, copying: Access | None = None) -> Self:
+        """Build the service of a node, without connecting anything.
+
+        Parameters
+        ----------
+        settings : Settings
+            The node's configuration.
+        access : Access
+            What destinations of rules want to see.
+        copying : Access or None
+            What the second site wants to see.
+        """
         metrics, stop = Metrics(), threading.Event()
         if settings.results is not None:
             # The checks end, and no service of their own answers for them.
             metrics.registry.register(Exposition(settings.results))
         database = Database(settings.database, metrics, application=f"hapacs-routing@{settings.node}")
         reader = reader_of(settings, database, metrics)
-        outgoing = Outgoing(database, reader.read, settings.undeclared)
+        corrected = Corrected(database, reader.read, settings.undeclared)
         reading = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="read")
         return cls(
             database=database,
             planner=Planner(settings.node, database, reader.head_of, reader.read, metrics),
-            worker=Worker(settings.node, database, outgoing.read, reading, access, metrics, stop),
+            worker=Worker(settings.node, database, corrected.read, reading, access, metrics, stop),
+            # A copy has the bytes that were received, without corrections. Old images stay out of the DAS.
+            replicator=Replicator(
+                settings.node, database, reader.read_once, reading, copying or Access(), metrics, stop
+            ),
             puller=Puller(database, reader.restore, metrics, stop),
             metrics=metrics,
             stop=stop,
@@ -158,7 +183,10 @@ class Service:
             self.puller.look()
         made = seen.lapsed or seen.events or complete
         for lane in self.database.run(lambda c: tasks.due(c, KIND)) if made else seen.lanes:
-            self._start(lane)
+            if (destination := self._routing.destinations.get(lane.destination)) is not None:
+                self._start(lane, destination.parallel, partial(self.worker.run, lane, destination))
+        if (second := self._routing.second_site) is not None:
+            self._replicate(second)
 
     def _complete(self) -> None:
         """Decide which studies and series are complete. Any node may: the tables have all that is needed."""
@@ -170,19 +198,23 @@ class Service:
             if len(found) < gathering.BATCH:
                 break
 
-    def _start(self, lane: Lane) -> None:
+    def _replicate(self, second: SecondSite) -> None:
+        """Plan images from before the copies began, and start workers if any image has to be copied."""
+        if second.past:
+            self.database.run(lambda c: replication.plan_older(c, _PAST_AT_ONCE))
+        for lane in self.database.run(lambda c: tasks.due(c, REPLICATE)):
+            self._start(lane, second.parallel, partial(self.replicator.run, lane, second))
+
+    def _start(self, lane: Lane, parallel: int, work: Callable[[], int]) -> None:
         """Start workers for a destination, as many as it may have. The database limits them over all nodes."""
-        destination = self._routing.destinations.get(lane.destination)
-        if destination is None:
-            return
         running = [one for one in self._running.get(lane, []) if not one.done()]
-        wanted = destination.parallel - len(running)
-        running += [self._senders.submit(self._work, lane) for _ in range(wanted)]
+        running += [self._senders.submit(self._work, lane, work) for _ in range(parallel - len(running))]
         self._running[lane] = running
 
-    def _work(self, lane: Lane) -> int:
+    @staticmethod
+    def _work(lane: Lane, work: Callable[[], int]) -> int:
         try:
-            return self.worker.run(lane, self._routing.destinations[lane.destination])
+            return work()
         except NodeError as error:
             _LOG.warning(log.line("worker_ended", destination=lane.destination, error=error))
         except Exception as error:  # noqa: BLE001 - any failure of one worker
@@ -193,7 +225,7 @@ class Service:
     def _read_rules(self) -> None:
         version, document = self.database.run(ruleset.current)
         try:
-            self._routing = Routing.model_validate(document)
+            self._routing = Outgoing.model_validate(document)
         except ValidationError as error:
             self._invalid.set(1)
             _LOG.error(log.line("rules_refused", version=version, kept=self._version, problems=error.error_count()))
@@ -212,3 +244,11 @@ class Service:
             self._age.labels(status.destination).set(status.oldest_s)
             self._failing.labels(status.destination).set(status.failures)
         self._unmatched.set(self.database.run(outbox.unmatched_today))
+        lag = self.database.run(replication.lag)
+        self._second_site.set(lag)
+        if lag is not None:
+            # It is a destination too. What counts is the age of images, not of tasks.
+            self._counts.labels(DESTINATION, "waiting").set(lag.images + lag.past_images - lag.dead - lag.past_dead)
+            self._counts.labels(DESTINATION, "dead").set(lag.dead + lag.past_dead)
+            self._age.labels(DESTINATION).set(lag.rpo_s)
+            self._failing.labels(DESTINATION).set(lag.failures)

@@ -93,6 +93,23 @@ class Reader:
             self._ahead.begin(row)
         return self._archived(row, found)
 
+    def read_once(self, uuid: UUID) -> bytes:
+        """Read an archived attachment as `read` does, but leave out of the DAS what was evicted from it.
+
+        Raises
+        ------
+        NodeError
+            When no place has the right bytes, or no place can answer now.
+        """
+        found = self._online(self.row(uuid))
+        if isinstance(found, bytes):
+            return found
+        row = self._rows.now(uuid)
+        if found is not Miss.MISSING or row.store != STORE:
+            return self._archived(row, found)
+        with self.metrics.step("cas_get"):
+            return self.cas.get(row.key, row.digest, row.offset, row.length)
+
     def restore(self, uuid: UUID) -> bool:
         """Put a copy of an attachment on the DAS; return whether none was there.
 

@@ -1,5 +1,6 @@
 """One place with its own index and its own archive."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +11,26 @@ from hapacs.components.load_balancer import LoadBalancer, LoadBalancerArgs
 from hapacs.components.pacs_node import PacsNode, PacsNodeArgs
 from hapacs.services.model import GROUPS
 from hapacs.targets import NetworkArgs, Target
+from hapacs_node.replication.model import SecondSite
 
 
 @dataclass(frozen=True)
 class SiteArgs:
-    """The site, its callers, and the target that its machines come from."""
+    """The site, its callers, the target that its machines come from, and what it shares with the other site.
+
+    Attributes
+    ----------
+    second_site
+        Where it sends copies of its images; None for none.
+    replicators
+        From where copies of another site's images may come.
+    """
 
     target: Target
     site: settings.Site
     callers: tuple[settings.Caller, ...]
+    second_site: SecondSite | None = None
+    replicators: Sequence[str] = ()
 
 
 class Site(pulumi.ComponentResource):
@@ -49,10 +61,11 @@ class Site(pulumi.ComponentResource):
             cluster_network=str(networks.cluster),
             management_networks=[str(network) for network in networks.management],
             client_networks=[str(network) for network in networks.clients],
+            replicators=list(args.replicators),
             members={group: list(site.members(group)) for group in GROUPS},
             nodes={node: component.contract for node, component in nodes.items()},
             monitoring=contract.monitoring(site).model_dump(mode="json", exclude_none=True),
-            routing=contract.routing(site).model_dump(mode="json", exclude_none=True),
+            routing=contract.routing(site, args.second_site).model_dump(mode="json", exclude_none=True),
             worklist=None if site.worklist is None else site.worklist.model_dump(mode="json"),
             **cas.contract,
             **entry.contract,

@@ -259,6 +259,8 @@ _COMMITMENT = (
         group="pacs",
         ports=(
             Port(4244, "dicom", "tls", ("load_balancer",), authority="pacs"),
+            # What the archive has of another site's images (ADR 74).
+            Port(4245, "replicas", "tls", ("load_balancer",), authority="pacs"),
             Port(9331, "metrics", "closed", listens="loopback"),
         ),
         prepared_by=("hapacs_node", "orthanc"),
@@ -329,6 +331,8 @@ _ENTRY = (
             Port(7781, "callers", "tls", reached_by=("pacs",), authority="pacs", listens="virtual"),
             Port(8404, "statistics", "web", reached_by=("management",), authority="edge", listens="management"),
             Port(8405, "metrics", "closed", listens="loopback"),
+            # Copies of another site's images; the firewall lets nobody in at a site that is no second one (ADR 74).
+            Port(8407, "replicas", "tls", reached_by=("replicators",), authority="replica", listens="virtual"),
             # The status page (ADR 68).
             Port(8406, "status", "web", reached_by=("management",), authority="edge", listens="management"),
         ),

@@ -6,6 +6,9 @@ from pydantic import AfterValidator, ByteSize, Field
 
 from hapacs.settings.base import Model
 from hapacs.settings.fields import HttpUrl, OrthancVersion, Replication, Sha256, Size, SopClass, UpstreamPath, UserName
+from hapacs_node.replication.model import Rate
+from hapacs_node.routing.destination import Parallel
+from hapacs_node.routing.fields import Window
 
 Replace = Literal["allow", "same_caller", "never"]
 OrthancSource = Literal["backport", "debian", "upstream"]
@@ -96,6 +99,30 @@ class Admission(Model):
     backlog_hours: Annotated[int, Field(strict=True, ge=1, le=8760)] = 24
 
 
+class Replicate(Model):
+    """Copies of the primary site's images at the second site, which keeps and locks them as its own.
+
+    Attributes
+    ----------
+    enabled
+        Whether images are copied.
+    past
+        Whether images that were stored before are copied too, the newest first.
+    connections
+        Requests at the same time, over all nodes.
+    mb_per_s
+        Limit of the rate, megabytes in a second, over all connections. Not given: none.
+    limited
+        When the limit holds, in UTC, such as ``daily 07:00-19:00``. Not given: always.
+    """
+
+    enabled: Annotated[bool, Field(strict=True)] = False
+    past: Annotated[bool, Field(strict=True)] = True
+    connections: Parallel = 2
+    mb_per_s: Rate | None = None
+    limited: Window | None = None
+
+
 class Policy(Model):
     """How full a DAS may be, how many copies the archive keeps, for how long, and how often all is checked.
 
@@ -137,6 +164,8 @@ class Policy(Model):
         Checks that each node runs by itself.
     admission
         When callers that yield are refused.
+    replicate
+        Copies of the primary site's images at the second site.
     """
 
     das_watermark_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.9
@@ -156,6 +185,7 @@ class Policy(Model):
     wado_uri: Annotated[bool, Field(strict=True)] = False
     integrity: Integrity = Integrity()
     admission: Admission = Admission()
+    replicate: Replicate = Replicate()
 
     @property
     def orthanc(self) -> OrthancSource:

@@ -27,6 +27,7 @@ SITE = {
     "hapacs_cluster_network",
     "hapacs_management_networks",
     "hapacs_client_networks",
+    "hapacs_replicators",
     "hapacs_dicom",
     "hapacs_https_port",
     "hapacs_callers",

@@ -86,7 +86,7 @@ def bound(unit: str, text: str) -> set[tuple[str, int]]:
         settings = json.loads(text)
         if "metrics_port" in settings:
             # The program binds its metrics at 127.0.0.1.
-            listen = [settings["listen"]] if "listen" in settings else []
+            listen = [settings[name] for name in ("listen", "replicas") if name in settings]
             return {(one["host"], one["port"]) for one in listen} | {("127.0.0.1", settings["metrics_port"])}
         found = {(ANY, settings["HttpPort"])}
         if settings.get("DicomServerEnabled", True):

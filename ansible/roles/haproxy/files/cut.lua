@@ -14,7 +14,7 @@ local connecting_s = 2.5
 local connecting_here_s = 0.5
 -- Servers of the other backends track those of the first one and have the same names.
 local backends = {
-  store_dicom = {"store_dicom", "store_web", "stow_web", "echo_dicom", "commitment_dicom"},
+  store_dicom = {"store_dicom", "store_web", "stow_web", "echo_dicom", "commitment_dicom", "replicas"},
   query_dicom = {"query_dicom", "query_web", "retrieve_web", "search_web"},
 }
 -- By backend and server: the number of sessions that it ever had, and since when.

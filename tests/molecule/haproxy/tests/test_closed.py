@@ -19,7 +19,7 @@ AUTHORITY = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "pki" / "edge" / 
 
 def test_haproxy_listens_at_other_ports(host: Any, listening: set[str], address: str) -> None:
     assert host.service("haproxy").is_running
-    ports = {104, 2763, 8443, 9404, 7780, 7781}
+    ports = {104, 2763, 8443, 9404, 7780, 7781, 8407}
     assert listening == {"0.0.0.0:22", "[::]:22", *(f"{address}:{port}" for port in ports)}
 
 

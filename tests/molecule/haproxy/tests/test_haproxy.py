@@ -57,7 +57,7 @@ def test_configuration_and_socket_are_readable_by_root_only(host: Any) -> None:
 
 
 def test_only_the_configured_ports_listen(listening: set[str], address: str) -> None:
-    ports = {2762, 443, 7780, 7781, 8404, 11112}
+    ports = {2762, 443, 7780, 7781, 8404, 8407, 11112}
     assert listening == {"0.0.0.0:22", "[::]:22", *(f"{address}:{port}" for port in ports)}
 
 
@@ -175,6 +175,45 @@ def test_callers_are_answered_to_nodes_only(address: str, authorities: Path, aut
     context = client_of(authorities, authority) if authority else anonymous
     with pytest.raises((ssl.SSLError, ConnectionError)):
         look_up(address, "/caller?title=MODALITY", context)
+
+
+def copies(address: str, path: str, context: ssl.SSLContext, method: str = "POST") -> int:
+    """Send a request to the port for copies of another site's images; return the status."""
+    connection = http.client.HTTPSConnection(address, 8407, context=context, timeout=30)
+    connection.request(method, path, b"{}", {"Content-Type": "application/json"})
+    return connection.getresponse().status
+
+
+def replicator(authorities: Path, authority: str) -> ssl.SSLContext:
+    """Return the TLS of a client with a certificate of an authority; the balancer must have one of `replica`."""
+    context = client_of(authorities, authority)
+    context.load_verify_locations(authorities / "replica" / "ca.crt")
+    return context
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        # No node answers.
+        ("POST", "/hapacs/replicas", 503),
+        ("POST", "/dicom-web/studies", 503),
+        ("GET", "/dicom-web/studies", 405),
+        ("POST", "/dicom-web/studies/1.2", 404),
+        ("POST", "/dicom-web/studies/../../instances", 404),
+        ("POST", "/instances", 404),
+        ("GET", "/hapacs/health", 404),
+    ],
+)
+def test_another_site_can_store_copies_and_ask_for_them_and_nothing_else(
+    address: str, authorities: Path, method: str, path: str, status: int
+) -> None:
+    assert copies(address, path, replicator(authorities, "replica"), method) == status
+
+
+@pytest.mark.parametrize("authority", ["pacs", "edge"])
+def test_other_certificates_can_store_no_copies(address: str, authorities: Path, authority: str) -> None:
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        copies(address, "/hapacs/replicas", replicator(authorities, authority))
 
 
 def test_bytes_that_are_no_dicom_are_dropped(address: str) -> None:

@@ -64,7 +64,7 @@ def test_without_tls_go_says_only_that_it_wants_it(address: str, port: int) -> N
 
 
 def test_nothing_else_listens_for_the_network(listening: set[str], address: str) -> None:
-    balancer = (443, 2762, 7780, 7781, 8404, 8406, 11112)
+    balancer = (443, 2762, 7780, 7781, 8404, 8406, 8407, 11112)
     ours = {f"{address}:{port}" for port in (EXPORTERS, PROMETHEUS, ALERTMANAGER, PEER, *balancer)}
     assert {place for place in listening if not place.endswith(":22")} == ours
 

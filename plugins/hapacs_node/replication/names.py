@@ -1,0 +1,10 @@
+"""Names that both sites know."""
+
+DESTINATION = "second site"
+"""The destination in the outbox. No destination of a rule can have this name: it has a blank."""
+USER = "hapacs-replica"
+"""The user of DICOMweb as which the second site's balancer passes copies on; no person may have this name."""
+CALLER = f"user:{USER}"
+"""As the catalog of the second site names it. Rules leave copies out: the first site has sent them."""
+PATH = "/hapacs/replicas"
+"""Where the second site says what its archive has."""

@@ -1,0 +1,36 @@
+"""Shows how far the second site is behind, as metrics."""
+
+from hapacs_node.catalog.replication import Lag
+from hapacs_node.metrics import Metrics
+from hapacs_node.replication.names import DESTINATION
+
+
+class Shown:
+    """The gauges of the copies. A site without a second one has none of them.
+
+    Parameters
+    ----------
+    metrics : Metrics
+        Where they are.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._rpo = metrics.gauge(
+            "hapacs_replication_rpo_seconds",
+            "Age of the oldest acknowledged image that is not confirmed at the second site",
+            ["destination"],
+        )
+        self._missing = metrics.gauge(
+            "hapacs_replication_missing_images",
+            "Images that are not confirmed at the second site: stored since the copies began, or before",
+            ["lane"],
+        )
+
+    def set(self, lag: Lag | None) -> None:
+        """Show what was found; nothing when no image is copied."""
+        for gauge in (self._rpo, self._missing):
+            gauge.clear()
+        if lag is not None:
+            self._rpo.labels(DESTINATION).set(lag.rpo_s)
+            self._missing.labels("new").set(lag.images + lag.unplanned)
+            self._missing.labels("past").set(lag.past_images)
