@@ -16,17 +16,27 @@ from hapacs.errors import ExitCode
 from hapacs.site.facts import Certificate, DatabaseRoom
 from hapacs.site.summary import summary
 
+# As long as a busy node takes to start its own program.
+_LAG_S = 10.0
+# As the alert SecondSiteBehind.
+_LATE_S = 900
+
 
 def status(name: Name = "lab", json: Json = False) -> None:
     """Show services, leaders, virtual address, free space and certificates, and whether an image would be stored."""
     from hapacs.site.access import sites  # noqa: PLC0415 - its clients are slow to import
     from hapacs.site.collect import QUICK_S, collect  # noqa: PLC0415
+    from hapacs.site.second_site import lag  # noqa: PLC0415
 
     deployment = Deployment.load(name)
     asked = sites(deployment)
-    with errors.status("Asking the nodes"), interruption.Workers(max_workers=len(asked)) as pool:
+    with errors.status("Asking the nodes"), interruption.Workers(max_workers=2 * len(asked)) as pool:
         running = pool.map(lambda site: collect(site, QUICK_S), asked)
-        found = {site.name: summary(one) for site, one in zip(asked, running, strict=True)}
+        behind = pool.map(lambda site: lag(site, _LAG_S), asked)
+        found = {
+            site.name: summary(one) | {"second_site": missing}
+            for site, one, missing in zip(asked, running, behind, strict=True)
+        }
     ok = all(one["ok"] for one in found.values())
     if json:
         print_json({"deployment": name, "ok": ok, "sites": found})
@@ -96,9 +106,33 @@ def _print(name: str, site: Mapping[str, Any]) -> None:
         rows,
     )
     _print_storing(site["storing"])
+    if site["second_site"] is not None:
+        _print_second(site["second_site"])
     for part in (site, *site["nodes"].values()):
         for problem in part["problems"]:
             print_item("[red]✗[/]", "{message}: {remedy}".format_map(problem))
+
+
+def _print_second(lag: Mapping[str, Any]) -> None:
+    """Print what the second site lacks."""
+    about = f"second site {lag['name']}:"
+    if "unknown" in lag:
+        print_item(f"{about} [yellow]not known[/]:", lag["unknown"])
+        return
+    missing, set_aside = lag["images"] + lag["unplanned"], lag["dead"] + lag["past_dead"]
+    if missing:
+        colour = "yellow" if lag["rpo_s"] > _LATE_S else "default"
+        oldest = f"[{colour}]RPO {lag['rpo_s'] / 60:.0f} min[/]"
+        print_item(f"{about} {oldest},", f"the age of the oldest of {missing:,} images that are not confirmed there")
+    else:
+        print_item(f"{about} [green]RPO 0[/],", "every new image is confirmed there")
+    if not (lag["past_ended"] and not lag["past_images"]):
+        rest = "" if lag["past_ended"] else f", and all of before {lag['past_at'] or 'the first copy'}"
+        print_item(about, f"{lag['past_images']:,} images of the past are not there yet{rest}")
+    if set_aside:
+        print_item(f"{about} [red]{set_aside:,} images were set aside[/]:", "`hapacs-node outbox list --state dead`")
+    if lag["failures"]:
+        print_item(f"{about} [yellow]failed {lag['failures']} times[/]:", lag["error"])
 
 
 def _print_together(deployment: str, together: Sequence[Mapping[str, Any]]) -> None:

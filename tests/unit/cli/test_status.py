@@ -13,7 +13,7 @@ from hapacs import cli
 from hapacs.cli.status import _database_free
 from hapacs.deployment import Deployment
 from hapacs.errors import ExitCode
-from hapacs.site import access, collect
+from hapacs.site import access, collect, second_site
 from hapacs.site.facts import DatabaseRoom
 from hapacs.site.running import RunningSite
 from tests.unit.site.documents import BREAK, NAMES, Document, plain
@@ -25,6 +25,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Document:
     document = plain(*NAMES)
     monkeypatch.setattr(Deployment, "load", lambda _name: None)
     monkeypatch.setattr(access, "sites", lambda _deployment: [SimpleNamespace(name="primary")])
+    monkeypatch.setattr(second_site, "lag", lambda _site, _timeout_s: None)
     monkeypatch.setattr(collect, "collect", lambda _site, _within_s: RunningSite.parse(document))
     return document
 
@@ -98,3 +99,44 @@ def test_silent_node_is_shown_as_one_that_does_not_answer(site: Document) -> Non
     BREAK["node off"](site)
     (row,) = [line for line in status().stdout.splitlines() if line.startswith("c ")]
     assert row.split() == ["c", "does", "not", "answer"]
+
+
+LAG: dict[str, Any] = {
+    "name": "dr", "images": 0, "unplanned": 0, "dead": 0, "past_images": 0, "past_dead": 0, "rpo_s": 0.0,
+    "past_at": None, "past_ended": True, "failures": 0, "error": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lag", "said"),
+    [
+        ({}, "second site dr: RPO 0, every new image is confirmed there"),
+        (
+            {"images": 1200, "unplanned": 34, "rpo_s": 1500.0},
+            "second site dr: RPO 25 min, the age of the oldest of 1,234 images that are not confirmed there",
+        ),
+        (
+            {"past_images": 50, "past_ended": False, "past_at": "2026-01-02 03:04:05+00:00"},
+            "50 images of the past are not there yet, and all of before 2026-01-02 03:04:05+00:00",
+        ),
+        ({"dead": 1, "past_dead": 1}, "2 images were set aside: `hapacs-node outbox list --state dead`"),
+        ({"failures": 3, "error": "no route [to] host"}, "failed 3 times: no route [to] host"),
+    ],
+)
+def test_what_the_second_site_lacks_is_shown(
+    site: Document, monkeypatch: pytest.MonkeyPatch, lag: dict[str, Any], said: str
+) -> None:
+    assert site["states"]
+    monkeypatch.setattr(second_site, "lag", lambda _site, _timeout_s: LAG | lag)
+    assert said in " ".join(status().stdout.split())
+    assert json.loads(status("--json").stdout)["sites"]["primary"]["second_site"] == LAG | lag
+
+
+def test_a_site_without_a_second_one_shows_none_and_an_unknown_state_is_said(
+    site: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert site["states"]
+    assert "second site" not in status().stdout
+    assert json.loads(status("--json").stdout)["sites"]["primary"]["second_site"] is None
+    monkeypatch.setattr(second_site, "lag", lambda _site, _timeout_s: {"name": "dr", "unknown": "no answer"})
+    assert "second site dr: not known: no answer" in status().stdout

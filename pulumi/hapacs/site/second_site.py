@@ -1,0 +1,40 @@
+"""How far the second site of a site is behind: nodes are asked by their own program, `hapacs-node replication`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hapacs import interruption
+from hapacs.services.nodes import pair
+from hapacs.site import node_program
+from hapacs.site.access import Node, NodeError, Site
+
+
+def lag(site: Site, timeout_s: float) -> dict[str, Any] | None:
+    """Return what the second site lacks; None for a site without one.
+
+    Two nodes are asked at the same time, so that one that hangs delays nobody.
+
+    Returns
+    -------
+    dict or None
+        ``name``, and the fields of `hapacs_node.catalog.replication.Lag`, or why they are ``unknown``.
+    """
+    second = site.contract["routing"].get("second_site")
+    if second is None:
+        return None
+
+    def ask(node: Node) -> dict[str, Any]:
+        try:
+            return node_program.report(site, node, ("replication", "status"), timeout_s)
+        except NodeError as error:
+            return {"unknown": error.reason}
+
+    nodes = pair([node.name for node in site.members("pacs")])
+    asked = [node for node in site.members("pacs") if node.name in nodes]
+    with interruption.Workers(max_workers=len(asked)) as pool:
+        answers = list(pool.map(ask, asked))
+    found = next((one for one in answers if one.get("lag") is not None), None)
+    if found is None:
+        return {"name": second["name"], "unknown": next(iter(answers)).get("unknown", "no image was copied yet")}
+    return {"name": second["name"], **found["lag"]}
