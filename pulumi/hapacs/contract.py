@@ -31,7 +31,7 @@ from hapacs.settings.fields import (
     Port,
     SopClass,
 )
-from hapacs.settings.models import Caller, Dicom, Settings, Site, VirtualAddress
+from hapacs.settings.models import Backup, Caller, Dicom, Settings, Site, VirtualAddress
 from hapacs.settings.monitoring import MailServer, Receiver
 from hapacs.settings.policy import Admission, CharacterSet, Integrity, OrthancSource, OrthancUpstream, Replace
 from hapacs.settings.worklist import Worklist
@@ -153,6 +153,13 @@ class ContractWorklist(Worklist):
     keep_days: int
 
 
+class ContractBackup(Backup):
+    """Where backups of the site's database go, with defaults filled in."""
+
+    hour: int
+    keep_full: int
+
+
 class ContractSite(Model):
     """One site: settings of the site, and its nodes.
 
@@ -177,6 +184,7 @@ class ContractSite(Model):
     routing: ContractRouting
     monitoring: ContractMonitoring
     worklist: ContractWorklist | None = None
+    backup: ContractBackup | None = None
     members: Mapping[Group, Annotated[tuple[NodeName, ...], Field(min_length=1)]]
     nodes: Annotated[Mapping[NodeName, ContractNode], Field(min_length=1)]
 

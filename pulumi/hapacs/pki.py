@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from hapacs.errors import HapacsError
 
-AUTHORITIES = ("etcd", "postgres", "cas", "pacs", "edge", "monitoring", "replica")
+AUTHORITIES = ("etcd", "postgres", "cas", "pacs", "edge", "monitoring", "replica", "backup")
 """The authorities by kind of traffic: a certificate of one kind is refused by services of another."""
 
 CA_LIFETIME = timedelta(days=3650)

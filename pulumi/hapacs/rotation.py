@@ -33,6 +33,7 @@ FORMER_NODE_KEYS: Mapping[str, str] = {
 """Former keys during a rotation, by identity."""
 FORMER_PASSPHRASE = "hapacs_secret_pki_former_passphrase"  # noqa: S105 - a name
 _REFUSED = {
+    "backup": "It encrypts the backups that exist: with another value they can't be read (docs/operations/backup.md).",
     "pulumi": "Pulumi's state is encrypted with its passphrase: change both at once with `pulumi stack "
     "change-secrets-provider passphrase` (docs/operations/rotate.md).",
     "routing": "Other systems choose the passwords of destinations: change them with sops, then run `hapacs up` "

@@ -46,6 +46,8 @@ SECRETS: Mapping[str, Callable[[], object]] = {
     "hapacs_secret_postgres_pacs": password,
     "hapacs_secret_postgres_cas": password,
     "hapacs_secret_patroni_rest": password,
+    # Encrypts the backups: with another value the present ones can't be read.
+    "hapacs_secret_backup": password,
     "hapacs_secret_cas_node_access_key": _access_key,
     "hapacs_secret_cas_node_secret_key": password,
     "hapacs_secret_cas_reader_access_key": _access_key,

@@ -60,8 +60,14 @@ def hosts(deployment: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     result = {}
     for host, groups in found.host_groups.items():
         site = found.group_variables[groups[0]]
-        sources = {"management": "management_networks", "clients": "client_networks", "replicators": "replicators"}
-        networks = {name: site[f"hapacs_{key}"] for name, key in sources.items()}
+        kept = found.host_variables[host]["hapacs_backups_kept"]
+        networks = {
+            "management": site["hapacs_management_networks"],
+            "clients": site["hapacs_client_networks"],
+            "replicators": site["hapacs_replicators"],
+            "backup_host": [site["hapacs_backup"]["address"]] if site["hapacs_backup"] else [],
+            "backed_up": [member["address"] for one in kept for member in one["members"]],
+        }
         ports = {"dicom": site["hapacs_dicom"], "https_port": site["hapacs_https_port"]}
         result[host] = {
             "groups": groups,
@@ -92,12 +98,21 @@ def test_host_opens_only_ports_of_its_groups(hosts: dict[str, Any]) -> None:
         assert ("ip protocol vrrp" in host["lets_in"]) == ("load_balancer" in host["groups"])
 
 
-def test_no_host_accepts_nodes_of_another_site(deployment: tuple[str, dict[str, Any]], hosts: dict[str, Any]) -> None:
+def test_only_backups_reach_a_node_of_another_site(
+    deployment: tuple[str, dict[str, Any]], hosts: dict[str, Any]
+) -> None:
     name, exported = deployment
     addresses = {
         site: {node["address"] for node in values["nodes"].values()} for site, values in exported["sites"].items()
     }
+    site_of = {node: site for site, values in exported["sites"].items() for node in values["nodes"]}
+    kept_by = {
+        site: site_of[values["backup"]["host"]] for site, values in exported["sites"].items() if "backup" in values
+    }
     for host in hosts.values():
         own = host["groups"][0].removeprefix("site_")
         others = set().union(*(found for site, found in addresses.items() if site != own), set())
-        assert not others & {source for sources in host["lets_in"].values() for source in sources}, name
+        open_to_others = {match for match, sources in host["lets_in"].items() if others & set(sources)}
+        ports = {nodes.port("pgbackrest-repository", "archive")} if own in kept_by.values() else set()
+        ports |= {nodes.port("pgbackrest-database", "backup")} if own in kept_by else set()
+        assert open_to_others == {f"tcp dport {{ {port} }}" for port in ports}, name

@@ -82,7 +82,8 @@ class ActionModule(ActionBase):
 
     def _content(self, entry: dict[str, Any], variables: dict[str, Any]) -> str | None:
         if "content" in entry:
-            return str(entry["content"])
+            # Ansible renders a text of statements only that gives nothing, such as a loop over nothing, as None.
+            return "" if entry["content"] is None else str(entry["content"])
         try:
             if "source" in entry:
                 return str(self._loader.get_text_file_contents(self._find_needle("files", entry["source"])))

@@ -233,6 +233,8 @@ def build(contract: object, deployment: str, state: Path) -> Inventory:
     )
     for name, site in root["sites"].items():
         _add_site(inventory, name, site)
+    for name, site in root["sites"].items():
+        _add_backup(inventory, name, site)
     if not inventory.host_variables:
         raise ContractError("sites: no site has a node")
     return inventory
@@ -257,6 +259,7 @@ def _add_site(inventory: Inventory, name: str, site: Reader) -> None:
             "hapacs_das_devices": node["das_devices"].texts(may_be_empty=True),
             "hapacs_das_wipe_serials": node["das_wipe_serials"].texts(may_be_empty=True),
             "hapacs_data_directory": node["data_directory"].text(),
+            "hapacs_backups_kept": [],
         }
         inventory.host_groups[host] = [f"site_{name}", f"zone_{zone}"]
     members: dict[str, list[dict[str, str]]] = {}
@@ -286,6 +289,24 @@ def _add_site(inventory: Inventory, name: str, site: Reader) -> None:
         # A site has none unless its settings name one.
         "hapacs_worklist": site["worklist"].mapping("ContractWorklist") if "worklist" in dict(site.items()) else {},
     }
+
+
+def _add_backup(inventory: Inventory, name: str, site: Reader) -> None:
+    """Say at the site where its backups go, and at the node that keeps them whose they are."""
+    variables = inventory.group_variables[f"site_{name}"]
+    if "backup" not in site.mapping("ContractSite"):
+        variables["hapacs_backup"] = {}
+        return
+    backup = site["backup"].mapping("ContractBackup")
+    if backup["host"] not in inventory.host_variables:
+        raise ContractError(f"{site.path}.backup.host: names {backup['host']!r}, which is no node")
+    host = inventory.host_variables[backup["host"]]
+    variables["hapacs_backup"] = backup | {"address": host["hapacs_address"]}
+    members = [{key: node[key] for key in ("name", "address")} for node in variables["hapacs_members"]["postgres"]]
+    host["hapacs_backups_kept"].append(
+        {"stanza": f"{inventory.variables['hapacs_deployment']}-{name}", "members": members}
+        | {key: backup[key] for key in ("hour", "keep_full")}
+    )
 
 
 def state_directory(given: str | None) -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hapacs.cli import (
+    backup,
     bench,
     down,
     drill,
@@ -81,6 +82,8 @@ app.command("env", rich_help_panel=LOOK)(environment.env)
 app.add_typer(study.app, name="study", rich_help_panel=OPERATE)
 app.command("reindex", rich_help_panel=OPERATE)(reindex.reindex)
 app.command("rebuild", rich_help_panel=OPERATE)(rebuild.rebuild)
+app.add_typer(backup.app, name="backup", rich_help_panel=OPERATE)
+app.command("restore", rich_help_panel=OPERATE)(backup.restore)
 app.command("reconcile", rich_help_panel=OPERATE)(integrity.reconcile)
 app.command("scrub", rich_help_panel=OPERATE)(integrity.scrub)
 app.command("drain", rich_help_panel=OPERATE)(operations.drain)

@@ -62,6 +62,10 @@ _COMMANDS: Mapping[str, str] = {
     "switchover": "The switchover may have happened or not. `hapacs status {name}` shows who leads and who stores.",
     "restart": "The node whose turn it was may still be excluded by the balancers, and a service may still be "
     "starting. `hapacs status {name}` shows it. Run the same command again: it begins with the first node.",
+    "backup": "A backup that was begun goes on at the node that keeps it. `hapacs backup list {name}` shows it when it "
+    "is whole.",
+    "restore": "The site was not touched. The rehearsal goes on at the node that keeps the backups, and removes its "
+    "scratch cluster at its end.",
     "renew": "Certificates that were renewed stay; some services may still use their former one. " + _AGAIN,
     "rotate": "Some services may use the new secrets and others the former ones. Run the same command again at once: "
     "it completes the rotation.",

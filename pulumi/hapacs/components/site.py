@@ -67,6 +67,7 @@ class Site(pulumi.ComponentResource):
             monitoring=contract.monitoring(site).model_dump(mode="json", exclude_none=True),
             routing=contract.routing(site, args.second_site).model_dump(mode="json", exclude_none=True),
             worklist=None if site.worklist is None else site.worklist.model_dump(mode="json"),
+            backup=site.backup.model_dump(mode="json") if site.backup else None,
             **cas.contract,
             **entry.contract,
         )

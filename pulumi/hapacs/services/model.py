@@ -11,8 +11,9 @@ Group = Literal["etcd", "postgres", "cas", "pacs", "load_balancer", "monitoring"
 """What a node is for; a node of a compact site is in all groups."""
 GROUPS: tuple[Group, ...] = get_args(Group)
 
-Source = Group | Literal["management", "clients", "replicators"]
-"""Who may reach a port: all nodes of a group, a network of the site's settings, or the site that sends copies."""
+Source = Group | Literal["management", "clients", "replicators", "backup_host", "backed_up"]
+"""Who may reach a port: all nodes of a group, a network of the site's settings, the site that sends copies, the node
+that keeps the backups of this site's database, or the database nodes of other sites whose backups a node keeps."""
 
 Sizing = Literal["dedicated", "shared"]
 """``dedicated``: each node is a machine of its own. ``shared``: all nodes stand on one machine, which also sets their
@@ -28,7 +29,7 @@ Listens = Literal["node", "management", "virtual", "loopback", "everywhere"]
 Lead = Literal["etcd", "database", "archive", "store", "query", "address"]
 """What a node hands over before a restart: ``store`` and ``query`` are its share of the balancers' choice."""
 
-Authority = Literal["etcd", "postgres", "cas", "pacs", "edge", "monitoring", "replica"]
+Authority = Literal["etcd", "postgres", "cas", "pacs", "edge", "monitoring", "replica", "backup"]
 """Which private authority signed the certificate at a port (`hapacs.pki`)."""
 
 

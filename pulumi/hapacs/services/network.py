@@ -9,8 +9,8 @@ from typing import Any
 from hapacs.services import nodes, table
 from hapacs.services.model import Authority, Port, Sizing, Source
 
-NETWORKS: tuple[Source, ...] = ("management", "clients", "replicators")
-"""Sources that are networks of the settings, not groups of the site's nodes."""
+NETWORKS: tuple[Source, ...] = ("management", "clients", "replicators", "backup_host", "backed_up")
+"""Sources that are networks of the settings or nodes of other sites, not groups of the site's nodes."""
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,31 @@ _DATABASE = (
         restart=Restart("__etcd_current", tasks="current", hands_over=("etcd",)),
         metrics=Metrics("metrics"),
     ),
+    # Where an address is translated between sites, as in the lab, the other site comes from a network of management.
+    # Reads the data directory for the node that keeps the backups (ADR 73). Without backups it admits nobody.
+    Service(
+        "pgbackrest-database",
+        role="pgbackrest",
+        group="postgres",
+        ports=(Port(8432, "backup", "tls", reached_by=("backup_host", "management"), authority="backup"),),
+        memory=_memory(dedicated=Memory(64, 512), shared=Memory(16, 256)),
+        certificates=("/etc/pgbackrest/database",),
+        restart=Restart("__pgbackrest_database_current"),
+    ),
+    # Takes WAL from the database nodes of other sites, and gives it back; it can't change a backup.
+    Service(
+        "pgbackrest-repository",
+        role="pgbackrest",
+        group="postgres",
+        ports=(Port(8433, "archive", "tls", reached_by=("backed_up", "management"), authority="backup"),),
+        memory=_memory(dedicated=Memory(64, 512), shared=Memory(16, 256)),
+        certificates=("/etc/pgbackrest/repository",),
+        restart=Restart("__pgbackrest_repository_current"),
+    ),
+    Service("pgbackrest-seal.timer", role="pgbackrest", group="postgres"),
+    Service("pgbackrest-backup.timer", role="pgbackrest", group="postgres"),
+    Service("pgbackrest-rehearse.timer", role="pgbackrest", group="postgres"),
+    Service("pgbackrest-position.timer", role="pgbackrest", group="postgres"),
     Service(
         "patroni",
         role="postgres",

@@ -166,6 +166,25 @@ class Dicom(Model):
     tls_port: Port = 2762
 
 
+class Backup(Model):
+    """Where backups of the database (index, catalog and the archive's metadata) go, and how many are kept.
+
+    Attributes
+    ----------
+    host
+        Node of another site that keeps them; one of its database nodes.
+    hour
+        The day's backup starts within ten minutes after this hour, UTC: a full one every seventh day, else a
+        differential one. WAL goes there continuously.
+    keep_full
+        Full backups that are kept, with everything that is needed to restore to any time since the oldest.
+    """
+
+    host: NodeName
+    hour: Annotated[int, Field(strict=True, ge=0, le=23)] = 2
+    keep_full: Annotated[int, Field(strict=True, ge=1, le=520)] = 5
+
+
 class Site(Model):
     """One place with its own index and its own archive.
 
@@ -179,6 +198,8 @@ class Site(Model):
         How long numbers are kept, and who gets which alert.
     worklist
         The modality worklist. Not given: there is none.
+    backup
+        Where backups of the database go. Not given: there are none.
     """
 
     role: Literal["primary", "dr"]
@@ -193,6 +214,7 @@ class Site(Model):
     routing: Routing = Routing()
     monitoring: Monitoring = Monitoring()
     worklist: Worklist | None = None
+    backup: Backup | None = None
 
     def members(self, group: Group) -> tuple[str, ...]:
         """Return the names of a group's nodes; in a compact site, of all nodes."""

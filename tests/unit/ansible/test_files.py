@@ -14,7 +14,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.testing import patch_module_args
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
+from ansible.template import Templar, trust_as_template
 
 from tests.unit.ansible.loading import Ended, load
 
@@ -115,6 +115,12 @@ def test_check_mode_reports_differences_and_a_run_corrects_them(node: Node, befo
     assert (path.read_bytes() if path.exists() else None) == there
     assert node.run(entry)["written"] == {str(path): why}
     assert (path.read_text(), rights(path)) == ("asked\n", "0644")
+
+
+def test_loop_over_nothing_gives_an_empty_file(node: Node) -> None:
+    content = Templar(loader=DataLoader()).template(trust_as_template("{% for one in [] %}{{ one }}\n{% endfor %}"))
+    node.run({"path": "file", "content": content})
+    assert (node.directory / "file").read_text() == ""
 
 
 def test_invalid_file_does_not_replace_the_current_one(node: Node) -> None:

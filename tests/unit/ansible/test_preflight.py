@@ -23,6 +23,8 @@ ROLES = sorted(path.name for path in (ANSIBLE / "roles").iterdir() if path.is_di
 _SHA256 = "0" * 64
 _ONE = [{"name": "n1", "address": "192.0.2.1", "zone": "rack1"}]
 _TWO = [*_ONE, {"name": "n2", "address": "192.0.2.2", "zone": "rack1"}]
+_ONE_KEPT = {"stanza": "a-primary", "members": [{"name": "n2", "address": "192.0.2.2"}], "keep_full": 2, "hour": 2}
+_KEPT = {"pgbackrest_kept": [_ONE_KEPT], "pgbackrest_passphrase": "x"}
 _UPSTREAM = {
     "orthanc_source": "upstream",
     "orthanc_upstream_version": "1.12.11",
@@ -47,6 +49,8 @@ SOUND: dict[str, dict[str, Any]] = {
         "postgres_etcd_members": _ONE,
         **{f"postgres_{name}_password": "x" for name in ("superuser", "replication", "rewind", "rest")},
     },
+    # A site without backups: nothing is kept here, and nothing goes anywhere.
+    "pgbackrest": {"pgbackrest_node": "n1", "pgbackrest_address": "192.0.2.1"},
     "seaweedfs": {"seaweedfs_members": _ONE, "seaweedfs_node": "n1", "seaweedfs_replication": "000"},
     "hapacs_node": {
         "hapacs_node_name": "n1",
@@ -167,6 +171,22 @@ WRONG = [
     Wrong("postgres", "a lease too short", {"postgres_ttl_s": 10}, "at least 20"),
     Wrong("postgres", "a lease shorter than its loops", {"postgres_loop_wait_s": 15}, "postgres_loop_wait_s"),
     Wrong("postgres", "data elsewhere", {"postgres_data_directory": "/var/lib/postgresql"}, "/srv/data"),
+    Wrong("pgbackrest", "no address", {"pgbackrest_address": ""}, "pgbackrest_address must be given"),
+    Wrong(
+        "pgbackrest",
+        "a host of backups at no address",
+        {"pgbackrest_stanza": "a-primary", "pgbackrest_repository_node": "n2"},
+        "pgbackrest_repository_address where backups",
+    ),
+    Wrong(
+        "pgbackrest",
+        "backups that nothing encrypts",
+        {"pgbackrest_kept": [_ONE_KEPT]},
+        "hapacs init",
+    ),
+    Wrong("pgbackrest", "an hour that no day has", _KEPT | {"pgbackrest_kept": [_ONE_KEPT | {"hour": 24}]}, "0 to 23"),
+    Wrong("pgbackrest", "no full backup", _KEPT | {"pgbackrest_kept": [_ONE_KEPT | {"keep_full": 0}]}, "0 to 23"),
+    Wrong("pgbackrest", "backups elsewhere", {"pgbackrest_repository_directory": "/var/lib/x"}, "below /srv/data"),
     Wrong("seaweedfs", "more copies than racks", {"seaweedfs_replication": "010"}, "more zones"),
     Wrong("seaweedfs", "not a member", {"seaweedfs_node": "n3"}, "must list this node"),
     Wrong("seaweedfs", "no retention", {"seaweedfs_retention_days": 0}, "a day or more"),

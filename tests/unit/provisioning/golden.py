@@ -5,8 +5,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 LAB = json.loads((ROOT / "tests/contract/lab.json").read_text())
-GOLDEN = LAB | {"sites": {"primary": LAB["sites"]["primary"]}}
-"""The lab with its primary site alone."""
+_PRIMARY = {name: value for name, value in LAB["sites"]["primary"].items() if name != "backup"}
+GOLDEN = LAB | {"sites": {"primary": _PRIMARY}}
+"""The lab with its primary site alone, and so without a place for backups."""
 
 GROUPS = ("etcd", "postgres", "cas", "pacs", "load_balancer", "monitoring")
 CONNECTION = {"ansible_host", "ansible_port", "ansible_user", "ansible_ssh_private_key_file", "ansible_ssh_common_args"}
@@ -20,6 +21,7 @@ HOST = {
     "hapacs_das_devices",
     "hapacs_das_wipe_serials",
     "hapacs_data_directory",
+    "hapacs_backups_kept",
 }
 SITE = {
     "hapacs_members",
@@ -35,4 +37,5 @@ SITE = {
     "hapacs_routing",
     "hapacs_monitoring",
     "hapacs_worklist",
+    "hapacs_backup",
 }

@@ -71,6 +71,7 @@ def test_host_of_the_golden_contract(build: Callable[..., Any], contract: dict[s
         "hapacs_das_devices": ["/dev/disk/by-id/mock-pacs2-0", "/dev/disk/by-id/mock-pacs2-1"],
         "hapacs_das_wipe_serials": [],
         "hapacs_data_directory": "/srv/data",
+        "hapacs_backups_kept": [],
     }
 
 
@@ -89,6 +90,25 @@ def test_each_site_has_its_own_variables(build: Callable[..., Any]) -> None:
         "site_primary": ["pacs1", "pacs2", "pacs3"],
         "site_dr": ["dr1"],
     }
+
+
+def test_both_ends_of_a_backup_know_each_other(build: Callable[..., Any]) -> None:
+    contract = copy.deepcopy(LAB)
+    contract["sites"]["primary"]["backup"] = {"host": "dr1", "hour": 2, "keep_full": 5}
+    found = build(contract)
+    assert found.group_variables["site_primary"]["hapacs_backup"] == {
+        "host": "dr1", "address": "10.89.76.11", "hour": 2, "keep_full": 5,
+    }  # fmt: skip
+    assert found.group_variables["site_dr"]["hapacs_backup"] == {}
+    (kept,) = found.host_variables["dr1"]["hapacs_backups_kept"]
+    assert (kept["stanza"], kept["hour"], kept["keep_full"]) == ("lab-primary", 2, 5)
+    assert [member["name"] for member in kept["members"]] == ["pacs1", "pacs2", "pacs3"]
+    assert found.host_variables["pacs1"]["hapacs_backups_kept"] == []
+
+
+def test_backup_at_an_unknown_node_is_refused(refusal: Callable[[Any], str], contract: dict[str, Any]) -> None:
+    contract["sites"]["primary"]["backup"] = {"host": "elsewhere", "hour": 2, "keep_full": 5}
+    assert refusal(contract) == "sites.primary.backup.host: names 'elsewhere', which is no node"
 
 
 def test_members_carry_name_address_and_zone(build: Callable[..., Any], contract: dict[str, Any]) -> None:

@@ -348,3 +348,20 @@ def test_a_budget_of_the_scrub_that_can_not_be_read_in_a_day(
     assert set(found) == (set() if sound else {f"{P}.policy.integrity.scrub_gb_per_day"})
     if not sound:
         assert "at most 864 GB" in found[f"{P}.policy.integrity.scrub_gb_per_day"]
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("pacs2", "pacs2 belongs to this site and would be lost with it; name a node of another site"),
+        ("elsewhere", "unknown node elsewhere; name a database node of another site"),
+    ],
+)
+def test_backups_go_to_a_node_of_another_site(with_dr: Data, problems: Problems, host: str, said: str) -> None:
+    with_dr["sites"]["primary"]["backup"] = {"host": host}
+    assert problems(with_dr) == {"sites.primary.backup.host": said}
+
+
+def test_backups_at_the_second_site_are_sound(with_dr: Data, problems: Problems) -> None:
+    with_dr["sites"]["primary"]["backup"] = {"host": next(iter(with_dr["sites"]["dr"]["nodes"]))}
+    assert problems(with_dr) == {}

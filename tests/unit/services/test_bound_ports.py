@@ -27,7 +27,7 @@ ANY = "0.0.0.0"  # noqa: S104 - where Orthanc listens
 SECRETS = (
     "pki_passphrase", "postgres_superuser", "postgres_replication", "postgres_rewind", "postgres_pacs", "postgres_cas",
     "patroni_rest", "statistics_password", "cas_reader_access_key", "cas_reader_secret_key", "cas_node_access_key",
-    "cas_node_secret_key", "cas_jwt_signing", "cas_jwt_filer_signing", "cas_jwt_filer_read",
+    "cas_node_secret_key", "cas_jwt_signing", "cas_jwt_filer_signing", "cas_jwt_filer_read", "backup",
 )  # fmt: skip
 GIVEN: dict[str, Any] = {
     **{f"hapacs_secret_{name}": "secret-of-the-test" for name in SECRETS},
@@ -44,6 +44,8 @@ GIVEN: dict[str, Any] = {
 TEMPLATES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "etcd": ("etcd", "etcd.yml.j2", {}),
     "patroni": ("postgres", "patroni.yml.j2", {}),
+    "pgbackrest-database": ("pgbackrest", "database.conf.j2", {}),
+    "pgbackrest-repository": ("pgbackrest", "repository.conf.j2", {"lock_directory": "/run/locks"}),
     **{
         f"seaweedfs-{daemon}": ("seaweedfs", "seaweedfs.service.j2", {"daemon": daemon})
         for daemon in ("master", "volume", "filer", "s3")
@@ -98,6 +100,7 @@ def bound(unit: str, text: str) -> set[tuple[str, int]]:
         return {("127.0.0.1", int(metrics[0]))}
     if addresses := re.findall(r" --(?:web|cluster).listen-address=" + AT, text):
         return {(address, int(port)) for address, port in addresses}
+    text = text.replace("\ntls-server-port=", ":").replace("tls-server-address=", "bind ")
     line = r"^\s*(?:listen(?:-\w+-urls)?:? (?:https?://)?|accept = |bind )" + AT
     return {(address, int(port)) for address, port in re.findall(line, text, re.MULTILINE)}
 

@@ -53,6 +53,8 @@ PORTS = {
     "probe_metrics_port": ("hapacs-probe", "metrics"),
     "probe_query_port": ("orthanc-query", "dicom"),
     "probe_store_port": ("orthanc-store", "dicom"),
+    "pgbackrest_database_port": ("pgbackrest-database", "backup"),
+    "pgbackrest_repository_port": ("pgbackrest-repository", "archive"),
     "prometheus_alertmanager_port": ("prometheus-alertmanager", "web"),
     "prometheus_exporters_port": ("exporters", "metrics"),
     "prometheus_port": ("prometheus", "web"),

@@ -2,11 +2,21 @@
 
 `groups` (which node serves what, and how many are needed), `networks` (addresses and ports), `storage` (disks and
 watermarks), `orthanc` (where it comes from), `callers` (AE titles and other names, who may call), `routing`
-(destinations and rules), `replication` (copies at the second site), `monitoring` (who gets which alert), `warnings`
-(allowed, but seldom meant).
+(destinations and rules), `replication` (copies at the second site), `monitoring` (who gets which alert), `backup` (where
+backups go), `warnings` (allowed, but seldom meant).
 """
 
-from hapacs.settings.checks import callers, groups, monitoring, networks, orthanc, replication, routing, storage
+from hapacs.settings.checks import (
+    backup,
+    callers,
+    groups,
+    monitoring,
+    networks,
+    orthanc,
+    replication,
+    routing,
+    storage,
+)
 from hapacs.settings.checks.groups import can_hold
 from hapacs.settings.checks.warnings import warnings
 from hapacs.settings.models import Settings
@@ -28,5 +38,5 @@ def check(settings: Settings) -> list[Problem]:
         problems += [*storage.machines(settings.target, path, site), *storage.scrub(path, site)]
         problems += [*orthanc.of_site(path, site), *monitoring.of_site(path, site)]
     problems += [*networks.between_sites(settings), *storage.between_nodes(settings), *callers.of_settings(settings)]
-    problems += [*routing.of_settings(settings), *replication.of_settings(settings)]
+    problems += [*routing.of_settings(settings), *replication.of_settings(settings), *backup.of_settings(settings)]
     return problems
