@@ -137,9 +137,9 @@ class TestUp:
     def test_the_bridge_keeps_its_hardware_address_when_nodes_come_and_go(self) -> None:
         bridge = podman("network", "inspect", f"{NAME}-primary", "--format", "{{.NetworkInterface}}").strip()
         address = Path(f"/sys/class/net/{bridge}/address")
-        before, other = address.read_text(), "hapacs-lowest"
+        before, other = address.read_text(), "hapacs-lower"
         # Lower than any that a node's interface may have.
-        made = ["ip", "link", "add", other, "address", "02:00:00:00:00:01", "type", "dummy"]
+        made = ["ip", "link", "add", other, "address", "02:00:00:00:00:01", "type", "veth", "peer", "name", f"{other}2"]
         subprocess.run(made, check=True)
         try:
             subprocess.run(["ip", "link", "set", other, "master", bridge], check=True)
