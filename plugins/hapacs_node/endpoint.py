@@ -1,5 +1,6 @@
 """A TLS endpoint of Orthanc's configuration: an address, and the files of certificate, key and authority."""
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -33,3 +34,9 @@ class Endpoint:
             int(document["Port"]),
             *(Path(document[name]) for name in ("Certificate", "Key", "Authority")),
         )
+
+    def client_tls(self) -> ssl.SSLContext:
+        """Make a client's TLS context that trusts the authority and presents this node's certificate."""
+        context = ssl.create_default_context(cafile=str(self.authority))
+        context.load_cert_chain(self.certificate, self.key)
+        return context

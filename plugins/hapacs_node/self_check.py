@@ -72,9 +72,7 @@ class Association:
     def of(cls, document: dict[str, Any]) -> Self:
         """Read it from Orthanc's configuration: an endpoint, ``Called`` and ``Calling``."""
         endpoint = Endpoint.of(document)
-        tls = ssl.create_default_context(cafile=str(endpoint.authority))
-        tls.load_cert_chain(endpoint.certificate, endpoint.key)
-        return cls(endpoint, str(document["Called"]), str(document["Calling"]), tls)
+        return cls(endpoint, str(document["Called"]), str(document["Calling"]), endpoint.client_tls())
 
     def probe(self) -> str:
         """Open and release it.

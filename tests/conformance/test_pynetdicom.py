@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from collections.abc import Generator
@@ -14,6 +13,7 @@ from pydicom import dcmread
 
 from hapacs.load.waiting import eventually
 from tests.conformance.target import Made, Target, Word, differences, run
+from tests.support.ports import listens
 
 CLIENT = "pynetdicom"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -69,15 +69,10 @@ def receiving(target: Target, directory: Path) -> Generator[None]:
     words = [sys.executable, "-m", "pynetdicom", "storescp", str(target.receives_at), "-aet", target.calling]
     with subprocess.Popen([*words, "-od", str(directory)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as scp:
         try:
-            eventually("storescp listens", lambda: _listens(target.receives_at), 30)
+            eventually("storescp listens", lambda: listens(target.receives_at), 30)
             yield
         finally:
             scp.terminate()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as asked:
-        return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_move(target: Target, made: Made, tmp_path: Path) -> None:

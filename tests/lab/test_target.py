@@ -135,6 +135,19 @@ class TestUp:
         power.power_on(NODE, deployment.state / "ssh")
         assert on_node(deployment, "cat", "/etc/machine-id") == boot
 
+    def test_the_bridge_keeps_its_hardware_address_when_nodes_come_and_go(self) -> None:
+        bridge = podman("network", "inspect", f"{NAME}-primary", "--format", "{{.NetworkInterface}}").strip()
+        address = Path(f"/sys/class/net/{bridge}/address")
+        before, other = address.read_text(), "hapacs-lower"
+        # Lower than any that a node's interface may have.
+        made = ["ip", "link", "add", other, "address", "02:00:00:00:00:01", "type", "veth", "peer", "name", f"{other}2"]
+        subprocess.run(made, check=True)
+        try:
+            subprocess.run(["ip", "link", "set", other, "master", bridge], check=True)
+            assert address.read_text() == before
+        finally:
+            subprocess.run(["ip", "link", "delete", other], check=True)
+
     def test_network_cut_and_heal_take_effect(self, deployment: Deployment) -> None:
         power.cut(NODE)
         with pytest.raises(subprocess.CalledProcessError):

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -30,14 +31,20 @@ _IDENTITIES = """{"identities": [
 
 
 def free_ports(count: int, *, weed: bool = False) -> list[int]:
-    """Find unused ports; for `weed` also with the ports 10000 above unused, which it uses for gRPC."""
+    """Find unused ports; for `weed` also with the ports 10000 above unused, which it uses for gRPC.
+
+    Those of `weed` are below the ports that the kernel gives to connections: it takes them a while later.
+    """
     found: list[int] = []
     while len(found) < count:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        candidates = [port - 15000, port - 5000] if weed else [port]
-        if candidates[0] > 1024 and candidates[0] not in found and all(map(_is_free, candidates)):
+        if weed:
+            port = 11000 + secrets.randbelow(11000)
+            candidates = [port, port + 10000]
+        else:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                candidates = [probe.getsockname()[1]]
+        if candidates[0] not in found and all(map(_is_free, candidates)):
             found.append(candidates[0])
     return found
 

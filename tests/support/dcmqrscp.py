@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.ports import listens
 
 PROGRAM = shutil.which("dcmqrscp", path="/usr/bin:/usr/local/bin")
 
@@ -42,7 +43,7 @@ class DcmQrScp:
         command = [str(PROGRAM), "--fork", "--config", str(config)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + timeout_s
-        while not self._listens():
+        while not listens(self.port):
             assert self.process.poll() is None, f"dcmqrscp ended with {self.process.returncode}"
             assert time.monotonic() < end, "dcmqrscp takes no connection"
             time.sleep(0.1)
@@ -56,7 +57,3 @@ class DcmQrScp:
     def forget(self) -> None:
         """Remove its index: it lists nothing of what it has taken."""
         (self.directory / "kept/index.dat").unlink()
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,6 +14,7 @@ from uuid import uuid4
 
 from hapacs.image import REPOSITORY
 from hapacs.targets.lab.podman import LabError, podman
+from tests.support.ports import listens
 
 _PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 
@@ -64,7 +64,7 @@ class Orthanc:
             image(), "/srv/peer/orthanc.json",
         )  # fmt: skip
         end = time.monotonic() + timeout_s
-        while not self._listens():
+        while not listens(self.port):
             assert time.monotonic() < end, f"Orthanc takes no connection: {podman('logs', self._name)}"
             time.sleep(0.2)
 
@@ -72,7 +72,3 @@ class Orthanc:
         """Remove it, also when it does not run."""
         with suppress(LabError):
             podman("rm", "--force", "--time", "2", self._name)
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.ports import listens
 
 # pynetdicom installs a program of the same name into the virtual environment.
 PROGRAM = shutil.which("storescp", path="/usr/bin:/usr/local/bin")
@@ -52,7 +53,7 @@ class StoreScp:
         ]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + timeout_s
-        while not self._listens():
+        while not listens(self.port):
             assert self.process.poll() is None, f"storescp ended with {self.process.returncode}"
             assert time.monotonic() < end, "storescp takes no connection"
             time.sleep(0.1)
@@ -66,7 +67,3 @@ class StoreScp:
     def received(self) -> dict[str, Path]:
         """Return the files that it wrote, by SOP Instance UID."""
         return {path.name.partition(".")[2]: path for path in self.directory.iterdir()}
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0

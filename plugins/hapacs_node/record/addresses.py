@@ -25,12 +25,6 @@ _WORD = re.compile(r"[0-9A-Za-z.:]{1,45}")
 class Balancer(Endpoint):
     """Address and certificates for requests to the balancer, at the site's virtual address."""
 
-    def tls(self) -> ssl.SSLContext:
-        """Make a TLS context that trusts the authority and presents this node's certificate."""
-        context = ssl.create_default_context(cafile=str(self.authority))
-        context.load_cert_chain(self.certificate, self.key)
-        return context
-
 
 @dataclass
 class Addresses:
@@ -52,7 +46,7 @@ class Addresses:
 
     def __post_init__(self) -> None:
         self._together = Together(self._ask_all, self.workers, lambda _: 1, _AT_A_TIME)
-        self._tls = None if self.balancer is None else self.balancer.tls()
+        self._tls = None if self.balancer is None else self.balancer.client_tls()
 
     def of(self, title: str) -> Future[str]:
         """Request the address of a title.

@@ -10,6 +10,9 @@ from hapacs.targets.lab.podman import LABEL, check_owner, inspect, podman
 
 # The addresses of containers; netavark makes this file again.
 _ADDRESSES = Path("/run/containers/networks/ipam.db")
+_INTERFACES = Path("/sys/class/net")
+# An address that was set (include/uapi/linux/netdevice.h, NET_ADDR_SET).
+_SET = "3"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,23 @@ def ensure(network: Network) -> None:
     )  # fmt: skip
 
 
+def keep_hardware_address(name: str) -> None:
+    """Let the bridge keep the hardware address that it has.
+
+    Until one is set, a bridge has the lowest of its ports' addresses. When a node comes or goes the machine then has
+    another one, and the other nodes, which still know the former, lose their connections with it.
+    """
+    bridge = _INTERFACES / str((inspect("network", name) or {}).get("network_interface", ""))
+    try:
+        if (bridge / "addr_assign_type").read_text(encoding="ascii").strip() == _SET:
+            return
+        address = (bridge / "address").read_text(encoding="ascii").strip()
+    except OSError:
+        # It went with its last node.
+        return
+    subprocess.run(["ip", "link", "set", "dev", bridge.name, "address", address], check=False, capture_output=True)
+
+
 def remove(name: str, deployment: str) -> None:
     """Remove the network if it is there and ours."""
     present = find(name)
@@ -70,7 +90,7 @@ def _withdraw(name: str) -> None:
     podman("network", "rm", "--force", "--time", "0", name)
     # podman takes the bridge away and frees the addresses with the last container. One that it lost sight of (somebody
     # called podman outside the lab's namespace, say) leaves both, and no network can have these addresses again.
-    if interface and Path(f"/sys/class/net/{interface}/bridge").is_dir():
+    if interface and (_INTERFACES / interface / "bridge").is_dir():
         subprocess.run(["ip", "link", "delete", "dev", interface, "type", "bridge"], check=False, capture_output=True)
     # A node that is paused has its address as well, and podman lists it only when asked for.
     if not podman("ps", "--all", "--quiet", "--filter", "status=running", "--filter", "status=paused"):

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hapacs import ssh
+from hapacs.targets.lab import networks
 from hapacs.targets.lab.podman import LABEL, LabError, check_owner, inspect, podman
 
 SPEC_LABEL = "org.hapacs.spec"
@@ -95,6 +96,7 @@ def ensure(node: Node) -> None:
         podman("cp", "--archive=false", "-", f"{node.container}:/", stdin=files)
     if state != "running":
         podman("unpause" if state == "paused" else "start", node.container)
+    networks.keep_hardware_address(node.network)
     ssh.wait(node.address, user_key, node.keys / "known_hosts")
 
 

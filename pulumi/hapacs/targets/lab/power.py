@@ -9,6 +9,7 @@ from typing import Any
 from hapacs import ssh
 from hapacs.deployment import Deployment
 from hapacs.load.waiting import eventually
+from hapacs.targets.lab import networks
 from hapacs.targets.lab.podman import LabError, inspect, podman
 
 _DEAD_S = 10
@@ -58,6 +59,8 @@ def power_on(container: str, keys: Path, timeout_s: float = 90) -> None:
         ``<state>/ssh`` of the deployment.
     """
     podman("start", container)
+    for network in _inspect(container)["NetworkSettings"]["Networks"]:
+        networks.keep_hardware_address(network)
     ssh.wait(_address(container), keys / "id_ed25519", keys / "known_hosts", timeout_s)
 
 

@@ -107,7 +107,8 @@ def test_storage_plugin_reports_the_node_healthy(address: str, web: httpx.Client
     answer = web.get(url(address, service, "/hapacs/health"))
     report = answer.json()
     assert (answer.status_code, report["ok"], report["service"]) == (200, True, service)
-    needed = {"database", "das", "cas"} | ({"retrieve", "dimse"} if service == "query" else {"stow"})
+    needed = {"database", "das", "cas", "index", "association"}
+    needed |= {"retrieve", "dimse"} if service == "query" else {"stow"}
     assert {name: check["ok"] for name, check in report["checks"].items()} == dict.fromkeys(needed, True)
 
 
