@@ -32,6 +32,10 @@ class NotAdmittedError(RefusedError):
     """A limit is near, and the caller yields to others."""
 
 
+class FencedError(RefusedError):
+    """The other site leads, and this one stores copies only."""
+
+
 class CatalogError(NodeError):
     """The catalog refused: the attachment is unknown, or exists with other bytes."""
 

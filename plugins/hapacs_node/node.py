@@ -19,6 +19,7 @@ from hapacs_node.dimse.retrieve import Retrieve
 from hapacs_node.dimse.server import Entity, Scp
 from hapacs_node.dimse.transfer import Sender, Transcode, Transcoder
 from hapacs_node.errors import DasError, NodeError
+from hapacs_node.fence import Fence
 from hapacs_node.health import Health, Service
 from hapacs_node.lookup import Lookup
 from hapacs_node.memory import MemoryGuard
@@ -133,7 +134,10 @@ class Node:
         storage = StorageArea(settings.node, das, cas, catalog, workers, metrics, settings.undeclared)
         askers = ThreadPoolExecutor(_ASKERS, thread_name_prefix="caller")
         admission = Admission.of(settings, das, cas, catalog, metrics)
-        objects = Objects(storage, Addresses(balancer, askers), Replacement(settings.replace, catalog), admission)
+        fence = Fence()
+        objects = Objects(
+            storage, Addresses(balancer, askers), Replacement(settings.replace, catalog), admission, fence
+        )
         budget = Budget(allowed_bytes(), _ANSWER_S)
         transcoder = Transcoder(transcode)
         feed = None if worklist is None else Feed(catalog, worklist)
@@ -148,7 +152,7 @@ class Node:
                 None if worklist is None else Find(worklist.title, WorklistFinder(catalog.entries, entity.results)),
             )
         probes: dict[str, Callable[[], str]] = {
-            "database": partial(catalog.beat, settings.node, service),
+            "database": partial(fence.probe, catalog, settings.node, service),
             "das": das.probe,
             "cas": cas.probe,
         }

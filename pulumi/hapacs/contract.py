@@ -22,6 +22,7 @@ from hapacs.services.nodes import port as port_of
 from hapacs.settings.base import Model
 from hapacs.settings.fields import (
     Address,
+    AeTitle,
     DeploymentName,
     DiskSerial,
     GroupWord,
@@ -73,11 +74,25 @@ class ContractVip(VirtualAddress):
     prefix: Annotated[int, Field(ge=1, le=32)]
 
 
+class ContractTitles(Model):
+    """AE titles of another site under which a site answers too."""
+
+    store_ae: AeTitle
+    query_ae: AeTitle
+
+
 class ContractDicom(Dicom):
-    """The site's AE titles and ports, with defaults filled in."""
+    """The site's AE titles and ports, with defaults filled in.
+
+    Attributes
+    ----------
+    also
+        Titles of the primary site, at a second one that takes its place when it is lost; absent at other sites.
+    """
 
     port: Port
     tls_port: Port
+    also: ContractTitles | None = None
 
 
 class ContractPolicy(Model):
@@ -279,25 +294,46 @@ def policy(site: Site) -> ContractPolicy:
     return ContractPolicy.model_validate(site.policy.model_dump(include=set(ContractPolicy.model_fields)) | plain)
 
 
+def partner(settings: Settings, site: Site) -> tuple[str, Site] | None:
+    """Return name and settings of the site that has copies of a site's images, and sends its own; None without one."""
+    if not any(one.policy.replicate.enabled for one in settings.sites.values()):
+        return None
+    other = "dr" if site.role == "primary" else "primary"
+    return next((name, one) for name, one in settings.sites.items() if one.role == other)
+
+
 def second_site(settings: Settings, site: Site) -> SecondSite | None:
     """Return where a site sends copies of its images; None when it sends none."""
-    wanted = site.policy.replicate
-    if not wanted.enabled:
+    found = partner(settings, site)
+    if found is None:
         return None
-    name, second = next((name, one) for name, one in settings.sites.items() if one.role == "dr")
-    limits = wanted.model_dump(exclude={"enabled"})
-    return SecondSite(name=name, url=f"https://{second.vip.address}:{port_of('haproxy', 'replicas')}", **limits)
+    name, other = found
+    limits = site.policy.replicate.model_dump(exclude={"enabled"})
+    url = f"https://{other.vip.address}:{port_of('haproxy', 'replicas')}"
+    return SecondSite(name=name, role=site.role, url=url, **limits)
 
 
 def replicators(settings: Settings, site: Site) -> list[str]:
-    """Return from where copies may come to a site: the nodes of the site that sends them, and the site's own router."""
-    sending = [one for one in settings.sites.values() if site.role == "dr" and one.policy.replicate.enabled]
-    found = {one.nodes[node].address for one in sending for node in one.members("pacs")}
-    found |= {one.management_address(node) for one in sending for node in one.members("pacs")}
+    """Return from where copies may come to a site: the nodes of the other site, and the site's own router."""
+    found = partner(settings, site)
+    if found is None:
+        return []
+    _, other = found
+    senders = other.members("pacs")
+    addresses = {other.nodes[node].address for node in senders} | {other.management_address(node) for node in senders}
     # A router between the sites may put its own address in place of the sender's.
-    if sending and site.networks.gateway is not None:
-        found.add(site.networks.gateway)
-    return [f"{address}/32" for address in sorted(found)]
+    if site.networks.gateway is not None:
+        addresses.add(site.networks.gateway)
+    return [f"{address}/32" for address in sorted(addresses)]
+
+
+def also(settings: Settings, site: Site) -> ContractTitles | None:
+    """Return under which other AE titles a site answers: a second site has those of the one that it may replace."""
+    found = partner(settings, site)
+    if found is None or site.role == "primary":
+        return None
+    _, primary = found
+    return ContractTitles(store_ae=primary.dicom.store_ae, query_ae=primary.dicom.query_ae)
 
 
 def routing(site: Site, second: SecondSite | None = None) -> ContractRouting:

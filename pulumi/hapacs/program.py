@@ -35,6 +35,7 @@ def program(settings: Settings, target: Target, on_contract: Callable[[dict[str,
                 contract.callers(settings, site),
                 contract.second_site(settings, site),
                 contract.replicators(settings, site),
+                contract.also(settings, site),
             ),
         )
         for name, site in settings.sites.items()

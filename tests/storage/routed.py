@@ -19,8 +19,8 @@ from tests.storage.servers import Postgres, wait_until
 from tests.support.storescp import StoreScp
 
 NAMES = (
-    "task", "event", "destination", "ruleset", "unmatched", "intervention", "gathering", "completion",
-    "outbound_commitment", "outbound_committed", "replication",
+    "site", "task", "event", "destination", "ruleset", "unmatched", "intervention", "gathering",
+    "completion", "outbound_commitment", "outbound_committed", "replication",
 )  # fmt: skip
 TABLES = ", ".join(f"hapacs.{name}" for name in NAMES)
 ALL_CT: dict[str, Any] = {

@@ -163,7 +163,7 @@ class TestMigrations:
             with pytest.raises(SchemaError, match="hapacs-node migrate"):
                 Catalog(database).beat("pacs1", "store")
             schema.migrate(database)
-            assert Catalog(database).beat("pacs1", "store")
+            assert Catalog(database).beat("pacs1", "store") is None
 
 
 class Proxy:

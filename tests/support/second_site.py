@@ -16,7 +16,7 @@ from typing import Any
 from hapacs.pki import Authority
 from hapacs_node.https import Handler, Listener, Server
 from hapacs_node.record import identity
-from hapacs_node.replication.names import PATH
+from hapacs_node.replication.names import PATH, SITE
 from hapacs_node.routing.peer import Access, Identity
 from hapacs_node.stow.body import Body, boundary, parts
 from tests.unit.node.certificates import certificate
@@ -52,6 +52,10 @@ class SecondSite:
         Requests wait for this event, if it is given.
     requests
         Number of images of each store.
+    says
+        What it says that it is; None for no answer.
+    heard
+        What the other site said to it.
     """
 
     url: str
@@ -69,6 +73,8 @@ class SecondSite:
     hangs: threading.Event | None = None
     requests: list[int] = field(default_factory=list)
     asked: list[list[str]] = field(default_factory=list)
+    says: dict[str, Any] | None = None
+    heard: list[dict[str, Any]] = field(default_factory=list)
 
     def store(self, content: bytes) -> tuple[str, int]:
         """Keep an image; return its UID and zero, or the failure reason."""
@@ -114,6 +120,10 @@ class _Request(Handler):
             self.refuse(site.status, "as the test wants it")
         elif self.path == PATH:
             self._say(site, body)
+        elif self.path == SITE:
+            site.heard.append(json.loads(_all(body)))
+            if site.says is not None:
+                self._answer(site.says, "application/json")
         else:
             self._take(site, body)
 
@@ -133,10 +143,7 @@ class _Request(Handler):
         self._answer(answer, "application/dicom+json")
 
     def _say(self, site: SecondSite, body: Body) -> None:
-        content = b""
-        while piece := body.read():
-            content += piece
-        wanted = json.loads(content)["instances"]
+        wanted = json.loads(_all(body))["instances"]
         site.asked.append(wanted)
         if site.silent:
             site.silent -= 1
@@ -150,6 +157,13 @@ class _Request(Handler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+
+def _all(body: Body) -> bytes:
+    content = b""
+    while piece := body.read():
+        content += piece
+    return content
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from hapacs_node.catalog import (
     retrieval,
     search,
     selection,
+    site,
     worklist,
 )
 from hapacs_node.catalog.database import Database
@@ -188,12 +189,21 @@ class Catalog:
         """Return all entries of the worklist by the day on which their steps start."""
         return self.database.run(worklist.every)
 
-    def beat(self, node: str, service: str) -> str:
-        """Write a heartbeat, to check that the leader accepts a write and replicates it as it does for a store."""
+    def fenced(self) -> str | None:
+        """Return why images of callers are not stored at this site; None when they are."""
+        return self.database.run(site.fenced)
+
+    def beat(self, node: str, service: str) -> str | None:
+        """Write a heartbeat, to check that the leader accepts a write and replicates it as it does for a store.
+
+        Returns
+        -------
+        str or None
+            Why images of callers are not stored at this site; None when they are.
+        """
         # The probe must end before its last answer is too old.
         deadline_s = self.database.settings.statement_timeout_s
-        self.database.run(lambda connection: heartbeats.beat(connection, node, service), deadline_s=deadline_s)
-        return "the leader accepts writes"
+        return self.database.run(lambda connection: heartbeats.beat(connection, node, service), deadline_s=deadline_s)
 
     def has_session(self, application: str, deadline_s: float = 4) -> bool:
         """Return whether the leader has a session of an application."""

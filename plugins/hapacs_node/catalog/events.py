@@ -156,11 +156,25 @@ def newest(connection: Connection) -> Past:
     return Past(UUID(int=(1 << 128) - 1), row[0])
 
 
-def past(connection: Connection, oldest: datetime, before: Past, limit: int) -> list[Past]:
-    """Return images that were stored before a place and not before a time, the newest first."""
+def past(connection: Connection, oldest: datetime, before: Past, limit: int, *, copies: bool = False) -> list[Past]:
+    """Return images that were stored before a place and not before a time, the newest first.
+
+    Parameters
+    ----------
+    connection : Connection
+        To the leader.
+    oldest : datetime
+        No image from before.
+    before : Past
+        The place.
+    limit : int
+        Most images.
+    copies : bool
+        Whether copies of the other site are among them.
+    """
     parameters = {
         "dicom": DICOM,
-        "unrouted": UNROUTED,
+        "unrouted": sorted(CALLERS) if copies else UNROUTED,
         "oldest": oldest,
         "uuid": before.uuid,
         "stored_at": before.stored_at,

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from hapacs_node.catalog import headers
+from hapacs_node.catalog import headers, site
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.events import UNROUTED
 from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.rebuild import MARK
 from hapacs_node.query.header import Header
+from hapacs_node.replication.names import CALLER
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def is_newer(row: StoredObject, than: StoredObject) -> bool:
 
 # An image that is rebuilt from the archive is no event: it was sent to other systems when it was stored first.
 # Nor is one of the probe, which no other system wants, or a copy of another site, which sent it.
+# A fenced site stores copies of the other site, and what its nodes make again themselves; the rows of others return no
+# UUID.
 # One statement is one transaction and one round trip. It is repeated after a lost acknowledgement of a COMMIT: an equal
 # row returns its UUID, and a name that exists with other bytes returns no row.
 _ADD = f"""
@@ -77,6 +80,7 @@ with given as (
 ), stored as (
     insert into hapacs.object as o (uuid, digest, size, type, store, key, "offset", length, node, caller)
     select uuid, digest, size, type, store, key, "offset", length, node, caller from given
+    where given.type <> %(dicom)s or given.caller is null or given.caller = %(copies)s or {site.OPEN}
     on conflict (uuid) do update set digest = excluded.digest
     where o.digest = excluded.digest and o.size = excluded.size and o.type = excluded.type and o.tombstoned_at is null
     returning uuid
@@ -140,7 +144,8 @@ def add(connection: Connection, rows: Sequence[StoredObject]) -> set[UUID]:
     Returns
     -------
     set of UUID
-        Attachments that the catalog now has. A missing one exists with other bytes, or was removed.
+        Attachments that the catalog now has. A missing one exists with other bytes, was removed, or came to a fenced
+        site.
     """
     parameters: dict[str, Any] = {
         "uuids": [row.uuid for row in rows],
@@ -156,6 +161,7 @@ def add(connection: Connection, rows: Sequence[StoredObject]) -> set[UUID]:
         "dicom": DICOM,
         "rebuilt": MARK,
         "unrouted": UNROUTED,
+        "copies": CALLER,
         "headers": headers.parameter([(row.uuid, row.header) for row in rows if row.header is not None]),
     }
     return {uuid for (uuid,) in connection.execute(_ADD, parameters)}

@@ -29,7 +29,7 @@ _OFF = "delete from hapacs.replication where destination = %(destination)s"
 
 # One node at a time plans past images.
 _NEXT = f"""
-select past_at, past_uuid from hapacs.replication
+select past_at, past_uuid, again from hapacs.replication
 where destination = %(destination)s and not past_ended and since < now() - {_SETTLED}
 and (select count(*) from (
     select from hapacs.task
@@ -37,6 +37,11 @@ and (select count(*) from (
     limit {_MOST_PAST}) as waiting) < {_MOST_PAST}
 for update skip locked
 """  # noqa: S608 - constants
+
+_RESYNC = """
+update hapacs.replication set again = true, past_at = null, past_uuid = null, past_ended = false
+where destination = %(destination)s
+"""
 
 _PLANNED = """
 update hapacs.replication set past_at = %(at)s, past_uuid = %(uuid)s, past_ended = %(ended)s
@@ -67,6 +72,19 @@ cross join lateral (
     select count(*) as images, coalesce(sum(size), 0)::bigint as bytes, count(*) filter (where state = 'dead') as dead
     from hapacs.task where {_OPEN} and priority = {PAST}) as old
 where r.destination = %(destination)s
+"""  # noqa: S608 - constants
+
+# The newest first; those without a task are newer than all others.
+_MISSING = f"""
+(select sop.value from hapacs.event e
+ join attachedfiles f on f.uuid = e.uuid::text and f.filetype = 1
+ join dicomidentifiers sop on sop.id = f.id and sop.taggroup = 8 and sop.tagelement = 24
+ order by e.created_at desc limit %(limit)s)
+union all
+(select sop from hapacs.task where {_OPEN} and priority = {NEW} order by stored_at desc limit %(limit)s)
+union all
+(select sop from hapacs.task where {_OPEN} and priority = {PAST} order by stored_at desc limit %(limit)s)
+limit %(limit)s
 """  # noqa: S608 - constants
 
 # Their study has an index. What an operator dropped stays dropped.
@@ -143,10 +161,23 @@ def switch(connection: Connection, *, on: bool) -> None:
     connection.execute(_ON if on else _OFF, {"destination": DESTINATION})
 
 
+def resync(connection: Connection) -> bool:
+    """Plan all past images once more, also confirmed ones and copies of the other site, which may have lost them.
+
+    The other site is asked for each of them, and gets those that it lacks. Returns whether images are copied at all.
+    """
+    return connection.execute(_RESYNC, {"destination": DESTINATION}).rowcount > 0
+
+
 def lag(connection: Connection) -> Lag | None:
     """Return how far the second site is behind; None when nothing is copied."""
     row = connection.execute(_LAG, {"destination": DESTINATION}).fetchone()
     return None if row is None else Lag(*row)
+
+
+def missing(connection: Connection, limit: int) -> list[str]:
+    """Return SOP Instance UIDs of acknowledged images that are not confirmed at the other site, the newest first."""
+    return [sop for (sop,) in connection.execute(_MISSING, {"destination": DESTINATION, "limit": limit})]
 
 
 def wanted(image: Image, priority: int) -> Wanted:
@@ -165,11 +196,11 @@ def plan_older(connection: Connection, limit: int) -> int:
         row = connection.execute(_NEXT, names).fetchone()
         if row is None:
             return 0
-        at, uuid = row
+        at, uuid, again = row
         before = events.newest(connection) if at is None else Past(uuid, at)
-        found = events.past(connection, _BEGINNING, before, limit)
+        found = events.past(connection, _BEGINNING, before, limit, copies=again)
         images = events.images(connection, [one.uuid for one in found])
-        plan_past(connection, [wanted(image, PAST) for image in images])
+        plan_past(connection, [wanted(image, PAST) for image in images], again=again)
         last = found[-1] if found else before
         ended = len(found) < limit
         connection.execute(_PLANNED, names | {"at": last.stored_at, "uuid": last.uuid, "ended": ended})

@@ -382,6 +382,15 @@ select * from unnest(%(kinds)s::text[], %(destinations)s::text[], %(uuids)s::uui
 on conflict (uuid, kind, destination) do nothing
 """
 
+# Of a destination that may have lost what it confirmed. What waits already goes on, and what was dropped stays so.
+_PLAN_PAST_AGAIN = _PLAN_PAST.replace(
+    "do nothing",
+    """do update
+set state = 'waiting', rule = excluded.rule, priority = excluded.priority, due_at = clock_timestamp(), taken_at = null,
+    ended_at = null, attempts = 0, reason = ''
+where hapacs.task.state = 'confirmed'""",
+)
+
 # A task that had its end is done again: a destination may have lost what it once confirmed, and is asked first. What an
 # operator dropped stays dropped.
 _ADD_AGAIN = """
@@ -404,9 +413,19 @@ def add_again(connection: Connection, wanted: Sequence[Wanted]) -> int:
     return connection.execute(_ADD_AGAIN, _columns(wanted)).rowcount
 
 
-def plan_past(connection: Connection, wanted: Sequence[Wanted]) -> int:
-    """Add tasks without an event, for images that have none yet; return their number. It can be repeated."""
-    return connection.execute(_PLAN_PAST, _columns(wanted)).rowcount
+def plan_past(connection: Connection, wanted: Sequence[Wanted], *, again: bool = False) -> int:
+    """Add tasks without an event, for images that have none yet; return their number. It can be repeated.
+
+    Parameters
+    ----------
+    connection : Connection
+        To the leader.
+    wanted : sequence of Wanted
+        The tasks.
+    again : bool
+        Whether tasks that were confirmed wait again.
+    """
+    return connection.execute(_PLAN_PAST_AGAIN if again else _PLAN_PAST, _columns(wanted)).rowcount
 
 
 def plan(

@@ -28,6 +28,7 @@ from hapacs_node.cli import (
     rebuild,
     replication,
     route,
+    site,
     studies,
 )
 from hapacs_node.cli.common import ConfigOption, JsonOption, err, errors, out, print_json, to_journal
@@ -57,6 +58,7 @@ app.add_typer(route.route_app, name="route")
 app.add_typer(route.outbox_app, name="outbox")
 app.add_typer(commitment.app, name="commitment")
 app.add_typer(replication.app, name="replication")
+app.add_typer(site.app, name="site")
 app.add_typer(probe.app, name="probe")
 
 app.command()(integrity.reconcile)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from hapacs_node import log, settings
-from hapacs_node.catalog import gathering, outbox, replication, ruleset
+from hapacs_node.catalog import gathering, outbox, replication, ruleset, site
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.outbox import Action, Selection
 from hapacs_node.catalog.tasks import Lane
@@ -73,6 +73,8 @@ def load(
         )
         # After the rules: the past begins when every new image has an event.
         database.run(lambda c: replication.switch(c, on=copies), deadline_s=_WAIT_S)
+        role = None if routing.second_site is None else routing.second_site.role
+        database.run(lambda c: site.switch(c, role, operator), deadline_s=_WAIT_S)
     out.print(f"{'changed' if changed else 'unchanged'}: {len(routing.rules)} rules, {len(lanes)} destinations")
 
 

@@ -12,18 +12,20 @@ from prometheus_client import start_http_server
 from hapacs_node import background, log
 from hapacs_node.catalog import commitment
 from hapacs_node.catalog.commitment import COMMITTED, Claim, Referenced
-from hapacs_node.catalog.database import Database
+from hapacs_node.catalog.database import Connection, Database
 from hapacs_node.commitment import action, report
 from hapacs_node.commitment.action import Refusal, Wanted
 from hapacs_node.commitment.copies import PROCESSING_FAILURE, Copies
 from hapacs_node.commitment.pdu import Requested
 from hapacs_node.commitment.relay import Relay
-from hapacs_node.commitment.replicas import Replicas
+from hapacs_node.commitment.replicas import Replicas, answer
 from hapacs_node.commitment.settings import Address, CommitmentSettings
 from hapacs_node.errors import NodeError
 from hapacs_node.https import Listener
 from hapacs_node.metrics import Metrics
 from hapacs_node.outbox.backoff import Backoff
+from hapacs_node.replication import exchange
+from hapacs_node.replication.names import PATH, SITE
 from hapacs_node.routing import reported
 from hapacs_node.routing.peer import Identity
 from hapacs_node.settings import Settings
@@ -218,7 +220,9 @@ class Service:
             metrics, inward=inward, onward=onward,
         )  # fmt: skip
         worker = Worker(node.node, database, copies, settings, metrics, stop)
-        replicas = None if settings.replicas is None else Replicas(copies.kept)
+        replicas = None
+        if settings.replicas is not None:
+            replicas = Replicas({PATH: partial(answer, copies.kept), SITE: partial(_heard, database)})
         return cls(database, relay, worker, metrics, stop, replicas)
 
     def run(self) -> None:
@@ -239,11 +243,23 @@ class Service:
             self.database.close()
 
     def _answer(self) -> None:
-        """Say to the first site what the archive has, if this is a second one."""
+        """Answer the other site, if there is one."""
         settings = self.worker.settings
         if self.replicas is not None and settings.replicas is not None and (tls := settings.tls) is not None:
             at = settings.replicas
             self.replicas.start(Listener(at.host, at.port, tls.certificate, tls.key, tls.authority))
+
+
+def _heard(database: Database, content: bytes) -> dict[str, object]:
+    said = exchange.Statement.model_validate_json(content)
+
+    def both(connection: Connection) -> exchange.Statement | None:
+        exchange.hear(connection, said)
+        return exchange.own(connection)
+
+    if (own := database.run(both)) is None:
+        raise NodeError("copies are not switched on here")
+    return own.model_dump(mode="json")
 
 
 def _keep(database: Database, settings: CommitmentSettings, requested: Requested, wanted: Wanted) -> None:

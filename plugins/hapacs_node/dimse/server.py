@@ -4,7 +4,7 @@ import socket
 import ssl
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -39,6 +39,8 @@ class Entity:
     ----------
     title : str
         Our AE title.
+    also : sequence of str
+        Further called titles that are answered.
     callers : mapping
         Who may open associations, by title.
     associations : int
@@ -52,6 +54,7 @@ class Entity:
     associations: int
     results: int = 2000
     instances: int = 20_000
+    also: Sequence[str] = ()
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> Self:
@@ -60,8 +63,8 @@ class Entity:
         Parameters
         ----------
         document : dict
-            ``Title``, ``Associations``, ``FindResults``, ``FindInstances``; ``Callers``, each with ``Title``, ``May``
-            and possibly ``Host`` and ``Port``.
+            ``Title``, ``Also``, ``Associations``, ``FindResults``, ``FindInstances``; ``Callers``, each with ``Title``,
+            ``May`` and possibly ``Host`` and ``Port``.
         """
         callers = {
             str(one["Title"]): Caller(
@@ -69,7 +72,9 @@ class Entity:
             )
             for one in document["Callers"]
         }
-        return cls(str(document["Title"]), callers, *(int(document[name]) for name in _NUMBERS))
+        associations, results, instances = (int(document[name]) for name in _NUMBERS)
+        also = tuple(map(str, document.get("Also", ())))
+        return cls(str(document["Title"]), callers, associations, results, instances, also)
 
 
 @dataclass
@@ -97,7 +102,7 @@ class Scp:
 
     def __post_init__(self) -> None:
         self._room = threading.Semaphore(self.entity.associations)
-        self._titles = {self.entity.title: QUERYING}
+        self._titles = dict.fromkeys((self.entity.title, *self.entity.also), QUERYING)
         if self.worklist is not None:
             self._titles[self.worklist.title] = SCHEDULING
 

@@ -18,6 +18,7 @@ from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.removals import Reason, Removal
 from hapacs_node.errors import NodeError
+from hapacs_node.fence import Fence
 from hapacs_node.record import identity, web
 from hapacs_node.record.addresses import Addresses
 from hapacs_node.record.caller import Caller
@@ -42,12 +43,15 @@ class Objects:
         Decides whether an image may replace another one.
     admission : Admission
         Decides whether a caller yields to others.
+    fence : Fence
+        Refuses callers while the other site leads.
     """
 
     storage: StorageArea
     addresses: Addresses
     replacement: Replacement
     admission: Admission
+    fence: Fence
     _callers: dict[int, Caller] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -61,13 +65,15 @@ class Objects:
     @property
     def decides(self) -> bool:
         """Whether an image can be refused before its bytes are stored, see `admit`."""
-        return self.replacement.rule != "allow" or self.admission.decides
+        return self.replacement.rule != "allow" or self.admission.decides or self.fence.why is not None
 
     def admit(self, thread: int, content: bytes) -> None:
-        """Check that the caller yields to nobody now, and that the image replaces none that it may not replace.
+        """Check that the site stores, that the caller yields to nobody, and that the image may replace what is there.
 
         Raises
         ------
+        FencedError
+            When the other site leads.
         NotAdmittedError
             When its caller yields to others.
         ReplacementRefusedError
@@ -214,6 +220,7 @@ class Objects:
     def _check(self, thread: int, about: identity.Identity, digest: str, **fields: object) -> None:
         caller = self._caller(thread)
         try:
+            self.fence.check(caller.who)
             self.admission.check(caller.who)
             self.replacement.check(about, digest, caller.who)
         except NodeError as error:

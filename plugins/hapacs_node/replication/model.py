@@ -1,7 +1,7 @@
 """What a site knows of its second site. It travels with the rules to all nodes, see `hapacs_node.catalog.ruleset`."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,8 @@ class SecondSite(Part):
     ----------
     name
         Of the site in the settings.
+    role
+        Of the site that sends.
     url
         Where its balancer takes copies.
     connections
@@ -36,6 +38,7 @@ class SecondSite(Part):
     """
 
     name: Name
+    role: Literal["primary", "dr"] = "primary"
     url: Endpoint
     connections: Parallel = 2
     mb_per_s: Rate | None = None

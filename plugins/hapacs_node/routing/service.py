@@ -1,6 +1,7 @@
 """The service `hapacs-routing`: plans events, starts workers where tasks are due, hands ended leases over."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from hapacs_node.correction.outgoing import Outgoing as Corrected
 from hapacs_node.errors import NodeError
 from hapacs_node.integrity.exposition import Exposition
 from hapacs_node.metrics import Metrics
+from hapacs_node.replication.exchange import Exchange
 from hapacs_node.replication.model import Outgoing, SecondSite
 from hapacs_node.replication.names import DESTINATION
 from hapacs_node.replication.status import Shown
@@ -65,7 +67,9 @@ class Service:
     worker : Worker
         Sends tasks.
     replicator : Replicator
-        Copies images to the second site.
+        Copies images to the other site.
+    exchange : Exchange
+        Asks the other site which of them leads.
     puller : Puller
         Brings priors to this node's DAS.
     metrics : Metrics
@@ -80,6 +84,7 @@ class Service:
     planner: Planner
     worker: Worker
     replicator: Replicator
+    exchange: Exchange
     puller: Puller
     metrics: Metrics
     stop: threading.Event
@@ -88,6 +93,7 @@ class Service:
     _routing: Outgoing = field(default_factory=Outgoing)
     _version: int = 0
     _running: dict[Lane, list[Future[int]]] = field(default_factory=dict)
+    _asking: Future[int] | None = None
 
     def __post_init__(self) -> None:
         self._invalid = self.metrics.gauge("hapacs_routing_rules_invalid", "Whether new rules can't be read")
@@ -130,6 +136,7 @@ class Service:
             replicator=Replicator(
                 settings.node, database, reader.read_once, reading, copying or Access(), metrics, stop
             ),
+            exchange=Exchange(database, copying or Access(), metrics, time.monotonic),
             puller=Puller(database, reader.restore, metrics, stop),
             metrics=metrics,
             stop=stop,
@@ -199,7 +206,10 @@ class Service:
                 break
 
     def _replicate(self, second: SecondSite) -> None:
-        """Plan images from before the copies began, and start workers if any image has to be copied."""
+        """Ask the other site, plan images from before the copies began, start workers if any image has to be copied."""
+        if self._asking is None or self._asking.done():
+            # The other site may be silent for long.
+            self._asking = self._senders.submit(self._work, replication.LANE, partial(self.exchange.ask, second))
         if second.past:
             self.database.run(lambda c: replication.plan_older(c, _PAST_AT_ONCE))
         for lane in self.database.run(lambda c: tasks.due(c, REPLICATE)):
@@ -244,6 +254,7 @@ class Service:
             self._age.labels(status.destination).set(status.oldest_s)
             self._failing.labels(status.destination).set(status.failures)
         self._unmatched.set(self.database.run(outbox.unmatched_today))
+        self.exchange.show()
         lag = self.database.run(replication.lag)
         self._second_site.set(lag)
         if lag is not None:

@@ -16,7 +16,16 @@ from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.removals import Removal
-from hapacs_node.errors import CasUnavailableError, CatalogError, CatalogUnavailableError, DasError, RefusedError
+from hapacs_node.catalog.site import through
+from hapacs_node.errors import (
+    CasUnavailableError,
+    CatalogError,
+    CatalogUnavailableError,
+    DasError,
+    FencedError,
+    NodeError,
+    RefusedError,
+)
 from hapacs_node.metrics import Metrics
 from hapacs_node.query.header import Header
 from hapacs_node.query.header import of as describe
@@ -225,16 +234,19 @@ class StorageArea:
             noted.cancel()
             raise CatalogUnavailableError(f"the catalog did not store the row within {allowed_s:g} s") from None
 
-    def _note_all(self, rows: Sequence[StoredObject]) -> list[CatalogError | None]:
+    def _note_all(self, rows: Sequence[StoredObject]) -> list[NodeError | None]:
         wanted = {row.uuid: row for row in rows}
         noted = self.catalog.add_all(list(wanted.values()))
         # A name that came twice is one row. A caller that has other bytes for it gets an error.
-        return [
-            None
-            if row.uuid in noted and wanted[row.uuid] == row
-            else CatalogError(f"attachment {row.uuid} is already in the catalog with other bytes")
-            for row in rows
-        ]
+        left_out = {row.uuid for row in rows if row.uuid not in noted or wanted[row.uuid] != row}
+        why = self.catalog.fenced() if left_out else None
+        return [self._left_out(row, why) if row.uuid in left_out else None for row in rows]
+
+    @staticmethod
+    def _left_out(row: StoredObject, fenced: str | None) -> NodeError:
+        if fenced is not None and not through(row.caller):
+            return FencedError(fenced)
+        return CatalogError(f"attachment {row.uuid} is already in the catalog with other bytes")
 
     def _keep_derived(self, uuid: UUID, content: bytes) -> None:
         try:

@@ -11,6 +11,7 @@ from hapacs.cli import (
     backup,
     bench,
     down,
+    dr,
     drill,
     environment,
     find,
@@ -84,6 +85,7 @@ app.command("reindex", rich_help_panel=OPERATE)(reindex.reindex)
 app.command("rebuild", rich_help_panel=OPERATE)(rebuild.rebuild)
 app.add_typer(backup.app, name="backup", rich_help_panel=OPERATE)
 app.command("restore", rich_help_panel=OPERATE)(backup.restore)
+app.add_typer(dr.app, name="dr", rich_help_panel=OPERATE)
 app.command("reconcile", rich_help_panel=OPERATE)(integrity.reconcile)
 app.command("scrub", rich_help_panel=OPERATE)(integrity.scrub)
 app.command("drain", rich_help_panel=OPERATE)(operations.drain)

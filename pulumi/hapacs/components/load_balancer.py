@@ -10,10 +10,11 @@ from hapacs.settings import Caller, Site
 
 @dataclass(frozen=True)
 class LoadBalancerArgs:
-    """The site of the entry, and its callers."""
+    """The site of the entry, its callers, and the titles of another site under which it answers too."""
 
     site: Site
     callers: tuple[Caller, ...]
+    also: contract.ContractTitles | None = None
 
 
 class LoadBalancer(pulumi.ComponentResource):
@@ -37,7 +38,8 @@ class LoadBalancer(pulumi.ComponentResource):
         )
         self.contract = {
             "vip": vip.model_dump(mode="json"),
-            "dicom": site.dicom.model_dump(mode="json"),
+            "dicom": site.dicom.model_dump(mode="json")
+            | ({} if args.also is None else {"also": args.also.model_dump(mode="json")}),
             "https_port": site.https_port,
             "callers": [caller.model_dump(mode="json", exclude_none=True) for caller in args.callers],
         }

@@ -24,6 +24,8 @@ class SiteArgs:
         Where it sends copies of its images; None for none.
     replicators
         From where copies of another site's images may come.
+    also
+        Titles of the other site under which it answers too.
     """
 
     target: Target
@@ -31,6 +33,7 @@ class SiteArgs:
     callers: tuple[settings.Caller, ...]
     second_site: SecondSite | None = None
     replicators: Sequence[str] = ()
+    also: contract.ContractTitles | None = None
 
 
 class Site(pulumi.ComponentResource):
@@ -55,7 +58,7 @@ class Site(pulumi.ComponentResource):
             for node, spec in site.nodes.items()
         }
         cas = CasStore(f"{name}-cas", CasStoreArgs(site), child)
-        entry = LoadBalancer(f"{name}-entry", LoadBalancerArgs(site, args.callers), child)
+        entry = LoadBalancer(f"{name}-entry", LoadBalancerArgs(site, args.callers, args.also), child)
         self.contract = pulumi.Output.all(
             role=site.role,
             cluster_network=str(networks.cluster),

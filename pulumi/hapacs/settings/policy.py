@@ -100,12 +100,13 @@ class Admission(Model):
 
 
 class Replicate(Model):
-    """Copies of the primary site's images at the second site, which keeps and locks them as its own.
+    """Copies of a site's images at the other site, which keeps and locks them as its own.
 
     Attributes
     ----------
     enabled
-        Whether images are copied.
+        Whether images are copied. Set at the primary site, it holds for both; the other fields hold for the images that
+        leave the site where they are set.
     past
         Whether images that were stored before are copied too, the newest first.
     connections
@@ -165,7 +166,7 @@ class Policy(Model):
     admission
         When callers that yield are refused.
     replicate
-        Copies of the primary site's images at the second site.
+        Copies of the site's images at the other site.
     """
 
     das_watermark_fraction: Annotated[float, Field(gt=0, le=0.98)] = 0.9

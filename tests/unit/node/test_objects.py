@@ -14,6 +14,7 @@ from hapacs_node.admission import Admission, Level, Limit, State
 from hapacs_node.catalog.index import Present
 from hapacs_node.catalog.removals import Removal
 from hapacs_node.errors import CatalogUnavailableError, NodeError, NotAdmittedError, ReplacementRefusedError
+from hapacs_node.fence import Fence
 from hapacs_node.log import Event
 from hapacs_node.metrics import Metrics
 from hapacs_node.record.addresses import Addresses
@@ -66,7 +67,7 @@ def addresses() -> FakeAddresses:
 
 @pytest.fixture
 def objects(area: StorageArea, addresses: FakeAddresses) -> Objects:
-    return Objects(area, addresses, Replacement("allow", area.catalog), admission())
+    return Objects(area, addresses, Replacement("allow", area.catalog), admission(), Fence())
 
 
 @pytest.fixture
@@ -240,7 +241,7 @@ def test_the_rule_decides_whether_an_image_is_replaced(
     case: tuple[Rule, str | None, str | None, bool],
 ) -> None:
     rule, caller, digest, refused = case
-    objects = Objects(area, addresses, Replacement(rule, catalog), admission())
+    objects = Objects(area, addresses, Replacement(rule, catalog), admission(), Fence())
     catalog.present_as["1", "1.2", "1.2.3"] = Present(digest, caller)
     objects.dicom_arrived(THREAD, "CT2")
     addresses.answer()
@@ -257,7 +258,7 @@ def test_the_rule_decides_whether_an_image_is_replaced(
 def test_a_caller_that_yields_is_refused_before_its_image_is_stored(
     area: StorageArea, addresses: FakeAddresses, events: Events, catalog: FakeCatalog
 ) -> None:
-    objects = Objects(area, addresses, Replacement("allow", catalog), admission("title:IMPORT", "user:import"))
+    objects = Objects(area, addresses, Replacement("allow", catalog), admission("title:IMPORT", "user:import"), Fence())
     objects.dicom_arrived(THREAD, "IMPORT")
     addresses.answer()
     with pytest.raises(NotAdmittedError, match="title:IMPORT yields"):
@@ -277,7 +278,7 @@ def test_a_caller_that_yields_is_refused_before_its_image_is_stored(
 def test_an_image_by_stow_is_refused_before_it_is_stored(
     area: StorageArea, addresses: FakeAddresses, catalog: FakeCatalog
 ) -> None:
-    objects = Objects(area, addresses, Replacement("same_caller", catalog), admission())
+    objects = Objects(area, addresses, Replacement("same_caller", catalog), admission(), Fence())
     catalog.present_as["1", "1.2", "1.2.3"] = Present(names.digest_of(OTHER), "user:anna")
     objects.http_arrived(THREAD, "/dicom-web/studies", {"x-hapacs-user": "bob"}, reads=False)
     with pytest.raises(ReplacementRefusedError):
@@ -291,7 +292,7 @@ def test_an_image_by_stow_is_refused_before_it_is_stored(
 def test_an_image_is_refused_while_the_catalog_can_not_be_asked_or_its_uids_can_not_be_read(
     area: StorageArea, addresses: FakeAddresses, catalog: FakeCatalog
 ) -> None:
-    objects = Objects(area, addresses, Replacement("never", catalog), admission())
+    objects = Objects(area, addresses, Replacement("never", catalog), admission(), Fence())
     objects.dicom_arrived(THREAD, "CT2")
     with pytest.raises(ReplacementRefusedError, match="UIDs can't be read"):
         objects.admit(THREAD, b"no DICOM file")

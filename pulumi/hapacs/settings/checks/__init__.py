@@ -2,7 +2,7 @@
 
 `groups` (which node serves what, and how many are needed), `networks` (addresses and ports), `storage` (disks and
 watermarks), `orthanc` (where it comes from), `callers` (AE titles and other names, who may call), `routing`
-(destinations and rules), `replication` (copies at the second site), `monitoring` (who gets which alert), `backup` (where
+(destinations and rules), `replication` (copies at the other site), `monitoring` (who gets which alert), `backup` (where
 backups go), `warnings` (allowed, but seldom meant).
 """
 

@@ -1,4 +1,4 @@
-"""Checks of the copies at the second site: there is one, and the primary site alone sends."""
+"""Checks of the copies at the second site: there is one, and the primary site's settings switch copies on for both."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,8 @@ def of_settings(settings: Settings) -> Iterator[Problem]:
             continue
         if site.role != "primary":
             yield Problem(
-                f"{path}.enabled", "only the primary site copies its images; remove it here, and set it there"
+                f"{path}.enabled",
+                "the primary site's setting switches copies on in both directions; remove it here, and set it there",
             )
         elif len(seconds) != 1:
             found = ", ".join(seconds) or "none"
