@@ -13,6 +13,9 @@ from hapacs_node.replication.names import CALLER
 UNROUTED = [*sorted(CALLERS), CALLER]
 """Callers whose images have no event: the probe, and the first site at its second one."""
 
+VERIFIED = "HAPACS-VERIFY-"
+"""Patient IDs of the files that `hapacs verify` sends begin with it."""
+
 CLAIMABLE = "due_at <= now() and (node = %(node)s or due_at <= now() - interval '5 seconds')"
 """Which events a node may claim: others leave one for a few seconds to the node that has the image on its DAS."""
 
@@ -39,17 +42,21 @@ update hapacs.event set due_at = clock_timestamp() + %(pause_s)s * interval '1 s
 # calling and the called title. `offset 0` keeps the order of the joins, from an image to its names: PostgreSQL believes
 # that few rows have one tag, and would begin with all series of the site.
 _IMAGES = """
-select o.uuid, named.study, named.series, named.sop, o.size, o.node, o.stored_at, o.caller, named.calling, named.called
+select o.uuid, named.study, named.series, named.sop, o.size, o.node, o.stored_at, o.caller, named.calling, named.called,
+    named.trial
 from hapacs.object o
 join attachedfiles file on file.uuid = o.uuid::text and file.filetype = 1
 cross join lateral (
     select study.value as study, series.value as series, sop.value as sop, calling.value as calling,
-        called.value as called
+        called.value as called, coalesce(starts_with(patient.value, %(trial)s), false) as trial
     from resources instance
     join resources parent on parent.internalid = instance.parentid
     join dicomidentifiers sop on sop.id = instance.internalid and sop.taggroup = 8 and sop.tagelement = 24
     join dicomidentifiers series on series.id = parent.internalid and series.taggroup = 32 and series.tagelement = 14
     join dicomidentifiers study on study.id = parent.parentid and study.taggroup = 32 and study.tagelement = 13
+    left join resources above on above.internalid = parent.parentid
+    left join dicomidentifiers patient on patient.id = above.parentid and patient.taggroup = 16
+        and patient.tagelement = 32
     left join metadata calling on calling.id = instance.internalid and calling.type = 3
     left join metadata called on called.id = instance.internalid and called.type = 12
     where instance.internalid = file.id and instance.resourcetype = 3
@@ -119,6 +126,8 @@ class Image:
         Who stored it, as in `StoredObject`.
     calling, called : str or None
         AE titles of the association.
+    is_trial : bool
+        Whether `hapacs verify` sent it. It sends the same files to each site, and removes them.
     """
 
     uuid: UUID
@@ -131,6 +140,7 @@ class Image:
     caller: str | None
     calling: str | None
     called: str | None
+    is_trial: bool = False
 
 
 def claim(connection: Connection, node: str, limit: int, lease_s: float) -> list[Event]:
@@ -146,7 +156,7 @@ def postpone(connection: Connection, uuids: Sequence[UUID], pause_s: float) -> N
 
 def images(connection: Connection, uuids: Sequence[UUID]) -> list[Image]:
     """Return those of the images that are in the index and were not removed."""
-    return [Image(*row) for row in connection.execute(_IMAGES, {"uuids": list(uuids)})]
+    return [Image(*row) for row in connection.execute(_IMAGES, {"uuids": list(uuids), "trial": VERIFIED})]
 
 
 def newest(connection: Connection) -> Past:

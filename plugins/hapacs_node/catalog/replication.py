@@ -200,7 +200,7 @@ def plan_older(connection: Connection, limit: int) -> int:
         before = events.newest(connection) if at is None else Past(uuid, at)
         found = events.past(connection, _BEGINNING, before, limit, copies=again)
         images = events.images(connection, [one.uuid for one in found])
-        plan_past(connection, [wanted(image, PAST) for image in images], again=again)
+        plan_past(connection, [wanted(image, PAST) for image in images if not image.is_trial], again=again)
         last = found[-1] if found else before
         ended = len(found) < limit
         connection.execute(_PLANNED, names | {"at": last.stored_at, "uuid": last.uuid, "ended": ended})

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import typer
 
 from hapacs_node import settings
-from hapacs_node.catalog import replication, ruleset
+from hapacs_node.catalog import replication, ruleset, site
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.replication import Lag
 from hapacs_node.cli.common import ConfigOption, JsonOption, errors, out, print_json
@@ -26,12 +26,15 @@ def status(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = F
     short = settings.load(config).database.model_copy(update={"deadline_s": 10.0, "statement_timeout_s": 10.0})
     with errors(), Database(short, Metrics(), application="hapacs-node replication") as database:
         lag = database.run(replication.lag)
+        standing = database.run(site.find)
         _, document = database.run(ruleset.current)
         second = Outgoing.model_validate(document).second_site
     name = None if second is None else second.name
     ok = lag is None or not (lag.dead or lag.past_dead)
     if as_json:
-        print_json({"ok": ok, "second_site": name, "lag": None if lag is None else asdict(lag)})
+        shown = None if lag is None else asdict(lag)
+        state = None if standing is None else standing.state
+        print_json({"ok": ok, "second_site": name, "state": state, "lag": shown})
     elif lag is None:
         out.print("no image is copied: there is no second site, or policy.replicate is off")
     else:

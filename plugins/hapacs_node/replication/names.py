@@ -1,6 +1,6 @@
 """Names that both sites know."""
 
-DESTINATION = "second site"
+DESTINATION = "other site"
 """The destination in the outbox. No destination of a rule can have this name: it has a blank."""
 USER = "hapacs-replica"
 """The user of DICOMweb as which the second site's balancer passes copies on; no person may have this name."""

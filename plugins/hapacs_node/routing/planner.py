@@ -79,7 +79,7 @@ class Planner:
                 continue
             done.append(uuid)
             wanted += made
-            if routing.second_site is not None:
+            if routing.second_site is not None and not image.is_trial:
                 wanted.append(replication.wanted(image, replication.NEW))
             if not made and compares:
                 unmatched.append(uuid)

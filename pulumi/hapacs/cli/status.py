@@ -114,11 +114,13 @@ def _print(name: str, site: Mapping[str, Any]) -> None:
 
 
 def _print_second(lag: Mapping[str, Any]) -> None:
-    """Print what the second site lacks."""
-    about = f"second site {lag['name']}:"
+    """Print which site leads, and what the other one lacks."""
+    about = f"other site {lag['name']}:"
     if "unknown" in lag:
         print_item(f"{about} [yellow]not known[/]:", lag["unknown"])
         return
+    if lag["state"] == "fenced":
+        print_item("[yellow]fenced[/]:", f"{lag['name']} leads, and images of modalities are refused here")
     missing, set_aside = lag["images"] + lag["unplanned"], lag["dead"] + lag["past_dead"]
     if missing:
         colour = "yellow" if lag["rpo_s"] > _LATE_S else "default"

@@ -14,7 +14,9 @@ from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
-VERIFY = "HAPACS-VERIFY-"
+from hapacs_node.catalog.events import VERIFIED
+
+VERIFY = VERIFIED
 BENCH = "HAPACS-BENCH-"
 LOAD = "HAPACS-LOAD-"
 

@@ -18,7 +18,8 @@ def lag(site: Site, timeout_s: float) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``name``, and the fields of `hapacs_node.catalog.replication.Lag`, or why they are ``unknown``.
+        ``name``, ``state`` of this site, and the fields of `hapacs_node.catalog.replication.Lag`, or why they are
+        ``unknown``.
     """
     second = site.contract["routing"].get("second_site")
     if second is None:
@@ -37,4 +38,4 @@ def lag(site: Site, timeout_s: float) -> dict[str, Any] | None:
     found = next((one for one in answers if one.get("lag") is not None), None)
     if found is None:
         return {"name": second["name"], "unknown": next(iter(answers)).get("unknown", "no image was copied yet")}
-    return {"name": second["name"], **found["lag"]}
+    return {"name": second["name"], "state": found.get("state"), **found["lag"]}

@@ -103,17 +103,18 @@ def test_silent_node_is_shown_as_one_that_does_not_answer(site: Document) -> Non
 
 LAG: dict[str, Any] = {
     "name": "dr", "images": 0, "unplanned": 0, "dead": 0, "past_images": 0, "past_dead": 0, "rpo_s": 0.0,
-    "past_at": None, "past_ended": True, "failures": 0, "error": "",
+    "past_at": None, "past_ended": True, "failures": 0, "error": "", "state": "leads",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("lag", "said"),
     [
-        ({}, "second site dr: RPO 0, every new image is confirmed there"),
+        ({}, "other site dr: RPO 0, every new image is confirmed there"),
+        ({"state": "fenced"}, "fenced: dr leads, and images of modalities are refused here"),
         (
             {"images": 1200, "unplanned": 34, "rpo_s": 1500.0},
-            "second site dr: RPO 25 min, the age of the oldest of 1,234 images that are not confirmed there",
+            "other site dr: RPO 25 min, the age of the oldest of 1,234 images that are not confirmed there",
         ),
         (
             {"past_images": 50, "past_ended": False, "past_at": "2026-01-02 03:04:05+00:00"},
@@ -136,7 +137,7 @@ def test_a_site_without_a_second_one_shows_none_and_an_unknown_state_is_said(
     site: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert site["states"]
-    assert "second site" not in status().stdout
+    assert "other site" not in status().stdout
     assert json.loads(status("--json").stdout)["sites"]["primary"]["second_site"] is None
     monkeypatch.setattr(second_site, "lag", lambda _site, _timeout_s: {"name": "dr", "unknown": "no answer"})
-    assert "second site dr: not known: no answer" in status().stdout
+    assert "other site dr: not known: no answer" in status().stdout

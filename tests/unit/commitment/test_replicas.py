@@ -74,7 +74,7 @@ def test_bad_questions_are_refused(session: WebSession, path: str, body: bytes, 
     assert session.ask("POST", path, {"Content-Length": str(len(body))}, [body]).code == code
 
 
-@pytest.mark.parametrize("length", ["", "-1", "200000", "²"])
+@pytest.mark.parametrize("length", ["", "-1", "300000", "²"])
 def test_a_body_without_a_sound_length_is_not_read(identity: Identity, port: int, length: str) -> None:
     connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=identity.context(None, names=True))
     connection.putrequest("POST", "/hapacs/replicas")

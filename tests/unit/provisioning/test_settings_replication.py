@@ -31,11 +31,29 @@ def test_the_primary_site_sends_to_the_second_one_which_lets_its_nodes_in(with_d
     found = contract.second_site(settings, primary)
     assert found is not None
     assert (found.url, found.mb_per_s, found.past) == (f"https://{second.vip.address}:8407", 40, True)
-    assert contract.second_site(settings, second) is None
-    assert contract.replicators(settings, primary) == []
-    let_in = contract.replicators(settings, second)
-    assert {f"{primary.nodes[node].address}/32" for node in primary.members("pacs")} <= set(let_in)
+    for site, other in ((second, primary), (primary, second)):
+        let_in = contract.replicators(settings, site)
+        assert {f"{other.nodes[node].address}/32" for node in other.members("pacs")} <= set(let_in)
     assert contract.routing(primary, found).second_site == found
+
+
+def test_the_second_site_sends_back_with_its_own_limits_and_answers_to_both_names(
+    with_dr: Data, problems: Problems
+) -> None:
+    replicating(with_dr, mb_per_s=40)
+    (name,) = [name for name, site in with_dr["sites"].items() if site["role"] == "dr"]
+    with_dr["sites"][name].setdefault("policy", {})["replicate"] = {"mb_per_s": 5}
+    assert problems(with_dr) == {}
+    settings = parse(with_dr)
+    primary, second = settings.sites["primary"], settings.sites[name]
+    found = contract.second_site(settings, second)
+    assert found is not None
+    assert (found.name, found.role, found.url) == ("primary", "dr", f"https://{primary.vip.address}:8407")
+    assert found.mb_per_s == 5
+    also = contract.also(settings, second)
+    assert also is not None
+    assert (also.store_ae, also.query_ae) == (primary.dicom.store_ae, primary.dicom.query_ae)
+    assert contract.also(settings, primary) is None
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -50,10 +68,10 @@ def test_there_must_be_one_second_site(with_dr: Data, problems: Problems, count:
     assert "images are copied to the one site with the role dr" in problems(with_dr)[f"{P}.enabled"]
 
 
-def test_the_second_site_sends_nothing(with_dr: Data, problems: Problems) -> None:
+def test_the_primary_site_switches_it_on_for_both(with_dr: Data, problems: Problems) -> None:
     (second,) = [name for name, site in with_dr["sites"].items() if site["role"] == "dr"]
     found = problems(replicating(with_dr, second))
-    assert found[f"sites.{second}.policy.replicate.enabled"].startswith("only the primary site copies its images")
+    assert found[f"sites.{second}.policy.replicate.enabled"].startswith("the primary site's setting switches copies on")
 
 
 def test_hours_of_a_limit_need_the_limit(with_dr: Data, problems: Problems) -> None:

@@ -22,7 +22,7 @@ LATER = datetime(2999, 1, 1, tzinfo=UTC)
 
 
 def task(attempts: int = 1, taken_s: float | None = None) -> Task:
-    return Task(7, ROW.uuid, "1", "1.1", "1.1.1", "", "", 12, "second site", None, attempts, taken_s)
+    return Task(7, ROW.uuid, "1", "1.1", "1.1.1", "", "", 12, "other site", None, attempts, taken_s)
 
 
 def replica(digest: str = RIGHT, size: int = 12, locked_until: datetime | None = LATER, problem: str = "") -> Replica:

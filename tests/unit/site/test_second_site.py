@@ -24,7 +24,7 @@ class FakeSite:
         self.asked.append(node.name)
         if node.name in self.down:
             raise NodeError(node.name, "no answer")
-        return json.dumps({"ok": True, "second_site": "dr", "lag": self.lag})
+        return json.dumps({"ok": True, "second_site": "dr", "state": "leads", "lag": self.lag})
 
 
 def test_a_site_without_a_second_one_is_not_asked() -> None:
@@ -35,7 +35,7 @@ def test_a_site_without_a_second_one_is_not_asked() -> None:
 
 def test_one_node_of_two_is_enough() -> None:
     site = FakeSite("pacs1", second={"name": "dr"}, lag={"rpo_s": 5})
-    assert second_site.lag(cast(Site, site), 1) == {"name": "dr", "rpo_s": 5}
+    assert second_site.lag(cast(Site, site), 1) == {"name": "dr", "state": "leads", "rpo_s": 5}
     assert sorted(site.asked) == ["pacs1", "pacs2"]
 
 
