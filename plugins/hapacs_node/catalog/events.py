@@ -8,13 +8,10 @@ from uuid import UUID
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.index import DICOM
 from hapacs_node.probe.names import CALLERS
-from hapacs_node.replication.names import CALLER
+from hapacs_node.replication.names import CALLER, VERIFIED
 
 UNROUTED = [*sorted(CALLERS), CALLER]
 """Callers whose images have no event: the probe, and the first site at its second one."""
-
-VERIFIED = "HAPACS-VERIFY-"
-"""Patient IDs of the files that `hapacs verify` sends begin with it."""
 
 CLAIMABLE = "due_at <= now() and (node = %(node)s or due_at <= now() - interval '5 seconds')"
 """Which events a node may claim: others leave one for a few seconds to the node that has the image on its DAS."""

@@ -14,7 +14,7 @@ from pydicom.filereader import data_element_generator
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
-from hapacs_node.catalog.events import VERIFIED
+from hapacs_node.replication.names import VERIFIED
 
 VERIFY = VERIFIED
 BENCH = "HAPACS-BENCH-"
