@@ -145,6 +145,8 @@ def _sender(instance: Any) -> str | None:
 def _keep(content: bytes) -> int:
     """Store a DICOM file; return zero, or the failure reason of STOW-RS."""
     try:
+        if node.objects.has_copy(threading.get_ident(), content):
+            return 0
         if node.objects.decides:
             node.objects.admit(threading.get_ident(), content)
     except ReplacementRefusedError:

@@ -17,12 +17,13 @@ from hapacs_node.admission import Admission
 from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.removals import Reason, Removal
-from hapacs_node.errors import NodeError
+from hapacs_node.errors import NodeError, ReplacementRefusedError
 from hapacs_node.fence import Fence
 from hapacs_node.record import identity, web
 from hapacs_node.record.addresses import Addresses
 from hapacs_node.record.caller import Caller
 from hapacs_node.record.replacement import Replacement
+from hapacs_node.replication.names import CALLER
 from hapacs_node.storage import names
 from hapacs_node.storage.area import StorageArea
 
@@ -83,6 +84,27 @@ class Objects:
         """
         if self.decides:
             self._check(thread, identity.of(content), names.digest_of(content), size=len(content))
+
+    def has_copy(self, thread: int, content: bytes) -> bool:
+        """Return whether a thread's image is a copy of the other site that is here already.
+
+        Storing it again would take it out of the index for a moment.
+
+        Raises
+        ------
+        ReplacementRefusedError
+            When both sites got an image with its UIDs, and other bytes.
+        CatalogError
+            When the catalog can't be asked.
+        """
+        if self._caller(thread).who != CALLER:
+            return False
+        about, digest = identity.of(content), names.digest_of(content)
+        try:
+            return self.replacement.has_copy(about, digest)
+        except ReplacementRefusedError as error:
+            self._refused(thread, about, digest=digest, size=len(content), outcome=type(error).__name__, error=error)
+            raise
 
     def http_arrived(self, thread: int, path: str, headers: Mapping[str, str], *, reads: bool) -> None:
         """Remember that a thread has received a web request, and record a DICOMweb request.

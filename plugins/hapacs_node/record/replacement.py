@@ -6,6 +6,7 @@ from typing import Literal
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.errors import ReplacementRefusedError
 from hapacs_node.record.identity import Identity
+from hapacs_node.replication.names import CALLER
 
 Rule = Literal["allow", "same_caller", "never"]
 
@@ -24,6 +25,29 @@ class Replacement:
 
     rule: Rule
     catalog: Catalog
+
+    def has_copy(self, about: Identity, digest: str) -> bool:
+        """Return whether a copy of the other site is here already; a site never replaces its own images by copies.
+
+        Raises
+        ------
+        ReplacementRefusedError
+            When an image with its UIDs and other bytes came to this site itself: both sites stored one. People decide.
+        CatalogError
+            When the catalog can't be asked.
+        """
+        if about.study is None or about.series is None or about.sop is None:
+            return False
+        found = self.catalog.present(about.study, about.series, about.sop)
+        if any(present.digest == digest for present in found):
+            return True
+        for present in found:
+            if present.caller != CALLER:
+                raise ReplacementRefusedError(
+                    f"image {about.sop} came to both sites with different bytes: here it is {present.digest} of "
+                    f"{present.caller or 'an unknown caller'}, and stays"
+                )
+        return False
 
     def check(self, about: Identity, digest: str, caller: str | None) -> None:
         """Return when an image may be stored. Equal bytes are a repeated store, which is always permitted.

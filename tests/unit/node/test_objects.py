@@ -20,6 +20,7 @@ from hapacs_node.metrics import Metrics
 from hapacs_node.record.addresses import Addresses
 from hapacs_node.record.objects import Objects
 from hapacs_node.record.replacement import Replacement, Rule
+from hapacs_node.replication.names import CALLER
 from hapacs_node.settings import Admission as Limits
 from hapacs_node.storage import names
 from hapacs_node.storage.area import StorageArea
@@ -253,6 +254,37 @@ def test_the_rule_decides_whether_an_image_is_replaced(
     (event,) = events.taken()
     assert (event["event"], event["outcome"], event["sop"]) == ("refused", "ReplacementRefusedError", "1.2.3")
     assert (caller or "an unknown caller") in event["error"]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("hapacs-replica", Present(names.digest_of(CONTENT), "title:CT1"), True),
+        ("hapacs-replica", Present(names.digest_of(OTHER), CALLER), False),
+        ("hapacs-replica", Present(names.digest_of(OTHER), "title:CT1"), "title:CT1, and stays"),
+        ("hapacs-replica", Present(names.digest_of(OTHER), None), "an unknown caller, and stays"),
+        ("anna", Present(names.digest_of(CONTENT), "title:CT1"), False),
+    ],
+)
+def test_a_copy_that_is_here_is_not_stored_again_and_replaces_no_image_of_this_site(
+    area: StorageArea,
+    addresses: FakeAddresses,
+    events: Events,
+    catalog: FakeCatalog,
+    case: tuple[str, Present, bool | str],
+) -> None:
+    user, present, outcome = case
+    objects = Objects(area, addresses, Replacement("allow", catalog), admission(), Fence())
+    catalog.present_as["1", "1.2", "1.2.3"] = present
+    objects.stow_arrived("/dicom-web/studies", {"x-hapacs-user": user})
+    thread = threading.get_ident()
+    if isinstance(outcome, bool):
+        assert objects.has_copy(thread, CONTENT) is outcome
+        return
+    with pytest.raises(ReplacementRefusedError, match=outcome):
+        objects.has_copy(thread, CONTENT)
+    (event,) = events.taken()
+    assert (event["event"], event["user"], event["sop"]) == ("refused", user, "1.2.3")
 
 
 def test_a_caller_that_yields_is_refused_before_its_image_is_stored(
