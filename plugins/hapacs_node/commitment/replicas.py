@@ -1,4 +1,4 @@
-"""HTTPS server for the balancer: says to the first site what the archive has of its images, read for each answer."""
+"""HTTPS server for the balancer: answers the other site, for one what the archive has of its images."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,6 @@ from hapacs_node import log
 from hapacs_node.commitment.copies import Kept
 from hapacs_node.errors import NodeError
 from hapacs_node.https import Handler, Listener, Running, Server
-from hapacs_node.replication.names import PATH
 
 _LOG = log.get("replicas")
 _MOST = 1000
@@ -18,6 +17,7 @@ _MOST_BYTES = 1 << 17
 
 type Read = Callable[[Sequence[str]], Mapping[str, Sequence[Kept]]]
 """Reads the copies of images by SOP Instance UID."""
+type Answer = Callable[[bytes], Mapping[str, object]]
 
 
 class Question(BaseModel):
@@ -34,17 +34,32 @@ class Question(BaseModel):
     instances: tuple[str, ...] = Field(min_length=1, max_length=_MOST)
 
 
+def answer(read: Read, content: bytes) -> dict[str, object]:
+    """Answer which copies of some images the archive has.
+
+    Raises
+    ------
+    ValidationError
+        When the question has no meaning.
+    NodeError
+        When the copies can't be read now.
+    """
+    found = read(Question.model_validate_json(content).instances)
+    return {"replicas": {sop: [_plain(one) for one in kept] for sop, kept in found.items()}}
+
+
 class Replicas:
-    """Answers questions for images.
+    """Answers the other site.
 
     Parameters
     ----------
-    read : callable
-        Reads their copies.
+    answers : mapping
+        For each path what returns the answer, fit for JSON; it raises ValidationError for a question without meaning,
+        and NodeError when there is no answer now.
     """
 
-    def __init__(self, read: Read) -> None:
-        self.read = read
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        self.answers = answers
         self.running = Running("copies")
 
     def start(self, listener: Listener) -> int:
@@ -55,12 +70,12 @@ class Replicas:
         OSError
             When the certificates or the address can't be used.
         """
-        return self.running.start(_Server(listener, self.read))
+        return self.running.start(_Server(listener, self.answers))
 
 
 class _Server(Server):
-    def __init__(self, listener: Listener, read: Read) -> None:
-        self.read = read
+    def __init__(self, listener: Listener, answers: Mapping[str, Answer]) -> None:
+        self.answers = answers
         super().__init__(listener, _Request)
 
 
@@ -75,24 +90,22 @@ class _Request(Handler):
             self.refuse(HTTPStatus.BAD_REQUEST, f"Content-Length must be a number up to {_MOST_BYTES}")
             return
         content = self.rfile.read(int(length))
-        if self.path != PATH:
-            self.refuse(HTTPStatus.NOT_FOUND, f"images are asked for at {PATH}")
+        if self.path not in self.server.answers:
+            self.refuse(HTTPStatus.NOT_FOUND, f"the other site is answered at {', '.join(self.server.answers)}")
             return
         try:
-            wanted = Question.model_validate_json(content).instances
-        except ValidationError:
-            self.refuse(HTTPStatus.BAD_REQUEST, f'the body must be {{"instances": [...]}} with 1 to {_MOST} UIDs')
+            found = self.server.answers[self.path](content)
+        except ValidationError as error:
+            self.refuse(HTTPStatus.BAD_REQUEST, f"the body has {error.error_count()} mistakes")
             return
-        try:
-            found = self.server.read(wanted)
         except NodeError as error:
-            _LOG.warning(log.line("replicas_not_read", images=len(wanted), error=error))
-            self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "the copies can't be read now")
+            _LOG.warning(log.line("other_site_not_answered", path=self.path, error=error))
+            self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "there is no answer now")
             return
         self._reply(found)
 
-    def _reply(self, found: Mapping[str, Sequence[Kept]]) -> None:
-        content = json.dumps({"replicas": {sop: [_plain(one) for one in kept] for sop, kept in found.items()}}).encode()
+    def _reply(self, found: Mapping[str, object]) -> None:
+        content = json.dumps(found).encode()
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))

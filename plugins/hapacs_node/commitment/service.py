@@ -17,13 +17,15 @@ from hapacs_node.commitment import action, report
 from hapacs_node.commitment.action import Refusal, Wanted
 from hapacs_node.commitment.copies import PROCESSING_FAILURE, Copies
 from hapacs_node.commitment.pdu import Requested
+from hapacs_node.commitment.ranges import Ranges
 from hapacs_node.commitment.relay import Relay
-from hapacs_node.commitment.replicas import Replicas
+from hapacs_node.commitment.replicas import Replicas, answer
 from hapacs_node.commitment.settings import Address, CommitmentSettings
 from hapacs_node.errors import NodeError
 from hapacs_node.https import Listener
 from hapacs_node.metrics import Metrics
 from hapacs_node.outbox.backoff import Backoff
+from hapacs_node.replication.names import PATH, RANGES_PATH
 from hapacs_node.routing import reported
 from hapacs_node.routing.peer import Identity
 from hapacs_node.settings import Settings
@@ -218,7 +220,9 @@ class Service:
             metrics, inward=inward, onward=onward,
         )  # fmt: skip
         worker = Worker(node.node, database, copies, settings, metrics, stop)
-        replicas = None if settings.replicas is None else Replicas(copies.kept)
+        replicas = None
+        if settings.replicas is not None:
+            replicas = Replicas({PATH: partial(answer, copies.kept), RANGES_PATH: Ranges.build(node, metrics).answer})
         return cls(database, relay, worker, metrics, stop, replicas)
 
     def run(self) -> None:

@@ -11,6 +11,7 @@ from hapacs.cli import (
     backup,
     bench,
     down,
+    dr,
     drill,
     environment,
     find,
@@ -86,6 +87,7 @@ app.add_typer(backup.app, name="backup", rich_help_panel=OPERATE)
 app.command("restore", rich_help_panel=OPERATE)(backup.restore)
 app.command("reconcile", rich_help_panel=OPERATE)(integrity.reconcile)
 app.command("scrub", rich_help_panel=OPERATE)(integrity.scrub)
+app.add_typer(dr.app, name="dr", rich_help_panel=OPERATE)
 app.command("drain", rich_help_panel=OPERATE)(operations.drain)
 app.command("undrain", rich_help_panel=OPERATE)(operations.undrain)
 app.command("switchover", rich_help_panel=OPERATE)(operations.switchover)

@@ -4,17 +4,19 @@ import http.client
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from hapacs.pki import Authority
 from hapacs_node.commitment.copies import Kept
-from hapacs_node.commitment.replicas import Replicas
+from hapacs_node.commitment.replicas import Replicas, answer
 from hapacs_node.errors import CatalogUnavailableError
 from hapacs_node.https import Listener
 from hapacs_node.replication import confirm
 from hapacs_node.replication.model import SecondSite
+from hapacs_node.replication.names import PATH
 from hapacs_node.routing.peer import Identity
 from hapacs_node.routing.stow import WebSession
 from tests.unit.node.certificates import certificate
@@ -39,7 +41,7 @@ def identity(tmp_path: Path) -> Identity:
 
 @pytest.fixture
 def port(identity: Identity) -> Iterator[int]:
-    server = Replicas(read)
+    server = Replicas({PATH: partial(answer, read)})
     yield server.start(Listener("127.0.0.1", 0, identity.certificate, identity.key, identity.authority))
     server.running.stop()
 
