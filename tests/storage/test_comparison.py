@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from hapacs.bench import compare as bench
 from hapacs.pki import Authority
 from hapacs_node import settings
-from hapacs_node.catalog import comparison, replication, ruleset, schema
+from hapacs_node.catalog import compared, comparison, replication, ruleset, schema
 from hapacs_node.catalog.database import Connection, Database
 from hapacs_node.cli import app
 from hapacs_node.commitment.ranges import Ranges
@@ -29,6 +29,7 @@ from hapacs_node.metrics import Metrics
 from hapacs_node.replication.compare import Comparison, Outcome
 from hapacs_node.replication.names import RANGES_PATH
 from hapacs_node.replication.ranges import QUESTION, Here, There
+from hapacs_node.replication.status import Shown
 from hapacs_node.settings import Settings
 from tests.storage.servers import PASSWORD, Postgres
 from tests.unit.node.certificates import certificate
@@ -36,7 +37,8 @@ from tests.unit.node.certificates import certificate
 pytestmark = pytest.mark.timeout(200)
 # Several ranges, and one that is not full.
 IMAGES = 230
-TABLES = "hapacs.object, hapacs.instance, hapacs.event, hapacs.task, hapacs.removal, hapacs.replication, attachedfiles"
+NAMES = ("object", "instance", "event", "task", "removal", "replication", "comparison")
+TABLES = ", ".join(["attachedfiles", *(f"hapacs.{name}" for name in NAMES)])
 
 
 @pytest.fixture(autouse=True)
@@ -316,10 +318,13 @@ def test_the_command_asks_the_second_site(  # noqa: PLR0917 - fixtures
         done = CliRunner().invoke(app, words)
         assert (done.exit_code, json.loads(done.stdout)["equal"]) == (0, True), done.output
         here.add("1.1")
+        assert "another node" in CliRunner().invoke(app, [*words, "--daily"]).stdout
         done = CliRunner().invoke(app, words)
     finally:
         server.running.stop()
     report = json.loads(done.stdout)
+    noted = here.connection.execute("select compared, counts ->> 'only_here' from hapacs.comparison").fetchone()
+    assert noted == (IMAGES + 1, "1")
     assert (done.exit_code, report["equal"], report["only_here"]) == (1, False, ["1.1"])
     assert (report["compared"], report["there"], report["counts"]["only_here"]) == (IMAGES + 1, IMAGES, 1)
 
@@ -339,3 +344,40 @@ def test_the_command_asks_the_second_site(  # noqa: PLR0917 - fixtures
 def test_a_bad_question_is_refused(question: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         QUESTION.validate_json(json.dumps(question))
+
+
+def test_one_node_compares_in_a_day(here: Site) -> None:
+    def begin(every_s: float | None = 100) -> bool:
+        return here.database.run(lambda c: compared.begin(c, every_s))
+
+    assert begin()
+    # Another node is at it; an operator may compare at any time.
+    assert not begin()
+    assert begin(None)
+    here.run("update hapacs.comparison set began_at = now() - interval '7 hours'")
+    assert begin()
+    here.database.run(lambda c: compared.end(c, 5, {"only_here": 1}))
+    assert not begin()
+    here.run("update hapacs.comparison set began_at = now() - interval '200 s', ended_at = now() - interval '199 s'")
+    assert begin()
+    # It failed: the next node tries.
+    here.database.run(compared.release)
+    assert begin()
+
+
+def test_the_last_comparison_is_a_metric(here: Site) -> None:
+    metrics = Metrics()
+    shown = Shown(metrics)
+
+    def values() -> dict[str, float]:
+        shown.set(None, here.database.run(compared.last))
+        found = [sample for family in metrics.registry.collect() for sample in family.samples]
+        return {sample.labels.get("kind", "at"): sample.value for sample in found if "replication" in sample.name}
+
+    assert values() == {}
+    here.run("insert into hapacs.replication (destination, since) values ('second site', to_timestamp(1000))")
+    assert values() == {"at": 1000, "only_here": 0, "only_there": 0, "different": 0}
+    here.database.run(lambda c: compared.begin(c, None))
+    here.database.run(lambda c: compared.end(c, 5, {"only_here": 3, "waiting": 4}))
+    here.run("update hapacs.comparison set ended_at = to_timestamp(2000)")
+    assert values() == {"at": 2000, "only_here": 3, "only_there": 0, "different": 0}

@@ -1,6 +1,8 @@
 """`hapacs-node replication compare`: whether the second site has what this one has."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -11,10 +13,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from hapacs_node import log, settings
-from hapacs_node.catalog import ruleset
+from hapacs_node.catalog import compared, ruleset
 from hapacs_node.catalog.database import Database
 from hapacs_node.cli.common import ConfigOption, JsonOption, err, errors, out, print_json, to_journal
-from hapacs_node.errors import ConfigurationError
+from hapacs_node.errors import ConfigurationError, NodeError
 from hapacs_node.metrics import Metrics
 from hapacs_node.replication.compare import PAUSE_S, Comparison, Listed, Outcome
 from hapacs_node.replication.model import Outgoing, SecondSite
@@ -27,6 +29,8 @@ _TLS = Path("/etc/hapacs-routing/tls")
 # A range has 50,000 images at most.
 _LIMITS = {"connections": 2, "statement_timeout_s": 60.0, "deadline_s": 90.0}
 _SHOWN = 20
+# A timer of each node starts it once a day, at a random time within hours.
+_DAILY_S = 20 * 3600.0
 _KINDS = tuple(one.name for one in fields(Outcome) if one.name not in {"compared", "there", "requests"})
 
 
@@ -35,10 +39,13 @@ def compare(
     study: Annotated[str | None, typer.Option(help="Only images of this study, by its Study Instance UID.")] = None,
     most: Annotated[int, typer.Option(min=1, max=100_000, help="Most images that are named of each kind.")] = 1000,
     tls: Annotated[Path, typer.Option(help="Folder of replica.crt, replica.key and ca-replica.crt.")] = _TLS,
+    daily: Annotated[
+        bool, typer.Option("--daily", help="Only if no node has done it today, and none is at it (for the timer).")
+    ] = False,
     config: ConfigOption = settings.DEFAULT_PATH,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare this site's images with those of the second one, by digests of ranges. Nothing is changed.
+    """Compare this site's images with those of the second one, by digests of ranges. No image is changed.
 
     Exit codes: 0 both sites have the same images; 1 they differ, or a site does not answer; 2 wrong usage.
     """
@@ -50,25 +57,53 @@ def compare(
         with Database(limits, Metrics(), application=f"hapacs-compare@{known.node}") as database:
             second = _second(database)
             access = Access(Identity(tls / "replica.crt", tls / "replica.key", tls / "ca-replica.crt"))
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-            with (
-                stow.connect(second.entry, access) as session,
-                Progress(*columns, console=err, disable=as_json) as progress,
-            ):
-                task = progress.add_task("Comparing")
-                comparison = Comparison(
-                    database, There(partial(post, session)), study, second.past, most, PAUSE_S,
-                    shown=lambda images: progress.update(task, description=f"Comparing: {images:,} images"),
-                )  # fmt: skip
-                outcome = comparison.run()
+            with _noted(database, every_s=_DAILY_S if daily else None, all_images=study is None) as noted:
+                if noted is None:
+                    out.print("another node has compared the sites today, or is at it")
+                    return
+                with stow.connect(second.entry, access) as session, _shown(disable=as_json) as shown:
+                    there = There(partial(post, session))
+                    outcome = Comparison(database, there, study, second.past, most, PAUSE_S, shown).run()
+                noted.append(outcome)
     document = report(second.name, outcome, time.monotonic() - began)
-    counts = {kind: getattr(outcome, kind).count for kind in _KINDS}
-    _LOG.info(log.line("sites_compared", second_site=second.name, compared=outcome.compared, **counts))
+    _LOG.info(log.line("sites_compared", second_site=second.name, compared=outcome.compared, **document["counts"]))
     if as_json:
         print_json(document)
     else:
         _print(second.name, outcome, document["duration_s"])
     raise typer.Exit(0 if document["equal"] else 1)
+
+
+@contextmanager
+def _noted(database: Database, *, every_s: float | None, all_images: bool) -> Iterator[list[Outcome] | None]:
+    """Note in the catalog that all images are compared, and the outcome that the block adds.
+
+    The block gets None when another node has compared them within `every_s`, or is at it.
+    """
+    if not all_images:
+        yield []
+        return
+    if not database.run(lambda c: compared.begin(c, every_s)):
+        yield None
+        return
+    found: list[Outcome] = []
+    try:
+        yield found
+    except NodeError:
+        with suppress(NodeError):
+            database.run(compared.release)
+        raise
+    (outcome,) = found
+    counts = {kind: getattr(outcome, kind).count for kind in _KINDS}
+    database.run(lambda c: compared.end(c, outcome.compared, counts))
+
+
+@contextmanager
+def _shown(*, disable: bool) -> Iterator[Callable[[int], None]]:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=disable) as progress:
+        task = progress.add_task("Comparing")
+        yield lambda images: progress.update(task, description=f"Comparing: {images:,} images")
 
 
 def report(name: str, outcome: Outcome, duration_s: float) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from hapacs_node.catalog import comparison
 from hapacs_node.catalog.comparison import Bounds, Image, Outlook, Range
 from hapacs_node.catalog.database import Database
 from hapacs_node.errors import NodeError
+from hapacs_node.replication.names import DIFFERENCES
 from hapacs_node.replication.ranges import MOST_BOUNDS, MOST_NAMED, Here
 from hapacs_node.routing.peer import PeerError
 
@@ -113,7 +114,7 @@ class Outcome:
     @property
     def differences(self) -> int:
         """How many images are not as they have to be."""
-        return self.only_here.count + self.only_there.count + self.different.count
+        return sum(int(getattr(self, kind).count) for kind in DIFFERENCES)
 
 
 @dataclass

@@ -10,3 +10,5 @@ PATH = "/hapacs/replicas"
 """Where the second site says what its archive has."""
 RANGES_PATH = "/hapacs/ranges"
 """Where the second site says what its catalog has, for the comparison of both sites."""
+DIFFERENCES = ("only_here", "only_there", "different")
+"""How images differ that make two sites unequal."""
