@@ -1,4 +1,4 @@
-"""`hapacs-node replication`: how far the second site is behind."""
+"""`hapacs-node replication`: how far the second site is behind, and whether it has the same images."""
 
 from dataclasses import asdict
 
@@ -8,16 +8,13 @@ from hapacs_node import settings
 from hapacs_node.catalog import replication, ruleset, site
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.replication import Lag
+from hapacs_node.cli import comparison
 from hapacs_node.cli.common import ConfigOption, JsonOption, errors, out, print_json
 from hapacs_node.metrics import Metrics
 from hapacs_node.replication.model import Outgoing
 
 app = typer.Typer(no_args_is_help=True, help="Copies of the images at the second site.")
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `status` a command of its own."""
+app.command()(comparison.compare)
 
 
 @app.command()

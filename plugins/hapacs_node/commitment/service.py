@@ -17,6 +17,7 @@ from hapacs_node.commitment import action, report
 from hapacs_node.commitment.action import Refusal, Wanted
 from hapacs_node.commitment.copies import PROCESSING_FAILURE, Copies
 from hapacs_node.commitment.pdu import Requested
+from hapacs_node.commitment.ranges import Ranges
 from hapacs_node.commitment.relay import Relay
 from hapacs_node.commitment.replicas import Replicas, answer
 from hapacs_node.commitment.settings import Address, CommitmentSettings
@@ -25,7 +26,7 @@ from hapacs_node.https import Listener
 from hapacs_node.metrics import Metrics
 from hapacs_node.outbox.backoff import Backoff
 from hapacs_node.replication import exchange
-from hapacs_node.replication.names import PATH, SITE
+from hapacs_node.replication.names import PATH, RANGES_PATH, SITE
 from hapacs_node.routing import reported
 from hapacs_node.routing.peer import Identity
 from hapacs_node.settings import Settings
@@ -222,7 +223,13 @@ class Service:
         worker = Worker(node.node, database, copies, settings, metrics, stop)
         replicas = None
         if settings.replicas is not None:
-            replicas = Replicas({PATH: partial(answer, copies.kept), SITE: partial(_heard, database)})
+            replicas = Replicas(
+                {
+                    PATH: partial(answer, copies.kept),
+                    SITE: partial(_heard, database),
+                    RANGES_PATH: Ranges.build(node, metrics).answer,
+                }
+            )
         return cls(database, relay, worker, metrics, stop, replicas)
 
     def run(self) -> None:

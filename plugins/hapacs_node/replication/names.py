@@ -12,3 +12,7 @@ PATH = "/hapacs/replicas"
 """Where the other site says what its archive has."""
 SITE = "/hapacs/site"
 """Where sites tell each other which of them leads."""
+RANGES_PATH = "/hapacs/ranges"
+"""Where the other site says what its catalog has, for the comparison of both sites."""
+DIFFERENCES = ("only_here", "only_there", "different")
+"""How images differ that make two sites unequal."""

@@ -1,8 +1,9 @@
 """Shows how far the second site is behind, as metrics."""
 
+from hapacs_node.catalog.compared import Compared
 from hapacs_node.catalog.replication import Lag
 from hapacs_node.metrics import Metrics
-from hapacs_node.replication.names import DESTINATION
+from hapacs_node.replication.names import DESTINATION, DIFFERENCES
 
 
 class Shown:
@@ -25,11 +26,23 @@ class Shown:
             "Images that are not confirmed at the second site: stored since the copies began, or before",
             ["lane"],
         )
+        self._compared = metrics.gauge(
+            "hapacs_replication_compared_time_seconds",
+            "When all images were compared with those of the second site; before the first time, when the copies began",
+            ["destination"],
+        )
+        self._differences = metrics.gauge(
+            "hapacs_replication_differences", "Images that differed in the last comparison of both sites", ["kind"]
+        )
 
-    def set(self, lag: Lag | None) -> None:
+    def set(self, lag: Lag | None, compared: Compared | None) -> None:
         """Show what was found; nothing when no image is copied."""
-        for gauge in (self._rpo, self._missing):
+        for gauge in (self._rpo, self._missing, self._compared, self._differences):
             gauge.clear()
+        if compared is not None:
+            self._compared.labels(DESTINATION).set(compared.at.timestamp())
+            for kind in DIFFERENCES:
+                self._differences.labels(kind).set(compared.counts.get(kind, 0))
         if lag is not None:
             self._rpo.labels(DESTINATION).set(lag.rpo_s)
             self._missing.labels("new").set(lag.images + lag.unplanned)

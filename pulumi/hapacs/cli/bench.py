@@ -141,6 +141,33 @@ def reconcile(
         raise typer.Exit(ExitCode.UNHEALTHY)
 
 
+@app.command("compare")
+def compare_sites(
+    rows: Annotated[int, typer.Option(min=1_000, help="Made images of each of two sites.")] = 1_000_000,
+    json: Json = False,
+) -> None:
+    """Compare two sites with made rows as `hapacs dr compare` does, in a PostgreSQL of this machine; measure time."""
+    from hapacs.bench import compare as measure  # noqa: PLC0415 - its clients are slow to import
+
+    steps = Steps(quiet=json)
+    document: dict[str, Any] = {"benchmark": "compare", "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    with steps.step("Benchmark compare") as step:
+        document |= measure.run(rows, step.now)
+    if json:
+        print_json(document)
+    else:
+        for kind in ("equal", "different"):
+            one = document[kind]
+            console.print(
+                f"{rows:,} images of each site, {one['differences']} differences: {one['compare_s']:.0f} s, "
+                f"{one['requests']} requests with {one['bytes'] / 1e6:.1f} MB"
+            )
+    if not document["within"]:
+        if not json:
+            console.print(f"[red]More than {measure.MOST_S} s, or equal sites differ.[/]")
+        raise typer.Exit(ExitCode.UNHEALTHY)
+
+
 @app.command()
 def outbox(
     rows: Annotated[int, typer.Option(min=10_000, help="Images that wait for destinations.")] = 1_000_000,

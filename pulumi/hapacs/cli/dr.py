@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json as json_
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hapacs.cli import chosen
+from hapacs.cli import chosen, dr_compare
 from hapacs.cli.output import Steps, console, errors, print_json, print_table, print_warning
 from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
-from hapacs.errors import ExitCode
+from hapacs.errors import ExitCode, HapacsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from hapacs.site.takeover import Seen, Sites
 
 app = typer.Typer(no_args_is_help=True, help="Let the second site take the lead, and bring it back.")
+app.command("compare")(dr_compare.compare)
 
 Wait = Annotated[int, typer.Option("--wait", min=1, help="Seconds until both sites must have all images.")]
 
@@ -135,17 +137,47 @@ def resync(
 
 
 def _move(name: str, sites: Sites, to: Site, wait: int, *, json: bool) -> None:
-    from hapacs.site import takeover  # noqa: PLC0415
+    from hapacs.site import second_site, takeover  # noqa: PLC0415
 
     began = datetime.now(UTC)
     with Steps(quiet=json).step(f"Giving the lead to {to.name}") as step:
-        report = takeover.move(sites, to, wait, lambda: None, step.now)
+        report = takeover.move(sites, to, wait, partial(_prove, name, sites), step.now)
+        step.now("comparing both sites once more")
+        report["comparison"] = second_site.compare(sites.primary, "")
     report["file"] = str(_keep(name, "move", began, report))
     if json:
         print_json({"deployment": name, **report})
+        if not report["comparison"]["equal"]:
+            raise typer.Exit(ExitCode.FAILED)
         return
     console.print(f"{to.name} leads with term {report['term']}. Let modalities and workstations use:")
     _print_entry(to)
+    if report["comparison"]["equal"]:
+        console.print(f"Both sites have the same {report['comparison']['compared']:,} images.")
+    else:
+        print_warning(f"Both sites do not have the same images: `hapacs dr compare {name}`.")
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _prove(name: str, sites: Sites) -> None:
+    """Compare both sites.
+
+    Raises
+    ------
+    HapacsError
+        When they do not have the same images.
+    """
+    from hapacs.site import second_site  # noqa: PLC0415
+
+    report = second_site.compare(sites.primary, "")
+    if not report["equal"]:
+        counts = ", ".join(
+            f"{number:,} {kind.replace('_', ' ')}" for kind, number in report["counts"].items() if number
+        )
+        raise HapacsError(
+            f"The sites differ: {counts}.",
+            f"`hapacs dr compare {name}` lists the images; `hapacs dr resync {name}` sends again what one site lacks.",
+        )
 
 
 def _sites(name: str) -> Sites:

@@ -274,6 +274,14 @@ _ROUTING = (
         health=Health(port="metrics", path="/metrics"),
         metrics=Metrics("metrics"),
     ),
+    # Starts a program that ends, as the timers of the integrity do.
+    Service(
+        "hapacs-compare.timer",
+        role="routing",
+        group="pacs",
+        prepared_by=("hapacs_node", "orthanc"),
+        memory=_memory(dedicated=Memory(0, 384), shared=Memory(0, 256)),
+    ),
 )
 
 _COMMITMENT = (

@@ -1,4 +1,4 @@
-"""How far the second site of a site is behind: nodes are asked by their own program, `hapacs-node replication`."""
+"""How far the second site of a site is behind, and whether it has the same images, by `hapacs-node replication`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ from hapacs import interruption
 from hapacs.services.nodes import pair
 from hapacs.site import node_program
 from hapacs.site.access import Node, NodeError, Site
+
+# A hundred million images are compared in hours.
+_COMPARE_S = 12 * 3600
+
+
+def compare(site: Site, study: str) -> dict[str, Any]:
+    """Compare the images of a site with those of its second one, from the first node that answers.
+
+    Parameters
+    ----------
+    study
+        Only images of this study; empty for all.
+    """
+    words = ("replication", "compare", *(("--study", study) if study else ()))
+    return node_program.first_report(site, words, _COMPARE_S)
 
 
 def lag(site: Site, timeout_s: float) -> dict[str, Any] | None:

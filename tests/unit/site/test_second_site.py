@@ -15,12 +15,14 @@ class FakeSite:
         self.down, self.lag = down, lag
         self.contract = {"routing": {} if second is None else {"second_site": second}}
         self.asked: list[str] = []
+        self.words: list[str] = []
 
     def members(self, _group: str) -> list[Node]:
         return [Node(name, "10.0.0.1", "", "hapacs", 22) for name in ("pacs1", "pacs2", "pacs3")]
 
     def run(self, node: Node, words: Sequence[str], _text: str, _timeout_s: float = 60) -> str:
-        assert list(words)[2:5] == ["replication", "status", "--json"]
+        assert list(words)[2] == "replication"
+        self.words = list(words)[3:-6]
         self.asked.append(node.name)
         if node.name in self.down:
             raise NodeError(node.name, "no answer")
@@ -37,6 +39,7 @@ def test_one_node_of_two_is_enough() -> None:
     site = FakeSite("pacs1", second={"name": "dr"}, lag={"rpo_s": 5})
     assert second_site.lag(cast(Site, site), 1) == {"name": "dr", "state": "leads", "rpo_s": 5}
     assert sorted(site.asked) == ["pacs1", "pacs2"]
+    assert site.words == ["status"]
 
 
 def test_what_is_not_known_is_no_zero() -> None:
@@ -48,3 +51,12 @@ def test_what_is_not_known_is_no_zero() -> None:
         "name": "dr",
         "unknown": "no image was copied yet",
     }
+
+
+def test_the_sites_are_compared_from_a_node_that_answers() -> None:
+    site = FakeSite("pacs1")
+    assert second_site.compare(cast(Site, site), "")["second_site"] == "dr"
+    assert site.asked == ["pacs1", "pacs2"]
+    assert site.words == ["compare"]
+    second_site.compare(cast(Site, site), "1.2; rm")
+    assert site.words == ["compare", "--study", "'1.2; rm'"]

@@ -136,8 +136,9 @@ def test_the_lead_comes_back_after_both_sites_have_all_images() -> None:
         compared.append((primary.state, second.state))
 
     report = takeover.move(sites(primary, second), cast(Site, primary), 60, prove, nothing)
-    # No image of a caller came while they were compared.
-    assert compared == [("fenced", "fenced")]
+    # They are compared while the one that leads stores.
+    assert compared == [("fenced", "leads")]
+    assert second.changes == [("fenced", 2), ("follows", 3)]
     assert (primary.state, primary.term) == ("leads", 3)
     assert (second.state, second.term) == ("follows", 3)
     assert report["leads"] == "main"

@@ -1,0 +1,45 @@
+"""Says to a site that compares what the catalog of this one has, in ranges."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from hapacs_node.catalog.database import Database
+from hapacs_node.metrics import Metrics
+from hapacs_node.replication.ranges import QUESTION, Here
+from hapacs_node.settings import Settings
+
+# A question covers 50,000 images at most.
+_STATEMENT_S, _DEADLINE_S = 60.0, 90.0
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Answers questions for ranges.
+
+    Parameters
+    ----------
+    database : Database
+        A connection of its own, and only one: the other work of the service does not wait for a comparison, and the
+        database never computes two answers at the same time.
+    """
+
+    database: Database
+
+    @classmethod
+    def build(cls, node: Settings, metrics: Metrics) -> Self:
+        """Build it, without connecting anything."""
+        limits = {"connections": 1, "statement_timeout_s": _STATEMENT_S, "deadline_s": _DEADLINE_S}
+        settings = node.database.model_copy(update=limits)
+        return cls(Database(settings, metrics, application=f"hapacs-compare@{node.node}"))
+
+    def answer(self, content: bytes) -> dict[str, object]:
+        """Answer a question in JSON.
+
+        Raises
+        ------
+        ValidationError
+            When it is no question.
+        NodeError
+            When the database does not answer, or the range has too many images.
+        """
+        return Here(self.database).answer(QUESTION.validate_json(content)).model_dump(mode="json")
