@@ -19,6 +19,7 @@ from hapacs_node.retrieve.pixels import NoFrameError, NoPixelsError
 from hapacs_node.retrieve.places import Places
 from hapacs_node.retrieve.request import Request, RetrieveServer
 from hapacs_node.retrieve.sources import Sources
+from hapacs_node.retrieve.viewings import Viewings
 from hapacs_node.retrieve.whole import Whole
 from hapacs_node.storage.area import StorageArea
 from hapacs_node.storage.reader import Reader
@@ -68,6 +69,7 @@ class Retrieval:
     _whole: Whole = field(init=False)
     _sources: Sources = field(init=False)
     _bulk: Bulk = field(init=False)
+    viewings: Viewings = field(default_factory=Viewings, init=False)
     running: Running = field(default_factory=lambda: Running("WADO-RS"), init=False)
 
     def __post_init__(self) -> None:
@@ -91,6 +93,11 @@ class Retrieval:
         """
         return self.running.start(RetrieveServer(listener, self))
 
+    def stop(self) -> None:
+        """Accept no new connections, and write what was counted."""
+        self.running.stop()
+        self.viewings.end()
+
     def answer(self, request: Request) -> None:
         """Answer one request.
 
@@ -113,7 +120,7 @@ class Retrieval:
             request.named, request.event = named, "requested"
             self._answer_metadata(request, named)
         elif (framed := frames.Asked.of(path)) is not None:
-            request.named, request.event = framed.named, "requested"
+            request.named, request.event, request.viewings = framed.named, "requested", self.viewings
             self._answer_frames(request, framed)
         elif (valued := bulk.Asked.of(path)) is not None:
             request.named, request.event = valued.named, "requested"

@@ -1,6 +1,7 @@
 """Frames and pictures over TLS on loopback, of pydicom's files and of made ones; catalog and Orthanc are fakes."""
 
 import http.client
+import logging
 import os
 import threading
 import time
@@ -20,6 +21,7 @@ from pydicom.uid import UID, ImplicitVRLittleEndian
 from hapacs_node.catalog.index import Attachment
 from hapacs_node.catalog.selection import Selected, Selection
 from hapacs_node.dimse.transfer import Transcoder
+from hapacs_node.log import Event
 from hapacs_node.loopback import Orthanc
 from hapacs_node.metrics import Metrics
 from hapacs_node.retrieve.accept import ranges
@@ -299,6 +301,20 @@ def test_a_damaged_frame_is_restored_before_it_is_sent(
         with file.open("r+b") as stream:
             stream.write(content)
         os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_frames_that_were_sent_are_counted_and_a_refusal_is_an_event(
+    balancer: http.client.HTTPSConnection, keep: Keep, retrieval: Retrieval, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "hapacs.retrieve")
+    keep(ct(NumberOfFrames=3, PixelData=bytes(3 * 512)))
+    for frame, status in ((1, 200), (2, 200), (4, 404), (3, 200)):
+        assert get(balancer, f"{INSTANCE}/frames/{frame}", **{"X-Hapacs-User": "anna"})[0] == status
+    retrieval.stop()
+    events = [record.msg.fields for record in caplog.records if isinstance(record.msg, Event)]
+    assert [(one.get("sop"), one["objects"], one["outcome"]) for one in events if one["user"] == "anna"] == [
+        (SOP, "1", "sent"), (SOP, "0", "refused"), (None, "2", "sent"),
+    ]  # fmt: skip
 
 
 def test_no_more_is_kept_than_the_limit(area: StorageArea, catalog: Index, keep: Keep) -> None:
