@@ -213,7 +213,7 @@ class Node:
         self.memory.stop()
         self.health.stop()
         self.objects.admission.stop()
-        self.retrieval.running.stop()
+        self.retrieval.stop()
         if self.stow is not None:
             self.stow.running.stop()
         if self.scp is not None:

@@ -7,7 +7,8 @@ import pytest
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.retrieval import Instance, Named
 from hapacs_node.catalog.selection import Selection
-from hapacs_node.errors import CatalogError
+from hapacs_node.errors import CatalogError, RefusedError
+from hapacs_node.retrieve.places import REMEMBERED_S, Places
 from tests.storage.conftest import row
 from tests.storage.servers import Postgres
 
@@ -101,3 +102,24 @@ def test_an_image_under_two_patients_is_selected_once_as_it_was_stored_last(
     assert selected[".1.4"].uuid == UUID(int=number + 9)
     # So is a whole study by WADO-RS, and its metadata.
     assert sorted(places(catalog.retrieve(Named(study)), study)) == [3, 5, 9]
+
+
+def test_a_hidden_series_is_not_found_any_more_after_the_limit(
+    catalog: Catalog, study: str, postgres: Postgres
+) -> None:
+    now = [0.0]
+    places = Places(catalog, clock=lambda: now[0])
+    named = [Named(study, f"{study}.1", f"{study}.1.{number}") for number in (3, 4)]
+    found = {one: places.of(one) for one in named}
+    # The first one was asked for alone, the second one with its series.
+    assert found == {one: places.now(one) for one in named}
+    assert places.of(named[0]) == found[named[0]]
+    with postgres.connect() as connection:
+        connection.execute(
+            "insert into hapacs.correction (kind, study, series, who, why) values ('hide', %s, %s, 'anna', 'test')",
+            [study, f"{study}.1"],
+        )
+    now[0] += REMEMBERED_S
+    for one in named:
+        with pytest.raises(RefusedError):
+            places.of(one)

@@ -1,6 +1,7 @@
 """Walks over the data elements of a file without reading their values."""
 
 import struct
+from collections.abc import Container
 
 _ITEM_END, _SEQUENCE_END = 0xFFFEE00D, 0xFFFEE0DD
 _ITEM_GROUP = 0xFFFE
@@ -37,6 +38,7 @@ class Elements:
         self._tag = struct.Struct(f"{order}HH").unpack_from
         self._short = struct.Struct(f"{order}H").unpack_from
         self._long = struct.Struct(f"{order}I").unpack_from
+        self._head = struct.Struct(f"{order}HH2sH").unpack_from
         self._implicit = implicit
 
     def peek(self) -> int:
@@ -67,6 +69,26 @@ class Elements:
             raise IndexError("the value ends early")
         self.at = at + length
         return tag, self._content[at : self.at]
+
+    def collect(self, wanted: Container[int], until: int) -> dict[int, bytes]:
+        """Return the values of some elements, and skip all that are before the first tag that is `until` or higher."""
+        found: dict[int, bytes] = {}
+        content, head = self._content, self._head
+        while True:
+            at = self.at
+            group, element, vr, length = head(content, at)
+            tag = group << 16 | element
+            if tag >= until:
+                return found
+            if self._implicit or vr in LONG or group == _ITEM_GROUP:
+                tag, value = self.next()
+                if tag in wanted and value is not None:
+                    found[tag] = value
+                continue
+            # Most elements are such. This loop is half the time of a frame.
+            self.at = at + 8 + length
+            if tag in wanted:
+                found[tag] = content[at + 8 : self.at]
 
     def _skip(self, *, implicit: bool) -> None:
         """Skip items until the end of a sequence of undefined length."""

@@ -6,20 +6,15 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Self
 
-import pydicom
-from pydicom import Dataset
 from pydicom.encaps import get_frame
 
 from hapacs_node.errors import NodeError
 from hapacs_node.query.dicom_json import PIXELS
+from hapacs_node.retrieve import description
+from hapacs_node.retrieve.description import Description
 
 _UNDEFINED = 0xFFFFFFFF
 _DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
-# Offsets of the frames, where the file has them (PS3.5 A.4), come after the group of the image's description.
-_TAGS = (
-    "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
-)  # fmt: skip
 
 
 class NoPixelsError(NodeError):
@@ -66,10 +61,8 @@ class Pixels:
         """
         if any(syntax.encode() in content[:1024] for syntax in _DEFLATED):
             raise NoPixelsError("the image is deflated: it can only be retrieved as a whole file")
-        stream = BytesIO(content)
         try:
-            dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=[*_TAGS])
-            return cls._read(dataset, content, stream.tell())
+            return cls._read(description.of(content), content)
         except NodeError:
             raise
         except Exception as error:
@@ -77,30 +70,20 @@ class Pixels:
             raise NoPixelsError(f"the image can't be taken apart: {type(error).__name__}") from error
 
     @classmethod
-    def _read(cls, dataset: Dataset, content: bytes, at: int) -> Self:
-        implicit, little = dataset.original_encoding
-        order = "<" if little else ">"
-        group, element = struct.unpack_from(f"{order}HH", content, at) if at < len(content) else (0, 0)
+    def _read(cls, about: Description, content: bytes) -> Self:
+        order = ">" if about.big else "<"
+        group, element = struct.unpack_from(f"{order}HH", content, about.at) if about.at < len(content) else (0, 0)
         tag = group << 16 | element
         if tag not in PIXELS:
             raise NoPixelsError("the object has no pixel data")
-        start = at + (8 if implicit else 12)
+        start = about.at + (8 if about.implicit else 12)
         (length,) = struct.unpack_from(f"{order}I", content, start - 4)
-        syntax = str(dataset.file_meta.TransferSyntaxUID)
-        frames = max(1, int(dataset.get("NumberOfFrames") or 1))
+        frames = max(1, about.frames)
         if length == _UNDEFINED:
-            offsets = None
-            if dataset.get("ExtendedOffsetTable") and dataset.get("ExtendedOffsetTableLengths"):
-                offsets = dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
-            return cls(syntax, frames, content, tag, start, len(content) - start, None, offsets)
-        samples = int(dataset.SamplesPerPixel)
-        if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":
-            # Two pixels share their two colours (PS3.3 C.7.6.3.1.2).
-            samples -= 1
-        bits = int(dataset.Rows) * int(dataset.Columns) * samples * int(dataset.BitsAllocated)
-        if bits <= 0:
+            return cls(about.syntax, frames, content, tag, start, len(content) - start, None, about.offsets)
+        if about.frame_bits <= 0:
             raise NoPixelsError("the image has no size")
-        return cls(syntax, frames, content, tag, start, length, bits, None)
+        return cls(about.syntax, frames, content, tag, start, length, about.frame_bits, None)
 
     @property
     def encapsulated(self) -> bool:

@@ -13,6 +13,7 @@ from hapacs_node.metrics import Metrics
 from hapacs_node.query import web
 from hapacs_node.retrieve import accept
 from hapacs_node.retrieve.accept import Range
+from hapacs_node.retrieve.viewings import Viewing, Viewings
 
 _LOG = log.get("retrieve")
 # A reader must accept this many bytes within a time-out.
@@ -69,6 +70,7 @@ class Request(Handler):
         self._chunked = False
         self.named: Named | None = None
         self.event: str | None = "retrieved"
+        self.viewings: Viewings | None = None
         self.sent = self.sent_bytes = 0
         began = time.monotonic()
         outcome, error = "aborted", None
@@ -128,6 +130,12 @@ class Request(Handler):
         if self.event is None:
             return
         named = self.named
+        user, address = self.headers.get("X-Hapacs-User"), self.headers.get("X-Forwarded-For")
+        via = self.client_address[0]
+        if self.viewings is not None and named is not None and outcome == "sent":
+            viewing = Viewing(named.study, named.series, user, address, via)
+            if self.viewings.count(viewing, self.sent, self.sent_bytes):
+                return
         write = _LOG.info if outcome in {"sent", "refused"} else _LOG.error
         write(
             log.line(
@@ -140,9 +148,9 @@ class Request(Handler):
                 seconds=f"{seconds:.3f}",
                 outcome=outcome,
                 error=error,
-                user=self.headers.get("X-Hapacs-User"),
-                address=self.headers.get("X-Forwarded-For"),
-                via=self.client_address[0],
+                user=user,
+                address=address,
+                via=via,
             )
         )
 

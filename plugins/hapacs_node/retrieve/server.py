@@ -5,9 +5,8 @@ from http import HTTPStatus
 
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.retrieval import Named
-from hapacs_node.catalog.selection import Selected, Selection
 from hapacs_node.dimse.transfer import Transcoder
-from hapacs_node.errors import CatalogError, OrthancUnavailableError, RefusedError
+from hapacs_node.errors import OrthancUnavailableError, RefusedError
 from hapacs_node.https import Listener, Running
 from hapacs_node.loopback import Orthanc
 from hapacs_node.metrics import Metrics
@@ -17,8 +16,10 @@ from hapacs_node.retrieve.budget import Budget
 from hapacs_node.retrieve.bulk_answers import Bulk
 from hapacs_node.retrieve.metadata import Metadata
 from hapacs_node.retrieve.pixels import NoFrameError, NoPixelsError
+from hapacs_node.retrieve.places import Places
 from hapacs_node.retrieve.request import Request, RetrieveServer
 from hapacs_node.retrieve.sources import Sources
+from hapacs_node.retrieve.viewings import Viewings
 from hapacs_node.retrieve.whole import Whole
 from hapacs_node.storage.area import StorageArea
 from hapacs_node.storage.reader import Reader
@@ -64,13 +65,16 @@ class Retrieval:
     orthanc: Orthanc | None = None
     feed: Feed | None = None
     metadata: Metadata = field(init=False)
+    _places: Places = field(init=False)
     _whole: Whole = field(init=False)
     _sources: Sources = field(init=False)
     _bulk: Bulk = field(init=False)
+    viewings: Viewings = field(default_factory=Viewings, init=False)
     running: Running = field(default_factory=lambda: Running("WADO-RS"), init=False)
 
     def __post_init__(self) -> None:
         self.metadata = Metadata(self.catalog, self._reader, self.budget, self.storage.undeclared)
+        self._places = Places(self.catalog)
         self._whole = Whole(self._reader, self.budget, self.transcoder, self.storage.undeclared)
         self._sources = Sources(self._reader, self.transcoder)
         self._bulk = Bulk(self._reader, self._sources, self.storage.undeclared)
@@ -88,6 +92,11 @@ class Retrieval:
             When the certificates or the address can't be used.
         """
         return self.running.start(RetrieveServer(listener, self))
+
+    def stop(self) -> None:
+        """Accept no new connections, and write what was counted."""
+        self.running.stop()
+        self.viewings.end()
 
     def answer(self, request: Request) -> None:
         """Answer one request.
@@ -111,7 +120,7 @@ class Retrieval:
             request.named, request.event = named, "requested"
             self._answer_metadata(request, named)
         elif (framed := frames.Asked.of(path)) is not None:
-            request.named, request.event = framed.named, "requested"
+            request.named, request.event, request.viewings = framed.named, "requested", self.viewings
             self._answer_frames(request, framed)
         elif (valued := bulk.Asked.of(path)) is not None:
             request.named, request.event = valued.named, "requested"
@@ -159,39 +168,19 @@ class Retrieval:
             body = self.metadata.of(instances, web.root(request.headers.get("Host", "")))
             request.reply(web.Reply(body, len(instances)))
 
-    def _find(self, named: Named) -> Selected:
-        """Find an instance as it was stored last.
-
-        Raises
-        ------
-        RefusedError
-            When there is none.
-        CatalogError
-            When it can't be read without Orthanc.
-        """
-        # By its own UID: from the study downwards the database would look at each of its images.
-        for one in self.catalog.select(Selection(instances=(named.instance or "",))):
-            if (one.study, one.series) == (named.study, named.series):
-                if one.object is None:
-                    raise CatalogError(f"instance {one.sop} is in the index, but not in the catalog")
-                return one
-        raise RefusedError("no such instance")
-
     def _answer_bulk(self, request: Request, asked: bulk.Asked) -> None:
-        found = self._find(asked.named)
-        assert found.object is not None  # noqa: S101 - `_find` returns no other
-        with self.budget.hold(found.object.size):
-            self._bulk.answer(request, asked.path, found.object)
+        row = self._places.now(asked.named)
+        with self.budget.hold(row.size):
+            self._bulk.answer(request, asked.path, row)
 
     def _answer_frames(self, request: Request, asked: frames.Asked) -> None:
-        found = self._find(asked.named)
-        assert found.object is not None  # noqa: S101 - `_find` returns no other
-        with self.budget.hold(found.object.size):
+        row = self._places.of(asked.named)
+        with self.budget.hold(row.size):
             try:
-                pixels = self._sources.stored(found.object)
+                pixels = self._sources.stored(row)
                 form = frames.form(request.accepted, pixels.syntax, len(asked.numbers))
                 if form is not None and form.syntax == frames.EXPLICIT and pixels.syntax not in frames.NATIVE:
-                    made = self._sources.decoded(found.object, pixels)
+                    made = self._sources.decoded(row, pixels)
                     pixels, form = (pixels, None) if made is None else (made, form)
                 taken = pixels.take(asked.numbers)
             except NoFrameError as error:
@@ -213,14 +202,12 @@ class Retrieval:
     def _answer_picture(self, request: Request, asked: rendering.Asked) -> None:
         if self.orthanc is None:
             raise OrthancUnavailableError("this service makes no pictures")
-        found = self._find(asked.named)
-        assert found.object is not None  # noqa: S101 - `_find` returns no other
-        known = self.catalog.instances(found.sop)
+        row = self._places.now(asked.named)
+        known = self.catalog.instances(asked.named.instance or "")
         if len(known) == 1:
             path = request.path
         else:
-            uuid = found.object.uuid
-            name = next((name for name, files in known.items() if any(file.uuid == uuid for file in files)), None)
+            name = next((name for name, files in known.items() if any(file.uuid == row.uuid for file in files)), None)
             if name is None:
                 raise RefusedError("no such instance")
             path = asked.of_orthanc(name, request.query)

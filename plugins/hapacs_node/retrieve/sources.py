@@ -50,7 +50,7 @@ class Sources:
         """
         if (kept := self._get(row.digest, decoded=False)) is not None:
             return kept
-        return self._keep(row.digest, Pixels.of(next(self.reader.read_all([row]))), decoded=False)
+        return self._keep(row.digest, Pixels.of(self.reader.read_row(row)), decoded=False)
 
     def decoded(self, row: StoredObject, stored: Pixels) -> Pixels | None:
         """Return the pixels of a file in explicit little endian; None when they can't be decoded."""

@@ -123,6 +123,23 @@ class Reader:
         self.read(uuid)
         return True
 
+    def read_row(self, row: StoredObject) -> bytes:
+        """Read an attachment whose row is known. When it comes from the archive, its series is read ahead.
+
+        Raises
+        ------
+        NodeError
+            When no place has the right bytes, or no place can answer now.
+        """
+        with reported(self.metrics, "read", row.uuid):
+            content = self._online(row)
+            if not isinstance(content, bytes):
+                if content is Miss.MISSING:
+                    self._ahead.begin(row)
+                content = self._archived(row, content)
+        self.metrics.bytes.labels("read").inc(len(content))
+        return content
+
     def read_all(self, rows: Sequence[StoredObject]) -> Iterator[bytes]:
         """Read attachments one after the other.
 

@@ -1,7 +1,10 @@
 """Frames and pictures over TLS on loopback, of pydicom's files and of made ones; catalog and Orthanc are fakes."""
 
 import http.client
+import logging
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -18,6 +21,7 @@ from pydicom.uid import UID, ImplicitVRLittleEndian
 from hapacs_node.catalog.index import Attachment
 from hapacs_node.catalog.selection import Selected, Selection
 from hapacs_node.dimse.transfer import Transcoder
+from hapacs_node.log import Event
 from hapacs_node.loopback import Orthanc
 from hapacs_node.metrics import Metrics
 from hapacs_node.retrieve.accept import ranges
@@ -261,6 +265,56 @@ def test_a_loop_is_read_and_decoded_once_while_it_is_played(
     again = [get(balancer, f"{INSTANCE}/frames/1", accept)[2] for accept in (ANY_SYNTAX, "application/octet-stream")]
     assert (len(first[0]) == len(again[0]), first[1] == again[1], calls) == (True, True, [EXPLICIT])
     assert not file_of(root, row.digest).exists()
+
+
+def test_a_frame_from_the_archive_reads_the_other_images_of_its_series_ahead(
+    area: StorageArea, catalog: Index, keep: Keep, root: Path
+) -> None:
+    for number in range(3):
+        keep(ct(PixelData=bytes([number]) * 512))
+    rows = list(catalog.rows.values())
+    catalog.in_series = [row.uuid for row in rows]
+    files = [file_of(root, row.digest) for row in rows]
+    for file in files:
+        file.unlink()
+    (frame,) = Sources(area.reader, Transcoder(None)).stored(rows[1]).take([1])
+    assert bytes(frame) == b"\1" * 512
+    deadline = time.monotonic() + 10
+    while not all(file.exists() for file in files) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert all(file.exists() for file in files)
+
+
+def test_a_damaged_frame_is_restored_before_it_is_sent(
+    balancer: http.client.HTTPSConnection, catalog: Index, keep: Keep, root: Path
+) -> None:
+    keep(ct(PixelData=b"\1" * 512))
+    (row,) = catalog.rows.values()
+    for _ in range(3):
+        assert instances_of(*get(balancer, f"{INSTANCE}/frames/1")[1:]) == [b"\1" * 512]
+        # A byte of the pixels, in a file that keeps its size and its time.
+        file = file_of(root, row.digest)
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        times = file.stat()
+        file.chmod(0o640)
+        with file.open("r+b") as stream:
+            stream.write(content)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_frames_that_were_sent_are_counted_and_a_refusal_is_an_event(
+    balancer: http.client.HTTPSConnection, keep: Keep, retrieval: Retrieval, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "hapacs.retrieve")
+    keep(ct(NumberOfFrames=3, PixelData=bytes(3 * 512)))
+    for frame, status in ((1, 200), (2, 200), (4, 404), (3, 200)):
+        assert get(balancer, f"{INSTANCE}/frames/{frame}", **{"X-Hapacs-User": "anna"})[0] == status
+    retrieval.stop()
+    events = [record.msg.fields for record in caplog.records if isinstance(record.msg, Event)]
+    assert [(one.get("sop"), one["objects"], one["outcome"]) for one in events if one["user"] == "anna"] == [
+        (SOP, "1", "sent"), (SOP, "0", "refused"), (None, "2", "sent"),
+    ]  # fmt: skip
 
 
 def test_no_more_is_kept_than_the_limit(area: StorageArea, catalog: Index, keep: Keep) -> None:
