@@ -36,6 +36,11 @@ def operation_order(site: dict[str, Any]) -> list[str]:
     return decisions.order(RunningSite.parse(site))
 
 
+def operation_restoring(states: dict[str, dict[str, Any]], target: str, leader: str) -> dict[str, Any]:
+    """Return the member on which the database is restored, and whether that is done already."""
+    return decisions.restoring(states, target, leader)
+
+
 def operation_units(results: list[dict[str, Any]]) -> list[str]:
     """Return the units that a check of `service_current` would start or restart, from what its tasks registered."""
     single = [one for result in results for one in result.get("results", [result])]
@@ -52,5 +57,6 @@ class FilterModule:
             "operation_refusals": operation_refusals,
             "operation_heir": operation_heir,
             "operation_order": operation_order,
+            "operation_restoring": operation_restoring,
             "operation_units": operation_units,
         }

@@ -91,6 +91,11 @@ def services_together(members: Members, kind: str, node: str, sizing: Sizing) ->
     return list(operations.together(kind, node, _names(members), sizing))
 
 
+def services_of_database(members: Members, node: str, sizing: Sizing) -> list[str]:
+    """Return the units of a node that use the database."""
+    return list(operations.of_database(node, _names(members), sizing))
+
+
 def service_restarts(unit: str) -> list[dict[str, Any]]:
     """Return the parts of roles that restart one service, or ``all``, in the order of a site."""
     return [_part(part) for part in operations.restarts(unit)]
@@ -144,5 +149,6 @@ class FilterModule:
             "service_question": service_question,
             "service_restarts": service_restarts,
             "service_roles": service_roles,
+            "services_of_database": services_of_database,
             "services_together": services_together,
         }

@@ -1,4 +1,4 @@
-"""``hapacs backup`` and ``hapacs restore``: backups of the database, and the proof that they can be restored."""
+"""``hapacs backup``: backups of the database, and the proof that they can be restored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from hapacs.cli import chosen
 from hapacs.cli.output import Steps, console, duration, errors, print_json, print_table, print_warning
 from hapacs.cli.parameters import Json, Name
-from hapacs.errors import ExitCode, UsageError
+from hapacs.errors import ExitCode
 
 if TYPE_CHECKING:
     from hapacs.site.backup import Keeper
@@ -30,7 +30,7 @@ def now(name: Name, kind: Kind = "diff", site: SiteName = "", json: Json = False
     """
     from hapacs.site.backup import now as make  # noqa: PLC0415 - its clients are slow to import
 
-    keeper = _keeper(name, site)
+    keeper = keeper_of(name, site)
     with Steps(quiet=json).step(f"Backing up the database of {keeper.site.name} to {keeper.node.name}"):
         made = make(keeper, kind)
     if json:
@@ -47,7 +47,7 @@ def list_(name: Name = "lab", site: SiteName = "", json: Json = False) -> None:
     """
     from hapacs.site.backup import listed  # noqa: PLC0415
 
-    keeper = _keeper(name, site)
+    keeper = keeper_of(name, site)
     with errors.status(f"Asking {keeper.node.name}"):
         found = listed(keeper)
     if json:
@@ -60,23 +60,11 @@ def list_(name: Name = "lab", site: SiteName = "", json: Json = False) -> None:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def restore(
-    name: Name,
-    rehearse: Annotated[bool, typer.Option("--rehearse", help="Into a scratch cluster, which is removed.")] = False,
-    site: SiteName = "",
-    json: Json = False,
-) -> None:
-    """Restore the database's newest backup and all WAL beside the site, and compare its rows with the live ones.
-
-    The site is not touched. It says how much would be lost (RPO) and how long a restore takes (RTO).
-
-    Exit code 1: rows are missing, or the restore failed.
-    """
+def rehearse(name: str, site: str, *, json: bool) -> None:
+    """Restore the database's newest backup and all WAL beside the site, and compare its rows with the live ones."""
     from hapacs.site.backup import rehearse as rehearse_at  # noqa: PLC0415
 
-    if not rehearse:
-        raise UsageError("A restore in place is no command yet.", "Give --rehearse to try one beside the site.")
-    keeper = _keeper(name, site)
+    keeper = keeper_of(name, site)
     with Steps(quiet=json).step(f"Rehearsing a restore of the database of {keeper.site.name}") as step:
         report = rehearse_at(keeper, step.now)
     if json:
@@ -87,7 +75,8 @@ def restore(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _keeper(name: str, site: str) -> Keeper:
+def keeper_of(name: str, site: str) -> Keeper:
+    """Return the node that keeps the backups of a site, or of the primary one."""
     from hapacs.site.backup import Keeper as OfSite  # noqa: PLC0415
 
     everywhere = chosen.sites(name, "")

@@ -24,6 +24,7 @@ from hapacs.cli import (
     rebuild,
     reindex,
     report,
+    restore,
     route,
     status,
     study,
@@ -84,7 +85,7 @@ app.add_typer(study.app, name="study", rich_help_panel=OPERATE)
 app.command("reindex", rich_help_panel=OPERATE)(reindex.reindex)
 app.command("rebuild", rich_help_panel=OPERATE)(rebuild.rebuild)
 app.add_typer(backup.app, name="backup", rich_help_panel=OPERATE)
-app.command("restore", rich_help_panel=OPERATE)(backup.restore)
+app.command("restore", rich_help_panel=OPERATE)(restore.restore)
 app.command("reconcile", rich_help_panel=OPERATE)(integrity.reconcile)
 app.command("scrub", rich_help_panel=OPERATE)(integrity.scrub)
 app.add_typer(dr.app, name="dr", rich_help_panel=OPERATE)

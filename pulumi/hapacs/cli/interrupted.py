@@ -64,8 +64,8 @@ _COMMANDS: Mapping[str, str] = {
     "starting. `hapacs status {name}` shows it. Run the same command again: it begins with the first node.",
     "backup": "A backup that was begun goes on at the node that keeps it. `hapacs backup list {name}` shows it when it "
     "is whole.",
-    "restore": "The site was not touched. The rehearsal goes on at the node that keeps the backups, and removes its "
-    "scratch cluster at its end.",
+    "restore": "A rehearsal goes on at the node that keeps the backups, and ends by itself. A restore in place may "
+    "have stopped services and the database: run the same command again, it goes on where it was.",
     "renew": "Certificates that were renewed stay; some services may still use their former one. " + _AGAIN,
     "rotate": "Some services may use the new secrets and others the former ones. Run the same command again at once: "
     "it completes the rotation.",

@@ -104,6 +104,18 @@ def rotation(kind: str) -> Rotation:
     return Rotation(write(client=False), take_up(client=False), write(client=True), take_up(client=True))
 
 
+def of_database(node: str, members: nodes.Members, sizing: Sizing) -> Sequence[str]:
+    """Return the units of a node that use the database, which stop while it is restored, in the order of a site."""
+    found = nodes.of_node(node, members, sizing)
+    timers = [one.unit for one in found if one.unit.endswith(".timer") and "hapacs_node" in one.prepared_by]
+    return [
+        # A login at the database is what they have in common.
+        *(one.unit for one in found if any(secret.kind in {"pacs", "cas"} for secret in one.secrets)),
+        *timers,
+        *(unit.replace(".timer", ".service") for unit in timers),
+    ]
+
+
 def together(kind: str, node: str, members: nodes.Members, sizing: Sizing) -> Sequence[str]:
     """Return the units of a node that restart at the same time as those of all others when a secret changes."""
     return [

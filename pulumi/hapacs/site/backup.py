@@ -155,7 +155,7 @@ def rehearse(keeper: Keeper, show: Callable[[str], None]) -> dict[str, Any]:
     (lag,) = database.rows(_LAG)
     before = _counts(database)
     show("waiting until they are archived")
-    _archive(database)
+    archive(database)
     show(f"restoring on {keeper.node.name}")
     words = (f"{_PROGRAMS}/pgbackrest-rehearse", _CONFIGURATION, keeper.stanza, keeper.scratch, _BINARIES,
              json.dumps({name: list(tables) for name, tables in TABLES.items()}))  # fmt: skip
@@ -201,7 +201,7 @@ def _counts(database: Database) -> dict[str, int]:
     return dict(zip(tables, map(int, rows), strict=True))
 
 
-def _archive(database: Database) -> None:
+def archive(database: Database) -> None:
     """Have the current WAL segment archived.
 
     Raises

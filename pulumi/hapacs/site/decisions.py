@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hapacs.services import nodes as services
@@ -43,7 +43,8 @@ def refusals(site: RunningSite, verb: str, node: str) -> list[str]:
     ----------
     verb
         ``whole`` (any rolling operation), ``drain``, ``undrain``, ``switchover-database``, ``switchover-storing``,
-        ``switchover-address``, or ``any``, which is never refused: a second fault of a drill finds a broken site.
+        ``switchover-address``, ``restore``, or ``any``, which is never refused: a second fault of a drill finds a
+        broken site.
     node
         The node that is drained, undrained or takes over; may be empty for the others.
 
@@ -58,6 +59,7 @@ def refusals(site: RunningSite, verb: str, node: str) -> list[str]:
         "any": list,
         "whole": lambda: list(map(str, blocking_problems(site))),
         "drain": lambda: _drain(site, node),
+        "restore": lambda: _restore(site),
         "undrain": lambda: list(map(str, node_problems(site, node, blocking=True))),
         "switchover-database": lambda: _switchover(site, "postgres", node, site.standbys(), site.database_leaders),
         "switchover-storing": lambda: _switchover(site, "pacs", node, site.able_writers(), site.writers),
@@ -76,6 +78,19 @@ def _drain(site: RunningSite, node: str) -> list[str]:
         *map(str, blocking_problems(site, leaving=node)),
         *_without_storing(site, node),
     ]
+
+
+def _restore(site: RunningSite) -> list[str]:
+    """Return why the database can't be restored; it may be in any state, but no member may be left with former data."""
+    found = [
+        f"{name} does not answer by SSH ({site.silent[name]}): it would come back with data from before the restore. "
+        "Switch it on first"
+        for name in site.members.get("postgres", ())
+        if name in site.silent
+    ]
+    if not any(facts.etcd is not None and not facts.etcd.error and facts.etcd.commits for facts in site.nodes.values()):
+        found.append("etcd commits nothing, so no member could lead the restored database: `hapacs status` says why")
+    return found
 
 
 def _without_storing(site: RunningSite, node: str) -> list[str]:
@@ -147,6 +162,28 @@ def heir(site: RunningSite, lead: str, leaving: Iterable[str]) -> str:
         good = [name for name in site.etcd_ids if name not in {*leaving, *site.drained}]
         able = sorted(good, key=lambda name: name in site.database_leaders)
     return next(iter(able), "")
+
+
+def restoring(states: Mapping[str, Mapping[str, Any]], target: str, leader: str) -> dict[str, Any]:
+    """Return on which ``node`` the database is restored, and whether that is ``done``.
+
+    A restore that was interrupted goes on where it was; else the leader is restored, because its data are the newest.
+
+    Parameters
+    ----------
+    states
+        What the last restore did, by member: ``target`` and ``phase``.
+    target
+        The time to which it is restored, empty for the newest WAL.
+    """
+    same = {name: state for name, state in states.items() if state["target"] == target}
+    for name, state in same.items():
+        if state["phase"] not in {"none", "aside", "done"}:
+            return {"node": name, "done": False}
+    for name, state in same.items():
+        if target and state["phase"] == "done":
+            return {"node": name, "done": True}
+    return {"node": leader if leader in states else next(iter(states)), "done": False}
 
 
 def order(site: RunningSite) -> list[str]:

@@ -96,6 +96,14 @@ def test_renew_and_rotate_reach_it() -> None:
     assert "transcriber" in [part["role"] for part in rotation["take_up"]]
 
 
+def test_it_stops_while_the_database_is_restored() -> None:
+    members = {group: [{"name": name} for name in names] for group, names in MEMBERS.items()}
+    found = plugin("filter/services").services_of_database(members, NODE, "shared")
+    assert {"transcriber", "orthanc-store", "orthanc-query", "hapacs-routing", "seaweedfs-filer"} <= set(found)
+    assert {"hapacs-reconcile.timer", "hapacs-reconcile.service"} <= set(found)
+    assert not {"patroni", "etcd", "haproxy", "seaweedfs-volume", "pgbackrest-backup.timer"} & set(found)
+
+
 def test_status_asks_for_it() -> None:
     action = plugin("action/node_state")
     sent: list[str] = []

@@ -152,9 +152,3 @@ def test_wal_that_does_not_arrive_is_a_failure(
     result = CliRunner().invoke(app, ["restore", "lab", "--rehearse"])
     assert "did not arrive" in str(result.exception)
     assert places[1].asked == []
-
-
-def test_restore_in_place_is_no_command_yet(places: tuple[FakeSite, FakeSite]) -> None:
-    result = CliRunner().invoke(app, ["restore", "lab"])
-    assert "--rehearse" in str(getattr(result.exception, "hint", ""))
-    assert places[0].asked == places[1].asked == []

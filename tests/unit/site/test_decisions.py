@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from hapacs.site.decisions import heir, order, refusals, view
+from hapacs.site.decisions import heir, order, refusals, restoring, view
 from hapacs.site.problems import blocking_problems
 from hapacs.site.running import RunningSite
 from tests.unit.ansible.loading import load
@@ -204,3 +204,49 @@ def test_filters_leave_their_input_unchanged(three: Document) -> None:
     assert filters["operation_view"](three)["database"] == "a"
     assert filters["operation_refusals"](three, "drain", "a") == []
     assert three == before
+
+
+@pytest.mark.parametrize("way", [way for way in BREAK if way != "node off"])
+def test_database_of_a_broken_site_may_be_restored(three: Document, way: str) -> None:
+    BREAK[way](three)
+    assert refused(three, "restore") == []
+
+
+def test_database_is_not_restored_while_a_member_is_off(three: Document) -> None:
+    three["states"]["c"] = {"error": "no route to host"}
+    (found,) = refused(three, "restore")
+    assert "c does not answer by SSH (no route to host)" in found
+
+
+def test_database_is_not_restored_without_a_majority_of_etcd(three: Document) -> None:
+    for state in three["states"].values():
+        state["etcd"]["commits"] = False
+    (found,) = refused(three, "restore")
+    assert "etcd commits nothing" in found
+
+
+NONE, DONE = {"target": "", "phase": "none"}, {"target": "then", "phase": "done"}
+BEGUN, ASIDE = {"target": "then", "phase": "recovered"}, {"target": "", "phase": "aside"}
+
+
+@pytest.mark.parametrize(
+    ("states", "target", "chosen"),
+    [
+        ({"a": NONE, "b": NONE}, "then", {"node": "b", "done": False}),
+        ({"a": BEGUN, "b": NONE}, "then", {"node": "a", "done": False}),
+        ({"a": BEGUN, "b": NONE}, "another", {"node": "b", "done": False}),
+        ({"a": DONE, "b": ASIDE}, "then", {"node": "a", "done": True}),
+        ({"a": DONE, "b": ASIDE}, "another", {"node": "b", "done": False}),
+        # What is newest now was not when it was restored last.
+        ({"a": DONE | {"target": ""}, "b": ASIDE}, "", {"node": "b", "done": False}),
+        ({"a": ASIDE, "b": BEGUN | {"target": ""}}, "", {"node": "b", "done": False}),
+    ],
+)
+def test_interrupted_restore_goes_on_where_it_was_and_else_on_the_leader(
+    states: dict[str, Document], target: str, chosen: Document
+) -> None:
+    assert restoring(states, target, "b") == chosen
+
+
+def test_first_member_is_restored_when_nobody_leads() -> None:
+    assert restoring({"a": NONE, "b": NONE}, "", "") == {"node": "a", "done": False}
