@@ -159,7 +159,7 @@ def _turn(item: pytest.Item) -> int:
     if item.path.stem in {"test_operations", "test_retrieval"}:
         return 3
     after = ("test_drill_loses_nothing", "test_each_site_verifies_after_the_faults")
-    among = item.path.stem in {"test_alerts", "test_conformance", "test_integrity", "test_routing"}
+    among = item.path.stem in {"test_alerts", "test_conformance", "test_integrity", "test_routing", "test_second_site"}
     return 2 if among or item.name.startswith(after) else 0
 
 
