@@ -227,7 +227,7 @@ class Service:
                 {
                     PATH: partial(answer, copies.kept),
                     SITE: partial(_heard, database),
-                    RANGES_PATH: Ranges.build(node, metrics).answer,
+                    RANGES_PATH: Ranges.build(node, settings.archive, cas, metrics).answer,
                 }
             )
         return cls(database, relay, worker, metrics, stop, replicas)
