@@ -1,12 +1,12 @@
 """Takes the frames out of a DICOM file (PS3.5 8 and annex A), as they are encoded in it."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Self
 
-from pydicom.encaps import get_frame
+from pydicom.encaps import generate_frames, get_frame
 
 from hapacs_node.errors import NodeError
 from hapacs_node.query.dicom_json import PIXELS
@@ -39,13 +39,15 @@ class Pixels:
         The file.
     tag : int
         Of integer, float or double pixel data.
+    start : int
+        Where its value begins.
     """
 
     syntax: str
     frames: int
     content: bytes
     tag: int
-    _start: int
+    start: int
     _length: int
     _frame_bits: int | None
     _offsets: tuple[bytes, bytes] | None
@@ -92,7 +94,23 @@ class Pixels:
 
     def whole(self) -> memoryview:
         """Return the value of native pixel data, with all frames."""
-        return memoryview(self.content)[self._start : self._start + self._length]
+        return memoryview(self.content)[self.start : self.start + self._length]
+
+    def places(self) -> tuple[tuple[int, int], ...] | None:
+        """Return offset and length of each native frame in the file; None when frames do not begin at a byte.
+
+        Frames of one bit for each pixel follow each other without padding (PS3.5 8.2).
+        """
+        bits = self._frame_bits or 0
+        if bits % 8 or self.frames * bits // 8 > min(self._length, len(self.content) - self.start):
+            return None
+        return tuple((self.start + number * bits // 8, bits // 8) for number in range(self.frames))
+
+    def all(self) -> Iterator[bytes]:
+        """Return all compressed frames one after the other. It raises whatever pydicom does about damaged ones."""
+        stream = BytesIO(self.content)
+        stream.seek(self.start)
+        return generate_frames(stream, number_of_frames=self.frames, extended_offsets=self._offsets)
 
     def take(self, numbers: Sequence[int]) -> list[bytes | memoryview]:
         """Return frames; the first one is number 1.
@@ -111,7 +129,7 @@ class Pixels:
 
     def _encapsulated(self, number: int) -> bytes:
         stream = BytesIO(self.content)
-        stream.seek(self._start)
+        stream.seek(self.start)
         try:
             return get_frame(stream, number - 1, number_of_frames=self.frames, extended_offsets=self._offsets)
         except Exception as error:

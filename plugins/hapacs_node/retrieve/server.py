@@ -14,8 +14,8 @@ from hapacs_node.query import qido, web
 from hapacs_node.retrieve import bulk, frames, metadata, rendering, uri, wado
 from hapacs_node.retrieve.budget import Budget
 from hapacs_node.retrieve.bulk_answers import Bulk
+from hapacs_node.retrieve.frame_answers import FrameAnswers
 from hapacs_node.retrieve.metadata import Metadata
-from hapacs_node.retrieve.pixels import NoFrameError, NoPixelsError
 from hapacs_node.retrieve.places import Places
 from hapacs_node.retrieve.request import Request, RetrieveServer
 from hapacs_node.retrieve.sources import Sources
@@ -68,6 +68,7 @@ class Retrieval:
     _places: Places = field(init=False)
     _whole: Whole = field(init=False)
     _sources: Sources = field(init=False)
+    _frames: FrameAnswers = field(init=False)
     _bulk: Bulk = field(init=False)
     viewings: Viewings = field(default_factory=Viewings, init=False)
     running: Running = field(default_factory=lambda: Running("WADO-RS"), init=False)
@@ -77,6 +78,7 @@ class Retrieval:
         self._places = Places(self.catalog)
         self._whole = Whole(self._reader, self.budget, self.transcoder, self.storage.undeclared)
         self._sources = Sources(self._reader, self.transcoder)
+        self._frames = FrameAnswers(self.storage.das, self._sources, self.budget)
         self._bulk = Bulk(self._reader, self._sources, self.storage.undeclared)
 
     @property
@@ -121,7 +123,7 @@ class Retrieval:
             self._answer_metadata(request, named)
         elif (framed := frames.Asked.of(path)) is not None:
             request.named, request.event, request.viewings = framed.named, "requested", self.viewings
-            self._answer_frames(request, framed)
+            self._frames.answer(request, framed.numbers, self._places.of(framed.named))
         elif (valued := bulk.Asked.of(path)) is not None:
             request.named, request.event = valued.named, "requested"
             self._answer_bulk(request, valued)
@@ -172,32 +174,6 @@ class Retrieval:
         row = self._places.now(asked.named)
         with self.budget.hold(row.size):
             self._bulk.answer(request, asked.path, row)
-
-    def _answer_frames(self, request: Request, asked: frames.Asked) -> None:
-        row = self._places.of(asked.named)
-        with self.budget.hold(row.size):
-            try:
-                pixels = self._sources.stored(row)
-                form = frames.form(request.accepted, pixels.syntax, len(asked.numbers))
-                if form is not None and form.syntax == frames.EXPLICIT and pixels.syntax not in frames.NATIVE:
-                    made = self._sources.decoded(row, pixels)
-                    pixels, form = (pixels, None) if made is None else (made, form)
-                taken = pixels.take(asked.numbers)
-            except NoFrameError as error:
-                request.refuse(HTTPStatus.NOT_FOUND, str(error))
-                return
-            except NoPixelsError as error:
-                request.refuse(HTTPStatus.NOT_ACCEPTABLE, str(error))
-                return
-            if form is None:
-                why = f"the frames are stored in transfer syntax {pixels.syntax}, and can't be had in an accepted form"
-                request.refuse(HTTPStatus.NOT_ACCEPTABLE, why)
-                return
-            body = frames.Body.of(form, taken)
-            request.sent, request.sent_bytes = len(taken), body.length
-            request.begin(body.content_type, body.length)
-            for piece in body.pieces:
-                request.send(piece)
 
     def _answer_picture(self, request: Request, asked: rendering.Asked) -> None:
         if self.orthanc is None:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.dimse.transfer import Transcoder
 from hapacs_node.retrieve.frames import EXPLICIT
+from hapacs_node.retrieve.parts import Known, Parts
 from hapacs_node.retrieve.pixels import Pixels
 from hapacs_node.storage.reader import Reader
 
-# Of all files with several frames together. A larger file is read for each request.
+# Of all files with several frames together. Of a larger file each frame is read alone.
 _KEPT_BYTES = 64 << 20
 
 
@@ -38,6 +39,7 @@ class Sources:
     # By digest, so that nothing in it can be out of date.
     _kept: OrderedDict[tuple[str, bool], Pixels] = field(default_factory=OrderedDict, init=False)
     _kept_bytes: int = field(default=0, init=False)
+    _parts: Known = field(default_factory=Known, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def stored(self, row: StoredObject) -> Pixels:
@@ -50,7 +52,14 @@ class Sources:
         """
         if (kept := self._get(row.digest, decoded=False)) is not None:
             return kept
-        return self._keep(row.digest, Pixels.of(self.reader.read_row(row)), decoded=False)
+        pixels = Pixels.of(self.reader.read_row(row))
+        if pixels.frames > 1 and len(pixels.content) > self.most_bytes:
+            self._parts.keep(row.digest, pixels)
+        return self._keep(row.digest, pixels, decoded=False)
+
+    def parts(self, row: StoredObject) -> Parts | None:
+        """Return how frames of a large file are read alone; None before it was read whole."""
+        return self._parts.get(row.digest)
 
     def decoded(self, row: StoredObject, stored: Pixels) -> Pixels | None:
         """Return the pixels of a file in explicit little endian; None when they can't be decoded."""

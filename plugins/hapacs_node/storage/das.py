@@ -18,6 +18,7 @@ from hapacs_node.storage.files import (
     make_folder,
     opener,
     read_file,
+    read_part,
     translated,
     unlink_quietly,
     write_file,
@@ -100,6 +101,22 @@ class Das:
             try:
                 with self.folder(folders) as folder, open(name, "rb", buffering=0, opener=opener(folder)) as file:
                     return file.read(length)
+            except FileNotFoundError as error:
+                raise DasMissingError(f"the DAS has no {name}") from error
+
+    def part(self, digest: str, at: int, length: int) -> bytes:
+        """Read bytes of a digest's file, unchecked: the caller has to know their own digest.
+
+        Raises
+        ------
+        DasMissingError, DasError
+            When there is no copy, or the disks fail.
+        """
+        *folders, name = names.das_path(digest)
+        with translated("read"):
+            try:
+                with self.folder(folders) as folder:
+                    return read_part(folder, name, at, length)
             except FileNotFoundError as error:
                 raise DasMissingError(f"the DAS has no {name}") from error
 

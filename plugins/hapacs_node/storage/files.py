@@ -81,6 +81,24 @@ def read_file(folder: int, name: str, size: int | None, *, used: bool = True) ->
         os.close(file)
 
 
+def read_part(folder: int, name: str, at: int, length: int) -> bytes:
+    """Read bytes of a file of an open folder, fewer where it ends before, and record the time of use.
+
+    Raises
+    ------
+    OSError
+        When it can't be opened or read.
+    """
+    with open(name, "rb", buffering=0, opener=opener(folder)) as stream:
+        stream.seek(at)
+        parts, left = [], length
+        while left and (part := stream.read(left)):
+            parts.append(part)
+            left -= len(part)
+        _note_use(stream.fileno(), os.fstat(stream.fileno()))
+    return b"".join(parts)
+
+
 def opener(folder: int) -> Callable[[str, int], int]:
     """Return an opener for `open` that opens names in an open folder and follows no links."""
     # O_NONBLOCK: opening a FIFO in place of the file must not block the thread.
