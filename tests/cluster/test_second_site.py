@@ -65,6 +65,7 @@ def _primary_leads_again(lab: Lab) -> Generator[None]:
         lab.hapacs("dr", "failback", lab.deployment.name)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_primary_leads_again")
 def test_no_image_is_lost_with_the_primary_site_and_the_lead_comes_back(
     lab: Lab, ledger: Ledger, tmp_path: Path

@@ -13,8 +13,9 @@ SCENARIOS = sorted(
     (path.parent.name for path in Path(__file__).parent.glob("*/molecule.yml")),
     key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name),
 )
-# Three nodes and the packages of Orthanc's authors: not in every run.
-LONG = {"cluster"}
+# Three nodes and the packages of Orthanc's authors; two sites with backups, which the storage tests make too: not in
+# every run.
+LONG = {"cluster", "backup"}
 
 
 @pytest.mark.parametrize(
