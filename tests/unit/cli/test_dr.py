@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from typer.testing import CliRunner
 
-from hapacs.cli import app, chosen, dr
+from hapacs.cli import app, chosen
+from hapacs.deployment import Deployment
 from hapacs.errors import ExitCode, HapacsError, RefusedError
 from hapacs.site import second_site, takeover
+from hapacs.site.access import Site
 from hapacs.site.takeover import Seen, Sites
 from tests.unit.cli.test_dr_compare import DIFFERENT, EQUAL
 
 
-def site(name: str, role: str, **also: Any) -> SimpleNamespace:
+def site(name: str, role: str, **also: Any) -> Site:
     dicom = {"store_ae": name.upper(), "query_ae": f"{name.upper()}_QR", "port": 11112, **also}
-    return SimpleNamespace(name=name, vip=f"10.0.0.{len(name)}", contract={"role": role, "dicom": dicom})
+    made = SimpleNamespace(name=name, vip=f"10.0.0.{len(name)}", contract={"role": role, "dicom": dicom})
+    return cast(Site, made)
 
 
 MAIN = site("main", "primary")
@@ -35,7 +38,7 @@ def seen(at: Any, state: str, term: int = 1, images: int = 0, *, past_ended: boo
 @pytest.fixture(autouse=True)
 def _both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(chosen, "sites", lambda _name, one: [at for at in (MAIN, DR) if one in {"", at.name}])
-    monkeypatch.setattr(dr.Deployment, "load", lambda _name: SimpleNamespace(state=tmp_path))
+    monkeypatch.setattr(Deployment, "load", lambda _name: SimpleNamespace(state=tmp_path))
 
 
 def run(*words: str) -> Any:
