@@ -123,13 +123,20 @@ def test_rehearsed_restore_counts_what_was_committed_and_leaves_nothing(site: Ba
     scratch.mkdir(mode=0o700)
     os.chown(scratch, SCRATCH, GROUP)
     program = [str(ROLE / "files/pgbackrest-rehearse"), f"{site.directory}/backup.conf", STANZA]
-    words = [*program, str(scratch), str(site.binaries), json.dumps({"postgres": ["images"]})]
+    digest = "select 0, count(*), bit_xor(hash_record_extended(i, 0)), 0 from images i"
+    with site.connect() as connection:
+        live = connection.execute(digest).fetchone()
+    assert live is not None
+    given = json.dumps({"postgres": ["images"]}), json.dumps({"postgres": {"images": digest}})
+    words = [*program, str(scratch), str(site.binaries), *given]
     done = subprocess.run(
         as_user(SCRATCH, GROUP, words), capture_output=True, text=True, check=False, timeout=300, cwd=site.directory
     )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["rows"] == {"postgres": {"images": row[0]}}
+    assert report["digests"] == {"postgres": {"images": ["|".join(map(str, live))]}}
+    assert "digests" not in json.loads((scratch / f"restored-{STANZA}.json").read_text())
     assert 0 <= float(row[1]) - report["last_commit"] < 60
     assert report["bytes"] > 10_000_000
     assert report["recovered_s"] >= report["restore_s"] > 0

@@ -106,6 +106,16 @@ def _print_rehearsal(report: dict[str, Any]) -> None:
         for table, one in report["counts"].items()
     ]
     print_table(report["node"], ("rows of", "before", "restored", "after"), rows)
+    rows = [
+        (
+            table,
+            f"{one['rows']:,}",
+            f"{one['changed']:,}",
+            f"[{'green' if one['ok'] else 'red'}]{one['different']:,}[/]",
+        )
+        for table, one in report["digests"].items()
+    ]
+    print_table("digests", ("rows of", "compared", "parts that changed meanwhile", "parts that differ"), rows)
     console.print(
         f"RTO {duration(report['rto_s'])}: {report['bytes'] / 1e6:,.0f} MB at {report['mb_per_s']:,} MB/s, then WAL"
     )
@@ -116,7 +126,7 @@ def _print_rehearsal(report: dict[str, Any]) -> None:
     )
     console.print(f"RPO {lost}")
     if not report["ok"]:
-        print_warning("Rows are missing in the restored database.")
+        print_warning("Rows are missing or differ in the restored database.")
 
 
 def _time(at: int) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hapacs.errors import HapacsError, RefusedError
+from hapacs.site import digests
 from hapacs.site.access import Node, NodeError, Site
 from hapacs.site.database import Database
 
@@ -141,7 +142,7 @@ def now(keeper: Keeper, kind: str) -> dict[str, Any]:
 
 
 def rehearse(keeper: Keeper, show: Callable[[str], None]) -> dict[str, Any]:
-    """Restore into a scratch cluster at the keeper, compare its counts with the live ones, and return a report.
+    """Restore into a scratch cluster at the keeper, compare its rows with the live ones, and return a report.
 
     Rows that are stored meanwhile are no difference: a restored count lies between those before and after it.
 
@@ -153,12 +154,14 @@ def rehearse(keeper: Keeper, show: Callable[[str], None]) -> dict[str, Any]:
     database = Database.of(keeper.site)
     show("counting the live rows")
     (lag,) = database.rows(_LAG)
-    before = _counts(database)
+    asked = _statements(database)
+    before, digests_before = _counts(database), _digests(database, asked)
     show("waiting until they are archived")
     archive(database)
     show(f"restoring on {keeper.node.name}")
     words = (f"{_PROGRAMS}/pgbackrest-rehearse", _CONFIGURATION, keeper.stanza, keeper.scratch, _BINARIES,
-             json.dumps({name: list(tables) for name, tables in TABLES.items()}))  # fmt: skip
+             json.dumps({name: list(tables) for name, tables in TABLES.items()}),
+             json.dumps({"pacs": asked}))  # fmt: skip
     # Without a network the scratch cluster reaches nobody, whatever its copied settings say.
     properties = ("PrivateNetwork=yes", f"ReadWritePaths={keeper.scratch}")
     try:
@@ -170,7 +173,26 @@ def rehearse(keeper: Keeper, show: Callable[[str], None]) -> dict[str, Any]:
         ) from error
     report = json.loads(printed.splitlines()[-1])
     show("counting the live rows again")
-    return _compared(keeper, report, before, _counts(database)) | {"rpo_s": round(float(lag), 1) if lag else None}
+    found = _compared(keeper, report, before, _counts(database))
+    digests_after = _digests(database, asked)
+    compared = {
+        table: digests.compared(digests_before[table], report["digests"]["pacs"][table], digests_after[table])
+        for table in asked
+    }
+    return found | {
+        "ok": found["ok"] and all(one["ok"] for one in compared.values()),
+        "digests": compared,
+        "rpo_s": round(float(lag), 1) if lag else None,
+    }
+
+
+def _statements(database: Database) -> dict[str, str]:
+    (now,) = database.rows("select clock_timestamp()")
+    return digests.statements(now)
+
+
+def _digests(database: Database, asked: Mapping[str, str]) -> dict[str, list[str]]:
+    return {table: database.rows(statement, _LONG_S) for table, statement in asked.items()}
 
 
 def _compared(

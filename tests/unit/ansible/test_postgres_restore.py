@@ -148,10 +148,12 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[list[str]]
     ran: list[list[str]] = []
 
     def stand(code: int) -> list[list[str]]:
-        def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
             ran.append(command)
             if "--file=" in " ".join(command):
                 Path(next(word for word in command if word.startswith("--file="))[7:]).write_text("saved")
+            if options.get("check") and code:
+                raise subprocess.CalledProcessError(code, command)
             return subprocess.CompletedProcess(command, code, "", "")
 
         monkeypatch.setattr(subprocess, "run", run)
@@ -169,6 +171,19 @@ def test_saved_database_stays_when_nothing_answers_any_more(
     programs(2)
     assert not restore.keep(place, "cas")["changed"]
     assert (place.work / "cas.dump").read_text() == "saved"
+
+
+def test_database_that_cannot_be_saved_is_named_with_the_way_out(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        if "pg_dump" in command[0]:
+            raise subprocess.CalledProcessError(1, command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    place.note(phase="prepared")
+    with pytest.raises(scratch.UnfinishedError, match="--archive restored"):
+        restore.keep(place, "cas")
+    assert not (place.work / "cas.dump").exists()
 
 
 def test_saved_database_is_put_back_once(place: Any, programs: Callable[[int], list[list[str]]]) -> None:

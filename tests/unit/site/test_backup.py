@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from hapacs.cli import chosen
 from hapacs.cli.commands import app
-from hapacs.site import backup
+from hapacs.site import backup, digests
 from hapacs.site.access import Node, NodeError
 
 INFO: dict[str, Any] = {
@@ -26,6 +26,7 @@ INFO: dict[str, Any] = {
 }  # fmt: skip
 REPORT = {
     "rows": {"pacs": dict.fromkeys(backup.TABLES["pacs"], 20)},
+    "digests": {"pacs": {table: ["0|10|1|1", "1|10|2|2"] for table in digests.statements("")}},
     "recovered_s": 90.0, "restore_s": 60.0, "bytes": 7_000_000, "mb_per_s": 0.1, "last_commit": 5.0,
 }  # fmt: skip
 
@@ -44,6 +45,7 @@ class FakeSite:
             self.contract["backup"] = {"host": kept_by}
         self.answers = {"info": json.dumps([INFO]), "pgbackrest-backup": "", "pgbackrest-rehearse": json.dumps(REPORT)}
         self.live = [20, 20]
+        self.digests = ["0|10|1|1", "1|10|2|2"]
         self.archived = ["f", "t"]
         self.asked: list[list[str]] = []
 
@@ -63,6 +65,8 @@ class FakeSite:
         raise AssertionError(said)
 
     def _sql(self, text: str) -> str:
+        if "bit_xor" in text:
+            return "\n".join(self.digests)
         if "count(*)" in text:
             return f"{self.live.pop(0)}\n" * len(backup.TABLES["pacs"])
         if "last_archived_wal" in text:
@@ -134,6 +138,35 @@ def test_rehearsal_compares_and_reports(places: tuple[FakeSite, FakeSite]) -> No
     assert report["counts"]["hapacs.object"] == {"before": 19, "restored": 20, "after": 21, "ok": True}
     assert (report["rpo_s"], report["rto_s"], report["mb_per_s"]) == (12.5, 90.0, 0.1)
     assert {"--property=PrivateNetwork=yes", "--property=User=pgbackrest-scratch"} <= set(places[1].asked[0])
+
+
+def test_rows_with_other_contents_are_a_failure_although_their_number_is_right(
+    places: tuple[FakeSite, FakeSite],
+) -> None:
+    places[0].digests[1] = "1|10|2|3"
+    code, said = run("restore", "lab", "--rehearse", "--json")
+    assert code == 1
+    report = json.loads(said)
+    assert report["counts"]["hapacs.object"]["ok"]
+    assert report["digests"]["hapacs.object"] == {"rows": 20, "different": 1, "changed": 0, "ok": False}
+
+
+@pytest.mark.parametrize(
+    ("before", "restored", "after", "found"),
+    [
+        (["0|1|5|5"], ["0|1|5|5"], ["0|1|5|5"], {"rows": 1, "different": 0, "changed": 0, "ok": True}),
+        (["0|1|5|5"], [], ["0|1|5|5"], {"rows": 1, "different": 1, "changed": 0, "ok": False}),
+        ([], ["0|1|5|5"], [], {"rows": 0, "different": 1, "changed": 0, "ok": False}),
+        # Updated, removed or committed meanwhile: nothing can be said.
+        (["0|1|5|5"], ["0|1|5|5"], ["0|1|6|6"], {"rows": 0, "different": 0, "changed": 1, "ok": True}),
+        (["0|1|5|5"], ["0|1|5|5"], [], {"rows": 0, "different": 0, "changed": 1, "ok": True}),
+        ([], ["0|1|5|5"], ["0|1|5|5"], {"rows": 0, "different": 0, "changed": 1, "ok": True}),
+    ],
+)
+def test_parts_that_did_not_change_meanwhile_have_to_be_the_same(
+    before: list[str], restored: list[str], after: list[str], found: dict[str, Any]
+) -> None:
+    assert digests.compared(before, restored, after) == found
 
 
 @pytest.mark.parametrize("live", [[21, 22], [18, 19]])

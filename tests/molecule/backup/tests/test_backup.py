@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from hapacs.load.waiting import eventually
-from hapacs.site import backup
+from hapacs.site import backup, digests
 from hapacs.site.access import Node, Site
 
 KEEPER, DATABASE, STANZA = "hapacs-molecule-keeper", "hapacs-molecule-database", "molecule-primary"
@@ -169,8 +169,12 @@ def test_rehearsed_restore_gives_the_rows_and_leaves_nothing(
 ) -> None:
     sql(database, "insert into images values ('after the backup') on conflict do nothing")
     monkeypatch.setattr(backup, "TABLES", {"pacs": ("images",)})
+    # There is no catalog here.
+    digest = "select 0, count(*), bit_xor(hashtextextended(i::text, 0)), 0 from images i"
+    monkeypatch.setattr(digests, "statements", lambda _until: {"images": digest})
     report = backup.rehearse(keeper, lambda _: None)
     assert report["counts"]["images"] == {"before": 1001, "restored": 1001, "after": 1001, "ok": True}
+    assert report["digests"]["images"] == {"rows": 1001, "different": 0, "changed": 0, "ok": True}
     assert report["mb_per_s"] > 0
     assert report["rpo_s"] is not None
     left = host.check_output("ls /srv/data/pgbackrest-scratch").split()
