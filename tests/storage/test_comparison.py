@@ -5,21 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
 
-import psycopg
 import pytest
 from psycopg.errors import ReadOnlySqlTransaction
 from typer.testing import CliRunner
 
-from hapacs.bench import compare as bench
 from hapacs.pki import Authority
-from hapacs_node import settings
-from hapacs_node.catalog import compared, comparison, replication, ruleset, schema
-from hapacs_node.catalog.database import Connection, Database
+from hapacs_node.catalog import compared, comparison, replication, ruleset
+from hapacs_node.catalog.database import Connection
 from hapacs_node.cli import app
 from hapacs_node.commitment.ranges import Ranges
 from hapacs_node.commitment.replicas import Replicas
@@ -30,122 +25,19 @@ from hapacs_node.replication.compare import Comparison, Outcome
 from hapacs_node.replication.names import RANGES_PATH
 from hapacs_node.replication.ranges import QUESTION, Here, There
 from hapacs_node.replication.status import Shown
-from hapacs_node.settings import Settings
-from tests.storage.servers import PASSWORD, Postgres
+from tests.storage.servers import Postgres
+from tests.storage.two_sites import HERE, IMAGES, Site, configure, post, two_sites
 from tests.unit.node.certificates import certificate
 
 pytestmark = pytest.mark.timeout(200)
-# Several ranges, and one that is not full.
-IMAGES = 230
-NAMES = ("object", "instance", "event", "task", "removal", "replication", "comparison")
-TABLES = ", ".join(["attachedfiles", *(f"hapacs.{name}" for name in NAMES)])
 
 
-@pytest.fixture(autouse=True)
-def short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def sites(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Site, Site]]:
     monkeypatch.setattr("hapacs_node.replication.ranges.STEP", 100)
     monkeypatch.setattr("hapacs_node.replication.ranges.MOST_IMAGES", 200)
-
-
-@dataclass
-class Site:
-    """A site's database."""
-
-    database: Database
-    connection: psycopg.Connection[Any]
-
-    def run(self, sql: str, *values: object) -> None:
-        self.connection.execute(sql, values or None)
-
-    def add(self, sop: str, *, digest: str = "ab" * 32, caller: str | None = "title:CT1", indexed: bool = True) -> None:
-        """Store an image of the study 1.2.3."""
-        uuid = uuid4()
-        self.run(
-            "insert into hapacs.object (uuid, digest, size, type, store, key, \"offset\", length, node, caller) "
-            "values (%s, decode(%s, 'hex'), 12, 1, 'cas', %s, 0, 12, 'pacs1', %s)",
-            uuid, digest, digest, caller,
-        )  # fmt: skip
-        self.run(
-            "insert into hapacs.instance (uuid, study, series, sop, sop_class, described_as, shown, found) "
-            "values (%s, '1.2.3', '1.2.3.4', %s, '1.2', 'test', '{}', '{}')",
-            uuid, sop,
-        )  # fmt: skip
-        if indexed:
-            self.run("insert into attachedfiles values (1, 1, %s, 12, 12, 1, '', '')", str(uuid))
-
-    def sops(self, condition: str) -> set[str]:
-        """Return the UIDs of made images."""
-        return {str(row[0]) for row in self.connection.execute(f"select sop from made where {condition}")}  # noqa: S608
-
-    def task(self, sop: str, state: str, reason: str = "") -> None:
-        """Make the task that copies an image."""
-        self.run(
-            "insert into hapacs.task (kind, destination, uuid, study, series, sop, sop_class, transfer_syntax, size, "
-            "node, rule, priority, state, reason) select 'replicate', 'second site', uuid, study, series, sop, '', '', "
-            "12, 'pacs1', 'new-images', 1, %s, %s from hapacs.instance where sop = %s",
-            state, reason, sop,
-        )  # fmt: skip
-
-
-@pytest.fixture
-def configure(tmp_path: Path, postgres: Postgres) -> Callable[[str], Settings]:
-    """Write the configuration of a node that uses a database; no archive is needed."""
-
-    def write(name: str) -> Settings:
-        for file, content in {"password": PASSWORD, "cas.json": '{"access_key": "a", "secret_key": "b"}'}.items():
-            (tmp_path / file).write_text(content)
-        document = {
-            "node": "pacs1",
-            "site": "main",
-            "database": {
-                "hosts": ["127.0.0.1"],
-                "port": postgres.port,
-                "name": name,
-                "password_file": str(tmp_path / "password"),
-            },
-            "das": {"root": str(tmp_path), "minimum_free_bytes": 0, "must_be_mount": False},
-            "cas": {
-                "gateways": ["http://127.0.0.1:1"],
-                "bucket": "bucket",
-                "credentials_file": str(tmp_path / "cas.json"),
-            },
-        }
-        (tmp_path / "node.json").write_text(json.dumps(document))
-        return settings.load(tmp_path / "node.json")
-
-    return write
-
-
-@pytest.fixture(scope="module")
-def names() -> dict[str, str]:
-    return {"here": f"here_{uuid4().hex[:8]}", "there": f"there_{uuid4().hex[:8]}"}
-
-
-@pytest.fixture
-def sites(
-    postgres: Postgres, configure: Callable[[str], Settings], names: dict[str, str]
-) -> Iterator[tuple[Site, Site]]:
-    """Two sites with the same images under other UUIDs."""
-    found = []
-    for name in names.values():
-        with postgres.connect() as connection:
-            new = not connection.execute("select from pg_database where datname = %s", [name]).fetchall()
-            if new:
-                connection.execute(f"create database {name}")
-        database = Database(configure(name).database, Metrics())
-        connection = postgres.connect(name)
-        if new:
-            schema.migrate(database)
-            connection.execute(bench.INDEX)
-        else:
-            connection.execute(f"truncate {TABLES} cascade")
-            connection.execute("drop table made; drop index if exists attachedfiles_uuid_idx")
-        bench.fill(connection, IMAGES)
-        found.append(Site(database, connection))
-    yield found[0], found[1]
-    for site in found:
-        site.database.close()
-        site.connection.close()
+    with two_sites(postgres, tmp_path) as found:
+        yield found
 
 
 @pytest.fixture
@@ -164,12 +56,6 @@ def compare(sites: tuple[Site, Site]) -> Callable[..., Outcome]:
         return Comparison(sites[0].database, There(post(sites[1])), pause_s=0, **options).run()
 
     return run
-
-
-def post(site: Site) -> Callable[[bytes], bytes]:
-    """Return what answers as the second site does."""
-    answer = Ranges(site.database).answer
-    return lambda content: json.dumps(answer(content)).encode()
 
 
 def listed(outcome: Outcome) -> dict[str, set[str]]:
@@ -293,11 +179,10 @@ def test_a_comparison_can_not_write(there: Site) -> None:
         comparison._read(connection, "insert into hapacs.event (uuid, node) values (gen_random_uuid(), 'a')", {})
 
 
-def test_the_command_asks_the_second_site(  # noqa: PLR0917 - fixtures
+def test_the_command_asks_the_second_site(
     here: Site,
     there: Site,
-    configure: Callable[[str], Settings],
-    names: dict[str, str],
+    postgres: Postgres,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -310,10 +195,20 @@ def test_the_command_asks_the_second_site(  # noqa: PLR0917 - fixtures
     shutil.copy(authority.certificate_file, tmp_path / "ca-replica.crt")
     server = Replicas({RANGES_PATH: Ranges(there.database).answer})
     port = server.start(Listener("127.0.0.1", 0, signed, key, authority.certificate_file))
-    configure(names["here"])
+    configure(postgres, tmp_path, HERE)
     document = {"second_site": {"name": "dr", "url": f"https://127.0.0.1:{port}"}}
     here.database.run(lambda c: ruleset.load(c, document, [replication.LANE], active=True, by="test"))
-    words = ["replication", "compare", "--config", str(tmp_path / "node.json"), "--tls", str(tmp_path), "--json"]
+    words = [
+        "replication",
+        "compare",
+        "--config",
+        str(tmp_path / "node.json"),
+        "--tls",
+        str(tmp_path),
+        "--locks",
+        "0",
+        "--json",
+    ]
     try:
         done = CliRunner().invoke(app, words)
         assert (done.exit_code, json.loads(done.stdout)["equal"]) == (0, True), done.output
@@ -356,7 +251,7 @@ def test_one_node_compares_in_a_day(here: Site) -> None:
     assert begin(None)
     here.run("update hapacs.comparison set began_at = now() - interval '7 hours'")
     assert begin()
-    here.database.run(lambda c: compared.end(c, 5, {"only_here": 1}))
+    here.database.run(lambda c: compared.end(c, 5, {"only_here": 1}, "1.2"))
     assert not begin()
     here.run("update hapacs.comparison set began_at = now() - interval '200 s', ended_at = now() - interval '199 s'")
     assert begin()
@@ -378,6 +273,6 @@ def test_the_last_comparison_is_a_metric(here: Site) -> None:
     here.run("insert into hapacs.replication (destination, since) values ('second site', to_timestamp(1000))")
     assert values() == {"at": 1000, "only_here": 0, "only_there": 0, "different": 0}
     here.database.run(lambda c: compared.begin(c, None))
-    here.database.run(lambda c: compared.end(c, 5, {"only_here": 3, "waiting": 4}))
+    here.database.run(lambda c: compared.end(c, 5, {"only_here": 3, "waiting": 4}, ""))
     here.run("update hapacs.comparison set ended_at = to_timestamp(2000)")
     assert values() == {"at": 2000, "only_here": 3, "only_there": 0, "different": 0}

@@ -22,7 +22,8 @@ returning true
 """  # noqa: S608 - a constant
 
 _END = """
-update hapacs.comparison set ended_at = clock_timestamp(), compared = %(compared)s, counts = %(counts)s
+update hapacs.comparison set ended_at = clock_timestamp(), compared = %(compared)s, counts = %(counts)s,
+    locks_from = %(locks_from)s
 where destination = %(destination)s
 """
 
@@ -74,10 +75,17 @@ def begin(connection: Connection, every_s: float | None) -> bool:
     return connection.execute(_BEGIN, names).fetchone() is not None
 
 
-def end(connection: Connection, compared: int, counts: Mapping[str, int]) -> None:
-    """Note what a comparison of all images has found."""
+def end(connection: Connection, compared: int, counts: Mapping[str, int], locks_from: str) -> None:
+    """Note what a comparison of all images has found, and where the next one goes on with locks."""
     names = {"destination": DESTINATION, "compared": compared, "counts": Jsonb(dict(counts))}
-    connection.execute(_END, names)
+    connection.execute(_END, {**names, "locks_from": locks_from})
+
+
+def locks_from(connection: Connection) -> str:
+    """Return the SOP Instance UID with which a comparison begins to read locks; empty for the beginning."""
+    query = "select locks_from from hapacs.comparison where destination = %(destination)s"
+    row = connection.execute(query, {"destination": DESTINATION}).fetchone()
+    return "" if row is None else str(row[0])
 
 
 def release(connection: Connection) -> None:

@@ -6,6 +6,7 @@ characters, as Python orders them.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from hapacs_node.catalog.database import Connection
@@ -50,6 +51,26 @@ class Image(NamedTuple):
     sop: str
     digest: str
     size: int
+
+
+class Place(NamedTuple):
+    """Where the archive of a site has an image.
+
+    Attributes
+    ----------
+    sop : str
+        SOP Instance UID.
+    store, key : str
+        As in `StoredObject`.
+    first_at : datetime
+        When the first image was stored that has this archive object, also one that is removed by now: equal bytes are
+        kept once. UTC.
+    """
+
+    sop: str
+    store: str
+    key: str
+    first_at: datetime
 
 
 class Outlook(NamedTuple):
@@ -104,6 +125,11 @@ _COLUMNS = "i.study, i.sop, encode(o.digest, 'hex'), o.size"
 _IMAGES = f"select {_COLUMNS} {_OF_SITE} {_WITHIN} order by i.sop limit %(limit)s"
 
 _NAMED = f"select {_COLUMNS} {_OF_SITE} and i.sop = any(%(sops)s)"
+
+_PLACES = f"""
+select i.sop, o.store, o.key, (select min(s.stored_at) from hapacs.object s where s.key collate "C" = o.key)
+{_OF_SITE} and i.sop = any(%(sops)s)
+"""  # noqa: S608 - constants
 
 # An image that has no task has its event, or is of the past and not planned yet.
 _OUTLOOK = """
@@ -175,6 +201,11 @@ def named(connection: Connection, sops: Sequence[str], study: str | None) -> lis
     """Return the images with some SOP Instance UIDs."""
     names = {**_names(study), "sops": list(sops)}
     return [Image(*row) for row in _read(connection, _NAMED, names)]
+
+
+def places(connection: Connection, sops: Sequence[str], study: str | None) -> list[Place]:
+    """Return where the archive has the images with some SOP Instance UIDs."""
+    return [Place(*row) for row in _read(connection, _PLACES, {**_names(study), "sops": list(sops)})]
 
 
 def outlook(connection: Connection, sops: Sequence[str]) -> dict[tuple[str, str], Outlook]:

@@ -16,16 +16,24 @@ from hapacs_node import log, settings
 from hapacs_node.catalog import compared, ruleset
 from hapacs_node.catalog.database import Database
 from hapacs_node.cli.common import ConfigOption, JsonOption, err, errors, out, print_json, to_journal
+from hapacs_node.commitment.ranges import locks as locks_of
+from hapacs_node.commitment.settings import CommitmentSettings
 from hapacs_node.errors import ConfigurationError, NodeError
 from hapacs_node.metrics import Metrics
 from hapacs_node.replication.compare import PAUSE_S, Comparison, Listed, Outcome
+from hapacs_node.replication.compare_locks import LockComparison
+from hapacs_node.replication.locks import Locks
 from hapacs_node.replication.model import Outgoing, SecondSite
-from hapacs_node.replication.ranges import There, post
+from hapacs_node.replication.ranges import Here, There, post
 from hapacs_node.routing import stow
 from hapacs_node.routing.peer import Access, Identity
+from hapacs_node.settings import Settings
+from hapacs_node.storage import s3
+from hapacs_node.storage.cas import Cas
 
 _LOG = log.get("comparison")
 _TLS = Path("/etc/hapacs-routing/tls")
+_ARCHIVE = Path("/etc/hapacs-commitment/commitment.json")
 # A range has 50,000 images at most.
 _LIMITS = {"connections": 2, "statement_timeout_s": 60.0, "deadline_s": 90.0}
 _SHOWN = 20
@@ -39,6 +47,10 @@ def compare(
     study: Annotated[str | None, typer.Option(help="Only images of this study, by its Study Instance UID.")] = None,
     most: Annotated[int, typer.Option(min=1, max=100_000, help="Most images that are named of each kind.")] = 1000,
     tls: Annotated[Path, typer.Option(help="Folder of replica.crt, replica.key and ca-replica.crt.")] = _TLS,
+    locks: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="Most images whose locks are read, after those of the last time.")
+    ] = 10_000,
+    archive: Annotated[Path, typer.Option(help="Configuration of storage commitment.")] = _ARCHIVE,
     daily: Annotated[
         bool, typer.Option("--daily", help="Only if no node has done it today, and none is at it (for the timer).")
     ] = False,
@@ -57,6 +69,7 @@ def compare(
         with Database(limits, Metrics(), application=f"hapacs-compare@{known.node}") as database:
             second = _second(database)
             access = Access(Identity(tls / "replica.crt", tls / "replica.key", tls / "ca-replica.crt"))
+            here = Here(database, _locks(known, database, archive) if locks else None)
             with _noted(database, every_s=_DAILY_S if daily else None, all_images=study is None) as noted:
                 if noted is None:
                     out.print("another node has compared the sites today, or is at it")
@@ -64,19 +77,24 @@ def compare(
                 with stow.connect(second.entry, access) as session, _shown(disable=as_json) as shown:
                     there = There(partial(post, session))
                     outcome = Comparison(database, there, study, second.past, most, PAUSE_S, shown).run()
-                noted.append(outcome)
-    document = report(second.name, outcome, time.monotonic() - began)
+                    reading = LockComparison(database, here, there, study, locks, PAUSE_S)
+                    start = reading.run(outcome, "" if study else database.run(compared.locks_from))
+                noted.append((outcome, start))
+    document = report(second.name, outcome, time.monotonic() - began) | {"locks": reading.read}
     _LOG.info(log.line("sites_compared", second_site=second.name, compared=outcome.compared, **document["counts"]))
     if as_json:
         print_json(document)
     else:
         _print(second.name, outcome, document["duration_s"])
+        out.print(f"locks of {reading.read:,} images read at both sites")
     raise typer.Exit(0 if document["equal"] else 1)
 
 
 @contextmanager
-def _noted(database: Database, *, every_s: float | None, all_images: bool) -> Iterator[list[Outcome] | None]:
-    """Note in the catalog that all images are compared, and the outcome that the block adds.
+def _noted(
+    database: Database, *, every_s: float | None, all_images: bool
+) -> Iterator[list[tuple[Outcome, str]] | None]:
+    """Note in the catalog that all images are compared, and what the block adds: the outcome, and where locks go on.
 
     The block gets None when another node has compared them within `every_s`, or is at it.
     """
@@ -86,16 +104,24 @@ def _noted(database: Database, *, every_s: float | None, all_images: bool) -> It
     if not database.run(lambda c: compared.begin(c, every_s)):
         yield None
         return
-    found: list[Outcome] = []
+    found: list[tuple[Outcome, str]] = []
     try:
         yield found
     except NodeError:
         with suppress(NodeError):
             database.run(compared.release)
         raise
-    (outcome,) = found
+    ((outcome, start),) = found
     counts = {kind: getattr(outcome, kind).count for kind in _KINDS}
-    database.run(lambda c: compared.end(c, outcome.compared, counts))
+    database.run(lambda c: compared.end(c, outcome.compared, counts, start))
+
+
+def _locks(known: Settings, database: Database, archive: Path) -> Locks:
+    cas = Cas(s3.connect(known.cas, metrics := Metrics()), known.cas.deadline_s, metrics)
+    found = locks_of(database, cas, CommitmentSettings.load(archive).archive)
+    if found is None:
+        raise ConfigurationError(f"{archive} has no retention_days: run `hapacs up`, or give --locks 0")
+    return found
 
 
 @contextmanager
@@ -134,7 +160,7 @@ def _print(name: str, outcome: Outcome, duration_s: float) -> None:
     meanings = {
         "only_here": "only at this site",
         "only_there": f"only at {name}",
-        "different": "other bytes at each site",
+        "different": "other bytes or locks",
         "waiting": "copy under way",
         "deleted_here": f"deleted here, still at {name}",
         "left_out": "from before the copies began, not copied",

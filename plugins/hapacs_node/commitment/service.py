@@ -222,7 +222,12 @@ class Service:
         worker = Worker(node.node, database, copies, settings, metrics, stop)
         replicas = None
         if settings.replicas is not None:
-            replicas = Replicas({PATH: partial(answer, copies.kept), RANGES_PATH: Ranges.build(node, metrics).answer})
+            replicas = Replicas(
+                {
+                    PATH: partial(answer, copies.kept),
+                    RANGES_PATH: Ranges.build(node, settings.archive, cas, metrics).answer,
+                }
+            )
         return cls(database, relay, worker, metrics, stop, replicas)
 
     def run(self) -> None:

@@ -59,6 +59,8 @@ class Archive(Section):
         a rack.
     mode
         The retention that an object has to have.
+    retention_days
+        For how long objects are locked after they are stored; None in the file of an older program.
     token_key
         A file with the key that signs requests for metadata; without it they are not signed (loopback tests).
     tls
@@ -70,6 +72,7 @@ class Archive(Section):
     volume_port: Port
     replication: Annotated[str, Field(pattern=r"^[0-9]{3}$")]
     mode: Literal["GOVERNANCE", "COMPLIANCE"]
+    retention_days: Annotated[int, Field(strict=True, ge=1)] | None = None
     token_key: Path | None = None
     tls: Tls | None = None
 

@@ -11,6 +11,7 @@ from hapacs_node.catalog import comparison
 from hapacs_node.catalog.comparison import Bounds, Image, Range
 from hapacs_node.catalog.database import Database
 from hapacs_node.errors import NodeError
+from hapacs_node.replication.locks import Locks
 from hapacs_node.replication.names import RANGES_PATH
 from hapacs_node.routing.peer import PeerError
 from hapacs_node.routing.stow import WebSession, words
@@ -66,7 +67,15 @@ class ForNamed(Part):
     study: Uid | None = None
 
 
-Question = Annotated[ForBounds | ForRanges | ForImages | ForNamed, Field(discriminator="ask")]
+class ForLocks(Part):
+    """Asks what is wrong with the locks of images."""
+
+    ask: Literal["locks"] = "locks"
+    sops: Annotated[tuple[Uid, ...], Field(min_length=1, max_length=MOST_NAMED)]
+    study: Uid | None = None
+
+
+Question = Annotated[ForBounds | ForRanges | ForImages | ForNamed | ForLocks, Field(discriminator="ask")]
 QUESTION: TypeAdapter[Question] = TypeAdapter(Question)
 
 
@@ -77,13 +86,23 @@ class Answer(Part):
     end: str | None = None
     ranges: tuple[tuple[Annotated[int, Field(ge=0)], str], ...] = ()
     images: tuple[tuple[str, str, str, int], ...] = ()
+    locks: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class Here:
-    """The site whose database this node uses."""
+    """The site whose database this node uses.
+
+    Parameters
+    ----------
+    database : Database
+        Of index and catalog.
+    held : Locks or None
+        Reads locks; None where none are asked for.
+    """
 
     database: Database
+    held: Locks | None = None
 
     def bounds(self, start: str, study: str | None) -> Bounds:
         """Return where the next ranges begin."""
@@ -105,6 +124,12 @@ class Here:
         """Return the images with some SOP Instance UIDs."""
         return self.database.run(partial(comparison.named, sops=sops, study=study))
 
+    def locks(self, sops: Sequence[str], study: str | None) -> list[tuple[str, str]]:
+        """Return SOP Instance UID and problem of those images whose lock is not as it has to be."""
+        if self.held is None:
+            raise NodeError("the retention of this site is not known here: run `hapacs up`")
+        return self.held.problems(sops, study)
+
     def answer(self, question: Question) -> Answer:
         """Answer the question of another site.
 
@@ -123,6 +148,8 @@ class Here:
                 return Answer(images=tuple(self.images(question.start, question.end, question.study)))
             case ForNamed():
                 return Answer(images=tuple(self.named(question.sops, question.study)))
+            case ForLocks():
+                return Answer(locks=tuple(self.locks(question.sops, question.study)))
 
 
 @dataclass(frozen=True)
@@ -156,6 +183,10 @@ class There:
     def named(self, sops: Sequence[str], study: str | None) -> list[Image]:
         """Return the images with some SOP Instance UIDs."""
         return [Image(*one) for one in self._ask(ForNamed(sops=tuple(sops), study=study)).images]
+
+    def locks(self, sops: Sequence[str], study: str | None) -> list[tuple[str, str]]:
+        """Return SOP Instance UID and problem of those images whose lock is not as it has to be."""
+        return list(self._ask(ForLocks(sops=tuple(sops), study=study)).locks)
 
     def _ask(self, question: Question) -> Answer:
         content = self.post(question.model_dump_json(exclude_none=True).encode())

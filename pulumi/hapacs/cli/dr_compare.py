@@ -71,5 +71,5 @@ def _print(site: str, report: dict[str, Any]) -> None:
     verdict = "[green]✓[/] the same images" if report["equal"] else "[red]✗[/] not the same images"
     console.print(
         f"{verdict}: {report['compared']:,} of {site} compared with {report['there']:,} of {second} "
-        f"in {report['duration_s']:.0f} s"
+        f"in {report['duration_s']:.0f} s; locks of {report['locks']:,} read at both"
     )

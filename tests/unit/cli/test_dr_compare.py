@@ -13,7 +13,7 @@ from hapacs.site import second_site
 
 KINDS = ("only_here", "only_there", "different", "waiting", "deleted_here", "left_out")
 EQUAL: dict[str, Any] = {
-    "equal": True, "second_site": "dr", "compared": 1200, "there": 1200, "duration_s": 3.2, "reasons": {},
+    "equal": True, "second_site": "dr", "compared": 1200, "there": 1200, "duration_s": 3.2, "locks": 900, "reasons": {},
     **{kind: [] for kind in KINDS}, "counts": dict.fromkeys(KINDS, 0),
 }  # fmt: skip
 DIFFERENT = EQUAL | {
@@ -29,7 +29,7 @@ def site(name: str, **routing: object) -> SimpleNamespace:
 @pytest.mark.parametrize(
     ("report", "code", "shown"),
     [
-        (EQUAL, ExitCode.OK, ["the same images: 1,200 of main compared with 1,200 of dr in 3 s"]),
+        (EQUAL, ExitCode.OK, ["the same images: 1,200 of main compared with 1,200 of dr", "locks of 900"]),
         (DIFFERENT, ExitCode.FAILED, ["only at main", "4,100", "1.2.3", "set aside: [no]", "not the same images"]),
     ],
 )

@@ -35,6 +35,7 @@ def document() -> dict[str, Any]:
             "volume_port": 8080,
             "replication": "010",
             "mode": "COMPLIANCE",
+            "retention_days": 3650,
         },
     }
 

@@ -15,11 +15,13 @@ _STATEMENTS = (
         began_at timestamptz not null,
         ended_at timestamptz,
         compared bigint not null default 0,
-        counts jsonb not null default '{}'
+        counts jsonb not null default '{}',
+        locks_from text not null default ''
     )
     """,
     "comment on table hapacs.comparison is 'When the images of both sites were compared last, and what differed'",
     "comment on column hapacs.comparison.ended_at is 'When the last one ended that looked at all images'",
+    "comment on column hapacs.comparison.locks_from is 'The SOP Instance UID with which the next one reads locks'",
 )
 
 
