@@ -196,6 +196,7 @@ def replicator(authorities: Path, authority: str) -> ssl.SSLContext:
     [
         # No node answers.
         ("POST", "/hapacs/replicas", 503),
+        ("POST", "/hapacs/ranges", 503),
         ("POST", "/dicom-web/studies", 503),
         ("GET", "/dicom-web/studies", 405),
         ("POST", "/dicom-web/studies/1.2", 404),
