@@ -226,6 +226,7 @@ class Service:
             replicas = Replicas(
                 {
                     PATH: partial(answer, copies.kept),
+                    SITE: partial(_heard, database),
                     RANGES_PATH: Ranges.build(node, settings.archive, cas, metrics).answer,
                 }
             )
