@@ -197,6 +197,7 @@ def replicator(authorities: Path, authority: str) -> ssl.SSLContext:
         # No node answers.
         ("POST", "/hapacs/replicas", 503),
         ("POST", "/hapacs/ranges", 503),
+        ("POST", "/hapacs/site", 503),
         ("POST", "/dicom-web/studies", 503),
         ("GET", "/dicom-web/studies", 405),
         ("POST", "/dicom-web/studies/1.2", 404),
