@@ -62,6 +62,8 @@ def settings() -> dict[str, Any]:
     # The example has 16 TiB.
     site["disks"]["das"]["size_bytes"] = DISK_BYTES
     site["policy"]["das_minimum_free_bytes"] = "128MiB"
+    # They go to the second site.
+    del site["policy"]["replicate"], site["backup"]
     return values
 
 
