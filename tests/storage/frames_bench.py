@@ -39,13 +39,16 @@ from hapacs_node.node import Node
 from hapacs_node.storage import names
 from tests.storage import index
 from tests.storage.conftest import archive
-from tests.storage.servers import ACCESS_KEY, BUCKET, PASSWORD, SECRET_KEY, Postgres
+from tests.storage.servers import ACCESS_KEY, BUCKET, PASSWORD, SECRET_KEY, Postgres, Process, SeaweedFS
 from tests.support.images import ct
 from tests.unit.node.certificates import certificate
 
 IMAGES, ROWS, CONNECTIONS, ROUNDS = 200, 512, 6, 3
-STUDY, SERIES = "1.2.826.1", "1.2.826.1.1"
-_PATH = f"/dicom-web/studies/{STUDY}/series/{SERIES}"
+STUDY = "1.2.826.1"
+# What was read ahead is not read ahead again within a minute, so each round has a series of its own.
+SERIES = [f"{STUDY}.{number}" for number in range(1, ROUNDS + 1)]
+SOPS = {series: [f"{series}.{number}" for number in range(1, IMAGES + 1)] for series in SERIES}
+_PATH = f"/dicom-web/studies/{STUDY}/series"
 _FRAME = "multipart/related; type=application/octet-stream; transfer-syntax=*"
 _FILES = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 # Those of Orthanc that are used here.
@@ -62,15 +65,20 @@ select 1000 + n, 2, md5((1000 + n)::text), n from generate_series(1, 1000) n uni
 select 10000 + n, 3, md5((10000 + n)::text), 1001 + mod(n, 999) from generate_series(1, 100000) n;
 insert into dicomidentifiers
 select n, 32, 13, '9.' || n from generate_series(1, 999) n union all select 1000, 32, 13, %(study)s union all
-select 1000 + n, 32, 14, '9.9.' || n from generate_series(1, 999) n union all select 2000, 32, 14, %(series)s union all
+select 1000 + n, 32, 14, '9.9.' || n from generate_series(1, 1000) n union all
 select 10000 + n, 8, 24, '9.9.9.' || n from generate_series(1, 100000) n;
 insert into metadata select 10000 + n, 9, '1.2.840.10008.1.2.1', 0 from generate_series(1, 100000) n;
 insert into attachedfiles
 select 10000 + n, 1, gen_random_uuid()::text, 9, 9, 1, '', '', 0 from generate_series(1, 100000) n;
 """
+_SERIES = """
+with made as (
+    insert into resources (internalid, resourcetype, publicid, parentid) values (%(number)s, 2, %(uid)s, 1000))
+insert into dicomidentifiers values (%(number)s, 32, 14, %(uid)s)
+"""
 _IMAGE = """
 with made as (
-    insert into resources (internalid, resourcetype, publicid, parentid) values (%(number)s, 3, %(name)s, 2000)),
+    insert into resources (internalid, resourcetype, publicid, parentid) values (%(number)s, 3, %(name)s, %(series)s)),
 named as (insert into dicomidentifiers values (%(number)s, 8, 24, %(sop)s)),
 syntax as (insert into metadata values (%(number)s, 9, '1.2.840.10008.1.2.1', 0))
 insert into attachedfiles values (%(number)s, 1, %(name)s, 9, 9, 1, '', '', 0)
@@ -138,9 +146,9 @@ def _get(connection: http.client.HTTPSConnection, path: str, accept: str) -> byt
     return body
 
 
-def frames(version: Version, tls: ssl.SSLContext, sops: Sequence[str]) -> None:
+def frames(version: Version, tls: ssl.SSLContext, uid: str) -> None:
     """Ask for the frame of each image over a few connections, as a viewer does."""
-    left, lock = iter(sops), threading.Lock()
+    left, lock = iter(SOPS[uid]), threading.Lock()
 
     def work() -> None:
         connection = http.client.HTTPSConnection("127.0.0.1", version.port, context=tls)
@@ -149,7 +157,7 @@ def frames(version: Version, tls: ssl.SSLContext, sops: Sequence[str]) -> None:
                 sop = next(left, None)
             if sop is None:
                 return connection.close()
-            body = _get(connection, f"{_PATH}/instances/{sop}/frames/1", _FRAME)
+            body = _get(connection, f"{_PATH}/{uid}/instances/{sop}/frames/1", _FRAME)
             assert len(body) > 2 * ROWS * ROWS
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
@@ -157,23 +165,23 @@ def frames(version: Version, tls: ssl.SSLContext, sops: Sequence[str]) -> None:
             done.result()
 
 
-def series(version: Version, tls: ssl.SSLContext, sops: Sequence[str]) -> None:
+def series(version: Version, tls: ssl.SSLContext, uid: str) -> None:
     """Ask for the whole series."""
     connection = http.client.HTTPSConnection("127.0.0.1", version.port, context=tls)
-    assert len(_get(connection, _PATH, _FILES)) > len(sops) * 2 * ROWS * ROWS
+    assert len(_get(connection, f"{_PATH}/{uid}", _FILES)) > IMAGES * 2 * ROWS * ROWS
     connection.close()
 
 
-def _postgres_cpu_s(server: Postgres) -> float:
-    """Return the processor time of the processes of PostgreSQL that live; each has a group of its own."""
-    main, ticks = server.process.handle.pid if server.process.handle else 0, 0
+def _cpu_s(servers: Sequence[Process]) -> float:
+    """Return the processor time of servers and of their children that live."""
+    mains, ticks = {server.handle.pid for server in servers if server.handle is not None}, 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             number, _, rest = stat.read_text().partition(" ")
         except OSError:
             continue
         fields = rest.rpartition(")")[2].split()
-        if main in {int(number), int(fields[1])}:
+        if mains & {int(number), int(fields[1])}:
             ticks += sum(map(int, fields[11:13]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
@@ -191,13 +199,13 @@ def main(other: Path) -> None:
     try:
         postgres.start()
         with archive(directory, volume_mb=1024) as seaweedfs:
-            _measure(directory, postgres, seaweedfs.urls, other)
+            _measure(directory, postgres, seaweedfs, other)
     finally:
         postgres.kill()
         shutil.rmtree(directory)
 
 
-def _measure(directory: Path, postgres: Postgres, gateways: Sequence[str], other: Path) -> None:
+def _measure(directory: Path, postgres: Postgres, seaweedfs: SeaweedFS, other: Path) -> None:
     journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     journal.bind(str(directory / "journal"))
     threading.Thread(target=_drain, args=[journal], daemon=True).start()
@@ -217,7 +225,7 @@ def _measure(directory: Path, postgres: Postgres, gateways: Sequence[str], other
             "node": "pacs1", "site": "main",
             "database": {"hosts": ["127.0.0.1"], "port": postgres.port, "password_file": str(directory / "password")},
             "das": {"root": str(das), "minimum_free_bytes": 0, "must_be_mount": False},
-            "cas": {"gateways": gateways, "bucket": BUCKET, "credentials_file": str(directory / "cas.json")},
+            "cas": {"gateways": seaweedfs.urls, "bucket": BUCKET, "credentials_file": str(directory / "cas.json")},
         }  # fmt: skip
         path = directory / f"{name}.json"
         path.write_text(json.dumps(document))
@@ -225,58 +233,65 @@ def _measure(directory: Path, postgres: Postgres, gateways: Sequence[str], other
 
     node = Node.build(settings.load(configure("stored")), "store")
     schema.migrate(node.database)
-    sops = _store(node, postgres)
+    _store(node, postgres)
     with (
         running("before", other, configure("before"), directory / "before") as before,
         running("after", Path.cwd() / "plugins", configure("after"), directory / "after") as after,
     ):
         for what, ask in (("frames", frames), ("series", series)):
+            for version in (before, after):
+                shutil.rmtree(version.das / names.OBJECTS, ignore_errors=True)
+            # After the cold rounds the DAS has all series.
             for temperature in ("cold", "warm"):
                 took: dict[str, list[tuple[float, ...]]] = {}
-                for turn in range(ROUNDS):
+                for turn, uid in enumerate(SERIES):
                     for version in (before, after) if turn % 2 else (after, before):
-                        if temperature == "cold":
-                            shutil.rmtree(version.das / names.OBJECTS, ignore_errors=True)
-                            time.sleep(1)
-                        began = time.perf_counter(), version.cpu_s(), _postgres_cpu_s(postgres)
-                        ask(version, tls, sops)
-                        ended = time.perf_counter(), version.cpu_s(), _postgres_cpu_s(postgres)
-                        took.setdefault(version.name, []).append(
-                            tuple(late - soon for soon, late in zip(began, ended, strict=True))
-                        )
+                        began = _now(version, postgres, seaweedfs)
+                        ask(version, tls, uid)
+                        spent = zip(began, _now(version, postgres, seaweedfs), strict=True)
+                        took.setdefault(version.name, []).append(tuple(ended - soon for soon, ended in spent))
                 _report(f"{what}, {temperature}", took)
+
+
+def _now(version: Version, postgres: Postgres, seaweedfs: SeaweedFS) -> tuple[float, ...]:
+    """Return the time, and the processor times of all who take part."""
+    objects = _cpu_s([seaweedfs.server, *seaweedfs.gateways])
+    return time.perf_counter(), version.cpu_s(), _cpu_s([postgres.process]), objects
 
 
 def _report(what: str, took: dict[str, list[tuple[float, ...]]]) -> None:
     medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in took.items()}
-    for name, (wall, cpu, database) in medians.items():
-        each = " ".join(f"{seconds / IMAGES * 1e3:6.2f} ms" for seconds in (wall, cpu, database))
-        _say(f"{what:14} {name:7} {each}: an image, processor of the plugin, processor of the database")
-    _say(f"{what:14} ratio {medians['before'][0] / medians['after'][0]:.2f}")
+    for name, median in medians.items():
+        wall, plugin, database, objects = (f"{seconds / IMAGES * 1e3:6.2f}" for seconds in median)
+        _say(
+            f"{what:13} {name:6} {wall} ms an image; processor {plugin} plugin, {database} database, {objects} archive"
+        )
+    before, after = (sum(medians[name][1:]) for name in ("before", "after"))
+    _say(f"{what:13} {medians['before'][0] / medians['after'][0]:.2f} times as fast; processor {before / after:.2f}")
 
 
-def _store(node: Node, postgres: Postgres) -> list[str]:
-    """Store a series as a modality with several associations does, beside the rows of a hundred thousand images."""
+def _store(node: Node, postgres: Postgres) -> None:
+    """Store series as a modality with several associations does, beside the rows of a hundred thousand images."""
     random = np.random.default_rng(1)
-    sops = [f"{SERIES}.{number}" for number in range(1, IMAGES + 1)]
-    uuids = {sop: str(uuid4()) for sop in sops}
+    uuids = {sop: str(uuid4()) for uid in SERIES for sop in SOPS[uid]}
 
-    def store(sop: str) -> None:
+    def store(uid: str, sop: str) -> None:
         pixels = random.integers(0, 4096, ROWS * ROWS, dtype=np.uint16).tobytes()
-        uids = {"StudyInstanceUID": STUDY, "SeriesInstanceUID": SERIES, "SOPInstanceUID": sop}
+        uids = {"StudyInstanceUID": STUDY, "SeriesInstanceUID": uid, "SOPInstanceUID": sop}
         node.storage.create(uuids[sop], 1, ct(**uids, Rows=ROWS, Columns=ROWS, PixelData=pixels))
 
     with ThreadPoolExecutor(8) as pool:
-        for done in [pool.submit(store, sop) for sop in sops]:
+        for done in [pool.submit(store, uid, sop) for uid in SERIES for sop in SOPS[uid]]:
             done.result()
     with postgres.connect() as connection:
         connection.execute(index.INDEX)
         connection.execute(_INDEXES)
-        psycopg.ClientCursor(connection).execute(_OTHERS, {"study": STUDY, "series": SERIES})
-        for number, (sop, name) in enumerate(uuids.items(), 1_000_000):
-            connection.execute(_IMAGE, {"number": number, "sop": sop, "name": name})
+        psycopg.ClientCursor(connection).execute(_OTHERS, {"study": STUDY})
+        for place, uid in enumerate(SERIES, 2001):
+            connection.execute(_SERIES, {"number": place, "uid": uid})
+            for number, sop in enumerate(SOPS[uid], place * 1000):
+                connection.execute(_IMAGE, {"number": number, "series": place, "sop": sop, "name": uuids[sop]})
         connection.execute("vacuum analyze")
-    return sops
 
 
 if __name__ == "__main__":
