@@ -238,6 +238,15 @@ def test_a_site_names_the_images_that_have_no_copy(
     assert second.heard[0]["state"] == "leads"
 
 
+def test_an_image_that_never_came_into_the_index_is_not_missing(site_: Node, second: SecondSite) -> None:
+    switch_on(site_, second)
+    begin(site_)
+    put(site_, CT1)
+    own = site_.database.run(exchange.own)
+    assert own is not None
+    assert (own.images, own.missing) == (0, ())
+
+
 def test_resync_asks_for_confirmed_images_and_copies_again(
     site_: Node, services: Callable[..., Service], second: SecondSite, postgres: Postgres
 ) -> None:

@@ -56,7 +56,8 @@ _OPEN = f"kind = '{REPLICATE}' and destination = %(destination)s and state in ({
 _LAG = f"""
 select d.failures, d.error, d.retry_at, d.held, d.confirmed, d.confirmed_bytes, d.confirmed_at,
     new.images, new.bytes, new.dead, old.images, old.bytes, old.dead,
-    (select count(*) from hapacs.event),
+    (select count(*) from hapacs.event e
+     where exists (select from attachedfiles f where f.uuid = e.uuid::text and f.filetype = 1)),
     coalesce(extract(epoch from now() - least(
         (select min(stored_at) from hapacs.task where {_OPEN} and priority = {NEW}),
         (select e.created_at from hapacs.event e

@@ -49,6 +49,7 @@ def edit(deployment: Deployment, change: Edit) -> Deployment:
 
 def machines_exist(settings: dict[str, Any]) -> None:
     del settings["sites"]["dr"], settings["sites"]["primary"]["backup"]
+    del settings["sites"]["primary"]["policy"]["replicate"]
     settings["target"] = {"kind": "static"}
     for name, node in settings["sites"]["primary"]["nodes"].items():
         node["das_devices"] = [f"/dev/disk/by-id/{name}-a", f"/dev/disk/by-id/{name}-b"]

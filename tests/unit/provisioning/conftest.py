@@ -36,7 +36,11 @@ def with_dr() -> Data:
 @pytest.fixture
 def data(with_dr: Data) -> Data:
     """The lab's settings with its primary site alone."""
-    del with_dr["sites"]["dr"], with_dr["sites"]["primary"]["backup"]
+    del (
+        with_dr["sites"]["dr"],
+        with_dr["sites"]["primary"]["backup"],
+        with_dr["sites"]["primary"]["policy"]["replicate"],
+    )
     for caller in with_dr["callers"]:
         caller["networks"].remove("10.89.76.1/32")
     return with_dr

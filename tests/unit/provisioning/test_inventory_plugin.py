@@ -131,8 +131,9 @@ def leaves(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...
             yield from leaves(item, (*path, key))
 
 
-# Nodes are told apart below. The plugin reads no role, a worklist is optional, and without the site there is no node.
-ELSEWHERE = re.compile(r"sites\.primary(\.role|\.worklist|\.nodes\.pacs\d)?")
+# Nodes are told apart below. The plugin reads no role, a worklist and another site are optional, and without the site
+# there is no node.
+ELSEWHERE = re.compile(r"sites\.primary(\.role|\.worklist|\.routing\.second_site.*|\.nodes\.pacs\d)?")
 
 
 @pytest.mark.parametrize("path", [path for path in map(".".join, leaves(GOLDEN)) if not ELSEWHERE.fullmatch(path)])

@@ -15,8 +15,10 @@ def replicating(data: Data, site: str = "primary", **more: object) -> Data:
 
 
 def test_nothing_is_copied_unless_it_is_wanted(with_dr: Data) -> None:
+    del with_dr["sites"]["primary"]["policy"]["replicate"]
     settings = parse(with_dr)
     for site in settings.sites.values():
+        assert contract.also(settings, site) is None
         assert contract.second_site(settings, site) is None
         assert contract.replicators(settings, site) == []
 
