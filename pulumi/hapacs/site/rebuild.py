@@ -13,7 +13,8 @@ from hapacs.site.study import storing_url
 from hapacs_node import background
 
 # Ten million images take days; what is done stays done when it is interrupted.
-_TIMEOUT_S = 30 * 24 * 3600
+# poll(2) takes less than 25 days.
+_TIMEOUT_S = 20 * 24 * 3600
 _LOOK_EVERY_S, _LOOK_TIMEOUT_S = 15, 60
 
 

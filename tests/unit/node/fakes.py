@@ -124,6 +124,10 @@ class FakeCatalog(Catalog):
         self.asked: list[UUID] = []
         self.fault: BaseException | None = None
         self.add_fault: BaseException | None = None
+        self.why_fenced: str | None = None
+
+    def fenced(self) -> str | None:
+        return self.why_fenced
 
     def __setattr__(self, name: str, value: object) -> None:
         # The real one is frozen.
