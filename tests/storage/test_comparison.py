@@ -128,7 +128,7 @@ def test_images_under_way_are_not_missing(here: Site, there: Site, compare: Call
 @pytest.mark.parametrize("past", [True, False])
 def test_images_of_the_past_wait_or_are_left_out(here: Site, past: bool, compare: Callable[..., Outcome]) -> None:
     here.add("1.1")
-    here.run("insert into hapacs.replication (destination) values ('second site')")
+    here.run("insert into hapacs.replication (destination) values ('other site')")
     here.add("1.2")
     expected = {"waiting": {"1.1"}} if past else {"left_out": {"1.1"}}
     assert listed(compare(past=past)) == {**expected, "only_here": {"1.2"}}
@@ -270,7 +270,7 @@ def test_the_last_comparison_is_a_metric(here: Site) -> None:
         return {sample.labels.get("kind", "at"): sample.value for sample in found if "replication" in sample.name}
 
     assert values() == {}
-    here.run("insert into hapacs.replication (destination, since) values ('second site', to_timestamp(1000))")
+    here.run("insert into hapacs.replication (destination, since) values ('other site', to_timestamp(1000))")
     assert values() == {"at": 1000, "only_here": 0, "only_there": 0, "different": 0}
     here.database.run(lambda c: compared.begin(c, None))
     here.database.run(lambda c: compared.end(c, 5, {"only_here": 3, "waiting": 4}, ""))

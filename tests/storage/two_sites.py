@@ -63,7 +63,7 @@ class Site:
         """Make the task that copies an image."""
         self.run(
             "insert into hapacs.task (kind, destination, uuid, study, series, sop, sop_class, transfer_syntax, size, "
-            "node, rule, priority, state, reason) select 'replicate', 'second site', uuid, study, series, sop, '', '', "
+            "node, rule, priority, state, reason) select 'replicate', 'other site', uuid, study, series, sop, '', '', "
             "12, 'pacs1', 'new-images', 1, %s, %s from hapacs.instance where sop = %s",
             state, reason, sop,
         )  # fmt: skip
