@@ -270,9 +270,9 @@ def test_resync_asks_for_confirmed_images_and_copies_again(
     with postgres.connect() as connection:
         connection.execute("update hapacs.replication set since = now() - interval '1 hour'")
     assert site_.database.run(replication.resync)
-    run_until(service, lambda: lag().past_confirmed, "the past")
-    # Images of other tests are in the index too.
-    assert {kept, copy} <= set(second.kept)
+    # Images of other tests are in the index too, and not all of them can be read.
+    run_until(service, lambda: {kept, copy} <= set(second.kept), "the past")
+    assert lag().past_at is not None
 
 
 def test_the_command_shows_and_changes(site_: Node, tmp_path: Path) -> None:
