@@ -37,11 +37,13 @@ def test_authority_keys_are_encrypted_on_the_controller(authorities: Path) -> No
         "pacs",
         "edge",
         "monitoring",
+        "backup",
+        "replica",
     }
     keys = list(authorities.rglob("*.key"))
     assert {key.stat().st_mode & 0o777 for key in keys} == {0o600}
     of_authorities = [key for key in keys if key.parent != authorities]
-    assert len(of_authorities) == 7
+    assert len(of_authorities) == 8
     for key in of_authorities:
         assert "ENCRYPTED PRIVATE KEY" in key.read_text(), key
 
