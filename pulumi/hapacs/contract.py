@@ -299,7 +299,7 @@ def partner(settings: Settings, site: Site) -> tuple[str, Site] | None:
     if not any(one.policy.replicate.enabled for one in settings.sites.values()):
         return None
     other = "dr" if site.role == "primary" else "primary"
-    return next((name, one) for name, one in settings.sites.items() if one.role == other)
+    return next(((name, one) for name, one in settings.sites.items() if one.role == other), None)
 
 
 def second_site(settings: Settings, site: Site) -> SecondSite | None:

@@ -43,7 +43,7 @@ def described(root: Path, name: str, subnet: str) -> Deployment:
     """Return settings of a deployment with one node and its own network."""
     settings: dict[str, Any] = yaml.safe_load((PROJECT / "inventories" / "lab" / "settings.yaml").read_text())
     site = settings["sites"]["primary"]
-    del site["backup"]
+    del site["backup"], site["policy"]["replicate"]
     settings |= {"deployment": name, "callers": [], "sites": {"primary": site}}
     settings["verify"]["host"] = f"{subnet}.1"
     site["networks"] = {
