@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hapacs_node import journal, log
+from hapacs_node import journal, log, settings
+from hapacs_node.catalog.database import Database
 from hapacs_node.errors import ConfigurationError, NodeError
+from hapacs_node.metrics import Metrics
 
 out = Console()
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -37,6 +39,25 @@ def errors() -> Iterator[None]:
     except NodeError as error:
         err.print(str(error), style="red")
         raise typer.Exit(1) from None
+
+
+def of_catalog(config: Path, name: str) -> Database:
+    """Return the catalog's database for a command, with short deadlines: a person waits.
+
+    Parameters
+    ----------
+    config : Path
+        The node's configuration.
+    name : str
+        Of the command, for the database's list of sessions.
+
+    Raises
+    ------
+    ConfigurationError
+        When the configuration can't be used.
+    """
+    short = settings.load(config).database.model_copy(update={"deadline_s": 10.0, "statement_timeout_s": 10.0})
+    return Database(short, Metrics(), application=f"hapacs-node {name}")
 
 
 def to_journal(part: logging.Logger) -> None:

@@ -24,7 +24,8 @@ from hapacs_node.replication.compare import PAUSE_S, Comparison, Listed, Outcome
 from hapacs_node.replication.compare_locks import LockComparison
 from hapacs_node.replication.locks import Locks
 from hapacs_node.replication.model import Outgoing, SecondSite
-from hapacs_node.replication.ranges import Here, There, post
+from hapacs_node.replication.names import RANGES_PATH
+from hapacs_node.replication.ranges import Here, There
 from hapacs_node.routing import stow
 from hapacs_node.routing.peer import Access, Identity
 from hapacs_node.settings import Settings
@@ -75,7 +76,7 @@ def compare(
                     out.print("another node has compared the sites today, or is at it")
                     return
                 with stow.connect(second.entry, access) as session, _shown(disable=as_json) as shown:
-                    there = There(partial(post, session))
+                    there = There(partial(session.question, RANGES_PATH, unsaid="what it has"))
                     outcome = Comparison(database, there, study, second.past, most, PAUSE_S, shown).run()
                     reading = LockComparison(database, here, there, study, locks, PAUSE_S)
                     start = reading.run(outcome, "" if study else database.run(compared.locks_from))

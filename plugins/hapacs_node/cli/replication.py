@@ -6,11 +6,9 @@ import typer
 
 from hapacs_node import settings
 from hapacs_node.catalog import replication, ruleset, site
-from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.replication import Lag
 from hapacs_node.cli import comparison
-from hapacs_node.cli.common import ConfigOption, JsonOption, errors, out, print_json
-from hapacs_node.metrics import Metrics
+from hapacs_node.cli.common import ConfigOption, JsonOption, errors, of_catalog, out, print_json
 from hapacs_node.replication.model import Outgoing
 
 app = typer.Typer(no_args_is_help=True, help="Copies of the images at the second site.")
@@ -20,8 +18,7 @@ app.command()(comparison.compare)
 @app.command()
 def status(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = False) -> None:
     """Show which images the second site lacks, and the age of the oldest. Exit code 1: a copy was set aside."""
-    short = settings.load(config).database.model_copy(update={"deadline_s": 10.0, "statement_timeout_s": 10.0})
-    with errors(), Database(short, Metrics(), application="hapacs-node replication") as database:
+    with errors(), of_catalog(config, "replication") as database:
         lag = database.run(replication.lag)
         standing = database.run(site.find)
         _, document = database.run(ruleset.current)

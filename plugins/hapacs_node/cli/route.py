@@ -3,8 +3,6 @@
 import json
 import logging
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,10 +14,9 @@ from rich.table import Table
 
 from hapacs_node import log, settings
 from hapacs_node.catalog import gathering, outbox, replication, ruleset, site
-from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.outbox import Action, Selection
 from hapacs_node.catalog.tasks import Lane
-from hapacs_node.cli.common import SELF, ConfigOption, JsonOption, err, errors, out, print_json, to_journal
+from hapacs_node.cli.common import SELF, ConfigOption, JsonOption, err, errors, of_catalog, out, print_json, to_journal
 from hapacs_node.errors import ConfigurationError
 from hapacs_node.metrics import Metrics
 from hapacs_node.probe.image import ProbeImage
@@ -60,7 +57,7 @@ def load(
     operator: Operator = SELF,
 ) -> None:
     """Check rules, and make them those of the site (`hapacs up` does it). Bad rules change nothing."""
-    with errors(), _database(config) as database:
+    with errors(), of_catalog(config, "route") as database:
         routing = _checked(rules)
         lanes = [Lane(KIND, name) for name in routing.destinations]
         copies = routing.second_site is not None
@@ -105,7 +102,7 @@ def run(
 @route_app.command()
 def status(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = False) -> None:
     """Show what waits for each destination, failures and confirmations. Exit code 1: a task is dead."""
-    with errors(), _database(config) as database:
+    with errors(), of_catalog(config, "route") as database:
         found = database.run(lambda c: outbox.status(c, KIND))
         version = database.run(ruleset.version)
         unplanned, unmatched = database.run(outbox.unplanned), database.run(outbox.unmatched_today)
@@ -139,7 +136,7 @@ def ping(
 ) -> None:
     """Ask a destination of the rules from this node whether it answers. Exit code 1: no answer of success."""
     with errors():
-        with _database(config) as database:
+        with of_catalog(config, "route") as database:
             _, document = database.run(ruleset.current)
         known = Outgoing.model_validate(document).destinations
         if destination not in known:
@@ -164,7 +161,7 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Show what rules would have sent of past images, the newest first. Nothing is sent or recorded."""
-    with errors(), _database(config) as database:
+    with errors(), of_catalog(config, "route") as database:
         routing, known = _checked(rules), settings.load(config)
         reader = reader_of(known, database, Metrics())
         described_as = header.described_as(known.undeclared)
@@ -190,7 +187,7 @@ def study(
     as_json: JsonOption = False,
 ) -> None:
     """Show where a study went, and when it and its series were complete."""
-    with errors(), _database(config) as database:
+    with errors(), of_catalog(config, "route") as database:
         found = database.run(lambda c: outbox.of_study(c, uid))
         completions = database.run(lambda c: gathering.of_study(c, uid))
     if as_json:
@@ -230,7 +227,7 @@ def list_(
     if state in {"confirmed", "dropped"} and study is None:
         err.print(f"tasks that are {state} are found by their study: give --study", style="red")
         raise typer.Exit(2)
-    with errors(), _database(config) as database:
+    with errors(), of_catalog(config, "route") as database:
         found = database.run(lambda c: outbox.tasks(c, Selection(destination, study), state, limit))
     if as_json:
         print_json([asdict(one) for one in found])
@@ -248,7 +245,7 @@ def show(
     config: ConfigOption = settings.DEFAULT_PATH,
 ) -> None:
     """Show all that is known of one task, as JSON."""
-    with errors(), _database(config) as database:
+    with errors(), of_catalog(config, "route") as database:
         found = database.run(lambda c: outbox.task(c, task))
     if found is None:
         err.print(f"there is no task {task}")
@@ -272,7 +269,7 @@ def _intervention(action: Action, what: str) -> None:
         if selection == Selection():
             err.print("nothing is selected: give --destination, --study or --task", style="red")
             raise typer.Exit(2)
-        with errors(), _database(config) as database:
+        with errors(), of_catalog(config, "route") as database:
             count = database.run(lambda c: outbox.intervene(c, action, selection, operator, reason))
         out.print(f"{action}: {count:,} tasks or destinations changed")
 
@@ -307,11 +304,3 @@ def _checked(file: Path) -> Outgoing:
         if not problems:
             return routing
     raise ConfigurationError("\n".join(f"{file}: {problem}" for problem in problems))
-
-
-@contextmanager
-def _database(config: Path) -> Iterator[Database]:
-    # A person waits, so the deadlines are short.
-    short = settings.load(config).database.model_copy(update={"deadline_s": 10.0, "statement_timeout_s": 10.0})
-    with Database(short, Metrics(), application="hapacs-node route") as database:
-        yield database

@@ -8,9 +8,8 @@ import typer
 from hapacs_node import settings
 from hapacs_node.catalog import replication, ruleset, site
 from hapacs_node.catalog.database import Database
-from hapacs_node.cli.common import SELF, ConfigOption, JsonOption, errors, out, print_json
+from hapacs_node.cli.common import SELF, ConfigOption, JsonOption, errors, of_catalog, out, print_json
 from hapacs_node.errors import RefusedError
-from hapacs_node.metrics import Metrics
 from hapacs_node.replication import exchange
 from hapacs_node.replication.model import Outgoing
 
@@ -20,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Which of two sites leads.")
 @app.command()
 def show(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = False) -> None:
     """Show whether this site leads, how many of its images the other one lacks, and what that one said last."""
-    with errors(), _database(config) as database:
+    with errors(), of_catalog(config, "site") as database:
         document = _document(database)
     if as_json:
         print_json(document)
@@ -43,7 +42,7 @@ def change(
     as_json: JsonOption = False,
 ) -> None:
     """Change what this site is to the other one. `hapacs dr` does it at both sites, in the right order."""
-    with errors(), _database(config) as database:
+    with errors(), of_catalog(config, "site") as database:
         if not database.run(lambda c: site.change(c, site.Change(state, term, known, operator, reason))):
             raise RefusedError(f"the term of this site is not {known}: look at `hapacs-node site show`, and try again")
         document = _document(database)
@@ -57,7 +56,7 @@ def change(
 @app.command()
 def resync(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = False) -> None:
     """Ask the other site for all images of this one, also copies and confirmed ones, and send what it lacks."""
-    with errors(), _database(config) as database:
+    with errors(), of_catalog(config, "site") as database:
         if not database.run(replication.resync):
             raise RefusedError("no image is copied: there is no other site, or policy.replicate is off")
         document = _document(database)
@@ -67,11 +66,6 @@ def resync(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = F
         out.print(
             "all images are planned again, the newest first: `hapacs-node replication status` shows how far it is"
         )
-
-
-def _database(config: Any) -> Database:
-    short = settings.load(config).database.model_copy(update={"deadline_s": 10.0, "statement_timeout_s": 10.0})
-    return Database(short, Metrics(), application="hapacs-node site")
 
 
 def _document(database: Database) -> dict[str, Any]:

@@ -12,11 +12,10 @@ from hapacs_node.outbox.answers import Ended
 from hapacs_node.outbox.backoff import IMAGE
 from hapacs_node.replication.names import PATH
 from hapacs_node.routing.peer import PeerError
-from hapacs_node.routing.stow import WebSession, words
+from hapacs_node.routing.stow import WebSession
 
 MOST = 200
 """Images of one question."""
-_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 # What the second site refused so often is set aside: once more alone, in case the request was at fault.
 _MOST_REFUSALS = 3
 # What was sent so often without coming into the archive there is set aside for an operator.
@@ -70,13 +69,10 @@ def ask(entry: WebSession, instances: Sequence[str]) -> Mapping[str, tuple[Repli
         When there is no answer, or one that says nothing about them.
     """
     body = json.dumps({"instances": list(instances)}).encode()
-    reply = entry.ask("POST", PATH, {**_HEADERS, "Content-Length": str(len(body))}, [body])
-    where = entry.destination.where
-    if not reply.good:
-        raise PeerError(f"{where} does not say what it keeps: {words(reply.code)}")
     try:
-        return Answer.model_validate_json(reply.body).replicas
+        return Answer.model_validate_json(entry.question(PATH, body, "what it keeps")).replicas
     except ValidationError as error:
+        where = entry.destination.where
         raise PeerError(f"{where} does not say what it keeps: the answer has {error.error_count()} mistakes") from None
 
 

@@ -13,7 +13,6 @@ from hapacs_node.replication.model import SecondSite
 from hapacs_node.replication.names import SITE
 from hapacs_node.routing import stow
 from hapacs_node.routing.peer import Access, PeerError
-from hapacs_node.routing.stow import words
 
 _LOG = log.get("exchange")
 TIMEOUT_S = 10
@@ -21,7 +20,6 @@ MOST_NAMED = 2000
 """Images without a copy that a site names; it counts all of them."""
 # A site that starts waits so long for an answer of the other one before it believes that there is none.
 PATIENCE_S = 30.0
-_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 _Uid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 
 
@@ -122,14 +120,11 @@ class Exchange:
         return 1
 
     def _asked(self, second: SecondSite, said: Statement) -> Statement:
-        body = said.model_dump_json().encode()
         near = second.entry.model_copy(update={"timeout_s": TIMEOUT_S})
         with stow.connect(near, self.access) as session:
-            reply = session.ask("POST", SITE, {**_HEADERS, "Content-Length": str(len(body))}, [body])
-        if not reply.good:
-            raise PeerError(f"{near.where} does not say what it is: {words(reply.code)}")
+            answer = session.question(SITE, said.model_dump_json().encode(), "what it is")
         try:
-            return Statement.model_validate_json(reply.body)
+            return Statement.model_validate_json(answer)
         except ValidationError as error:
             raise PeerError(
                 f"{near.where} does not say what it is: the answer has {error.error_count()} mistakes"

@@ -12,16 +12,13 @@ from hapacs_node.catalog.comparison import Bounds, Image, Range
 from hapacs_node.catalog.database import Database
 from hapacs_node.errors import NodeError
 from hapacs_node.replication.locks import Locks
-from hapacs_node.replication.names import RANGES_PATH
 from hapacs_node.routing.peer import PeerError
-from hapacs_node.routing.stow import WebSession, words
 
 STEP, RANGES = 1000, 50
 """Images of a range, and ranges of one question."""
 MOST_BOUNDS, MOST_IMAGES, MOST_NAMED = 200, 2000, 500
 """Limits of one question and its answer, which has at most 1 MB."""
 _MOST_CHARACTERS = 250
-_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
 # A text with a zero byte is none for PostgreSQL. Files may have UIDs that are none, so nothing else is required.
 Uid = Annotated[str, Field(max_length=_MOST_CHARACTERS, pattern=r"^[^\x00]*$")]
@@ -194,17 +191,3 @@ class There:
             return Answer.model_validate_json(content)
         except ValidationError as error:
             raise PeerError(f"the answer of the second site has {error.error_count()} mistakes") from None
-
-
-def post(session: WebSession, content: bytes) -> bytes:
-    """Send a question to the balancer of another site, and return the answer.
-
-    Raises
-    ------
-    PeerError
-        When it does not answer, or refuses.
-    """
-    reply = session.ask("POST", RANGES_PATH, {**_HEADERS, "Content-Length": str(len(content))}, [content])
-    if not reply.good:
-        raise PeerError(f"{session.destination.where} does not say what it has: {words(reply.code)}")
-    return reply.body

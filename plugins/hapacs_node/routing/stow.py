@@ -138,6 +138,30 @@ class WebSession:
         finally:
             connection.close()
 
+    def question(self, path: str, body: bytes, unsaid: str) -> bytes:
+        """Post a question in JSON, and return the answer.
+
+        Parameters
+        ----------
+        path : str
+            Below the URL of the destination.
+        body : bytes
+            The question.
+        unsaid : str
+            What the destination does not say when it refuses, for the message.
+
+        Raises
+        ------
+        PeerError
+            When there is no answer, or a refusal.
+        """
+        kind = "application/json"
+        headers = {"Content-Type": kind, "Accept": kind, "Content-Length": str(len(body))}
+        reply = self.ask("POST", path, headers, [body])
+        if not reply.good:
+            raise PeerError(f"{self.destination.where} does not say {unsaid}: {words(reply.code)}")
+        return reply.body
+
     def _connection(self) -> http.client.HTTPConnection:
         parts = urlsplit(self.destination.url)
         host, timeout_s = parts.hostname or "", self.destination.timeout_s
