@@ -9,6 +9,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
+from hapacs import interruption
 from hapacs.errors import HapacsError
 from hapacs.site.access import Node, NodeError, Site
 
@@ -32,6 +33,21 @@ def report(site: Site, node: Node, words: Sequence[str], timeout_s: float, text:
     except (IndexError, json.JSONDecodeError):
         raise NodeError(node.name, printed or "hapacs-node printed no report; its journal says more") from None
     return {"node": node.name, **found}
+
+
+def reports(
+    site: Site, nodes: Sequence[Node], words: Sequence[str], timeout_s: float
+) -> list[dict[str, Any] | NodeError]:
+    """Ask nodes at the same time, so that one that hangs delays nobody; return the report or the error of each."""
+
+    def ask(node: Node) -> dict[str, Any] | NodeError:
+        try:
+            return report(site, node, words, timeout_s)
+        except NodeError as error:
+            return error
+
+    with interruption.Workers(max_workers=len(nodes)) as pool:
+        return list(pool.map(ask, nodes))
 
 
 def first_report(site: Site, words: Sequence[str], timeout_s: float, text: str = "") -> dict[str, Any]:

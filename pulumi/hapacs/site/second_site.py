@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hapacs import interruption
 from hapacs.services.nodes import pair
 from hapacs.site import node_program
-from hapacs.site.access import Node, NodeError, Site
+from hapacs.site.access import NodeError, Site
 
 # A hundred million images are compared in hours.
 _COMPARE_S = 12 * 3600
@@ -40,17 +39,12 @@ def lag(site: Site, timeout_s: float) -> dict[str, Any] | None:
     if second is None:
         return None
 
-    def ask(node: Node) -> dict[str, Any]:
-        try:
-            return node_program.report(site, node, ("replication", "status"), timeout_s)
-        except NodeError as error:
-            return {"unknown": error.reason}
-
     nodes = pair([node.name for node in site.members("pacs")])
     asked = [node for node in site.members("pacs") if node.name in nodes]
-    with interruption.Workers(max_workers=len(asked)) as pool:
-        answers = list(pool.map(ask, asked))
-    found = next((one for one in answers if one.get("lag") is not None), None)
+    answers = node_program.reports(site, asked, ("replication", "status"), timeout_s)
+    found = next((one for one in answers if not isinstance(one, NodeError) and one["lag"] is not None), None)
     if found is None:
-        return {"name": second["name"], "unknown": next(iter(answers)).get("unknown", "no image was copied yet")}
+        first = next(iter(answers))
+        unknown = first.reason if isinstance(first, NodeError) else "no image was copied yet"
+        return {"name": second["name"], "unknown": unknown}
     return {"name": second["name"], "state": found.get("state"), **found["lag"]}

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from hapacs import interruption
 from hapacs.errors import HapacsError, RefusedError
 from hapacs.site import node_program
-from hapacs.site.access import Node, NodeError, Site
+from hapacs.site.access import NodeError, Site
 
 LOOK_S = 20.0
 _PERIOD_S = 3.0
@@ -86,18 +86,12 @@ class Seen:
 
 def look(site: Site, timeout_s: float = LOOK_S) -> Seen:
     """Ask all nodes of a site at the same time what the site is, and return the first answer."""
-
-    def ask(node: Node) -> dict[str, Any] | str:
-        try:
-            return node_program.report(site, node, ("site", "show"), timeout_s)
-        except NodeError as error:
-            return f"{node.name}: {error.reason}"
-
     nodes = site.members("pacs")
-    with interruption.Workers(max_workers=len(nodes)) as pool:
-        answers = list(pool.map(ask, nodes))
-    found = [one for one in answers if not isinstance(one, str)]
-    silent = "; ".join(one for one in answers if isinstance(one, str))
+    answers = node_program.reports(site, nodes, ("site", "show"), timeout_s)
+    found = [one for one in answers if not isinstance(one, NodeError)]
+    silent = "; ".join(
+        f"{node.name}: {one.reason}" for node, one in zip(nodes, answers, strict=True) if isinstance(one, NodeError)
+    )
     return Seen(site, found[0] if found else None, silent)
 
 
