@@ -222,16 +222,21 @@ export function verdict({ age, now, found, sections }) {
     const off = (now[name] ?? []).filter(({ value }) => value !== 1).map(({ labels }) => labels.node);
     if (off.length) blind.push(`${what} of ${off.join(", ")} is off; the other one goes on.`);
   }
+  // What is kept away from the site is of no help to callers now, but it is what is left when the site is lost.
+  const away = [
+    ...(sections.elsewhere.site ?? []).filter(({ state }) => state === "bad" || state === "warn").map(({ what, says }) => `${what} ${says}.`),
+    ...(sections.elsewhere.backups ?? []).filter(({ state }) => state === "warn").map(({ name, says }) => `Backups of ${name}: ${says}.`),
+  ];
   const drained = sections.nodes.filter((it) => it.drained).map(({ name }) => `${name} is drained.`);
   const ahead = [
     ...sections.objectives.filter(({ left }) => left < 0.25).map(({ about, left }) => `${about}: ${left > 0 ? `${percent(left)} of the budget left` : "the budget is used up"}`),
     ...sections.space.filter(({ state }) => state === "bad" || state === "warn").map(({ place, node, share, days }) => `${place} on ${node}: ${percent(share)} free${days < SOON_DAYS ? `, full in ${days} d` : ""}`),
   ];
-  const why = [...seen, ...blind, ...drained, ...ahead];
+  const why = [...seen, ...away, ...blind, ...drained, ...ahead];
   if (pages.length) return { state: "bad", says: `Act now: ${pages[0].summary}`, why: pages.length > 1 ? [`${pages.length} alerts page.`, ...why] : why };
   if (sections.leads.some(({ state }) => state === "bad")) return { state: "bad", says: "Act now: the site can't do all of its work", why };
-  if (acting.length || seen.length || blind.length) {
-    const count = acting.length || seen.length + blind.length;
+  if (acting.length || seen.length || away.length || blind.length) {
+    const count = acting.length || seen.length + away.length + blind.length;
     return { state: "warn", says: `The site works; ${count} ${count === 1 ? "thing" : "things"} to look at`, why };
   }
   const unknown = Object.values(now).includes(null) || sections.leads.some(({ state }) => state === "unknown") || !sections.nodes.length;

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import * as charts from "./charts.js";
+import * as elsewhere from "./elsewhere.js";
 import * as model from "./model.js";
 import * as view from "./view.js";
 
@@ -43,6 +44,7 @@ function show(files) {
     leads: model.leads(now),
     objectives: model.objectives(files.objectives, now, known.slow),
     delivery: model.delivery(now),
+    elsewhere: { site: elsewhere.otherSite(now), backups: elsewhere.backups(now) },
     space: model.space(now, known.slow, known.time),
     checks: model.checks(now, known.time),
     drills: model.drills(now, known.time),
@@ -54,6 +56,7 @@ function show(files) {
   view.nodes(sections);
   view.objectives(sections.objectives);
   view.delivery(sections.delivery);
+  view.elsewhere(sections.elsewhere);
   view.space(sections.space);
   view.checks(sections.checks);
   view.drills(sections.drills);

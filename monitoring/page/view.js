@@ -148,6 +148,17 @@ export function delivery(found) {
   ]);
 }
 
+export function elsewhere(found) {
+  part("elsewhere", found, ({ site, backups }) => [
+    site ? el("dl", { class: "leads" }, ...site.map(({ what, says, state }) => el("div", {}, el("dt", {}, what), el("dd", {}, mark(state, says))))) : el("p", {}, "This site has no other one."),
+    backups === null
+      ? el("p", {}, mark("unknown", "Backups: not known"))
+      : backups.length
+        ? table("Backups of databases", ["Database", "Where", "Newest backup", "Restored as a trial", "State"], backups.map((it) => [it.name, it.where, it.newest, it.rehearsed, mark(it.state, it.says)]))
+        : el("p", {}, mark("note", "No backup of a database is made here.")),
+  ]);
+}
+
 export function space(listed) {
   part("space", listed, () =>
     listed.length

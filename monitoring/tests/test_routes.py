@@ -34,14 +34,20 @@ ROUTES = {
 NOBODY: dict[str, Any] = {"receivers": {}, "page": [], "ticket": [], "watchdog": []}
 
 
-def rendered(routes: dict[str, Any], secrets: str = "/etc/secrets") -> str:
+def rendered(routes: dict[str, Any], secrets: str = "/etc/secrets", other_site: str = "") -> str:
     # As Ansible sets it up.
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - YAML
     environment.filters["comment"] = lambda text: f"# {text}"
     environment.filters["extract"] = lambda name, found: found[name]
     environment.filters["to_json"] = json.dumps
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(ansible_managed="test", alertmanager_routes=routes, __alertmanager_secrets=secrets)
+    return template.render(
+        ansible_managed="test",
+        alertmanager_routes=routes,
+        alertmanager_other_site=other_site,
+        __alertmanager_secrets=secrets,
+        __alertmanager_tls="/etc/tls",
+    )
 
 
 @pytest.mark.parametrize("routes", [ROUTES, NOBODY, ROUTES | {"page": ["night"]}])
@@ -58,6 +64,25 @@ def test_each_severity_goes_to_its_receiver(amtool: Path, tmp_path: Path, severi
     file.write_text(rendered(ROUTES), encoding="utf-8")
     command = [str(amtool), "config", "routes", "test", f"--config.file={file}", f"severity={severity}", "alertname=x"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == severity
+
+
+def test_the_other_site_hears_the_watchdog_besides_its_receiver(amtool: Path, tmp_path: Path) -> None:
+    text = rendered(ROUTES, other_site="https://10.1.0.9:8407")
+    file = tmp_path / "alertmanager.yml"
+    file.write_text(text, encoding="utf-8")
+    # amtool reads the certificates that a configuration names.
+    command = [str(amtool), "config", "routes", "test", f"--config.file={file}"]
+    asked = {
+        severity: subprocess.run(
+            [*command, f"severity={severity}", "alertname=x"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for severity in ("watchdog", "page", "ticket")
+    }
+    assert asked == {"watchdog": "other-site,watchdog", "page": "page", "ticket": "ticket"}
+    (hook,) = [it for it in yaml.safe_load(text)["receivers"] if it["name"] == "other-site"][0]["webhook_configs"]
+    assert hook["url"] == "https://10.1.0.9:8407/hapacs/watchdog"
+    assert hook["http_config"]["tls_config"]["cert_file"] == "/etc/tls/watchdog.crt"
+    assert hook["send_resolved"] is False
 
 
 def test_receivers_have_what_the_settings_say() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hapacs import status_page
 from hapacs.deployment import PROJECT
 from hapacs_node.probe.service import SECONDS
 from monitoring import expressions, missing, objectives, scrape
@@ -54,7 +56,7 @@ def cases(*, of_objectives: bool) -> list[dict[str, Any]]:
         if (alert in OF_OBJECTIVES) != of_objectives:
             continue
         minutes = case.get("minutes", 10)
-        found.append(expected(alert, case["fires"], minutes, True))
+        found += [expected(alert, case[name], minutes, True) for name in ("fires", "fires_also") if name in case]
         if "quiet" in case:
             found.append(expected(alert, case["quiet"], minutes, False))
         gone = sorted(expressions.asked(ALERTS[alert]["expr"]) & set(expressions.required()) - {"up"})
@@ -137,8 +139,10 @@ def test_every_required_metric_is_in_the_scrape_of_a_running_site() -> None:
     assert missing_ones == set(expressions.unseen())
 
 
-def test_optional_metrics_are_those_that_rules_ask_for() -> None:
+def test_optional_metrics_are_those_that_rules_or_the_page_ask_for() -> None:
     asked = {name for rule in expressions.rules() for name in expressions.asked(rule["expr"])}
+    groups = json.loads((status_page.PAGE / "queries.json").read_text(encoding="utf-8"))
+    asked |= {name for group in groups.values() for one in group.values() for name in expressions.asked(one)}
     assert set(expressions.optional()) <= asked
 
 

@@ -319,7 +319,8 @@ def replicators(settings: Settings, site: Site) -> list[str]:
     if found is None:
         return []
     _, other = found
-    senders = other.members("pacs")
+    # Its monitoring sends the Watchdog.
+    senders = {*other.members("pacs"), *pair(list(other.members("monitoring")))}
     addresses = {other.nodes[node].address for node in senders} | {other.management_address(node) for node in senders}
     # A router between the sites may put its own address in place of the sender's.
     if site.networks.gateway is not None:

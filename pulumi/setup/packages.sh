@@ -5,7 +5,7 @@ set -eu
 
 # What podman and mmdebstrap only recommend is named; Ubuntu has no Debian keys of its own.
 packages="age btrfs-progs ca-certificates crun curl dcmtk debian-archive-keyring aardvark-dns git iproute2 iptables kmod
-mmdebstrap netavark nftables openssh-client podman postgresql procps python3 python3-venv util-linux $*"
+mmdebstrap netavark nftables openssh-client pgbackrest podman postgresql procps python3 python3-venv util-linux $*"
 missing=""
 for package in $packages; do
     case "$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)" in

@@ -11,18 +11,20 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner, Result
 
 from hapacs_node.catalog import replication, site
 from hapacs_node.catalog.site import Change, Standing
 from hapacs_node.cli import app
-from hapacs_node.errors import FencedError
+from hapacs_node.errors import FencedError, NodeError
 from hapacs_node.metrics import Metrics
 from hapacs_node.node import Node
-from hapacs_node.replication import exchange
+from hapacs_node.replication import exchange, watchdog
 from hapacs_node.replication.exchange import Exchange, Statement
 from hapacs_node.replication.model import SecondSite as Model
 from hapacs_node.replication.names import CALLER
+from hapacs_node.routing.peer import Access
 from hapacs_node.routing.service import Service
 from tests.storage.routed import image, run_until, store
 from tests.storage.servers import Postgres
@@ -175,6 +177,45 @@ def test_a_change_needs_the_known_term(site_: Node) -> None:
     begin(site_)
     assert not site_.database.run(lambda c: site.change(c, Change("fenced", 1, 9, "op", "test")))
     assert standing(site_).state == "leads"
+
+
+WATCHDOG = {"alerts": [{"status": "firing", "labels": {"alertname": "Watchdog", "site": "test-dr"}}]}
+
+
+def test_the_watchdog_of_the_other_site_is_noted(site_: Node) -> None:
+    begin(site_)
+    metrics = Metrics()
+    site_.database.run(lambda c: c.execute("update hapacs.site set watched_at = '2020-01-01'"))
+    assert watchdog.hear(site_.database, json.dumps(WATCHDOG).encode()) == {}
+    heard = standing(site_).watched_at
+    assert abs((datetime.now(UTC) - heard).total_seconds()) < 60
+    made = Exchange(site_.database, Access(), metrics, lambda: 0.0)
+    made.show()
+    labels = {"role": "primary"}
+    assert metrics.registry.get_sample_value("hapacs_site_watched_time_seconds", labels) == heard.timestamp()
+
+
+def test_a_site_without_another_one_takes_no_watchdog(site_: Node) -> None:
+    with pytest.raises(NodeError, match="copies are not switched on here"):
+        watchdog.hear(site_.database, json.dumps(WATCHDOG).encode())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"alerts": []},
+        {"alerts": [{"status": "resolved", "labels": {"alertname": "Watchdog"}}]},
+        {"alerts": [{"status": "firing", "labels": {"alertname": "NodeDown"}}]},
+        {"alerts": [*WATCHDOG["alerts"], {"status": "firing", "labels": {"alertname": "NodeDown"}}]},
+        [],
+    ],
+)
+def test_another_message_is_no_watchdog(site_: Node, message: object) -> None:
+    begin(site_)
+    before = standing(site_).watched_at
+    with pytest.raises(ValidationError):
+        watchdog.hear(site_.database, json.dumps(message).encode())
+    assert standing(site_).watched_at == before
 
 
 def test_one_node_asks_in_a_period(site_: Node) -> None:

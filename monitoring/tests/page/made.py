@@ -48,6 +48,12 @@ class Site:
         Age of Prometheus' newest numbers.
     answers
         Whether any Prometheus answers; and whether any Alertmanager does.
+    alone
+        Whether there is no other site, and no backup.
+    fenced, watchdog_age_s, lacking
+        Whether the other site leads; the age of its last Watchdog; how many images it lacks.
+    backup_age_s
+        Age of the newest backup of the other site's database.
     drilled, drills_failed
         Days since the last run of each drill, and drills that broke a promise.
     failing
@@ -67,6 +73,11 @@ class Site:
     failing: set[str] = field(default_factory=set)
     drilled: dict[str, int] = field(default_factory=lambda: {"storing-killed": 3, "database-switchover": 12})
     drills_failed: set[str] = field(default_factory=set)
+    alone: bool = False
+    fenced: bool = False
+    watchdog_age_s: float = 95
+    lacking: int = 0
+    backup_age_s: float = 9 * 3600
     time_s: float = field(default_factory=time.time)
     asked: list[str] = field(default_factory=list)
 
@@ -127,6 +138,7 @@ class Site:
                 ({"destination": "TEACHING", "state": "waiting"}, 0),
             ],
             "lag": [({"node": one}, 0.4) for one in self.up],
+            **self._elsewhere(),
             "free": self._places(0),
             "size": self._places(1),
             "slope": self._places(2),
@@ -140,6 +152,24 @@ class Site:
             "deadline": [({"drill": drill}, 10) for drill in self.drilled],
         }
         return answers[name]
+
+    def _elsewhere(self) -> dict[str, Samples]:
+        if self.alone:
+            names = ("standing", "heard", "watched", "behind", "lacking", "compared", "differing", "saved", "rehearsed")
+            return dict.fromkeys((*names, "unsaved"), [])
+        standing = [("leads", not self.fenced), ("follows", False), ("fenced", self.fenced)]
+        return {
+            "standing": [({"state": state}, float(on)) for state, on in standing],
+            "heard": [({}, 4)],
+            "watched": [({}, self.watchdog_age_s)],
+            "behind": [({}, 1200 if self.lacking else 0)],
+            "lacking": [({}, self.lacking)],
+            "compared": [({}, 9 * 3600)],
+            "differing": [({}, 0)],
+            "saved": [({"stanza": "made-dr"}, self.backup_age_s)],
+            "rehearsed": [({"stanza": "made-dr"}, 2 * DAY_S)],
+            "unsaved": [({"stanza": "made-primary"}, 0)],
+        }
 
     def _places(self, which: int) -> Samples:
         """Return free bytes, size, or bytes a second by which free space grows."""

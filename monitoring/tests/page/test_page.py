@@ -74,6 +74,42 @@ def test_sections_show_what_was_asked(look: Look) -> None:
     expect(chart).to_have_count(1)
 
 
+def test_the_other_site_and_backups_are_shown(look: Look) -> None:
+    page = look("elsewhere", "phone")
+    part = page.locator("#elsewhere")
+    expect(part.locator("dl div").filter(has_text="This site")).to_contain_text("✓ leads")
+    expect(part.locator("dl div").filter(has_text="Watchdog")).to_contain_text("1 min ago")
+    expect(part.locator("dl div").filter(has_text="lacks")).to_contain_text("nothing")
+    expect(row(page, "elsewhere", "made-dr")).to_contain_text("2 d ago")
+    expect(row(page, "elsewhere", "made-primary")).to_contain_text("its WAL leaves")
+
+
+def test_a_site_of_which_the_other_one_knows_nothing_is_not_well(look: Look, site: Site) -> None:
+    site.watchdog_age_s, site.lacking, site.backup_age_s = 1300, 17, 40 * 3600
+    page = look("unwatched")
+    expect(verdict(page)).to_have_text("! The site works; 3 things to look at")
+    why = page.locator("#why")
+    expect(why).to_contain_text("Its Watchdog came 21 min ago.")
+    expect(why).to_contain_text("The other site lacks 17 images, the oldest for 20 min.")
+    expect(why).to_contain_text("Backups of made-dr: overdue.")
+
+
+def test_a_fenced_site_says_so(look: Look, site: Site) -> None:
+    site.fenced = True
+    page = look("fenced")
+    expect(page.locator("#elsewhere .mark.bad")).to_contain_text("it refuses images of modalities")
+    expect(page.locator("#why")).to_contain_text("This site is fenced")
+    expect(verdict(page)).not_to_contain_text("All is well")
+
+
+def test_a_site_without_another_one_says_so(look: Look, site: Site) -> None:
+    site.alone = True
+    page = look("alone")
+    expect(verdict(page)).to_have_text("✓ All is well")
+    expect(page.locator("#elsewhere")).to_contain_text("This site has no other one.")
+    expect(page.locator("#elsewhere")).to_contain_text("No backup of a database is made here.")
+
+
 def test_a_drill_that_broke_a_promise_comes_first(look: Look, site: Site) -> None:
     site.drills_failed = {"database-switchover"}
     page = look("drill-failed")
@@ -171,7 +207,7 @@ def test_a_site_without_any_answer_is_not_good(look: Look, site: Site) -> None:
     page = look("no-answer")
     expect(verdict(page)).to_have_text("? Not known: no current data")
     expect(page.locator("#stale")).to_contain_text("No data yet. Prometheus: answer 503")
-    for section in ("alerts", "nodes", "objectives", "delivery", "space", "checks", "drills"):
+    for section in ("alerts", "nodes", "objectives", "delivery", "elsewhere", "space", "checks", "drills"):
         expect(page.locator(f"#{section} .mark.unknown").first).to_be_visible()
         expect(page.locator(f"#{section} .mark.good")).to_have_count(0)
 

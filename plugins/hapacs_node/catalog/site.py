@@ -38,7 +38,7 @@ on conflict do nothing
 """
 _END = "delete from hapacs.site where state <> 'fenced'"
 
-_COLUMNS = "role, state, term, changed_at, changed_by, reason, asked_at, heard_at, other, clock_timestamp() as as_of"
+_COLUMNS = "role, state, term, changed_at, changed_by, reason, asked_at, heard_at, other, watched_at, clock_timestamp() as as_of"
 _FIND = f"select {_COLUMNS} from hapacs.site"  # noqa: S608 - a constant
 
 _CLAIM = """
@@ -47,6 +47,7 @@ where due_at <= clock_timestamp() returning true
 """
 
 _ASKED = "update hapacs.site set asked_at = clock_timestamp()"
+_WATCHED = "update hapacs.site set watched_at = clock_timestamp()"
 
 # Messages of several nodes may pass each other: an older one changes nothing.
 _HEAR = """
@@ -92,6 +93,8 @@ class Standing:
         When the other site said something last.
     other : dict or None
         What it said: `hapacs_node.replication.exchange.Statement`.
+    watched_at : datetime
+        When the Watchdog of its monitoring came last, or was first expected.
     as_of : datetime
         When this was read.
     """
@@ -105,6 +108,7 @@ class Standing:
     asked_at: datetime | None
     heard_at: datetime | None
     other: dict[str, Any] | None
+    watched_at: datetime
     as_of: datetime
 
 
@@ -141,6 +145,11 @@ def claim(connection: Connection) -> bool:
 def asked(connection: Connection) -> None:
     """Note that the other site was asked, and did not answer."""
     connection.execute(_ASKED)
+
+
+def watched(connection: Connection) -> bool:
+    """Note that the Watchdog of the other site came; return whether there is another site."""
+    return connection.execute(_WATCHED).rowcount > 0
 
 
 def hear(connection: Connection, said: dict[str, Any]) -> bool:

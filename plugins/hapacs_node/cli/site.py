@@ -96,4 +96,5 @@ def _lines(document: dict[str, Any]) -> list[str]:
     else:
         lines.append(f"{name}: {other['state']}, term {other['term']}; heard {here['heard_at']:%Y-%m-%d %H:%M:%S}")
         lines.append(f"images of {name} that are not here: {other['images']:,}")
+    lines.append(f"the Watchdog of {name} came last: {here['watched_at']:%Y-%m-%d %H:%M:%S}")
     return lines

@@ -25,8 +25,8 @@ from hapacs_node.errors import NodeError
 from hapacs_node.https import Listener
 from hapacs_node.metrics import Metrics
 from hapacs_node.outbox.backoff import Backoff
-from hapacs_node.replication import exchange
-from hapacs_node.replication.names import PATH, RANGES_PATH, SITE
+from hapacs_node.replication import exchange, watchdog
+from hapacs_node.replication.names import PATH, RANGES_PATH, SITE, WATCHDOG_PATH
 from hapacs_node.routing import reported
 from hapacs_node.routing.peer import Identity
 from hapacs_node.settings import Settings
@@ -227,6 +227,7 @@ class Service:
                 {
                     PATH: partial(answer, copies.kept),
                     SITE: partial(_heard, database),
+                    WATCHDOG_PATH: partial(watchdog.hear, database),
                     RANGES_PATH: Ranges.build(node, settings.archive, cas, metrics).answer,
                 }
             )

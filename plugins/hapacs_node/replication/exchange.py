@@ -101,6 +101,8 @@ class Exchange:
         self._term = metrics.gauge("hapacs_site_term", about, ["role"])
         about = "When the other site said something last"
         self._heard = metrics.gauge("hapacs_site_heard_time_seconds", about, ["role"])
+        about = "When the Watchdog of the other site's monitoring came last, or was first expected"
+        self._watched = metrics.gauge("hapacs_site_watched_time_seconds", about, ["role"])
 
     def ask(self, second: SecondSite) -> int:
         """Tell the other site what this one is, and note its answer, if that is due; return whether it was."""
@@ -133,12 +135,13 @@ class Exchange:
     def show(self) -> None:
         """Set the gauges; a site without another one has none."""
         standing = self.database.run(site.find)
-        for gauge in (self._states, self._term, self._heard):
+        for gauge in (self._states, self._term, self._heard, self._watched):
             gauge.clear()
         if standing is None:
             return
         for state in ("leads", "follows", "fenced"):
             self._states.labels(state).set(standing.state == state)
         self._term.labels(standing.role).set(standing.term)
+        self._watched.labels(standing.role).set(standing.watched_at.timestamp())
         if standing.heard_at is not None:
             self._heard.labels(standing.role).set(standing.heard_at.timestamp())

@@ -12,6 +12,8 @@ PATH = "/hapacs/replicas"
 """Where the other site says what its archive has."""
 SITE = "/hapacs/site"
 """Where sites tell each other which of them leads."""
+WATCHDOG_PATH = "/hapacs/watchdog"
+"""Where the Watchdog of the other site comes to."""
 RANGES_PATH = "/hapacs/ranges"
 """Where the other site says what its catalog has, for the comparison of both sites."""
 DIFFERENCES = ("only_here", "only_there", "different")

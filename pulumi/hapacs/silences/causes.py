@@ -71,7 +71,7 @@ _DRILLED_NODE: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What a fault raises on the node that it hits."""
 _REFUSED = (
-    "ArchiveUnavailable", "DatabaseWithoutLeader", "NoSynchronousStandby", "ObjectiveBurnsFast", "QueryUnavailable",
+    "ArchiveUnavailable", "DatabaseNotLedOnce", "NoSynchronousStandby", "ObjectiveBurnsFast", "QueryUnavailable",
     "StoreUnavailable",
 )  # fmt: skip
 """What a fault raises that takes the whole service away."""

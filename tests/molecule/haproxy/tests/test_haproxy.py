@@ -198,6 +198,7 @@ def replicator(authorities: Path, authority: str) -> ssl.SSLContext:
         ("POST", "/hapacs/replicas", 503),
         ("POST", "/hapacs/ranges", 503),
         ("POST", "/hapacs/site", 503),
+        ("POST", "/hapacs/watchdog", 403),
         ("POST", "/dicom-web/studies", 503),
         ("GET", "/dicom-web/studies", 405),
         ("POST", "/dicom-web/studies/1.2", 404),
@@ -210,6 +211,20 @@ def test_another_site_can_store_copies_and_ask_for_them_and_nothing_else(
     address: str, authorities: Path, method: str, path: str, status: int
 ) -> None:
     assert copies(address, path, replicator(authorities, "replica"), method) == status
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/hapacs/watchdog", 503), ("/hapacs/site", 403), ("/dicom-web/studies", 403), ("/", 404)]
+)
+def test_an_alertmanager_of_another_site_can_say_that_it_works_and_nothing_else(
+    address: str, authorities: Path, tmp_path: Path, path: str, status: int
+) -> None:
+    name = "alertmanager.watchdog"
+    authority = pki.Authority(authorities, "replica", "passphrase-of-the-test")
+    authority.issue(tmp_path / "watchdog", pki.Subject(name, [f"DNS:{name}"]), timedelta(days=2), timedelta(days=1))
+    context = ssl.create_default_context(cafile=str(authority.certificate_file))
+    context.load_cert_chain(tmp_path / "watchdog.crt", tmp_path / "watchdog.key")
+    assert copies(address, path, context) == status
 
 
 @pytest.mark.parametrize("authority", ["pacs", "edge"])

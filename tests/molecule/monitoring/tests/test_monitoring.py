@@ -9,15 +9,19 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hapacs.pki import Authority, Subject
+from hapacs_node.replication.watchdog import Message
 from monitoring import scrape
 
 EXPORTERS, PROMETHEUS, ALERTMANAGER, PEER = 9190, 9090, 9093, 9094
-RECEIVER = ("10.89.79.1", 8098)
+RECEIVER, OTHER_SITE = ("10.89.79.1", 8098), ("10.89.79.1", 8097)
 TOKEN = "token-of-the-test"
 LIMIT_S = 120
 
@@ -110,35 +114,56 @@ def test_no_rule_fails(address: str, tls: ssl.SSLContext) -> None:
     assert [rule["name"] for group in groups for rule in group["rules"] if rule.get("lastError")] == []
 
 
-@pytest.fixture
-def received() -> Iterator[list[tuple[str, Any]]]:
-    """Listen as the receiver of the scenario."""
-    found: list[tuple[str, Any]] = []
+@contextmanager
+def listening_at(
+    place: tuple[str, int], tls: ssl.SSLContext | None = None
+) -> Iterator[list[tuple[http.server.BaseHTTPRequestHandler, Any]]]:
+    """Listen, and collect the messages of Alertmanager with who gave them."""
+    found: list[tuple[http.server.BaseHTTPRequestHandler, Any]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            found.append((self.headers.get("Authorization", ""), json.loads(body)))
+            found.append((self, json.loads(body)))
             self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(RECEIVER, Handler)
+    server = http.server.ThreadingHTTPServer(place, Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
-def test_watchdog_arrives_outside(received: list[tuple[str, Any]]) -> None:
+def test_watchdog_arrives_outside_and_at_the_other_site(authorities: Path, tmp_path: Path) -> None:
+    authority = Authority(authorities, "replica", "passphrase-of-the-test")
+    place = Subject("other", [f"IP:{OTHER_SITE[0]}"])
+    authority.issue(tmp_path / "other", place, timedelta(days=2), timedelta(days=1))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.certificate_file))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(tmp_path / "other.crt", tmp_path / "other.key")
     # It is repeated every two minutes.
-    within(300, lambda: received)
-    login, message = received[0]
-    assert login == f"Bearer {TOKEN}"
+    with listening_at(RECEIVER) as received, listening_at(OTHER_SITE, context) as heard:
+        within(300, lambda: received and heard)
+    request, message = heard[0]
+    assert request.path == "/hapacs/watchdog"
+    assert "Authorization" not in request.headers, "a token of a receiver is none of the other site's business"
+    assert isinstance(request.connection, ssl.SSLSocket)
+    assert {"commonName": "alertmanager.watchdog"}.items() <= {
+        key: value for part in (request.connection.getpeercert() or {})["subject"] for key, value in part
+    }.items()
+    assert Message.model_validate(message).alerts
+    request, message = received[0]
+    assert request.headers.get("Authorization") == f"Bearer {TOKEN}"
     assert {alert["labels"]["alertname"] for alert in message["alerts"]} == {"Watchdog"}
     assert message["alerts"][0]["labels"]["site"] == "molecule"
     assert "replica" not in message["alerts"][0]["labels"], "two Prometheus would raise it twice"
