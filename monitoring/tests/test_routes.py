@@ -79,7 +79,7 @@ def test_the_other_site_hears_the_watchdog_besides_its_receiver(amtool: Path, tm
         for severity in ("watchdog", "page", "ticket")
     }
     assert asked == {"watchdog": "other-site,watchdog", "page": "page", "ticket": "ticket"}
-    (hook,) = [it for it in yaml.safe_load(text)["receivers"] if it["name"] == "other-site"][0]["webhook_configs"]
+    (hook,) = next(it for it in yaml.safe_load(text)["receivers"] if it["name"] == "other-site")["webhook_configs"]
     assert hook["url"] == "https://10.1.0.9:8407/hapacs/watchdog"
     assert hook["http_config"]["tls_config"]["cert_file"] == "/etc/tls/watchdog.crt"
     assert hook["send_resolved"] is False

@@ -3,13 +3,17 @@
 The handshake fails for a client without a certificate of the site's authority.
 """
 
+import json
 import socket
 import ssl
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
+
+from pydantic import ValidationError
 
 from hapacs_node import log
 from hapacs_node.endpoint import Endpoint
@@ -158,6 +162,37 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(HTTPStatus.METHOD_NOT_ALLOWED, f"only {self.allowed} is answered here", Allow=self.allowed)
         else:
             super().send_error(code, message, explain)
+
+    def question(self, answer: Callable[[bytes], Mapping[str, object]], most_bytes: int) -> None:
+        """Answer a question in JSON by JSON.
+
+        Parameters
+        ----------
+        answer : callable
+            Returns the answer; it raises ValidationError for a question without meaning, and NodeError when there is
+            no answer now.
+        most_bytes : int
+            Longest question.
+        """
+        length = self.headers.get("Content-Length", "")
+        if not length.isascii() or not length.isdigit() or int(length) > most_bytes:
+            self.close_connection = True
+            self.refuse(HTTPStatus.BAD_REQUEST, f"Content-Length must be a number up to {most_bytes}")
+            return
+        try:
+            content = json.dumps(answer(self.rfile.read(int(length)))).encode()
+        except ValidationError as error:
+            self.refuse(HTTPStatus.BAD_REQUEST, f"the body has {error.error_count()} mistakes")
+            return
+        except NodeError as error:
+            _LOG.warning(log.line("not_answered", path=self.path, error=error))
+            self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "there is no answer now")
+            return
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def refuse(self, status: HTTPStatus, why: str, **headers: str) -> None:
         """Answer with a status and one line with the reason."""

@@ -29,6 +29,7 @@ from hapacs_node.journal import JournalHandler
 from hapacs_node.loopback import Orthanc
 from hapacs_node.node import Node
 from hapacs_node.record.addresses import Balancer
+from hapacs_node.replication.tombstones import Remover
 from hapacs_node.stow import local, store
 from hapacs_node.worklist.settings import Worklist
 
@@ -234,6 +235,7 @@ if "Retrieve" in configuration:
     node.retrieval.orthanc = Orthanc(orthanc_configuration["HttpPort"])
     node.retrieval.start(Listener.of(configuration["Retrieve"]))
 if node.stow is not None:
+    node.stow.deleted = Remover(node.database, storing, node.objects.named).answer
     node.stow.start(Listener.of(configuration["Stow"]))
 if node.scp is not None:
     node.scp.start(Listener.of(configuration["Dimse"]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Generator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from hapacs.site.takeover import Sites
 from tests.cluster.conftest import Lab
 
 pytestmark = pytest.mark.timeout(20 * 60)
-BEFORE, MEANWHILE = 40, 40
+BEFORE, MEANWHILE, FEW = 40, 40, 8
 LOAD = Plan(shares={"ct": 1}, ct_rows=256)
 
 
@@ -46,6 +48,13 @@ def store(site: Site, ledger: Ledger, images: int) -> None:
 def copied(lab: Lab) -> bool:
     """Return whether each site has the images of the other one."""
     return all(one.caught_up for one in Sites.of(lab.sites).look())
+
+
+def images_of(lab: Lab, study: str) -> tuple[int, int]:
+    """Return how many images of a study the sites have in their indexes."""
+    done = lab.hapacs("dr", "compare", lab.deployment.name, "--study", study, "--json")
+    found = json.loads(done.stdout)
+    return int(found["compared"]), int(found["there"])
 
 
 @pytest.fixture
@@ -109,6 +118,38 @@ def test_no_image_is_lost_with_the_primary_site_and_the_lead_comes_back(
     eventually("both sites have all images", lambda: copied(lab), 120, 2)
     for site in lab.sites:
         assert check(site, ledger).problems == [], site.name
+
+
+def test_a_deletion_travels_and_is_undone_at_both_sites(lab: Lab, ledger: Ledger) -> None:
+    primary, second = lab.sites
+    store(primary, ledger, FEW)
+    eventually("both sites have all images", lambda: copied(lab), 120, 2)
+    study = next(ledger.series()).study
+    name, images = lab.deployment.name, images_of(lab, study)
+    assert images[0] == images[1] > 0
+    deleted = lab.hapacs("study", "delete", name, study, "--why", "wrong scan", "--yes")
+    assert deleted.returncode == 0, deleted.stderr
+    eventually("both sites have it no more", lambda: images_of(lab, study) == (0, 0), 60, 2)
+    # The bytes stay at both, and each catalog says who deleted it there.
+    listed = lab.hapacs("study", "deleted", name, "--site", second.name, "--json")
+    (found,) = [one for one in json.loads(listed.stdout)["studies"] if one["study"] == study]
+    assert found["callers"] == ["user:hapacs-replica"]
+    restored = lab.hapacs("study", "restore", name, study)
+    assert restored.returncode == 0, restored.stderr
+    eventually("both sites have it again", lambda: images_of(lab, study) == images, 60, 2)
+    for site in lab.sites:
+        assert check(site, ledger).problems == [], site.name
+
+
+def test_each_site_hears_the_watchdog_of_the_other_one(lab: Lab) -> None:
+    def age_s(site: Site) -> float:
+        found = takeover.look(site).standing
+        return (datetime.fromisoformat(found["as_of"]) - datetime.fromisoformat(found["watched_at"])).total_seconds()
+
+    began = time.monotonic()
+    for site in lab.sites:
+        # Since this test began: a message comes every two minutes.
+        eventually("the Watchdog comes", lambda: age_s(site) < time.monotonic() - began, 200, 5)  # noqa: B023 - at once
 
 
 def test_the_lead_moves_without_a_loss_while_images_are_stored(lab: Lab, ledger: Ledger) -> None:

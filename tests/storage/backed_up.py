@@ -5,6 +5,7 @@ They have users of their own, by number, as on nodes: the owner of the backups a
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import subprocess
@@ -95,6 +96,13 @@ class BackedUp:
         program = [str(ROLE / "files/pgbackrest-backup"), f"{self.directory}/backup.conf", f"{self.directory}/stanzas"]
         command = as_user(OWNER, GROUP, [*program, *([kind] if kind else [])])
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=self.directory)
+
+    def backed_up_at(self) -> int:
+        """Return when the newest backup ended, in seconds since 1970."""
+        command = ["pgbackrest", f"--config={self.directory}/backup.conf", "--output=json", "info"]
+        done = subprocess.run(as_user(OWNER, GROUP, command), capture_output=True, text=True, check=True, timeout=60)
+        (stanza,) = json.loads(done.stdout)
+        return int(stanza["backup"][-1]["timestamp"]["stop"])
 
     def push(self, file: str, reserve_bytes: int, configuration: Path) -> subprocess.CompletedProcess[str]:
         """Run the program that PostgreSQL archives with."""

@@ -14,7 +14,7 @@ import pytest
 from pydicom import dcmread
 from typer.testing import CliRunner
 
-from hapacs_node.catalog import outbox, replication, ruleset
+from hapacs_node.catalog import outbox, replication, ruleset, tombstones
 from hapacs_node.catalog.outbox import Selection
 from hapacs_node.catalog.replication import LANE, Lag
 from hapacs_node.cli import app
@@ -48,7 +48,7 @@ def switch_on(node: Node, second: SecondSite, *, timeout_s: int = 20, past: bool
         peer = {"ae_title": "PEER", "host": "127.0.0.1", "port": 1}
         document |= {"destinations": {"peer": peer}, "rules": [ALL_CT]}
     Outgoing.model_validate(document)
-    node.database.run(lambda c: ruleset.load(c, document, [LANE], active=True, by="test"))
+    node.database.run(lambda c: ruleset.load(c, document, [LANE, tombstones.LANE], active=True, by="test"))
     node.database.run(lambda c: replication.switch(c, on=True))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from typing import Any
 from hapacs.pki import Authority
 from hapacs_node.https import Handler, Listener, Server
 from hapacs_node.record import identity
-from hapacs_node.replication.names import PATH, SITE
+from hapacs_node.replication.names import PATH, SITE, TOMBSTONES_PATH
 from hapacs_node.routing.peer import Access, Identity
 from hapacs_node.stow.body import Body, boundary, parts
 from tests.unit.node.certificates import certificate
@@ -52,6 +52,10 @@ class SecondSite:
         Requests wait for this event, if it is given.
     requests
         Number of images of each store.
+    deleted
+        UIDs of images that it was told to delete, whether it had them or not.
+    meanwhile
+        Called before a message about deletions is answered.
     says
         What it says that it is; None for no answer.
     heard
@@ -73,6 +77,8 @@ class SecondSite:
     hangs: threading.Event | None = None
     requests: list[int] = field(default_factory=list)
     asked: list[list[str]] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    meanwhile: Callable[[], None] | None = None
     says: dict[str, Any] | None = None
     heard: list[dict[str, Any]] = field(default_factory=list)
 
@@ -85,6 +91,16 @@ class SecondSite:
         if sop not in self.forgotten:
             self.kept[sop] = content + b"\0\0" if sop in self.altered else content
         return sop, 0
+
+    def delete(self, sop: str, digest: str) -> str:
+        """Delete an image that has these bytes; return what came of it."""
+        self.deleted.append(sop)
+        if sop not in self.kept:
+            return "absent"
+        if hashlib.sha256(self.kept[sop]).hexdigest() != digest:
+            return "other"
+        del self.kept[sop]
+        return "removed"
 
     def replicas(self, sop: str) -> list[dict[str, Any]]:
         """Return what it keeps of an image."""
@@ -120,6 +136,11 @@ class _Request(Handler):
             self.refuse(site.status, "as the test wants it")
         elif self.path == PATH:
             self._say(site, body)
+        elif self.path == TOMBSTONES_PATH:
+            told = json.loads(_all(body))["images"]
+            if site.meanwhile is not None:
+                site.meanwhile()
+            self._answer({"outcomes": [site.delete(one["sop"], one["digest"]) for one in told]}, "application/json")
         elif self.path == SITE:
             site.heard.append(json.loads(_all(body)))
             if site.says is not None:

@@ -156,7 +156,7 @@ class Site:
     def _elsewhere(self) -> dict[str, Samples]:
         if self.alone:
             names = ("standing", "heard", "watched", "behind", "lacking", "compared", "differing", "saved", "rehearsed")
-            return dict.fromkeys((*names, "unsaved"), [])
+            return {name: [] for name in (*names, "unsaved")}
         standing = [("leads", not self.fenced), ("follows", False), ("fenced", self.fenced)]
         return {
             "standing": [({"state": state}, float(on)) for state, on in standing],

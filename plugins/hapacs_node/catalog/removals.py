@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from hapacs_node.catalog import headers
+from hapacs_node.catalog import headers, tombstones
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.objects import COLUMNS, StoredObject
@@ -74,6 +74,8 @@ with removed as (
     on conflict (uuid) do nothing
 ), unlisted as (
     {headers.REMOVE}
+), told as (
+    {tombstones.ADD}
 )
 select {COLUMNS} from removed
 """  # noqa: S608 - constants

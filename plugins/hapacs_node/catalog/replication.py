@@ -8,7 +8,7 @@ from hapacs_node.catalog import events
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.events import Image, Past
 from hapacs_node.catalog.outbox import STATES
-from hapacs_node.catalog.tasks import REPLICATE, Lane, Wanted, plan_past
+from hapacs_node.catalog.tasks import REPLICATE, TOMBSTONE, Lane, Wanted, plan_past
 from hapacs_node.replication.names import DESTINATION
 
 LANE = Lane(REPLICATE, DESTINATION)
@@ -52,6 +52,8 @@ where destination = %(destination)s
 _STATES = ", ".join(f"'{state}'" for state in STATES)
 _OPEN = f"kind = '{REPLICATE}' and destination = %(destination)s and state in ({_STATES})"
 
+_TOLD = f"kind = '{TOMBSTONE}' and destination = %(destination)s"
+
 # An image without a task has its event. One that is not in the index was not acknowledged.
 _LAG = f"""
 select d.failures, d.error, d.retry_at, d.held, d.confirmed, d.confirmed_bytes, d.confirmed_at,
@@ -63,7 +65,9 @@ select d.failures, d.error, d.retry_at, d.held, d.confirmed, d.confirmed_bytes, 
         (select e.created_at from hapacs.event e
          where exists (select from attachedfiles f where f.uuid = e.uuid::text and f.filetype = 1)
          order by e.created_at limit 1))), 0)::float8,
-    r.past_at, r.past_ended
+    r.past_at, r.past_ended,
+    (select count(*) from hapacs.task where {_TOLD} and state in ('waiting', 'held', 'in flight')),
+    (select count(*) from hapacs.task where {_TOLD} and state = 'dead')
 from hapacs.replication r
 join hapacs.destination d on d.kind = '{REPLICATE}' and d.name = r.destination
 cross join lateral (
@@ -131,6 +135,8 @@ class Lag:
         Images that were stored before are not planned yet; None before the first one is.
     past_ended : bool
         Whether all images from before are planned.
+    removals, removals_dead : int
+        Deletions that the other site was not told yet; and those that it did not follow.
     """
 
     failures: int
@@ -150,6 +156,8 @@ class Lag:
     rpo_s: float
     past_at: datetime | None
     past_ended: bool
+    removals: int
+    removals_dead: int
 
     @property
     def past_confirmed(self) -> bool:

@@ -38,7 +38,10 @@ on conflict do nothing
 """
 _END = "delete from hapacs.site where state <> 'fenced'"
 
-_COLUMNS = "role, state, term, changed_at, changed_by, reason, asked_at, heard_at, other, watched_at, clock_timestamp() as as_of"
+_COLUMNS = (
+    "role, state, term, changed_at, changed_by, reason, asked_at, heard_at, other, watched_at, "
+    "clock_timestamp() as as_of"
+)
 _FIND = f"select {_COLUMNS} from hapacs.site"  # noqa: S608 - a constant
 
 _CLAIM = """

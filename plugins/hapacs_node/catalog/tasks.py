@@ -21,6 +21,9 @@ LANES = (0, 1, 2)
 REPLICATE = "replicate"
 """The kind of tasks that copy images to the second site. The newest image comes first, at any backlog."""
 
+TOMBSTONE = "tombstone"
+"""The kind of tasks that tell the other site what was deleted."""
+
 # Other nodes leave a task this long to the node that has the image on its DAS.
 _OTHERS_AFTER = "interval '5 seconds'"
 
@@ -32,7 +35,7 @@ class Lane:
     Attributes
     ----------
     kind : str
-        ``route`` or ``replicate``.
+        ``route``, ``replicate`` or ``tombstone``.
     destination : str
         Its name in the rules, or that of the second site.
     """

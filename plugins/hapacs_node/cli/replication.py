@@ -47,6 +47,8 @@ def _lines(name: str, lag: Lag) -> list[str]:
         past = f"{lag.past_images:,} images ({lag.past_bytes / 1e9:,.2f} GB) are missing{rest}"
     lines = [f"{name}: {oldest}", f"missing: {missing}; {lag.dead:,} set aside", f"past: {past}"]
     lines.append(f"confirmed: {lag.confirmed:,} images ({lag.confirmed_bytes / 1e9:,.2f} GB)")
+    if lag.removals or lag.removals_dead:
+        lines.append(f"deletions: {lag.removals:,} not told yet, {lag.removals_dead:,} not followed there")
     if lag.held:
         lines.append("an operator holds the copies")
     if lag.failures:

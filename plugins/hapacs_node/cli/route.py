@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from hapacs_node import log, settings
-from hapacs_node.catalog import gathering, outbox, replication, ruleset, site
+from hapacs_node.catalog import gathering, outbox, replication, ruleset, site, tombstones
 from hapacs_node.catalog.outbox import Action, Selection
 from hapacs_node.catalog.tasks import Lane
 from hapacs_node.cli.common import SELF, ConfigOption, JsonOption, err, errors, of_catalog, out, print_json, to_journal
@@ -61,7 +61,7 @@ def load(
         routing = _checked(rules)
         lanes = [Lane(KIND, name) for name in routing.destinations]
         copies = routing.second_site is not None
-        known = [*lanes, replication.LANE] if copies else lanes
+        known = [*lanes, replication.LANE, tombstones.LANE] if copies else lanes
         document = routing.model_dump(mode="json", exclude_defaults=True)
         active = bool(routing.rules or routing.prefetch or copies)
         changed = database.run(

@@ -1,17 +1,13 @@
 """HTTPS server for the balancer: answers the other site, for one what the archive has of its images."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from hapacs_node import log
 from hapacs_node.commitment.copies import Kept
-from hapacs_node.errors import NodeError
 from hapacs_node.https import Handler, Listener, Running, Server
 
-_LOG = log.get("replicas")
 _MOST = 1000
 _MOST_BYTES = 1 << 18
 
@@ -84,33 +80,12 @@ class _Request(Handler):
     allowed = "POST"
 
     def do_POST(self) -> None:  # noqa: N802 - the library's name
-        length = self.headers.get("Content-Length", "")
-        if not length.isascii() or not length.isdigit() or int(length) > _MOST_BYTES:
+        answer = self.server.answers.get(self.path)
+        if answer is None:
             self.close_connection = True
-            self.refuse(HTTPStatus.BAD_REQUEST, f"Content-Length must be a number up to {_MOST_BYTES}")
-            return
-        content = self.rfile.read(int(length))
-        if self.path not in self.server.answers:
             self.refuse(HTTPStatus.NOT_FOUND, f"the other site is answered at {', '.join(self.server.answers)}")
             return
-        try:
-            found = self.server.answers[self.path](content)
-        except ValidationError as error:
-            self.refuse(HTTPStatus.BAD_REQUEST, f"the body has {error.error_count()} mistakes")
-            return
-        except NodeError as error:
-            _LOG.warning(log.line("other_site_not_answered", path=self.path, error=error))
-            self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "there is no answer now")
-            return
-        self._reply(found)
-
-    def _reply(self, found: Mapping[str, object]) -> None:
-        content = json.dumps(found).encode()
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        self.question(answer, _MOST_BYTES)
 
 
 def _plain(kept: Kept) -> dict[str, object]:

@@ -38,6 +38,8 @@ class Statement(BaseModel):
         Age of the oldest of them that was stored since the copies began, seconds.
     past_ended
         Whether all images from before the copies began are among them; else there are more.
+    removals
+        How many of its deletions the other site was not told yet.
     missing
         SOP Instance UIDs of the newest of them.
     """
@@ -50,6 +52,7 @@ class Statement(BaseModel):
     images: Annotated[int, Field(ge=0)]
     oldest_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     past_ended: bool
+    removals: Annotated[int, Field(ge=0)] = 0
     missing: Annotated[tuple[_Uid, ...], Field(max_length=MOST_NAMED)]
 
 
@@ -68,6 +71,7 @@ def own(connection: Connection) -> Statement | None:
         images=lag.images + lag.past_images + lag.unplanned,
         oldest_s=lag.rpo_s,
         past_ended=lag.past_ended,
+        removals=lag.removals,
         missing=tuple(replication.missing(connection, MOST_NAMED)),
     )
 

@@ -17,7 +17,8 @@ from hapacs_node.outbox.answers import Ended
 from hapacs_node.replication import confirm
 from hapacs_node.replication.model import SecondSite
 from hapacs_node.routing import stow
-from hapacs_node.routing.batches import BATCH_S, Batches, Ends, Reading
+from hapacs_node.routing.batches import BATCH_S, Batches, Reading
+from hapacs_node.routing.claims import Ends
 from hapacs_node.routing.image import Message
 from hapacs_node.routing.peer import Loaded, PeerError, UnansweredError
 from hapacs_node.routing.stow import WebSession

@@ -1,135 +1,40 @@
-"""Claims batches of tasks of one destination, keeps their lease, and records the end of each image."""
+"""Sends batches of images to one destination; the next image is read while one is sent."""
 
-import threading
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Protocol
-from uuid import UUID, uuid4
+from dataclasses import dataclass
+from uuid import UUID
 
-from hapacs_node import background, log
-from hapacs_node.catalog import tasks
-from hapacs_node.catalog.database import Database
-from hapacs_node.catalog.tasks import Claim, Lane, Task
-from hapacs_node.errors import NodeError
-from hapacs_node.metrics import Metrics
-from hapacs_node.outbox import answers
-from hapacs_node.outbox.answers import Ended
-from hapacs_node.outbox.backoff import DESTINATION
-from hapacs_node.routing import window
+from hapacs_node.catalog.tasks import Task
+from hapacs_node.routing.claims import Claims, Limited
 from hapacs_node.routing.image import Message
-from hapacs_node.routing.peer import Access, PeerError
 
-_LOG = log.get("routing")
-LEASE_S = 30.0
-# After this time the rest of a batch is claimed again: urgent images that came meanwhile go first, also to a slow
-# destination.
-_BATCH = 100
+# The rest of a batch is claimed again after it.
 BATCH_S = 10.0
-# The ends of images are recorded together, at least this often.
-_RECORD_EVERY_S = 1.0
 
 type Reading = tuple[Task, Future[Message]]
 """A task, and its image that is being read."""
 
 
-class Limited(Protocol):
-    """How much may be sent to a destination at once, and when."""
-
-    @property
-    def parallel(self) -> int:
-        """How many workers may send at the same time, over all nodes."""
-        ...
-
-    @property
-    def window(self) -> str | None:
-        """When images are sent, in UTC; None for always."""
-        ...
-
-
 @dataclass
-class Batches[D: Limited](ABC):
-    """Works on the tasks of destinations of one kind.
+class Batches[D: Limited](Claims[D]):
+    """Works on tasks that send images.
 
     Parameters
     ----------
-    node : str
-        This node.
-    database : Database
-        The catalog's.
     read : callable
         Returns the bytes of an attachment.
     reading : Executor
         Reads the next image while one is sent.
-    access : Access
-        What destinations want to see of this node.
-    metrics : Metrics
-        Counts what was sent.
-    stop : threading.Event
-        Ends the work after the current image.
-    now : callable
-        The time, for windows.
     """
 
-    node: str
-    database: Database
     read: Callable[[UUID], bytes]
     reading: Executor
-    access: Access
-    metrics: Metrics
-    stop: threading.Event
-    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
-
-    def run(self, lane: Lane, destination: D) -> int:
-        """Send until nothing is due, the destination fails, or its window closes; return how many ended."""
-        total = 0
-        while not self.stop.is_set() and self._open(destination):
-            holder = f"{self.node}:{uuid4().hex[:12]}"
-            claim = self._claim(lane, destination, holder)
-            if not claim.tasks:
-                break
-            with background.repeated(partial(self._renew, lane, holder), LEASE_S / 3, "lease"):
-                ended = self._send(lane, destination, holder, claim)
-            total += ended
-            if not ended:
-                break
-        return total
-
-    @abstractmethod
-    def _send(self, lane: Lane, destination: D, holder: str, claim: Claim) -> int:
-        """Send a batch; return how many images ended, for better or worse."""
 
     @abstractmethod
     def _message(self, task: Task) -> Message:
         """Read the image of a task as it is sent."""
-
-    @abstractmethod
-    def count(self, lane: Lane, task: Task, ended: Ended) -> None:
-        """Count the end of an image."""
-
-    @abstractmethod
-    def count_failure(self, lane: Lane) -> None:
-        """Count that a destination gave no association, or no answer."""
-
-    def _claim(self, lane: Lane, destination: D, holder: str) -> Claim:
-        return self.database.run(
-            lambda c: tasks.claim(
-                c,
-                lane,
-                holder=holder,
-                node=self.node,
-                limit=_BATCH,
-                parallel=destination.parallel,
-                lease_s=LEASE_S,
-            )
-        )
-
-    def _open(self, destination: D) -> bool:
-        return destination.window is None or window.is_open(destination.window, self.now())
 
     def _contents(self, groups: Sequence[Sequence[Task]]) -> Iterator[list[Reading]]:
         """Yield the images of each request with their contents; those of the next one are read meanwhile."""
@@ -141,64 +46,3 @@ class Batches[D: Limited](ABC):
 
     def _reading(self, group: Sequence[Task]) -> list[Reading]:
         return [(task, self.reading.submit(self._message, task)) for task in group]
-
-    def _failed(self, lane: Lane, claim: Claim, error: PeerError) -> None:
-        pause_s = DESTINATION.pause_s(claim.failures + 1)
-        self.count_failure(lane)
-        _LOG.warning(
-            log.line("destination_failed", destination=lane.destination, error=error, again_after_s=round(pause_s))
-        )
-        self.database.run(lambda c: tasks.failed(c, lane, str(error), pause_s))
-
-    def _renew(self, lane: Lane, holder: str) -> None:
-        try:
-            self.database.run(lambda c: tasks.renew(c, lane, holder, LEASE_S), deadline_s=LEASE_S / 3)
-        except NodeError as error:
-            _LOG.warning(log.line("lease_not_renewed", holder=holder, error=error))
-
-
-@dataclass
-class Ends:
-    """The ends of a batch, recorded together every second. The first end of a task counts.
-
-    After a batch with a question without answer no other one is claimed before the service looks at the outbox again.
-    """
-
-    worker: Batches[Any]
-    lane: Lane
-    holder: str
-    batch: list[Task]
-    count: int = 0
-    unknown: bool = False
-    _waiting: list[Ended] = field(default_factory=list)
-    _recorded_at: float = field(default_factory=time.monotonic)
-
-    def __post_init__(self) -> None:
-        self._open = {task.id: task for task in self.batch}
-
-    def add(self, ended: Ended) -> None:
-        """Take the end of a task, unless it has one."""
-        task = self._open.pop(ended.id, None)
-        if task is None:
-            return
-        self._waiting.append(ended)
-        if ended.tried:
-            self.count += 1
-            self.worker.count(self.lane, task, ended)
-        if time.monotonic() - self._recorded_at > _RECORD_EVERY_S:
-            self._record()
-
-    def close(self) -> None:
-        """Record the rest: tasks without an end are unchanged."""
-        self._waiting += [answers.untried(task) for task in self._open]
-        if self._waiting:
-            self._record()
-
-    def _record(self) -> None:
-        recorded = self.worker.database.run(lambda c: tasks.end(c, self.holder, self._waiting))
-        if late := [ended.id for ended in self._waiting if ended.id not in recorded and not ended.asked]:
-            # Another worker has them since the lease ended, so they may be sent twice. A question sends nothing, and a
-            # report may have ended the task before the answer to the request for it.
-            _LOG.warning(log.line("lease_lost", destination=self.lane.destination, holder=self.holder, tasks=len(late)))
-        self._waiting = []
-        self._recorded_at = time.monotonic()

@@ -15,7 +15,7 @@ from hapacs_node import log
 from hapacs_node.catalog import compared, gathering, outbox, outlook, replication, ruleset, tasks
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
-from hapacs_node.catalog.tasks import REPLICATE, Lane
+from hapacs_node.catalog.tasks import REPLICATE, TOMBSTONE, Lane
 from hapacs_node.correction.outgoing import Outgoing as Corrected
 from hapacs_node.errors import NodeError
 from hapacs_node.integrity.exposition import Exposition
@@ -24,6 +24,7 @@ from hapacs_node.replication.exchange import Exchange
 from hapacs_node.replication.model import Outgoing, SecondSite
 from hapacs_node.replication.names import DESTINATION
 from hapacs_node.replication.status import Shown
+from hapacs_node.replication.teller import Teller
 from hapacs_node.replication.worker import Replicator
 from hapacs_node.routing.model import KIND
 from hapacs_node.routing.peer import Access
@@ -68,6 +69,8 @@ class Service:
         Sends tasks.
     replicator : Replicator
         Copies images to the other site.
+    teller : Teller
+        Tells the other site what was deleted.
     exchange : Exchange
         Asks the other site which of them leads.
     puller : Puller
@@ -84,6 +87,7 @@ class Service:
     planner: Planner
     worker: Worker
     replicator: Replicator
+    teller: Teller
     exchange: Exchange
     puller: Puller
     metrics: Metrics
@@ -131,11 +135,12 @@ class Service:
         return cls(
             database=database,
             planner=Planner(settings.node, database, reader.head_of, reader.read, metrics),
-            worker=Worker(settings.node, database, corrected.read, reading, access, metrics, stop),
+            worker=Worker(settings.node, database, access, metrics, stop, corrected.read, reading),
             # A copy has the bytes that were received, without corrections. Old images stay out of the DAS.
             replicator=Replicator(
-                settings.node, database, reader.read_once, reading, copying or Access(), metrics, stop
+                settings.node, database, copying or Access(), metrics, stop, reader.read_once, reading
             ),
+            teller=Teller(settings.node, database, copying or Access(), metrics, stop),
             exchange=Exchange(database, copying or Access(), metrics, time.monotonic),
             puller=Puller(database, reader.restore, metrics, stop),
             metrics=metrics,
@@ -214,6 +219,8 @@ class Service:
             self.database.run(lambda c: replication.plan_older(c, _PAST_AT_ONCE))
         for lane in self.database.run(lambda c: tasks.due(c, REPLICATE)):
             self._start(lane, second.parallel, partial(self.replicator.run, lane, second))
+        for lane in self.database.run(lambda c: tasks.due(c, TOMBSTONE)):
+            self._start(lane, 1, partial(self.teller.run, lane, second))
 
     def _start(self, lane: Lane, parallel: int, work: Callable[[], int]) -> None:
         """Start workers for a destination, as many as it may have. The database limits them over all nodes."""
@@ -260,6 +267,6 @@ class Service:
         if lag is not None:
             # It is a destination too. What counts is the age of images, not of tasks.
             self._counts.labels(DESTINATION, "waiting").set(lag.images + lag.past_images - lag.dead - lag.past_dead)
-            self._counts.labels(DESTINATION, "dead").set(lag.dead + lag.past_dead)
+            self._counts.labels(DESTINATION, "dead").set(lag.dead + lag.past_dead + lag.removals_dead)
             self._age.labels(DESTINATION).set(lag.rpo_s)
             self._failing.labels(DESTINATION).set(lag.failures)

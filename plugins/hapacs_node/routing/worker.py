@@ -14,8 +14,9 @@ from hapacs_node.errors import NodeError
 from hapacs_node.outbox import answers
 from hapacs_node.outbox.answers import Ended
 from hapacs_node.routing import commit, query, reported
-from hapacs_node.routing.batches import BATCH_S, Batches, Ends, Reading
+from hapacs_node.routing.batches import BATCH_S, Batches, Reading
 from hapacs_node.routing.change import changed
+from hapacs_node.routing.claims import Ends
 from hapacs_node.routing.commit import CommitmentError
 from hapacs_node.routing.destination import Destination, DicomDestination, commits, is_asked
 from hapacs_node.routing.image import Message, parse

@@ -1,4 +1,7 @@
-"""HTTPS server for the balancers: takes images by STOW-RS, and gives each to Orthanc when it has arrived."""
+"""HTTPS server for the balancers: takes images by STOW-RS, and gives each to Orthanc when it has arrived.
+
+The other site says there too what was deleted.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -11,6 +14,7 @@ from hapacs_node.errors import BadRequestError
 from hapacs_node.https import Handler, Listener, Running, Server
 from hapacs_node.query import web
 from hapacs_node.record.identity import Identity
+from hapacs_node.replication.names import TOMBSTONES_PATH, USER
 from hapacs_node.stow.body import Body, CutShortError, TooLargeError, boundary, parts
 from hapacs_node.stow.store import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, Answer, Keep, Outcome
 
@@ -18,6 +22,7 @@ _LOG = log.get("stow")
 _PATH = re.compile(r"/dicom-web/studies(?:/([0-9.]{1,64}))?/?", re.ASCII)
 # As the balancer limits bodies whose length is said before.
 _MOST_BYTES = 2 << 30
+_MOST_QUESTION_BYTES = 1 << 16
 _JSON = "application/dicom+json"
 # How long, and how much, is read after an early answer.
 _LINGER_S, _LINGER_PIECES, _PIECE_BYTES = 1, 256, 1 << 16
@@ -38,11 +43,14 @@ class Stow:
         Is called before the images of a request are stored.
     most_bytes : int
         Most bytes of a request.
+    deleted : callable or None
+        Answers the other site, which says what was deleted there.
     """
 
     keep: Keep
     arrived: Arrived
     most_bytes: int = _MOST_BYTES
+    deleted: Callable[[bytes], Mapping[str, object]] | None = None
     running: Running = field(default_factory=lambda: Running("STOW-RS"), init=False)
 
     def start(self, listener: Listener) -> int:
@@ -76,6 +84,9 @@ class _Request(Handler):
     allowed = "POST"
 
     def do_POST(self) -> None:  # noqa: N802 - the library's name
+        if self.path == TOMBSTONES_PATH:
+            self._deleted()
+            return
         found = _PATH.fullmatch(self.path.partition("?")[0])
         if found is None:
             self.close_connection = True
@@ -103,6 +114,16 @@ class _Request(Handler):
             self._reply(answer)
         if self.close_connection:
             self._linger()
+
+    def _deleted(self) -> None:
+        """Take what was deleted at the other site; nobody else may say so."""
+        stow = self.server.stow
+        if self.headers.get("X-Hapacs-User") != USER or stow.deleted is None:
+            self.close_connection = True
+            self.refuse(HTTPStatus.FORBIDDEN, "deletions are taken from the other site")
+            return
+        stow.arrived(self.path, {name.lower(): value for name, value in self.headers.items()})
+        self.question(stow.deleted, _MOST_QUESTION_BYTES)
 
     def _take(self, answer: Answer) -> "_Problem | None":
         """Receive and store the images; return what ended that early."""

@@ -121,7 +121,7 @@ def _print_second(lag: Mapping[str, Any]) -> None:
         return
     if lag["state"] == "fenced":
         print_item("[yellow]fenced[/]:", f"{lag['name']} leads, and images of modalities are refused here")
-    missing, set_aside = lag["images"] + lag["unplanned"], lag["dead"] + lag["past_dead"]
+    missing, set_aside = lag["images"] + lag["unplanned"], lag["dead"] + lag["past_dead"] + lag.get("removals_dead", 0)
     if missing:
         colour = "yellow" if lag["rpo_s"] > _LATE_S else "default"
         oldest = f"[{colour}]RPO {lag['rpo_s'] / 60:.0f} min[/]"
@@ -131,8 +131,13 @@ def _print_second(lag: Mapping[str, Any]) -> None:
     if not (lag["past_ended"] and not lag["past_images"]):
         rest = "" if lag["past_ended"] else f", and all of before {lag['past_at'] or 'the first copy'}"
         print_item(about, f"{lag['past_images']:,} images of the past are not there yet{rest}")
+    if lag.get("removals"):
+        print_item(about, f"{lag['removals']:,} deletions are not told there yet")
     if set_aside:
-        print_item(f"{about} [red]{set_aside:,} images were set aside[/]:", "`hapacs-node outbox list --state dead`")
+        print_item(
+            f"{about} [red]{set_aside:,} images or deletions were set aside[/]:",
+            "`hapacs-node outbox list --state dead`",
+        )
     if lag["failures"]:
         print_item(f"{about} [yellow]failed {lag['failures']} times[/]:", lag["error"])
 

@@ -79,9 +79,16 @@ class Seen:
         return 0 if self.document is None else int(self.document["says"]["images"])
 
     @property
+    def removals(self) -> int:
+        """How many of its deletions the other site was not told yet."""
+        return 0 if self.document is None else int(self.document["says"].get("removals", 0))
+
+    @property
     def caught_up(self) -> bool:
-        """Whether the other site has all its images."""
-        return self.document is not None and not self.missing and bool(self.document["says"]["past_ended"])
+        """Whether the other site has all its images, and knows of all deletions."""
+        if self.document is None or self.missing or self.removals:
+            return False
+        return bool(self.document["says"]["past_ended"])
 
 
 def look(site: Site, timeout_s: float = LOOK_S) -> Seen:
@@ -283,11 +290,11 @@ def _catch_up(sites: Sites, wait_s: float, now: Now) -> None:
         if all(one.caught_up for one in seen):
             return
         # Whether a site answers at all is said by its own words.
-        left = ", ".join(f"{one.missing:,} of {one.site.name}" for one in seen if one.standing)
-        now(f"images that the other site lacks: {left}")
+        left = ", ".join(f"{one.missing + one.removals:,} of {one.site.name}" for one in seen if one.standing)
+        now(f"images and deletions that the other site lacks: {left}")
         if time.monotonic() > end:
             raise HapacsError(
-                f"Not all images are copied after {wait_s:g} s: {left}.",
+                f"Not all images and deletions are at the other site after {wait_s:g} s: {left}.",
                 "`hapacs-node replication status` on a node says why; images that were set aside have to be decided: "
                 "docs/runbooks/delivery-given-up.md. Give more time with --wait.",
             )

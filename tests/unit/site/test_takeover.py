@@ -170,7 +170,7 @@ def test_when_the_sites_differ_or_images_come_late_the_lead_stays(fault: str, mo
         if fault == "differs":
             raise HapacsError("they differ", "")
 
-    with pytest.raises(HapacsError, match="they differ" if fault == "differs" else "Not all images are copied"):
+    with pytest.raises(HapacsError, match="they differ" if fault == "differs" else "Not all images and deletions"):
         takeover.move(sites(primary, second), cast(Site, primary), 60, prove, nothing)
     assert (second.state, second.term) == ("leads", 2)
     assert primary.state == "fenced"

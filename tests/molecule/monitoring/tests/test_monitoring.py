@@ -158,9 +158,7 @@ def test_watchdog_arrives_outside_and_at_the_other_site(authorities: Path, tmp_p
     assert request.path == "/hapacs/watchdog"
     assert "Authorization" not in request.headers, "a token of a receiver is none of the other site's business"
     assert isinstance(request.connection, ssl.SSLSocket)
-    assert {"commonName": "alertmanager.watchdog"}.items() <= {
-        key: value for part in (request.connection.getpeercert() or {})["subject"] for key, value in part
-    }.items()
+    assert "alertmanager.watchdog" in str((request.connection.getpeercert() or {})["subject"])
     assert Message.model_validate(message).alerts
     request, message = received[0]
     assert request.headers.get("Authorization") == f"Bearer {TOKEN}"

@@ -10,7 +10,7 @@ depends_on = None
 _STATEMENTS = (
     # It counts from here, so that a Watchdog that never comes is noticed too.
     "alter table hapacs.site add column if not exists watched_at timestamptz not null default clock_timestamp()",
-    "comment on column hapacs.site.watched_at is 'When the Watchdog of the other site came last, or was first expected'",
+    "comment on column hapacs.site.watched_at is 'When the other site''s Watchdog came last, or was first expected'",
 )
 
 
