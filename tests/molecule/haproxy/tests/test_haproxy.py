@@ -198,6 +198,7 @@ def replicator(authorities: Path, authority: str) -> ssl.SSLContext:
         ("POST", "/hapacs/replicas", 503),
         ("POST", "/hapacs/ranges", 503),
         ("POST", "/hapacs/site", 503),
+        ("POST", "/hapacs/tombstones", 503),
         ("POST", "/hapacs/watchdog", 403),
         ("POST", "/dicom-web/studies", 503),
         ("GET", "/dicom-web/studies", 405),
@@ -282,6 +283,28 @@ def test_dicomweb_requires_a_login(address: str) -> None:
     assert ask(address, "/dicom-web/studies", headers={"Authorization": "Basic cmVhZGVyOng="}).status == 401
     # Nobody behind it: that it says so shows that the login was taken.
     assert ask(address, "/dicom-web/studies", headers={"Authorization": f"Basic {LOGIN}"}).status == 503
+
+
+def test_a_known_login_opens_nothing_for_another_one(host: Any, address: str) -> None:
+    right, wrong = (f"Basic {one}" for one in (LOGIN, base64.b64encode(b"reader:x").decode()))
+    for _ in range(2):
+        assert ask(address, "/dicom-web/studies", headers={"Authorization": right}).status == 503
+        assert ask(address, "/dicom-web/studies", headers={"Authorization": wrong}).status == 401
+    ask_it = "import socket; s = socket.socket(1); s.connect('/run/haproxy/admin.sock'); "
+    ask_it += "s.sendall(b'show table known_logins;'); s.shutdown(1); print(s.makefile().read())"
+    known = host.check_output("python3 -c %s", ask_it)
+    assert known.count("gpt0=1") == 1
+    assert "gpt0=0" in known, "the wrong one was not looked at"
+    # One of two logins could be the known one, and the other one be used.
+    for pair in ((right, wrong), (wrong, right)):
+        connection = http.client.HTTPSConnection(
+            address, 443, context=ssl.create_default_context(cafile=str(AUTHORITY)), timeout=20
+        )
+        connection.putrequest("GET", "/dicom-web/studies")
+        for one in pair:
+            connection.putheader("Authorization", one)
+        connection.endheaders()
+        assert connection.getresponse().status == 400
 
 
 def test_a_body_of_unknown_or_excessive_length_is_refused(address: str) -> None:
