@@ -1,5 +1,6 @@
 """Events, tasks, claims and leases on a real PostgreSQL."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -7,10 +8,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from hapacs_node.catalog import events, ruleset, tasks
+from hapacs_node.catalog import claims, events, ruleset, tasks
 from hapacs_node.catalog.catalog import Catalog
+from hapacs_node.catalog.claims import Claim, Terms
 from hapacs_node.catalog.database import Database
-from hapacs_node.catalog.tasks import Claim, Lane, Wanted
+from hapacs_node.catalog.tasks import Lane, Wanted
 from hapacs_node.node import Node
 from hapacs_node.outbox import answers
 from tests.storage.conftest import row
@@ -49,10 +51,8 @@ def store(database: Database, *lanes: Lane, priority: int = 1, delay_s: float = 
 def claim(
     database: Database, lane: Lane = CT, holder: str = "", *, limit: int = 10, parallel: int = 9, lease_s: float = 30
 ) -> Claim:
-    name = holder or str(uuid4())
-    return database.run(
-        lambda c: tasks.claim(c, lane, holder=name, node="pacs1", limit=limit, parallel=parallel, lease_s=lease_s)
-    )
+    name = holder or f"pacs1:{uuid4()}"
+    return database.run(lambda c: claims.claim(c, lane, Terms(name, "pacs1", limit, parallel, lease_s)))
 
 
 def states(postgres: Postgres) -> dict[UUID, tuple[str, str, int]]:
@@ -199,12 +199,46 @@ def test_another_node_leaves_new_tasks_to_the_node_that_has_the_image(database: 
     store(database, CT)
 
     def other() -> Claim:
-        return database.run(lambda c: tasks.claim(c, CT, holder="o", node="pacs2", limit=9, parallel=9, lease_s=30))
+        return database.run(lambda c: claims.claim(c, CT, Terms("pacs2:o", "pacs2", 9, 9, 30)))
 
     assert other().tasks == ()
     with postgres.connect() as connection:
         connection.execute("update hapacs.task set due_at = due_at - interval '6 seconds'")
     assert len(other().tasks) == 1
+
+
+def test_a_node_that_works_for_a_destination_keeps_its_images_and_others_take_theirs(
+    database: Database, postgres: Postgres
+) -> None:
+    ours = [store(database, CT) for _ in range(4)]
+    theirs = [store(database, CT) for _ in range(3)]
+    with postgres.connect() as connection:
+        connection.execute("update hapacs.task set due_at = due_at - interval '60 seconds'")
+        connection.execute("update hapacs.task set node = 'pacs2' where uuid = any(%s)", [theirs])
+
+    def by(node: str, limit: int) -> list[UUID]:
+        terms = Terms(f"{node}:{uuid4()}", node, limit, 9, 30)
+        return [task.uuid for task in database.run(lambda c: claims.claim(c, CT, terms)).tasks]
+
+    assert by("pacs1", 1) == ours[:1]
+    # That node is at work: what it has on its DAS is left to it, whatever waits longer.
+    assert by("pacs2", 1) == theirs[:1]
+    assert by("pacs3", 9) == []
+    assert by("pacs1", 9) == ours[1:]
+    assert by("pacs2", 9) == theirs[1:]
+    # Its lease has ended, and with it what was its own.
+    with postgres.connect() as connection:
+        connection.execute("update hapacs.task set leased_until = now() - interval '1 second'")
+    assert database.run(tasks.lapse) == 7
+    assert by("pacs3", 9) == [*ours, *theirs]
+
+
+def test_without_its_worker_the_images_of_a_node_come_in_their_order(database: Database, postgres: Postgres) -> None:
+    stored = [store(database, CT) for _ in range(6)]
+    with postgres.connect() as connection:
+        connection.execute("update hapacs.task set due_at = due_at - interval '60 seconds'")
+        connection.execute("update hapacs.task set node = 'pacs2' where uuid = any(%s)", [stored[::2]])
+    assert [task.uuid for task in claim(database, limit=4).tasks] == stored[:4]
 
 
 def test_events_are_claimed_once_and_again_after_their_planner_died(database: Database, postgres: Postgres) -> None:
@@ -272,13 +306,23 @@ def test_a_claim_reads_an_index_and_no_other_task_when_many_wait(database: Datab
             if statement.strip():
                 connection.execute(statement)
     assert len(claim(database, limit=50).tasks) == 50
-    plan = _plan_of_a_claim(postgres)
-    assert "task_waiting" in plan
-    assert "Seq Scan" not in plan
+    for choose in (claims._NODES, claims._CHOOSE):
+        plan = _plan(postgres, choose)
+        assert "task_of_node" in plan
+        assert "Seq Scan" not in plan
+        # One is the end of the list of nodes.
+        removed = [int(number) for number in re.findall(r"Rows Removed by Filter: (\d+)", plan)]
+        assert sum(removed) <= 1, "tasks of other nodes were looked at"
 
 
-def _plan_of_a_claim(postgres: Postgres) -> str:
-    parameters = {"kind": "route", "destination": "workstation", "priority": 1, "node": "pacs1", "limit": 50}
+def _plan(postgres: Postgres, choose: str) -> str:
+    parameters = {
+        "kind": "route",
+        "destination": "workstation",
+        "priority": 1,
+        "nodes": ["pacs2", "pacs3"],
+        "limit": 50,
+    }
     with postgres.connect() as connection:
-        found = connection.execute(f"explain {tasks._CHOOSE}", parameters).fetchall()
+        found = connection.execute(f"explain analyze {choose}", parameters | {"after": [0.0, 5.0]}).fetchall()
     return "\n".join(str(line) for (line,) in found)

@@ -24,9 +24,6 @@ REPLICATE = "replicate"
 TOMBSTONE = "tombstone"
 """The kind of tasks that tell the other site what was deleted."""
 
-# Other nodes leave a task this long to the node that has the image on its DAS.
-_OTHERS_AFTER = "interval '5 seconds'"
-
 
 @dataclass(frozen=True)
 class Lane:
@@ -86,61 +83,6 @@ class Task:
     taken_s: float | None = None
     only_if_absent: bool = False
 
-
-@dataclass(frozen=True)
-class Claim:
-    """What a worker may do now.
-
-    Attributes
-    ----------
-    tasks : tuple of Task
-        By priority, then by due time; copies for the second site by the time of storing, the newest first.
-    failures : int
-        How often in a row the destination gave no association.
-    """
-
-    tasks: tuple[Task, ...] = ()
-    failures: int = 0
-
-
-# The lock orders the claims for one destination, so that the count below it is right.
-_GATE = """
-select failures from hapacs.destination
-where kind = %(kind)s and name = %(destination)s and not held and (retry_at is null or retry_at <= now())
-for update
-"""
-
-_HOLDERS = """
-select count(distinct holder) from hapacs.task
-where kind = %(kind)s and destination = %(destination)s and state = 'in flight'
-"""
-
-_CHOOSE = f"""
-select id from hapacs.task
-where kind = %(kind)s and destination = %(destination)s and state = 'waiting' and priority = %(priority)s
-and due_at <= now() and (node = %(node)s or due_at <= now() - {_OTHERS_AFTER})
-order by due_at
-limit %(limit)s
-for update skip locked
-"""  # noqa: S608 - a constant
-
-_CHOOSE_NEWEST = f"""
-select id from hapacs.task
-where kind = '{REPLICATE}' and destination = %(destination)s and state = 'waiting' and priority = %(priority)s
-and due_at <= now() and (node = %(node)s or due_at <= now() - {_OTHERS_AFTER})
-order by stored_at desc
-limit %(limit)s
-for update skip locked
-"""  # noqa: S608 - constants
-
-_TAKE = """
-update hapacs.task
-set state = 'in flight', holder = %(holder)s, leased_until = clock_timestamp() + %(lease_s)s * interval '1 second',
-    attempts = attempts + 1
-where id = any(%(ids)s)
-returning id, uuid, study, series, sop, sop_class, transfer_syntax, size, rule, change, attempts,
-    extract(epoch from clock_timestamp() - taken_at)::float8, only_if_absent
-"""
 
 _RENEW = """
 update hapacs.task set leased_until = clock_timestamp() + %(lease_s)s * interval '1 second'
@@ -203,53 +145,6 @@ _ANSWERED = """
 update hapacs.destination set failures = 0, error = '', retry_at = null
 where kind = %(kind)s and name = %(destination)s and failures > 0
 """
-
-
-def claim(
-    connection: Connection, lane: Lane, *, holder: str, node: str, limit: int, parallel: int, lease_s: float
-) -> Claim:
-    """Claim tasks of a destination that are due, unless it is held, waits after a failure, or has enough workers.
-
-    After a failure one worker tries one task.
-
-    Parameters
-    ----------
-    connection : Connection
-        To the leader.
-    lane : Lane
-        The destination.
-    holder : str
-        Unique name of this claim.
-    node : str
-        The node that claims.
-    limit, parallel : int
-        Most tasks, and most claims at the same time, over all nodes.
-    lease_s : float
-        Time after which others may claim the tasks, unless the lease is renewed.
-    """
-    names = {"kind": lane.kind, "destination": lane.destination}
-    with connection.transaction():
-        gate = connection.execute(_GATE, names).fetchone()
-        if gate is None:
-            return Claim()
-        (failures,) = gate
-        if failures:
-            parallel = limit = 1
-        holders = connection.execute(_HOLDERS, names).fetchone()
-        if holders is None or holders[0] >= parallel:
-            return Claim(failures=failures)
-        chosen: list[int] = []
-        choose = _CHOOSE_NEWEST if lane.kind == REPLICATE else _CHOOSE
-        for priority in LANES:
-            more = {"priority": priority, "node": node, "limit": limit - len(chosen)}
-            chosen += [id_ for (id_,) in connection.execute(choose, names | more)]
-            if len(chosen) == limit:
-                break
-        if not chosen:
-            return Claim(failures=failures)
-        taken = connection.execute(_TAKE, {"ids": chosen, "holder": holder, "lease_s": lease_s}).fetchall()
-    tasks = {row[0]: Task(*row) for row in taken}
-    return Claim(tuple(tasks[id_] for id_ in chosen), failures)
 
 
 def renew(connection: Connection, lane: Lane, holder: str, lease_s: float) -> int:

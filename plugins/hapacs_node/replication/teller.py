@@ -7,7 +7,8 @@ from itertools import batched
 from pydantic import ValidationError
 
 from hapacs_node.catalog import replication, tasks, tombstones
-from hapacs_node.catalog.tasks import Claim, Lane, Task
+from hapacs_node.catalog.claims import Claim
+from hapacs_node.catalog.tasks import Lane, Task
 from hapacs_node.catalog.tombstones import Outlook
 from hapacs_node.outbox.answers import Ended
 from hapacs_node.replication.model import SecondSite

@@ -9,8 +9,9 @@ from uuid import UUID
 from pydicom.uid import UID
 
 from hapacs_node.catalog import objects, replication, tasks
+from hapacs_node.catalog.claims import Claim
 from hapacs_node.catalog.objects import StoredObject
-from hapacs_node.catalog.tasks import Claim, Lane, Task
+from hapacs_node.catalog.tasks import Lane, Task
 from hapacs_node.errors import NodeError
 from hapacs_node.outbox import answers
 from hapacs_node.outbox.answers import Ended

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from hapacs_node import background, log
-from hapacs_node.catalog import tasks
+from hapacs_node.catalog import claims, tasks
+from hapacs_node.catalog.claims import Claim, Terms
 from hapacs_node.catalog.database import Database
-from hapacs_node.catalog.tasks import Claim, Lane, Task
+from hapacs_node.catalog.tasks import Lane, Task
 from hapacs_node.errors import NodeError
 from hapacs_node.metrics import Metrics
 from hapacs_node.outbox import answers
@@ -100,17 +101,8 @@ class Claims[D: Limited](ABC):
         """Count that a destination gave no association, or no answer."""
 
     def _claim(self, lane: Lane, destination: D, holder: str) -> Claim:
-        return self.database.run(
-            lambda c: tasks.claim(
-                c,
-                lane,
-                holder=holder,
-                node=self.node,
-                limit=_BATCH,
-                parallel=destination.parallel,
-                lease_s=LEASE_S,
-            )
-        )
+        terms = Terms(holder, self.node, _BATCH, destination.parallel, LEASE_S)
+        return self.database.run(lambda c: claims.claim(c, lane, terms))
 
     def _open(self, destination: D) -> bool:
         return destination.window is None or window.is_open(destination.window, self.now())

@@ -8,8 +8,9 @@ from pydicom.uid import generate_uid
 
 from hapacs_node import log
 from hapacs_node.catalog import outbound_commitment, tasks
+from hapacs_node.catalog.claims import Claim
 from hapacs_node.catalog.outbound_commitment import Request
-from hapacs_node.catalog.tasks import Claim, Lane, Task
+from hapacs_node.catalog.tasks import Lane, Task
 from hapacs_node.errors import NodeError
 from hapacs_node.outbox import answers
 from hapacs_node.outbox.answers import Ended

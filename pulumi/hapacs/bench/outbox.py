@@ -19,8 +19,9 @@ from uuid import uuid4
 from hapacs.bench import scratch
 from hapacs.bench.scratch import Scratch
 from hapacs.bench.statistics import Series, percentile, ratio
-from hapacs_node.catalog import ruleset, schema, tasks
+from hapacs_node.catalog import claims, ruleset, schema, tasks
 from hapacs_node.catalog.catalog import Catalog
+from hapacs_node.catalog.claims import Terms
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.objects import StoredObject
 from hapacs_node.catalog.tasks import Lane
@@ -141,13 +142,11 @@ def _image() -> StoredObject:
 
 
 def _claims(database: Database, lane: Lane, count: int) -> list[float]:
-    def claims(number: int) -> list[float]:
+    def claimed(number: int) -> list[float]:
         node, times = f"pacs{1 + number % 3}", []
         for turn in range(count):
-            holder = f"{number}-{turn}"
-            ask = partial(
-                tasks.claim, lane=lane, holder=holder, node=node, limit=_BATCH, parallel=_CLAIMERS, lease_s=_LEASE_S
-            )
+            holder = f"{node}:{number}-{turn}"
+            ask = partial(claims.claim, lane=lane, terms=Terms(holder, node, _BATCH, _CLAIMERS, _LEASE_S))
             began = time.monotonic()
             claim = database.run(ask)
             times.append(time.monotonic() - began)
@@ -157,4 +156,4 @@ def _claims(database: Database, lane: Lane, count: int) -> list[float]:
         return times
 
     with ThreadPoolExecutor(_CLAIMERS) as claimers:
-        return [time_s for times in claimers.map(claims, range(_CLAIMERS)) for time_s in times]
+        return [time_s for times in claimers.map(claimed, range(_CLAIMERS)) for time_s in times]
