@@ -54,7 +54,7 @@ cluster: setup ## Labs of their own, end to end: up, verify, bad input, faults, 
 	@$(pytest) $(cluster_tests)
 
 .PHONY: conformance
-conformance: setup ## Clients of others against the lab that is up: six, in C++, Java, JavaScript and Python; writes docs/conformance-results.md
+conformance: setup ## Clients of others against the lab that is up: seven, in C, C++, Java, JavaScript and Python; writes docs/conformance-results.md
 	@sh pulumi/setup/packages.sh default-jdk-headless libpixelmed-java odil
 	@command -v npm >/dev/null || sh pulumi/setup/packages.sh npm
 	@npm ci --prefix tests/conformance/clients --ignore-scripts --no-audit --no-fund --silent

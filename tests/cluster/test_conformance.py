@@ -1,4 +1,4 @@
-"""Programs of others are served by the lab: the part of `make conformance` that needs DCMTK alone."""
+"""Programs of others are served by the lab: the part of `make conformance` that needs DCMTK and curl alone."""
 
 from __future__ import annotations
 

@@ -56,6 +56,7 @@ _VERSIONS: dict[str, Callable[[], str]] = {
     "odil": partial(_packaged, "odil"),
     "PixelMed": partial(_packaged, "libpixelmed-java"),
     "dcmjs-dimse": _locked,
+    "curl": partial(_packaged, "curl"),
 }
 
 
