@@ -26,8 +26,8 @@ def get(target: Target, place: Path, **parameters: str) -> tuple[int, str, bytes
     body = place / "body"
     body.unlink(missing_ok=True)
     url = f"{target.web}/wado?{urlencode({'requestType': 'WADO'} | parameters)}"
-    command = ["curl", "--silent", "--noproxy", "*", "--config", login, "--cacert", target.authority,
-               "--output", body, "--write-out", "%{http_code} %{content_type}", url]  # fmt: skip
+    command = ["curl", "--silent", "--noproxy", "*", "--config", str(login), "--cacert", str(target.authority),
+               "--output", str(body), "--write-out", "%{http_code} %{content_type}", url]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
     status, _, kind = done.stdout.partition(" ")
     return int(status), kind, body.read_bytes() if body.exists() else b""
@@ -44,7 +44,7 @@ def test_file(target: Target, made: Made, tmp_path: Path) -> None:
     """A file, with equal pixels."""
     for file in made.of(CT):
         status, kind, body = get(target, tmp_path, contentType="application/dicom", **uids(file))
-        assert (status, kind) == (200, "application/dicom")
+        assert (status, kind.partition(";")[0]) == (200, "application/dicom")
         assert (dcmread(BytesIO(body)).pixel_array == dcmread(file).pixel_array).all()
 
 

@@ -74,8 +74,8 @@ with recursive nodes as (
 select node from nodes where node is not null
 """  # noqa: S608 - a constant
 
-# Bounds of a pair of columns, and an order by both, leave one index only: by another one the tasks of all nodes that come
-# before would be looked at.
+# Bounds of a pair of columns, and an order by both, leave one index only: by another one the tasks of all nodes that
+# come before would be looked at.
 _CHOOSE = f"""
 select id from unnest(%(nodes)s::text[], %(after)s::float8[]) as allowed (node, after_s)
 cross join lateral (
