@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -14,12 +15,16 @@ from hapacs import dicom
 from hapacs.dicom import marks
 from hapacs.errors import HapacsError
 from hapacs.load.images import Study
+from hapacs.site import second_site
 from hapacs.site.access import NodeError, Site
 from hapacs.site.collect import collect
 from hapacs.site.database import Database, literal
 
 # Database, catalog and derived attachments need room beside the images.
 _SURCHARGE = 1.1
+# Copies that take longer are a backlog of before.
+_COPIES_S = 900.0
+_LOOK_S, _LOOK_EVERY_S = 20.0, 3.0
 
 
 def require_room(site: Site, image_bytes: int) -> None:
@@ -41,6 +46,33 @@ def require_room(site: Site, image_bytes: int) -> None:
                 f"The DAS of {node} has {free / 1e9:.1f} GB free; this run needs {wanted / 1e9:.1f} GB.",
                 "Fewer rounds or instances need less; in a lab, larger disks (sites.*.disks.das.size_bytes).",
             )
+
+
+def wait_for_copies(site: Site, on_step: Callable[[str], None], wait_s: float = _COPIES_S) -> int:
+    """Wait until the other site has what was stored, which costs this one too; not for longer than some minutes.
+
+    Returns
+    -------
+    int
+        How many images it still lacks; 0 without another site.
+
+    Raises
+    ------
+    HapacsError
+        When no node says it.
+    """
+    end = time.monotonic() + wait_s
+    while True:
+        lag = second_site.lag(site, _LOOK_S)
+        if lag is None:
+            return 0
+        if "unknown" in lag:
+            raise HapacsError(f"{site.name} does not say what {lag['name']} lacks: {lag['unknown']}", "`hapacs status`")
+        lacking = int(lag["images"]) + int(lag["unplanned"]) + int(lag["past_images"])
+        if not lacking or time.monotonic() > end:
+            return lacking
+        on_step(f"waiting until {lag['name']} has {lacking:,} images")
+        time.sleep(_LOOK_EVERY_S)
 
 
 def found(site: Site, studies: Sequence[Study]) -> int:

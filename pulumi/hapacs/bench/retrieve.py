@@ -109,6 +109,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
                 on_step(f"storing study {number + 1} of {options.studies}")
                 stored.append(sides.store(site, reference, options.instances, options.rows))
             *cold, warm = [stored[start : start + len(METHODS)] for start in range(0, options.studies, len(METHODS))]
+            lacking = footprint.wait_for_copies(site, on_step)
             on_step("emptying the DAS of all nodes")
             footprint.empty_das(site, footprint.objects(site, list(chain.from_iterable(cold))))
             for temperature in TEMPERATURES:
@@ -126,7 +127,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
     finally:
         on_step("removing what was stored")
         footprint.remove(site, stored)
-    return _document(options, results, wrong)
+    return {**_document(options, results, wrong), "other_site_lacks": lacking}
 
 
 def _document(options: Options, results: dict[tuple[Temperature, str, Side], Result], wrong: int) -> dict[str, Any]:

@@ -108,6 +108,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
                 on_step(f"storing study {number + 1} of {options.rounds + 1}")
                 stored.append(sides.store(site, reference, options.instances, options.rows))
             *cold, warm = stored
+            lacking = footprint.wait_for_copies(site, on_step)
             on_step("emptying the DAS of all nodes")
             footprint.empty_das(site, footprint.objects(site, cold))
             for temperature in TEMPERATURES:
@@ -124,7 +125,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
     finally:
         on_step("removing what was stored")
         footprint.remove(site, stored)
-    return _document(options, results)
+    return {**_document(options, results), "other_site_lacks": lacking}
 
 
 def _document(options: Options, results: Mapping[tuple[Temperature, Side], Result]) -> dict[str, Any]:

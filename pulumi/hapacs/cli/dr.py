@@ -86,6 +86,7 @@ def promote(
         print_warning(f"{report['missing']:,} acknowledged images are not here{as_of}{more}: {report['file']}")
     else:
         console.print(f"No acknowledged image is missing{as_of}; what came later is not known.")
+    console.print(f"Kept: {report['page']}")
 
 
 @app.command()
@@ -96,7 +97,7 @@ def switch(name: Name, wait: Wait = 3600, json: Json = False) -> None:
     that fails the lead stays where it was.
     """
     sites = _sites(name)
-    _move(name, sites, sites.second, wait, json=json)
+    _move("switch", name, sites, sites.second, wait, json=json)
 
 
 @app.command()
@@ -107,7 +108,7 @@ def failback(name: Name, wait: Wait = 3600, json: Json = False) -> None:
     come too. Both sites have the same images before the lead moves; when that fails it stays where it was.
     """
     sites = _sites(name)
-    _move(name, sites, sites.primary, wait, json=json)
+    _move("failback", name, sites, sites.primary, wait, json=json)
 
 
 @app.command()
@@ -136,7 +137,7 @@ def resync(
         print_json({"deployment": name, "from": source.name})
 
 
-def _move(name: str, sites: Sites, to: Site, wait: int, *, json: bool) -> None:
+def _move(what: str, name: str, sites: Sites, to: Site, wait: int, *, json: bool) -> None:
     from hapacs.site import second_site, takeover  # noqa: PLC0415
 
     began = datetime.now(UTC)
@@ -144,7 +145,7 @@ def _move(name: str, sites: Sites, to: Site, wait: int, *, json: bool) -> None:
         report = takeover.move(sites, to, wait, partial(_prove, name, sites), step.now)
         step.now("comparing both sites once more")
         report["comparison"] = second_site.compare(sites.primary, "")
-    report["file"] = str(_keep(name, "move", began, report))
+    report["file"] = str(_keep(name, what, began, report))
     if json:
         print_json({"deployment": name, **report})
         if not report["comparison"]["equal"]:
@@ -154,6 +155,7 @@ def _move(name: str, sites: Sites, to: Site, wait: int, *, json: bool) -> None:
     _print_entry(to)
     if report["comparison"]["equal"]:
         console.print(f"Both sites have the same {report['comparison']['compared']:,} images.")
+        console.print(f"Kept: {report['page']}")
     else:
         print_warning(f"Both sites do not have the same images: `hapacs dr compare {name}`.")
         raise typer.Exit(ExitCode.FAILED)
@@ -207,10 +209,15 @@ def _print_entry(site: Site) -> None:
 
 
 def _keep(name: str, what: str, began: datetime, report: dict[str, Any]) -> Path:
-    """Write what was done to a file of the deployment's state."""
+    """Write what was done to a file of the deployment's state, and as a page beside it; return the file."""
+    from hapacs.site import takeover_page  # noqa: PLC0415 - its library is slow to import
+
     folder = Deployment.load(name).state / "dr"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{began:%Y%m%dT%H%M%S}-{what}.json"
     document = {"deployment": name, "began": began.isoformat(), "ended": datetime.now(UTC).isoformat(), **report}
     path.write_text(json_.dumps(document, indent=2, default=str) + "\n", encoding="utf-8")
+    page = path.with_suffix(".html")
+    page.write_text(takeover_page.page(document | {"what": what}), encoding="utf-8")
+    report["page"] = str(page)
     return path

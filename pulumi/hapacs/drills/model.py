@@ -48,6 +48,11 @@ class PowerOff:
 
 
 @dataclass(frozen=True)
+class OtherSiteOff:
+    """The power of all nodes of the deployment's other site is cut."""
+
+
+@dataclass(frozen=True)
 class Switchover:
     """A planned switchover, by the playbook of `hapacs switchover --what`."""
 
@@ -76,7 +81,7 @@ class InARow:
     after_s: float = 10
 
 
-Fault = OnNode | PowerOff | Switchover | Restart | InARow
+Fault = OnNode | PowerOff | OtherSiteOff | Switchover | Restart | InARow
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,11 @@ class Drill:
     def deadline_s(self) -> int:
         """Longest time without a Success, in seconds."""
         return DEADLINES_S[self.hits]
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it hits the other site, which has to have all images again."""
+        return isinstance(self.fault, OtherSiteOff)
 
     @property
     def playbook(self) -> str:
@@ -204,6 +214,23 @@ class Kept:
     problems: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Lacking:
+    """What the other site lacked at the end of a fault.
+
+    Attributes
+    ----------
+    images, bytes
+        Acknowledged images that were not confirmed there.
+    rpo_s
+        Age of the oldest of them, in seconds.
+    """
+
+    images: int = 0
+    bytes: int = 0
+    rpo_s: float = 0
+
+
 @dataclass
 class Result:
     """What a drill found.
@@ -218,7 +245,9 @@ class Result:
         Longest time without a Success; 0 when it is not longer than without a fault.
     marks
         Moments of the timeline, in seconds since the epoch: fault, detection, recovery, heal; and back, when the first
-        node is there again.
+        node is there again; and equal, when both sites had the same images.
+    lacking
+        What the other site lacked; None for a drill that does not hit it.
     refusal
         Why stores were refused, as `hapacs status` said it; only where the site must refuse them.
     stored
@@ -242,6 +271,7 @@ class Result:
     failures: list[tuple[float, str]] = field(default_factory=list)
     repeated: int = 0
     kept: Kept = Kept()
+    lacking: Lacking | None = None
     queries: Times = Times()
     reads: Times = Times()
     versions: dict[str, str] = field(default_factory=dict)

@@ -15,7 +15,14 @@ from hapacs.drills.model import Result
 
 REPORT = "report.json"
 _WIDTH, _HEIGHT = 900, 160
-_COLOURS = {"fault": "#b3261e", "detection": "#b26a00", "recovery": "#1b7f3b", "heal": "#1f6f8b", "back": "#5b4b8a"}
+_COLOURS = {
+    "fault": "#b3261e",
+    "detection": "#b26a00",
+    "recovery": "#1b7f3b",
+    "heal": "#1f6f8b",
+    "back": "#5b4b8a",
+    "equal": "#3d6b1f",
+}
 _SHOWN_FAILURES = 20
 
 
@@ -39,6 +46,7 @@ def document(result: Result) -> dict[str, Any]:
         "node": result.node,
         "proof": result.proof,
         "refusal": result.refusal,
+        "lacking": None if result.lacking is None else asdict(result.lacking),
         "rate_per_s": round(result.rate_per_s, 1),
         "marks": {name: round(at - result.at, 1) for name, at in result.marks.items()},
         "stored_per_s": result.stored,

@@ -29,11 +29,14 @@ class Limits:
         Load after the fault was undone.
     back_s
         Time in which the site has to be whole again by itself.
+    equal_s
+        Time in which the other site has to have all images again: a pause between two tries is five minutes at most.
     """
 
     steady_s: float = 8
     after_s: float = 5
     back_s: float = 150
+    equal_s: float = 900
     every_s: float = 0.5
 
 
@@ -82,6 +85,9 @@ class Conductor:
         else:
             with self.silencing(drill, prepared):
                 self._under_load(drill, prepared, load, result)
+                # Not under load: the other site is always behind by what is on its way.
+                if drill.elsewhere and not result.void:
+                    self._settle(result)
         self.on_step("checking every acknowledged image")
         result.kept = load.check()
         self._judge(result)
@@ -112,13 +118,15 @@ class Conductor:
                 self._hold(drill, load, injected, result)
                 if drill.refuses:
                     self._require_refusal(load, injected, result)
+                if drill.elsewhere:
+                    result.lacking = self.scene.lacking()
             except UnprovedError as error:
                 self._void(result, error.message)
             finally:
                 self.on_step("undoing the fault")
                 self._heal(places, result)
         self.on_step("waiting until the site is whole")
-        if left := self._left():
+        if left := self._left(self.scene.problems, self.limits.back_s):
             reason = f"The site was not whole {self.limits.back_s:.0f} s after the fault was undone"
             result.reasons.append(f"{reason}: {'; '.join(left)}.")
         time.sleep(self.limits.after_s)
@@ -159,10 +167,19 @@ class Conductor:
                 result.reasons.append(f"Stopped: nothing was stored for more than {drill.deadline_s} s.")
                 return
 
-    def _left(self) -> list[str]:
-        """Wait until nothing is wrong with the site; return what still is when the time is over."""
-        deadline = time.time() + self.limits.back_s
-        while problems := self.scene.problems():
+    def _settle(self, result: Result) -> None:
+        """Wait until the other site has all images, and compare both."""
+        self.on_step("waiting until both sites have the same images")
+        if left := self._left(self.scene.behind, self.limits.equal_s):
+            reason = f"The other site did not have the same images {self.limits.equal_s:.0f} s after the load"
+            result.reasons.append(f"{reason}: {'; '.join(left)}.")
+        else:
+            result.marks["equal"] = time.time()
+
+    def _left(self, look: Callable[[], list[str]], limit_s: float) -> list[str]:
+        """Wait until nothing is wrong; return what still is when the time is over."""
+        deadline = time.time() + limit_s
+        while problems := look():
             if time.time() > deadline:
                 return problems
             time.sleep(self.limits.every_s)

@@ -11,9 +11,22 @@ from typing import Any, Protocol
 
 from hapacs import interruption, playbook, targets
 from hapacs.drills import subjects
-from hapacs.drills.model import Drill, InARow, Injected, OnNode, PowerOff, Prepared, Restart, Switchover, UnprovedError
+from hapacs.drills.model import (
+    Drill,
+    InARow,
+    Injected,
+    Lacking,
+    OnNode,
+    OtherSiteOff,
+    PowerOff,
+    Prepared,
+    Restart,
+    Switchover,
+    UnprovedError,
+)
 from hapacs.errors import HapacsError, RefusedError
-from hapacs.site.access import Node, NodeError, Site
+from hapacs.site import second_site
+from hapacs.site.access import Node, NodeError, Site, sites
 from hapacs.site.collect import collect
 from hapacs.site.problems import blocking_problems
 from hapacs.site.running import RunningSite
@@ -22,6 +35,7 @@ from hapacs.site.storing import next_store
 _PROGRAM = "/usr/local/lib/hapacs/hapacs-drill"
 _STORING = "orthanc-store"
 _LEASE_MARGIN_S = 60
+_LOOK_S = 20.0
 _INJECTION_S = 60
 """Time for a node to begin with a fault, and to inject it."""
 _HANDS_OVER = {
@@ -85,6 +99,20 @@ class Scene(Protocol):
         """Undo the fault at a place; change nothing when there is none."""
         ...
 
+    def lacking(self) -> Lacking:
+        """Return what the other site lacks now.
+
+        Raises
+        ------
+        HapacsError
+            When no node says it.
+        """
+        ...
+
+    def behind(self) -> list[str]:
+        """Return what is wrong with the other site, or what it lacks; nothing once both sites are equal by digest."""
+        ...
+
 
 @dataclass(frozen=True)
 class SiteScene:
@@ -107,6 +135,8 @@ class SiteScene:
                 return Prepared(("",), said["node"], said["fault"], said["proof_s"])
             case PowerOff(subject, count):
                 return Prepared(tuple(self._nodes(subject, count)))
+            case OtherSiteOff():
+                return Prepared(tuple(self._other().nodes))
             case InARow(PowerOff(subject, count)):
                 return Prepared((*self._nodes(subject, count), ""))
         return Prepared()
@@ -149,7 +179,7 @@ class SiteScene:
         match drill.fault:
             case OnNode():
                 return self._on_node(prepared, _lease_s(drill))
-            case PowerOff():
+            case PowerOff() | OtherSiteOff():
                 return self._power_off(prepared.places)
             case InARow(_, name, after_s):
                 first = self._power_off([place for place in prepared.places if place])
@@ -161,6 +191,36 @@ class SiteScene:
                 return self._planned("switchover", {"what": what}, _HANDS_OVER[what], _LEADS[what])
             case Restart(service):
                 return self._planned("restart", {"service": service}, _RESTARTS, _LEADS["storing"])
+
+    def lacking(self) -> Lacking:
+        """Return what the site's own outbox has for the other one."""
+        lag = second_site.lag(self.site, _LOOK_S)
+        if lag is None or "unknown" in lag:
+            raise HapacsError(
+                f"{self.site.name} does not say what the other site lacks.", "`hapacs dr status` asks both."
+            )
+        images = sum(int(lag[name]) for name in ("images", "unplanned", "past_images", "removals"))
+        return Lacking(images, int(lag["bytes"]) + int(lag["past_bytes"]), float(lag["rpo_s"]))
+
+    def behind(self) -> list[str]:
+        """Return problems of the other site, images that it lacks, and then what a comparison of both finds."""
+        other = self._other()
+        if problems := blocking_problems(collect(other)):
+            return [f"{other.name}: {one}" for one in problems]
+        if images := self.lacking().images:
+            return [f"{other.name} lacks {images:,} images"]
+        report = second_site.compare(self.site, "")
+        counts = report["counts"].items()
+        return [] if report["equal"] else [f"{kind}: {number:,}" for kind, number in counts if number]
+
+    def _other(self) -> Site:
+        """Return the other site of the deployment."""
+        others = [one for one in sites(self.site.deployment) if one.name != self.site.name]
+        if not others or self.site.contract["routing"].get("second_site") is None:
+            raise RefusedError(
+                f"{self.site.name} has no other site that gets its images.", "docs/operations/second-site.md"
+            )
+        return others[0]
 
     def heal(self, place: str) -> None:
         """Switch the node on, or undo what is on any node."""

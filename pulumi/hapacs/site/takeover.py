@@ -179,11 +179,13 @@ def promote(sites: Sites, missing: int | None, now: Now) -> dict[str, Any]:
         When the second site leads already, or the primary one answers and it was not told how many may be missing.
     """
     now("asking both sites")
+    began = time.monotonic()
     primary, second = sites.look()
     if second.state == "leads":
         raise RefusedError(f"{sites.second.name} leads already.", "`hapacs dr failback` brings the lead back.")
     other = second.standing["other"]
-    known: dict[str, Any] = {"images": 0, "missing": [], "past_ended": False, "as_of": None} | (other or {})
+    silent = {"images": 0, "oldest_s": 0, "missing": [], "past_ended": False, "as_of": None}
+    known: dict[str, Any] = silent | (other or {})
     term = second.term
     if primary.document is not None:
         primary = _fenced(primary, sites.second.name, missing, now)
@@ -199,6 +201,8 @@ def promote(sites: Sites, missing: int | None, now: Now) -> dict[str, Any]:
         "missing": known["images"],
         "missing_is_all": known["past_ended"],
         "named": list(known["missing"]),
+        "rpo_s": known["oldest_s"],
+        "seconds": round(time.monotonic() - began, 1),
     }
 
 
@@ -260,14 +264,17 @@ def move(sites: Sites, to: Site, wait_s: float, prove: Callable[[], None], now: 
     now("comparing both sites")
     # It takes minutes at a large site. What comes after it is proved by its own confirmation.
     prove()
+    held = time.monotonic()
     with _held(source, to.name):
         _catch_up(sites, _HELD_S, now)
         now(f"{to.name} leads from now on")
         term = max(source.term, target.term) + 1
         change(to, "leads", term, int(look(to).standing["term"]), f"the lead came from {source.site.name}")
+        held_s = time.monotonic() - held
     if source.site.contract["role"] == "dr":
         change(source.site, "follows", term, int(look(source.site).standing["term"]), f"{to.name} leads again")
-    return {"leads": to.name, "term": term, "seconds": round(time.monotonic() - began, 1)}
+    seconds = round(time.monotonic() - began, 1)
+    return {"leads": to.name, "term": term, "seconds": seconds, "held_s": round(held_s, 1)}
 
 
 @contextmanager

@@ -41,6 +41,7 @@ class World:
         monkeypatch.setattr(bare, "running", self._running)
         monkeypatch.setattr(cpu, "take", self._take)
         monkeypatch.setattr(footprint, "require_room", lambda _, wanted: self.events.append(("room", wanted)))
+        monkeypatch.setattr(footprint, "wait_for_copies", lambda *_: 7)
         monkeypatch.setattr(footprint, "found", lambda _, studies: sum(len(study.images) for study in studies))
         monkeypatch.setattr(footprint, "objects", lambda _, studies: [(study.uid, "n1") for study in studies])
         monkeypatch.setattr(footprint, "empty_das", lambda _, stored: self.events.append(("emptied", len(stored))))

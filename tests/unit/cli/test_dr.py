@@ -82,7 +82,8 @@ def test_both_sites_are_shown(
 def test_a_promotion_says_where_to_send_and_keeps_what_is_missing(
     report: dict[str, Any], shown: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    whole = {"leads": "dr", "term": 2, "primary_answered": False, "missing_is_all": True, "named": ["1.2"]} | report
+    whole = {"leads": "dr", "term": 2, "primary_answered": False, "missing_is_all": True, "named": ["1.2"],
+             "rpo_s": 61.2, "seconds": 4.6} | report  # fmt: skip
     given: list[int | None] = []
 
     def promote(_sites: Sites, missing: int | None, _now: Any) -> dict[str, Any]:
@@ -95,8 +96,13 @@ def test_a_promotion_says_where_to_send_and_keeps_what_is_missing(
     assert shown in done.output
     assert "store: DR or MAIN at 10.0.0.2:11112" in done.output
     assert given == [7]
-    (kept,) = (tmp_path / "dr").iterdir()
+    (kept,), (page,) = (list((tmp_path / "dr").glob(f"*-promote.{kind}")) for kind in ("json", "html"))
     assert json.loads(kept.read_text())["named"] == ["1.2"]
+    assert str(page) in done.output
+    written = page.read_text(encoding="utf-8")
+    assert "hapacs dr promote" in written
+    assert "<li>1.2</li>" in written
+    assert ("no image is missing" in written) == (report["missing"] == 0 and shown.startswith("No "))
 
 
 @pytest.mark.parametrize(("word", "to"), [("switch", "dr"), ("failback", "main")])
@@ -108,7 +114,7 @@ def test_a_move_compares_before_and_after(word: str, to: str, equal: bool, monke
     def move(_sites: Sites, at: Any, wait_s: float, prove: Any, _now: Any) -> dict[str, Any]:
         prove()
         moved.append((at.name, wait_s))
-        return {"leads": at.name, "term": 3, "seconds": 4.5}
+        return {"leads": at.name, "term": 3, "seconds": 4.5, "held_s": 2.5}
 
     monkeypatch.setattr(takeover, "move", move)
     monkeypatch.setattr(second_site, "compare", lambda at, _study: next(reports) if at is MAIN else None)
@@ -120,6 +126,11 @@ def test_a_move_compares_before_and_after(word: str, to: str, equal: bool, monke
     assert machine.exit_code == done.exit_code
     assert json.loads(machine.stdout)["comparison"]["equal"] == equal
     assert moved == [(to, 60), (to, 3600)]
+    page = Path(json.loads(machine.stdout)["page"]).read_text(encoding="utf-8")
+    assert f"hapacs dr {word}" in page
+    assert "2.5 s of 4.5 s" in page
+    assert ("no image is missing" in page) == equal
+    assert ("<th>only here</th><td>4,100</td>" in page) != equal
 
 
 def test_a_move_of_sites_that_differ_is_refused_before_anything_is_held(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
 
-from hapacs.drills.model import Drill, Injected, Kept, Prepared, Times, UnprovedError
+from hapacs.drills.model import Drill, Injected, Kept, Lacking, OtherSiteOff, Prepared, Times, UnprovedError
 from hapacs.drills.run import Conductor, Limits
 from hapacs.errors import HapacsError
 
 DRILL = Drill("storing-killed", "The storing service is killed.", "storing", hold_s=0.02)
-SHORT = Limits(steady_s=0.05, after_s=0, back_s=0.05, every_s=0.005)
+ELSEWHERE = Drill("other-site-off", "The other site loses its power.", "data", OtherSiteOff(), hold_s=0.02)
+SHORT = Limits(steady_s=0.05, after_s=0, back_s=0.05, equal_s=0.05, every_s=0.005)
 
 
 class FakeScene:
@@ -29,6 +30,7 @@ class FakeScene:
     def __init__(self) -> None:
         self.happened: list[str] = []
         self.found: list[list[str]] = []
+        self.late: list[list[str]] = []
         self.unprepared = ""
         self.proof = "2 processes are gone"
         self.failure: BaseException | None = None
@@ -50,6 +52,14 @@ class FakeScene:
 
     def refusal(self) -> str:
         return self.said
+
+    def lacking(self) -> Lacking:
+        self.happened.append("lacking")
+        return Lacking(7, 900, 58.0)
+
+    def behind(self) -> list[str]:
+        self.happened.append("behind")
+        return self.late.pop(0) if self.late else []
 
     def inject(self, _drill: Drill, prepared: Prepared) -> Injected:
         self.happened.append("inject")

@@ -12,7 +12,7 @@ import yaml
 from hapacs.deployment import PROJECT
 from hapacs.drills import allowed, probes, table, window
 from hapacs.drills.load import kept
-from hapacs.drills.model import DEADLINES_S, Drill, InARow, OnNode, PowerOff
+from hapacs.drills.model import DEADLINES_S, Drill, InARow, OnNode, OtherSiteOff, PowerOff
 from hapacs.errors import UsageError
 from hapacs.load.check import Problem, Reason, Verdict
 from hapacs.settings import Settings, load
@@ -105,7 +105,7 @@ def test_lab_says_why_a_wrong_clock_would_be_void() -> None:
 def test_hospital_offers_safe_drills_only_and_none_that_cuts_power() -> None:
     offered = allowed.possible(table.DRILLS, HOSPITAL)
     assert offered
-    assert all(drill.production and not isinstance(drill.fault, PowerOff | InARow) for drill in offered)
+    assert all(drill.production and not isinstance(drill.fault, PowerOff | InARow | OtherSiteOff) for drill in offered)
 
 
 def test_hospital_without_a_window_refuses_every_drill() -> None:
@@ -167,3 +167,10 @@ def test_times_of_queries_count_failures_and_the_longest_time_without_one() -> N
 
 def test_no_answer_at_all_is_the_whole_time_without_one() -> None:
     assert probes.times([], 10.0, 40.0).longest_without_s == 30.0
+
+
+def test_drill_of_the_other_site_needs_one_that_gets_copies() -> None:
+    drills = table.named(["other-site-off"])
+    alone = LAB.model_copy(update={"sites": {name: site for name, site in LAB.sites.items() if site.role == "primary"}})
+    assert allowed.possible(drills, LAB) == drills
+    assert allowed.possible(drills, alone) == []

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from hapacs.drills import run
-from hapacs.drills.model import Drill, Injected, Kept, Prepared, Result
+from hapacs.drills.model import Drill, Injected, Kept, Lacking, Prepared, Result
 from hapacs.errors import HapacsError, RefusedError
-from tests.unit.drills.fakes import DRILL, FakeLoad, FakeScene, conductor
+from tests.unit.drills.fakes import DRILL, ELSEWHERE, FakeLoad, FakeScene, conductor
 
 
 def test_fault_that_harms_nothing_is_ok() -> None:
@@ -219,3 +219,33 @@ def test_drill_that_can_not_be_prepared_silences_nothing() -> None:
     scene.unprepared = "the playbook failed"
     conductor(scene).conduct(DRILL, FakeLoad(), 0)
     assert scene.silenced == []
+
+
+def test_other_site_has_all_images_again_after_the_load() -> None:
+    scene, load = FakeScene(), FakeLoad()
+    scene.where, scene.late = ["dr1", "dr2"], [["dr lacks 7 images"], ["dr lacks 2 images"]]
+    result = conductor(scene).conduct(ELSEWHERE, load, 0)
+    assert (result.ok, result.lacking) == (True, Lacking(7, 900, 58.0))
+    # What was missing is read before the power is back; both are compared when nothing is stored any more.
+    begun = scene.happened.index("inject")
+    assert scene.happened[begun:] == [
+        "inject", "lacking", "heal", "heal", "unwatch", "problems", "behind", "behind", "behind",
+    ]  # fmt: skip
+    assert load.ended < result.marks["equal"]
+    assert result.marks["heal"] < result.marks["equal"]
+
+
+def test_other_site_that_never_has_all_images_is_red() -> None:
+    scene = FakeScene()
+    scene.late = [["only_here: 3"]] * 10_000
+    result = conductor(scene).conduct(ELSEWHERE, FakeLoad(), 0)
+    assert not result.ok
+    assert "equal" not in result.marks
+    assert result.reasons == ["The other site did not have the same images 0 s after the load: only_here: 3."]
+
+
+def test_void_drill_waits_for_no_other_site() -> None:
+    scene = FakeScene()
+    scene.proof = ""
+    assert conductor(scene).conduct(ELSEWHERE, FakeLoad(), 0).void
+    assert "behind" not in scene.happened

@@ -29,6 +29,7 @@ class FakeSite:
         self.late, self.asked = late, list[str]()
         self.commands, self.failure = list[tuple[str, str, float]](), cast("NodeError | None", None)
         self.name = "primary"
+        self.contract = dict[str, Any]()
         self.nodes = {name: SimpleNamespace(name=name) for name in ("a", "b", "c")}
         self.deployment = SimpleNamespace(directory="d", logs="l", environment=dict)
 
@@ -257,3 +258,55 @@ def test_fault_hits_the_node_in_that_office(subject: str, node: str) -> None:
 def test_unknown_subject_is_an_error() -> None:
     with pytest.raises(ValueError, match="no subject 'writer'"):
         subjects.nodes(RunningSite.parse(documents.plain("a", "b", "c")), "writer")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> tuple[SiteScene, dict[str, Any]]:
+    """A scene with another site, and what that one is said to be."""
+    said: dict[str, Any] = {
+        "problems": [],
+        "lag": {"images": 0, "unplanned": 0, "past_images": 0, "removals": 0, "bytes": 0, "past_bytes": 0, "rpo_s": 0},
+        "compared": {"equal": True, "counts": {"only_here": 0}},
+    }
+    other = SimpleNamespace(name="dr", nodes={"dr1": None, "dr2": None})
+    subject, site = made()
+    site.contract = {"routing": {"second_site": {"name": "dr"}}}
+    monkeypatch.setattr(scene, "sites", lambda _: [site, other])
+    monkeypatch.setattr(scene, "collect", lambda one: one)
+    monkeypatch.setattr(scene, "blocking_problems", lambda one: said["problems"] if one is other else [])
+    monkeypatch.setattr("hapacs.site.second_site.lag", lambda *_: said["lag"])
+    monkeypatch.setattr("hapacs.site.second_site.compare", lambda *_: said["compared"])
+    return subject, said
+
+
+def test_power_of_all_nodes_of_the_other_site_is_cut(elsewhere: tuple[SiteScene, dict[str, Any]]) -> None:
+    (drill,) = table.named(["other-site-off"])
+    assert elsewhere[0].prepare(drill, b"") == Prepared(("dr1", "dr2"))
+
+
+def test_other_site_is_behind_until_both_are_equal(elsewhere: tuple[SiteScene, dict[str, Any]]) -> None:
+    subject, said = elsewhere
+    assert subject.behind() == []
+    said["compared"] = {"equal": False, "counts": {"only_here": 3, "only_there": 0}}
+    assert subject.behind() == ["only_here: 3"]
+    said["lag"] |= {"images": 1200, "unplanned": 1, "removals": 2}
+    assert subject.behind() == ["dr lacks 1,203 images"]
+    said["problems"] = ["dr1 does not answer"]
+    assert subject.behind() == ["dr: dr1 does not answer"]
+
+
+def test_site_that_does_not_say_what_the_other_one_lacks_proves_nothing(
+    elsewhere: tuple[SiteScene, dict[str, Any]],
+) -> None:
+    subject, said = elsewhere
+    for lag in (None, {"name": "dr", "unknown": "no node answers"}):
+        said["lag"] = lag
+        with pytest.raises(HapacsError, match="does not say what the other site lacks"):
+            subject.lacking()
+
+
+def test_site_without_another_one_refuses_the_drill(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject, site = made()
+    monkeypatch.setattr(scene, "sites", lambda _: [site])
+    with pytest.raises(RefusedError, match="no other site that gets its images"):
+        subject.prepare(table.named(["other-site-off"])[0], b"")

@@ -57,7 +57,13 @@ class FakeSite:
             self.copied_after -= 1
             if self.copied_after <= 0:
                 self.missing, self.past_ended = 0, True
-        says = {"images": self.missing, "past_ended": self.past_ended, "missing": ["1.2"], "as_of": "now"}
+        says = {
+            "images": self.missing,
+            "oldest_s": 9.0,
+            "past_ended": self.past_ended,
+            "missing": ["1.2"],
+            "as_of": "now",
+        }
         site = {"role": self.role, "state": self.state, "term": self.term, "other": self.other, "reason": ""}
         return json.dumps({"ok": True, "site": site, "says": says, "fenced": None, "other_site": "x"})
 
@@ -76,7 +82,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def usual(**primary: Any) -> tuple[FakeSite, FakeSite]:
-    said = {"term": 1, "images": 7, "missing": ["1.2", "1.3"], "past_ended": True, "as_of": "12:00"}
+    said = {"term": 1, "images": 7, "oldest_s": 61.5, "missing": ["1.2", "1.3"], "past_ended": True, "as_of": "12:00"}
     return FakeSite("main", "primary", "leads", **primary), FakeSite("dr", "dr", "follows", other=said)
 
 
@@ -86,6 +92,7 @@ def test_a_lost_primary_site_is_replaced_and_what_it_said_last_is_kept() -> None
     assert second.changes == [("leads", 2)]
     assert primary.changes == []
     assert (report["missing"], report["named"], report["as_of"]) == (7, ["1.2", "1.3"], "12:00")
+    assert report["rpo_s"] == 61.5
     assert not report["primary_answered"]
 
 
@@ -142,6 +149,7 @@ def test_the_lead_comes_back_after_both_sites_have_all_images() -> None:
     assert (primary.state, primary.term) == ("leads", 3)
     assert (second.state, second.term) == ("follows", 3)
     assert report["leads"] == "main"
+    assert 0 <= report["held_s"] <= report["seconds"]
 
 
 def test_a_primary_site_that_has_not_heard_of_the_promotion_is_fenced_first() -> None:
