@@ -4,15 +4,18 @@ import json
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
-from hapacs_node.catalog import prefetch
-from hapacs_node.catalog.corrections import Reason
+from hapacs_node.catalog import corrections, prefetch
+from hapacs_node.catalog.corrections import Move, Reason
+from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.retrieval import Named
 from hapacs_node.catalog.selection import Selection
+from hapacs_node.catalog.tasks import Task
 from hapacs_node.correction import file
 from hapacs_node.correction.moving import Mover, Target
 from hapacs_node.correction.operator import Corrector
@@ -326,11 +329,51 @@ def test_a_patient_that_is_not_certain_is_refused(node: Node, server: index.Serv
 def test_a_destination_gets_images_with_their_corrections_and_nothing_that_is_hidden(
     node: Node, twice: Indexed, mover: Mover, corrector: Corrector
 ) -> None:
-    uuid = twice.store(ct(**WRONG_PATIENT, StudyInstanceUID=STUDY))
-    outgoing = Outgoing(node.database, node.storage.reader.read, node.storage.undeclared)
-    assert outgoing.read(uuid) == node.storage.reader.read(uuid)
+    times = iter(range(0, 1000, 3))
+    first, second = (task_of(twice, ct(**WRONG_PATIENT, StudyInstanceUID=STUDY, SeriesInstanceUID="1.9")) for _ in "ab")
+
+    def received(task: Task) -> bytes:
+        return node.storage.reader.read(task.uuid)
+
+    outgoing = Outgoing(node.database, received, node.storage.undeclared, lambda: float(next(times)))
+    assert outgoing.read(first) == received(first)
     mover.move(STUDY, RIGHT, WRONG, dry=False)
-    assert dcmread(BytesIO(outgoing.read(uuid))).PatientID == "R7"
+    for task in (first, second):
+        assert dcmread(BytesIO(outgoing.read(task))).PatientID == "R7"
     corrector.hide(STUDY, "", WRONG, dry=False)
     with pytest.raises(HiddenError, match="unhide"):
-        outgoing.read(uuid)
+        outgoing.read(first)
+
+
+def test_the_corrections_of_a_series_are_asked_for_once_in_two_seconds(
+    node: Node, twice: Indexed, corrector: Corrector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, asked = [100.0], list[UUID]()
+    of_image = corrections.of_image
+
+    def counted(connection: Connection, uuid: UUID) -> tuple[bool, Move | None] | None:
+        asked.append(uuid)
+        return of_image(connection, uuid)
+
+    monkeypatch.setattr(corrections, "of_image", counted)
+    gone, *tasks = (task_of(twice, ct(StudyInstanceUID=STUDY, SeriesInstanceUID="1.9")) for _ in range(4))
+    outgoing = Outgoing(node.database, lambda _: b"", node.storage.undeclared, lambda: now[0])
+    corrector.hide(STUDY, "1.9", WRONG, dry=False)
+    # One that is in no study any more says nothing of the others.
+    node.database.run(lambda c: c.execute("delete from hapacs.instance where uuid = %s", [gone.uuid]))
+    assert outgoing._corrections(gone) == (False, None)
+    for task in tasks:
+        with pytest.raises(HiddenError):
+            outgoing.read(task)
+    assert asked == [gone.uuid, tasks[0].uuid]
+    now[0] += 2.1
+    with pytest.raises(HiddenError):
+        outgoing.read(tasks[1])
+    assert asked[2:] == [tasks[1].uuid]
+
+
+def task_of(indexed: Indexed, content: bytes) -> Task:
+    """Store an image, and return the task that sends it."""
+    read = dcmread(BytesIO(content), stop_before_pixels=True)
+    names = (str(read.StudyInstanceUID), str(read.SeriesInstanceUID), str(read.SOPInstanceUID))
+    return Task(1, indexed.store(content), *names, "", "", len(content), "all", None, 1)

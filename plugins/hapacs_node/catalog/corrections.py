@@ -271,7 +271,7 @@ def hide(connection: Connection, study: str, series: str | None) -> bool:
     return row is not None and bool(row[0])
 
 
-def of_image(connection: Connection, uuid: UUID) -> tuple[bool, Move | None]:
-    """Return whether an image is hidden, and the move of its study."""
+def of_image(connection: Connection, uuid: UUID) -> tuple[bool, Move | None] | None:
+    """Return whether an image is hidden, and the move of its study; None for an image that is in no study."""
     row = connection.execute(_OF_IMAGE, {"uuid": uuid}).fetchone()
-    return (False, None) if row is None else (bool(row[0]), Move.of(row[1]))
+    return None if row is None else (bool(row[0]), Move.of(row[1]))

@@ -168,7 +168,7 @@ class Replicator(Batches[SecondSite]):
 
     def _message(self, task: Task) -> Message:
         # The names are those of the index, so that a file whose own ones are wrong or missing is copied too.
-        content = self.read(task.uuid)
+        content = self.read(task)
         return Message(UID(task.sop_class), UID(task.sop), UID(task.transfer_syntax), content, memoryview(content))
 
     def _hold_rate(self, second: SecondSite, group: Sequence[Task]) -> None:

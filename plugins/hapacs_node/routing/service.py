@@ -15,7 +15,7 @@ from hapacs_node import log
 from hapacs_node.catalog import compared, gathering, outbox, outlook, replication, ruleset, tasks
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
-from hapacs_node.catalog.tasks import REPLICATE, TOMBSTONE, Lane
+from hapacs_node.catalog.tasks import REPLICATE, TOMBSTONE, Lane, Task
 from hapacs_node.correction.outgoing import Outgoing as Corrected
 from hapacs_node.errors import NodeError
 from hapacs_node.integrity.exposition import Exposition
@@ -130,16 +130,18 @@ class Service:
             metrics.registry.register(Exposition(settings.results))
         database = Database(settings.database, metrics, application=f"hapacs-routing@{settings.node}")
         reader = reader_of(settings, database, metrics)
-        corrected = Corrected(database, reader.read, settings.undeclared)
+        corrected = Corrected(database, lambda task: reader.read(task.uuid), settings.undeclared)
+
+        def received(task: Task) -> bytes:
+            """Return the bytes without corrections. Old images stay out of the DAS."""
+            return reader.read_once(task.uuid)
+
         reading = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="read")
         return cls(
             database=database,
             planner=Planner(settings.node, database, reader.head_of, reader.read, metrics),
             worker=Worker(settings.node, database, access, metrics, stop, corrected.read, reading),
-            # A copy has the bytes that were received, without corrections. Old images stay out of the DAS.
-            replicator=Replicator(
-                settings.node, database, copying or Access(), metrics, stop, reader.read_once, reading
-            ),
+            replicator=Replicator(settings.node, database, copying or Access(), metrics, stop, received, reading),
             teller=Teller(settings.node, database, copying or Access(), metrics, stop),
             exchange=Exchange(database, copying or Access(), metrics, time.monotonic),
             puller=Puller(database, reader.restore, metrics, stop),

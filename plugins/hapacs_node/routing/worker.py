@@ -144,7 +144,7 @@ class Worker(Batches[Destination]):
         _LOG.warning(log.line("destination_lists_nothing", destination=lane.destination, error=error))
 
     def _message(self, task: Task) -> Message:
-        content = self.read(task.uuid)
+        content = self.read(task)
         if task.change:
             content = changed(content, [Change.model_validate(change) for change in task.change])
         return parse(content)
