@@ -120,7 +120,7 @@ LAG: dict[str, Any] = {
             {"past_images": 50, "past_ended": False, "past_at": "2026-01-02 03:04:05+00:00"},
             "50 images of the past are not there yet, and all of before 2026-01-02 03:04:05+00:00",
         ),
-        ({"dead": 1, "past_dead": 1}, "2 images were set aside: `hapacs-node outbox list --state dead`"),
+        ({"dead": 1, "past_dead": 1}, "2 images or deletions were set aside: `hapacs-node outbox list --state dead`"),
         ({"failures": 3, "error": "no route [to] host"}, "failed 3 times: no route [to] host"),
     ],
 )
