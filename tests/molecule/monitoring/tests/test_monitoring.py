@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -114,17 +115,37 @@ def test_no_rule_fails(address: str, tls: ssl.SSLContext) -> None:
     assert [rule["name"] for group in groups for rule in group["rules"] if rule.get("lastError")] == []
 
 
+@dataclass(frozen=True)
+class Received:
+    """A message of Alertmanager.
+
+    Attributes
+    ----------
+    path, login
+        Of the request.
+    caller
+        Subject of its certificate.
+    message
+        The body.
+    """
+
+    path: str
+    login: str | None
+    caller: str
+    message: Any
+
+
 @contextmanager
-def listening_at(
-    place: tuple[str, int], tls: ssl.SSLContext | None = None
-) -> Iterator[list[tuple[http.server.BaseHTTPRequestHandler, Any]]]:
-    """Listen, and collect the messages of Alertmanager with who gave them."""
-    found: list[tuple[http.server.BaseHTTPRequestHandler, Any]] = []
+def listening_at(place: tuple[str, int], tls: ssl.SSLContext | None = None) -> Iterator[list[Received]]:
+    """Listen, and collect the messages of Alertmanager."""
+    found: list[Received] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            found.append((self, json.loads(body)))
+            shown = self.connection.getpeercert() if isinstance(self.connection, ssl.SSLSocket) else None
+            caller = str((shown or {}).get("subject", ""))
+            found.append(Received(self.path, self.headers.get("Authorization"), caller, json.loads(body)))
             self.send_response(200)
             self.end_headers()
 
@@ -154,14 +175,12 @@ def test_watchdog_arrives_outside_and_at_the_other_site(authorities: Path, tmp_p
     # It is repeated every two minutes.
     with listening_at(RECEIVER) as received, listening_at(OTHER_SITE, context) as heard:
         within(300, lambda: received and heard)
-    request, message = heard[0]
-    assert request.path == "/hapacs/watchdog"
-    assert "Authorization" not in request.headers, "a token of a receiver is none of the other site's business"
-    assert isinstance(request.connection, ssl.SSLSocket)
-    assert "alertmanager.watchdog" in str((request.connection.getpeercert() or {})["subject"])
-    assert Message.model_validate(message).alerts
-    request, message = received[0]
-    assert request.headers.get("Authorization") == f"Bearer {TOKEN}"
+    assert heard[0].path == "/hapacs/watchdog"
+    assert heard[0].login is None, "a token of a receiver is none of the other site's business"
+    assert "alertmanager.watchdog" in heard[0].caller
+    assert Message.model_validate(heard[0].message).alerts
+    assert received[0].login == f"Bearer {TOKEN}"
+    message = received[0].message
     assert {alert["labels"]["alertname"] for alert in message["alerts"]} == {"Watchdog"}
     assert message["alerts"][0]["labels"]["site"] == "molecule"
     assert "replica" not in message["alerts"][0]["labels"], "two Prometheus would raise it twice"
