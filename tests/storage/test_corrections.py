@@ -11,7 +11,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
 from hapacs_node.catalog import corrections, prefetch
-from hapacs_node.catalog.corrections import Move, Reason
+from hapacs_node.catalog.corrections import Reason
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.retrieval import Named
 from hapacs_node.catalog.selection import Selection
@@ -20,6 +20,7 @@ from hapacs_node.correction import file
 from hapacs_node.correction.moving import Mover, Target
 from hapacs_node.correction.operator import Corrector
 from hapacs_node.correction.outgoing import HiddenError, Outgoing
+from hapacs_node.correction.patient import Move
 from hapacs_node.errors import BadRequestError, NodeError, RefusedError
 from hapacs_node.node import Node
 from hapacs_node.query import web

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hapacs_node.catalog import corrections
-from hapacs_node.catalog.corrections import Move
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.tasks import Task
 from hapacs_node.correction import file
+from hapacs_node.correction.patient import Move
 from hapacs_node.errors import NodeError
 
 REMEMBERED_S = 2.0

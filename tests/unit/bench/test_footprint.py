@@ -6,6 +6,7 @@ import pytest
 
 from hapacs.bench import footprint
 from hapacs.errors import HapacsError
+from hapacs.site import second_site
 from hapacs.site.access import NodeError
 from hapacs.site.running import RunningSite
 from tests.unit.bench import fakes
@@ -41,15 +42,15 @@ def test_a_measurement_waits_for_the_copies_and_says_what_is_left(monkeypatch: p
     def lag(*_: object) -> dict[str, object]:
         return {"name": "dr", "images": next(left), "unplanned": 0, "past_images": 0}
 
-    monkeypatch.setattr(footprint.second_site, "lag", lag)
+    monkeypatch.setattr(second_site, "lag", lag)
     monkeypatch.setattr(footprint, "_LOOK_EVERY_S", 0)
     steps: list[str] = []
     assert footprint.wait_for_copies(fakes.site(), steps.append) == 0
     assert steps == ["waiting until dr has 5 images", "waiting until dr has 2 images"]
     left = iter((9, 8))
     assert footprint.wait_for_copies(fakes.site(), steps.append, 0) == 9
-    monkeypatch.setattr(footprint.second_site, "lag", lambda *_: None)
+    monkeypatch.setattr(second_site, "lag", lambda *_: None)
     assert footprint.wait_for_copies(fakes.site(), steps.append) == 0
-    monkeypatch.setattr(footprint.second_site, "lag", lambda *_: {"name": "dr", "unknown": "no node answers"})
+    monkeypatch.setattr(second_site, "lag", lambda *_: {"name": "dr", "unknown": "no node answers"})
     with pytest.raises(HapacsError, match="does not say what dr lacks: no node answers"):
         footprint.wait_for_copies(fakes.site(), steps.append)
