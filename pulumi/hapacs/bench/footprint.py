@@ -68,7 +68,7 @@ def wait_for_copies(site: Site, on_step: Callable[[str], None], wait_s: float = 
             return 0
         if "unknown" in lag:
             raise HapacsError(f"{site.name} does not say what {lag['name']} lacks: {lag['unknown']}", "`hapacs status`")
-        lacking = int(lag["images"]) + int(lag["unplanned"]) + int(lag["past_images"])
+        lacking = second_site.lacking(lag)
         if not lacking or time.monotonic() > end:
             return lacking
         on_step(f"waiting until {lag['name']} has {lacking:,} images")

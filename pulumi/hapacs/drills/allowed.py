@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from hapacs.contract import partner
 from hapacs.drills import window
 from hapacs.drills.model import Drill, InARow, OnNode, OtherSiteOff, PowerOff
 from hapacs.settings import Settings
@@ -22,15 +23,11 @@ def _impossible(drill: Drill, settings: Settings) -> str:
         return f"{drill.name} is not marked safe for a site that patients depend on"
     if isinstance(drill.fault, PowerOff | InARow | OtherSiteOff) and not target.switches_power:
         return f"{drill.name} cuts the power of a node, and the target {target.kind} can't"
-    if drill.elsewhere and not (len(settings.sites) > 1 and _copies(settings)):
+    if drill.elsewhere and not any(partner(settings, site) for site in settings.sites.values()):
         return f"{drill.name} hits the other site, and there is none that gets copies (policy.replicate)"
     if isinstance(drill.fault, OnNode) and drill.fault.own_clock and target.sizing == "shared":
         return f"{drill.name} would be void: the nodes share the clock of one machine, so no single one can be wrong"
     return ""
-
-
-def _copies(settings: Settings) -> bool:
-    return any(site.policy.replicate.enabled for site in settings.sites.values())
 
 
 def refusals(drills: Sequence[Drill], settings: Settings, now: datetime, *, meant: bool) -> list[str]:

@@ -199,7 +199,7 @@ class SiteScene:
             raise HapacsError(
                 f"{self.site.name} does not say what the other site lacks.", "`hapacs dr status` asks both."
             )
-        images = sum(int(lag[name]) for name in ("images", "unplanned", "past_images", "removals"))
+        images = second_site.lacking(lag) + int(lag["removals"])
         return Lacking(images, int(lag["bytes"]) + int(lag["past_bytes"]), float(lag["rpo_s"]))
 
     def behind(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hapacs.services.nodes import pair
@@ -22,6 +23,17 @@ def compare(site: Site, study: str) -> dict[str, Any]:
     """
     words = ("replication", "compare", *(("--study", study) if study else ()))
     return node_program.first_report(site, words, _COMPARE_S)
+
+
+def lacking(lag: Mapping[str, Any]) -> int:
+    """Return how many images the second site lacks, new and past ones, as far as they are planned.
+
+    Parameters
+    ----------
+    lag
+        What `lag` returned, and not ``unknown``.
+    """
+    return sum(int(lag[name]) for name in ("images", "unplanned", "past_images"))
 
 
 def lag(site: Site, timeout_s: float) -> dict[str, Any] | None:
