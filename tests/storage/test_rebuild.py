@@ -24,6 +24,7 @@ from hapacs.pki import Authority
 from hapacs_node.catalog import ruleset, schema
 from hapacs_node.catalog.removals import Removal
 from hapacs_node.errors import NodeError
+from hapacs_node.manifest.run import Manifests
 from hapacs_node.node import Node
 from hapacs_node.rebuild.contents import Source
 from hapacs_node.rebuild.progress import Counts, Kind, Progress
@@ -59,6 +60,7 @@ class Site:
         self.node, self.postgres, self.progress = node, postgres, progress
         self.s3 = s3.client(key="admin", secret="admin-secret-of-the-test")
         self.lock = threading.Lock()
+        self.manifests = Manifests("main", node.database, node.cas)
 
     def store(self, content: bytes) -> None:
         uuid = uuid4()
@@ -98,7 +100,7 @@ class Site:
         with Progress.open(self.progress) as progress:
             source = Source(self.node.cas, self.node.das)
             node, catalog = self.node.settings.node, self.node.storage.catalog
-            Rebuild(node, catalog, source, progress, store or self.store, sleep=lambda _: None).run()
+            Rebuild(node, catalog, source, progress, store or self.store, self.manifests, sleep=lambda _: None).run()
             self.problems = [(one.kind, one.key, one.digest, whole) for one, whole in progress.problems(100)]
             return progress.counts()
 

@@ -25,8 +25,8 @@ ROLE = yaml.safe_load((PROJECT / "ansible" / "roles" / "haproxy" / "vars" / "mai
 UNITS = (
     "chrony", "etcd", "patroni", "postgres-fence", "seaweedfs-master", "seaweedfs-volume", "seaweedfs-filer",
     "seaweedfs-s3", "das", "orthanc-tls", "orthanc-store", "orthanc-query", "hapacs-routing", "hapacs-commitment",
-    "hapacs-scrub.timer", "hapacs-reconcile.timer", "hapacs-probe", "viewer", "haproxy", "keepalived", "prometheus",
-    "prometheus-alertmanager",
+    "hapacs-scrub.timer", "hapacs-reconcile.timer", "hapacs-manifest.timer", "hapacs-probe", "viewer", "haproxy",
+    "keepalived", "prometheus", "prometheus-alertmanager",
 )  # fmt: skip
 OBJECTIVES = ("store", "find", "retrieve", "store-time", "find-time", "retrieve-time", "archive", "delivery")
 DAY_S = 86_400

@@ -23,6 +23,7 @@ from hapacs_node.cli import (
     copies,
     corrections,
     integrity,
+    manifest,
     occupancy,
     probe,
     rebuild,
@@ -64,6 +65,7 @@ app.add_typer(probe.app, name="probe")
 app.command()(integrity.reconcile)
 app.command()(integrity.scrub)
 app.command()(rebuild.rebuild)
+app.command()(manifest.manifest)
 
 
 def main() -> None:

@@ -16,9 +16,10 @@ from rich.table import Table
 from hapacs_node import background, log, settings
 from hapacs_node.cli.common import ConfigOption, JsonOption, err, errors, out, print_json, to_journal
 from hapacs_node.errors import NodeError
+from hapacs_node.manifest.run import Manifests
 from hapacs_node.node import Node
 from hapacs_node.rebuild.contents import Source
-from hapacs_node.rebuild.progress import Progress
+from hapacs_node.rebuild.progress import Kind, Progress
 from hapacs_node.rebuild.run import Rebuild
 from hapacs_node.restore import Orthanc
 
@@ -53,7 +54,8 @@ def rebuild(
     with errors(), Progress.open(progress) as kept:
         node = Node.build(settings.load(config), "check")
         source = Source(node.cas, node.das)
-        run = Rebuild(node.settings.node, node.storage.catalog, source, kept, Orthanc.of(store).store)
+        manifests = Manifests(node.settings.site, node.database, node.cas)
+        run = Rebuild(node.settings.node, node.storage.catalog, source, kept, Orthanc.of(store).store, manifests)
         began, failure = time.monotonic(), None
         try:
             with _shown(run, disable=as_json):
@@ -97,14 +99,15 @@ def _print(document: dict[str, Any]) -> None:
     if document["listed"]:
         table = Table("problem", "object", "at", "image", "particulars", box=None)
         for one in document["listed"]:
-            detail = "another copy is whole; " * one["whole_elsewhere"] + one["detail"]
+            elsewhere = one["whole_elsewhere"] and one["kind"] != Kind.DELETED
+            detail = "another copy is whole; " * elsewhere + one["detail"]
             table.add_row(one["kind"], one["key"], f"{one['at']:,}", one["digest"] or "", escape(detail))
         out.print(table)
     states = ", ".join(f"{count:,} {state}" for state, count in sorted(document["images"].items()))
     out.print(
         f"{document['done']:,} of {document['objects']:,} archive objects read, {document['found']:,} images found"
         f"{f': {states}' if states else ''}; {document['lost']:,} lost or not stored; "
-        f"{document['images_per_s']:,} images/s"
+        f"{document['listed']:,} listed by manifests; {document['images_per_s']:,} images/s"
     )
     if document["failure"] is not None:
         err.print(f"not complete, run it again: {document['failure']}", style="red")

@@ -22,6 +22,7 @@ class Check(StrEnum):
     RECONCILE = "reconcile"
     SCRUB = "scrub"
     REPLICAS = "replicas"
+    MANIFEST = "manifest"
 
 
 @contextmanager

@@ -11,7 +11,9 @@ from itertools import batched
 from pathlib import Path
 from typing import NamedTuple
 
+from hapacs_node.catalog.index import DICOM
 from hapacs_node.errors import ConfigurationError, NodeError
+from hapacs_node.manifest.document import Line
 from hapacs_node.storage.client import Listed
 
 SUPERSEDED = "superseded"
@@ -32,6 +34,9 @@ create table if not exists problem (
     key text not null, at integer not null, kind text not null, digest blob, detail text not null,
     primary key (key, at)
 ) without rowid;
+create table if not exists listed (
+    digest blob primary key, key text not null, at integer not null, removed text
+) without rowid;
 """
 
 
@@ -43,6 +48,8 @@ class Kind(StrEnum):
     NOT_DICOM = "not-dicom"
     FOREIGN = "foreign"
     REFUSED = "refused"
+    MISSING = "missing"
+    DELETED = "deleted"
 
 
 class Problem(NamedTuple):
@@ -56,7 +63,9 @@ class Problem(NamedTuple):
         Where in it, bytes.
     kind : Kind
         ``damaged``: other bytes than were stored; ``unreadable``: the archive does not return it; ``not-dicom``: whole,
-        but no image; ``foreign``: not made by this program; ``refused``: Orthanc does not store it.
+        but no image; ``foreign``: not made by this program; ``refused``: Orthanc does not store it; ``missing``: a
+        manifest lists it, and the archive has it nowhere; ``deleted``: a manifest says that it was deleted on request,
+        and it is in the index again.
     digest : str or None
         SHA-256 of the image that it should be.
     detail : str
@@ -96,6 +105,8 @@ class Counts:
         Problems, by their kind.
     lost : int
         Problems whose image was read whole nowhere, or not stored.
+    listed : int
+        Different images that manifests list as being in the index.
     """
 
     objects: int
@@ -103,6 +114,7 @@ class Counts:
     images: dict[str, int]
     problems: dict[str, int]
     lost: int
+    listed: int
 
 
 class Progress:
@@ -179,7 +191,7 @@ class Progress:
                 change.execute("delete from problem where kind in (?, ?)", again)
             return True
         with self._database as change:
-            for table in ("run", "object", "image", "problem"):
+            for table in ("run", "object", "image", "problem", "listed"):
                 change.execute(f"delete from {table}")  # noqa: S608 - constants
             change.execute("insert into run (listed, ended) values (0, 0)")
         for some in batched(listed(), _LISTED_AT_A_TIME):
@@ -236,6 +248,34 @@ class Progress:
                 )
                 change.execute("delete from image where digest = ?", [digest])
 
+    def list_(self, lines: Iterable[Line]) -> None:
+        """Note what a part of a manifest says. Of a digest the last line counts that says that it is in the index."""
+        with self._database as change:
+            for line in lines:
+                if line.type != DICOM:
+                    continue
+                on_conflict = "update set removed = null" if line.removed is None else "update set removed = ?4"
+                change.execute(
+                    f"insert into listed values (?1, ?2, ?3, ?4) on conflict (digest) do {on_conflict}",  # noqa: S608
+                    [bytes.fromhex(line.digest), line.key, line.offset, line.removed],
+                )
+
+    def compare(self) -> None:
+        """Record what manifests list and no object of the archive had, and what was deleted and is back."""
+        with self._database as change:
+            change.execute("delete from problem where kind in (?, ?)", (Kind.MISSING, Kind.DELETED))
+            change.execute(
+                "insert or ignore into problem select key, at, ?, digest, ? from listed where removed is null "
+                "and digest not in (select digest from image) "
+                "and digest not in (select digest from problem where digest is not null)",
+                (Kind.MISSING, "a manifest lists it, and the archive has it nowhere"),
+            )
+            change.execute(
+                "insert or ignore into problem select listed.key, at, ?, digest, ? "
+                "from listed join image using (digest) where removed = 'removed' and state in ('stored', 'present')",
+                (Kind.DELETED, "it was deleted on request, and is in the index again: delete it again"),
+            )
+
     def counts(self) -> Counts:
         """Count what is done."""
         states = self._database.execute("select state, count(*) from image group by state")
@@ -247,8 +287,9 @@ class Progress:
             problems=dict(kinds.fetchall()),
             lost=self._count(
                 "select count(*) from problem left join image using (digest) "
-                "where image.digest is null and kind in ('damaged', 'unreadable', 'refused')"
+                "where image.digest is null and kind in ('damaged', 'unreadable', 'refused', 'missing')"
             ),
+            listed=self._count("select count(*) from listed where removed is null"),
         )
 
     def problems(self, limit: int) -> list[tuple[Problem, bool]]:

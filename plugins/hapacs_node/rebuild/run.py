@@ -17,12 +17,16 @@ from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.rebuild import Place, State
 from hapacs_node.errors import (
+    CasConflictError,
+    CasDamagedError,
+    CasMissingError,
     CasUnavailableError,
     CatalogUnavailableError,
     NodeError,
     OrthancUnavailableError,
     RefusedError,
 )
+from hapacs_node.manifest.run import Manifests
 from hapacs_node.rebuild.contents import Contents, Source
 from hapacs_node.rebuild.progress import SUPERSEDED, Image, Kind, Problem, Progress
 from hapacs_node.record import identity
@@ -65,6 +69,8 @@ class Rebuild:
         What is done.
     store : callable
         Has Orthanc store a DICOM file; raises NodeError when it does not.
+    manifests : Manifests
+        Say what the archive must have.
     sleep : callable
         Replaced in tests.
     """
@@ -74,6 +80,7 @@ class Rebuild:
     source: Source
     progress: Progress
     store: Callable[[bytes], None]
+    manifests: Manifests
     sleep: Callable[[float], None] = time.sleep
     images: int = field(default=0, init=False)
     """Images that this process has dealt with."""
@@ -107,6 +114,7 @@ class Rebuild:
                 break
         else:
             raise NodeError(f"{missing} images are not in the index after they were stored: read Orthanc's journal")
+        self._compare()
         self.progress.end()
         counts = self.progress.counts()
         _LOG.warning(log.line("rebuild_ended", objects=counts.objects, lost=counts.lost, **counts.images))
@@ -195,6 +203,18 @@ class Rebuild:
             self.progress.again(again)
             missing += len(again)
         return missing
+
+    def _compare(self) -> None:
+        """Compare what was found with the manifests."""
+        for part in chain.from_iterable(self._patiently(self.manifests.complete).values()):
+            try:
+                lines = self._patiently(partial(self.manifests.lines, part))
+            except (CasConflictError, CasMissingError, CasDamagedError) as error:
+                # What the other ones list can be compared all the same.
+                self.progress.done((), (), [Problem(part.key, 0, Kind.UNREADABLE, None, str(error))])
+                continue
+            self.progress.list_(lines)
+        self.progress.compare()
 
     def _states(self, digests: Sequence[str]) -> Mapping[str, State]:
         return self._query(partial(rebuild.states, digests=digests))

@@ -136,6 +136,16 @@ class Cas:
         """
         return self._put_new(names.pack_key(), content)
 
+    def put_manifest(self, key: str, content: bytes) -> None:
+        """Archive a part of a manifest under its key, which no other object has.
+
+        Raises
+        ------
+        CasUnavailableError
+            When no gateway stored it before the deadline.
+        """
+        self._put_new(key, content)
+
     def put_again(self, digest: str, content: bytes) -> str:
         """Archive bytes under a new key, in place of an object that is lost or damaged.
 

@@ -12,6 +12,8 @@ OBJECTS = "sha256"
 """Folder of objects on the DAS and in the archive."""
 PACKS = "packs"
 """Folder of packs in the archive."""
+MANIFESTS = "manifests"
+"""Folder of manifests in the archive."""
 DERIVED = "derived"
 """Folder of derived attachments on the DAS."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")

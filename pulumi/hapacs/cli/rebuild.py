@@ -1,8 +1,8 @@
-"""``hapacs rebuild``: index and catalog of a site are lost, and come back from its archive."""
+"""``hapacs rebuild``: index and catalog of a site, or the archive's metadata, come back from what is left."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -11,6 +11,9 @@ from hapacs.cli import chosen
 from hapacs.cli.output import Steps, console, print_json, print_table, print_warning
 from hapacs.cli.parameters import Json, Name
 from hapacs.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from hapacs.site.access import Site
 
 SiteName = Annotated[str, typer.Option("--site", help="Name of the site. Not given: the primary one.")]
 
@@ -25,6 +28,9 @@ _MEANING = {
 def rebuild(
     name: Name,
     from_archive: Annotated[bool, typer.Option("--from-archive", help="Read everything from the archive.")] = False,
+    from_volumes: Annotated[
+        bool, typer.Option("--from-volumes", help="Find the archive's metadata again in its volume files.")
+    ] = False,
     site: SiteName = "",
     json: Json = False,
 ) -> None:
@@ -33,13 +39,19 @@ def rebuild(
     Images that the index has are not touched, and nothing is archived twice. It can be interrupted and repeated: it
     goes on where it was. Images that were deleted before the loss come back too.
 
+    With --from-volumes: when the database of the archive's filers is lost too, every object is found again in the
+    volume files of its nodes. No image is moved or written. `hapacs up` and --from-archive come next.
+
     Exit code 1: something in the archive is damaged, or was not read, or a place did not answer.
     """
+    if from_archive == from_volumes:
+        raise UsageError("Not told what to rebuild from.", "Give --from-archive or --from-volumes.")
+    at = chosen.sites(name, site)[0]
+    if from_volumes:
+        _find_again(name, at, json=json)
+        return
     from hapacs.site.rebuild import rebuild as rebuild_at  # noqa: PLC0415 - its clients are slow to import
 
-    if not from_archive:
-        raise UsageError("Not told what to rebuild from.", "Give --from-archive.")
-    at = chosen.sites(name, site)[0]
     with Steps(quiet=json).step(f"Storing the images of the archive of {at.name} again") as step:
         report = rebuild_at(at, step.now)
     if json:
@@ -48,6 +60,23 @@ def rebuild(
         _print(report)
     if not report["ok"]:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _find_again(name: str, at: Site, *, json: bool) -> None:
+    from hapacs.site.volumes import found_again  # noqa: PLC0415
+
+    with Steps(quiet=json).step(f"Looking for the objects of the archive of {at.name} in its volumes") as step:
+        report = found_again(at, step.now)
+    if json:
+        print_json({"deployment": name, "site": at.name, **report})
+        return
+    rows = [
+        (node, f"{found['changes']:,}", f"{found['objects']:,}", f"{found['others']:,}")
+        for node, found in sorted(report["nodes"].items())
+    ]
+    print_table(at.name, ("node", "changes in journals", "objects in no journal", "needles that are none"), rows)
+    console.print(f"[green]{report['objects']:,}[/] objects were given to the filers.")
+    console.print(f"Next: `hapacs up {name}`, then `hapacs rebuild {name} --site {at.name} --from-archive`.")
 
 
 def _print(report: dict[str, Any]) -> None:

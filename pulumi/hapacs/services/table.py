@@ -324,6 +324,13 @@ _INTEGRITY = (
         prepared_by=("hapacs_node", "orthanc"),
         memory=_memory(dedicated=Memory(0, 1024), shared=Memory(0, 384)),
     ),
+    Service(
+        "hapacs-manifest.timer",
+        role="integrity",
+        group="pacs",
+        prepared_by=("hapacs_node", "orthanc"),
+        memory=_memory(dedicated=Memory(0, 512), shared=Memory(0, 384)),
+    ),
 )
 
 # On the first two nodes that keep images, because they have the program and its Python (ADR 56).

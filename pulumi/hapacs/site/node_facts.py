@@ -32,7 +32,12 @@ UNITS = Path("/etc/systemd/system")
 RESULTS = Path("/var/lib/hapacs/integrity")
 DRILLS = Path("/var/lib/hapacs/drills.json")
 # Checks and their units.
-CHECKS = {"scrub": "hapacs-scrub", "reconcile": "hapacs-reconcile", "replicas": "seaweedfs-scrub"}
+CHECKS = {
+    "scrub": "hapacs-scrub",
+    "reconcile": "hapacs-reconcile",
+    "replicas": "seaweedfs-scrub",
+    "manifest": "hapacs-manifest",
+}
 # The role integrity writes it into the unit of a check that the settings turn off.
 OFF = "ConditionPathExists=!/"
 # Tags of DER: the version of a certificate, and its two kinds of time.

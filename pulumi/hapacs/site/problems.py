@@ -17,9 +17,15 @@ _CHECK_SHOWN = {
     "scrub": "`hapacs scrub --budget 0` repairs what a node can repair",
     "reconcile": "`hapacs reconcile` shows them",
     "replicas": "`journalctl -u seaweedfs-scrub` there names the volumes",
+    "manifest": "`hapacs-node manifest` there writes more",
 }
 # Above the time between two runs, and the longest run that is usual.
-_CHECK_LATE = {"scrub": timedelta(days=1), "reconcile": timedelta(days=3), "replicas": timedelta(days=3)}
+_CHECK_LATE = {
+    "scrub": timedelta(days=1),
+    "reconcile": timedelta(days=3),
+    "replicas": timedelta(days=3),
+    "manifest": timedelta(days=3),
+}
 
 
 class Subject(StrEnum):

@@ -203,7 +203,8 @@ class Archive:
         if not there and self.parameters["holds_data"]:
             raise ArchiveError(
                 f"Bucket {self.bucket} is missing, but volume servers hold volumes of it: the filers see another or an "
-                "empty database. Restore the filers' database; to start over on purpose, remove the volumes first."
+                "empty database. Restore it (`hapacs restore`). When there is no backup of it, `hapacs rebuild NAME "
+                "--from-volumes` finds it again in the volumes. To start over on purpose, remove the volumes first."
             )
         # Before the first object: an unsynced write is not durable, whatever is configured later.
         if not syncs(self.shell("fs.configure"), prefix) and self.change("sync every write"):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 METRICS = "curl --silent --fail http://127.0.0.1:9330/metrics"
-CHECKS = ("scrub", "reconcile")
+CHECKS = ("scrub", "reconcile", "manifest")
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -1,0 +1,1 @@
+"""What the archive has, day by day, in the archive itself."""
