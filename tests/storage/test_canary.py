@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from hapacs_node.catalog import canary, objects, outbox, removals, replication
 from hapacs_node.catalog.canary import Canary
+from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.removals import Removal
 from hapacs_node.cli import app
 from hapacs_node.node import Node
@@ -129,7 +130,7 @@ def test_a_canary_is_no_image_of_the_site(
     assert [one.rule for one in site.database.run(_all)] == ["the canary"]
 
 
-def _all(connection: outbox.Connection) -> list[outbox.Listed]:
+def _all(connection: Connection) -> list[outbox.Listed]:
     return [*outbox.tasks(connection, outbox.Selection(), "confirmed", 10)]
 
 
