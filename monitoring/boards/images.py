@@ -99,13 +99,6 @@ ROUTING = Board(
             "s",
             "After an hour the alert DeliveryLate comes.",
         ),
-        lines(
-            "Canaries",
-            "max(hapacs_replication_canary_seconds)",
-            "from the store to the confirmation",
-            "s",
-            "An image of the probe is copied to the second site each minute.",
-        ),
         lines("Storage commitment: requests", "sum by (state) (hapacs_commitment_requests)", "{{state}}"),
         lines(
             "Storage commitment: reports", "sum by (end) (increase(hapacs_commitment_reports_total[15m]))", "{{end}}"
