@@ -78,6 +78,12 @@ ROUTING = Board(
             "s",
             red_from=900,
         ),
+        stat(
+            "Last canary confirmed at the second site",
+            "time() - max(hapacs_replication_canary_confirmed_time_seconds)",
+            "s",
+            red_from=600,
+        ),
         stat("Rules can't be read", "max(hapacs_routing_rules_invalid)", red_from=1),
         stat("Images today that no rule matched", "max(hapacs_routing_unmatched_today)"),
         lines(

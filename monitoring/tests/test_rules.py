@@ -59,6 +59,7 @@ def cases(*, of_objectives: bool) -> list[dict[str, Any]]:
         found += [expected(alert, case[name], minutes, True) for name in ("fires", "fires_also") if name in case]
         if "quiet" in case:
             found.append(expected(alert, case["quiet"], minutes, False))
+        found += [expected(alert, series, minutes, False) for series in case.get("quiet_also", {}).values()]
         gone = sorted(expressions.asked(ALERTS[alert]["expr"]) & set(expressions.required()) - {"up"})
         # The rule waits for ten minutes.
         series = EMPTY_SITE | ({'up{job="prometheus-node-exporter",node="a"}': "1x20"} if alert == "FactsOld" else {})

@@ -47,10 +47,10 @@ def image(modality: str = "CT") -> tuple[str, bytes]:
     return str(dataset.SOPInstanceUID), output.getvalue()
 
 
-def store(node: Node, postgres: Postgres, content: bytes, calling: str = "CT1") -> UUID:
+def store(node: Node, postgres: Postgres, content: bytes, calling: str = "CT1", *, caller: str | None = None) -> UUID:
     """Store an image as Orthanc does: the storage area, then the index."""
     uuid = uuid4()
-    node.storage.create(str(uuid), 1, content)
+    node.storage.create(str(uuid), 1, content, caller)
     dataset = dcmread(BytesIO(content))
     number = uuid.int % 10**12
     tags = (

@@ -109,6 +109,18 @@ def test_only_acknowledged_images_count(here: Site, there: Site, compare: Callab
     assert listed(compare()) == {"only_here": {"1.4"}}
 
 
+def test_copies_of_the_images_of_probes_are_left_out(here: Site, there: Site, compare: Callable[..., Outcome]) -> None:
+    here.add("1.1", caller="title:HAPACS_PROBE")
+    there.add("1.1", caller="user:hapacs-replica")
+    for site in (here, there):
+        site.run(
+            "insert into hapacs.study (uid, patient_id, accession, date, time, shown, found) "
+            "values ('1.2.3', 'HAPACS-PROBE', '', '', '', '{}', '{}')"
+        )
+    outcome = compare()
+    assert (listed(outcome), outcome.compared, outcome.there) == ({}, IMAGES, IMAGES)
+
+
 def test_images_under_way_are_not_missing(here: Site, there: Site, compare: Callable[..., Outcome]) -> None:
     for sop in ("1.1", "1.2", "1.3", "1.4"):
         here.add(sop)
@@ -265,7 +277,7 @@ def test_the_last_comparison_is_a_metric(here: Site) -> None:
     shown = Shown(metrics)
 
     def values() -> dict[str, float]:
-        shown.set(None, here.database.run(compared.last))
+        shown.set(None, here.database.run(compared.last), None)
         found = [sample for family in metrics.registry.collect() for sample in family.samples]
         return {sample.labels.get("kind", "at"): sample.value for sample in found if "replication" in sample.name}
 

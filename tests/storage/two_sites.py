@@ -24,7 +24,7 @@ from tests.storage.servers import PASSWORD, Postgres
 
 # Several ranges of 100, and one that is not full.
 IMAGES = 230
-NAMES = ("object", "instance", "event", "task", "removal", "replication", "comparison")
+NAMES = ("object", "instance", "event", "task", "removal", "replication", "comparison", "study")
 TABLES = ", ".join(["attachedfiles", *(f"hapacs.{name}" for name in NAMES)])
 HERE, THERE = f"here_{uuid4().hex[:8]}", f"there_{uuid4().hex[:8]}"
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.replication import LANE
-from hapacs_node.probe.names import CALLERS
+from hapacs_node.probe.names import CALLERS, PATIENT
 
 
 class Bounds(NamedTuple):
@@ -92,11 +92,12 @@ class Outlook(NamedTuple):
     reason: str
 
 
-# An image of the probe is at its own site only. What is not in the index was not acknowledged.
+# Images of probes are left out, also their copies. What is not in the index was not acknowledged.
 _OF_SITE = """
 from hapacs.instance i
 join hapacs.object o on o.uuid = i.uuid
 where o.tombstoned_at is null and coalesce(o.caller, '') <> all(%(probe)s)
+and i.study not in (select s.uid from hapacs.study s where s.patient_id = %(patient)s)
 and exists (select from attachedfiles f where f.uuid = o.uuid::text and f.filetype = 1)
 and (%(study)s::text is null or i.study = %(study)s)
 """
@@ -228,7 +229,7 @@ def deleted(connection: Connection, studies: Sequence[str], sops: Sequence[str])
 
 
 def _names(study: str | None) -> dict[str, Any]:
-    return {"probe": sorted(CALLERS), "study": study}
+    return {"probe": sorted(CALLERS), "patient": PATIENT, "study": study}
 
 
 def _read(connection: Connection, query: str, names: Mapping[str, Any]) -> list[tuple[Any, ...]]:

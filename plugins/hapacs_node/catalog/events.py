@@ -7,11 +7,11 @@ from uuid import UUID
 
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.index import DICOM
-from hapacs_node.probe.names import CALLERS
+from hapacs_node.probe.names import CALLERS, CANARY_CALLER
 from hapacs_node.replication.names import CALLER, VERIFIED
 
 UNROUTED = [*sorted(CALLERS), CALLER]
-"""Callers whose images have no event: the probe, and the first site at its second one."""
+"""Callers whose images no rule sees: the probe, and the first site at its second one."""
 
 CLAIMABLE = "due_at <= now() and (node = %(node)s or due_at <= now() - interval '5 seconds')"
 """Which events a node may claim: others leave one for a few seconds to the node that has the image on its DAS."""
@@ -138,6 +138,11 @@ class Image:
     calling: str | None
     called: str | None
     is_trial: bool = False
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether the probe stored it to be copied; rules do not see it."""
+        return self.caller == CANARY_CALLER
 
 
 def claim(connection: Connection, node: str, limit: int, lease_s: float) -> list[Event]:

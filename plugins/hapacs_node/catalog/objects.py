@@ -11,6 +11,7 @@ from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.events import UNROUTED
 from hapacs_node.catalog.index import DICOM
 from hapacs_node.catalog.rebuild import MARK
+from hapacs_node.probe.names import CANARY_CALLER
 from hapacs_node.query.header import Header
 from hapacs_node.replication.names import CALLER
 
@@ -66,7 +67,8 @@ def is_newer(row: StoredObject, than: StoredObject) -> bool:
 
 
 # An image that is rebuilt from the archive is no event: it was sent to other systems when it was stored first.
-# Nor is one of the probe, which no other system wants, or a copy of another site, which sent it.
+# Nor is one of the probe, which no other system wants, or a copy of another site, which sent it. A canary of the probe
+# has an event for its copy, also after its archive object was rebuilt.
 # A fenced site stores copies of the other site, and what its nodes make again themselves; the rows of others return no
 # UUID.
 # One statement is one transaction and one round trip. It is repeated after a lost acknowledgement of a COMMIT: an equal
@@ -88,9 +90,11 @@ with given as (
     insert into hapacs.event (uuid, node)
     select uuid, node from stored join given using (uuid)
     where given.type = %(dicom)s and exists (select from hapacs.ruleset where active)
-    and coalesce(given.caller, '') <> all(%(unrouted)s)
-    and not exists (
+    and case when given.caller = %(canary)s then exists (
+        select from hapacs.replication where canary_since is not null)
+    else coalesce(given.caller, '') <> all(%(unrouted)s) and not exists (
         select from hapacs.object known where known.digest = given.digest and known.tombstoned_by = %(rebuilt)s)
+    end
     on conflict (uuid) do nothing
 ), described as (
     select g.* from {headers.ROWS} join stored using (uuid)
@@ -162,6 +166,7 @@ def add(connection: Connection, rows: Sequence[StoredObject]) -> set[UUID]:
         "rebuilt": MARK,
         "unrouted": UNROUTED,
         "copies": CALLER,
+        "canary": CANARY_CALLER,
         "headers": headers.parameter([(row.uuid, row.header) for row in rows if row.header is not None]),
     }
     return {uuid for (uuid,) in connection.execute(_ADD, parameters)}

@@ -84,7 +84,7 @@ with given as (
     from hapacs.outbound_commitment r, hapacs.outbound_committed c, given g
     where r.transaction = %(transaction)s and c.transaction = r.transaction and t.id = c.task and t.sop = g.sop
     and t.state in ('waiting', 'held', 'in flight') and (g.state = 'confirmed' or t.taken_at <= r.requested_at)
-    returning t.kind, t.destination, t.state, t.size
+    returning t.kind, t.destination, t.state, t.size, t.rule
 ), {COUNTED}, noted as (
     update hapacs.outbound_commitment
     set reported_at = coalesce(reported_at, clock_timestamp()), committed = %(committed)s, failed = %(failed)s

@@ -9,7 +9,8 @@ from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.events import Image, Past
 from hapacs_node.catalog.outbox import STATES
 from hapacs_node.catalog.tasks import REPLICATE, TOMBSTONE, Lane, Wanted, plan_past
-from hapacs_node.replication.names import DESTINATION
+from hapacs_node.probe.names import CANARY_CALLER
+from hapacs_node.replication.names import CANARY_RULE, DESTINATION
 
 LANE = Lane(REPLICATE, DESTINATION)
 NEW, PAST = 1, 2
@@ -24,7 +25,11 @@ _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 # The past begins before this time: an image that was stored without an event is in the index by then.
 _SETTLED = "interval '5 minutes'"
 
-_ON = "insert into hapacs.replication (destination) values (%(destination)s) on conflict do nothing"
+# No node runs an older program by then: its planner would compare a canary with the rules.
+_ON = """
+insert into hapacs.replication as r (destination, canary_since) values (%(destination)s, clock_timestamp())
+on conflict (destination) do update set canary_since = excluded.canary_since where r.canary_since is null
+"""
 _OFF = "delete from hapacs.replication where destination = %(destination)s"
 
 # One node at a time plans past images.
@@ -52,19 +57,22 @@ where destination = %(destination)s
 _STATES = ", ".join(f"'{state}'" for state in STATES)
 _OPEN = f"kind = '{REPLICATE}' and destination = %(destination)s and state in ({_STATES})"
 
+# Canaries are no images of the site, and nobody loses them.
+_NEW = f"{_OPEN} and priority = {NEW} and rule <> '{CANARY_RULE}'"
+
+_UNPLANNED = f"""exists (select from attachedfiles f where f.uuid = e.uuid::text and f.filetype = 1)
+     and not exists (select from hapacs.object o where o.uuid = e.uuid and o.caller = '{CANARY_CALLER}')"""  # noqa: S608 - a constant
+
 _TOLD = f"kind = '{TOMBSTONE}' and destination = %(destination)s"
 
 # An image without a task has its event. One that is not in the index was not acknowledged.
 _LAG = f"""
 select d.failures, d.error, d.retry_at, d.held, d.confirmed, d.confirmed_bytes, d.confirmed_at,
     new.images, new.bytes, new.dead, old.images, old.bytes, old.dead,
-    (select count(*) from hapacs.event e
-     where exists (select from attachedfiles f where f.uuid = e.uuid::text and f.filetype = 1)),
+    (select count(*) from hapacs.event e where {_UNPLANNED}),
     coalesce(extract(epoch from now() - least(
-        (select min(stored_at) from hapacs.task where {_OPEN} and priority = {NEW}),
-        (select e.created_at from hapacs.event e
-         where exists (select from attachedfiles f where f.uuid = e.uuid::text and f.filetype = 1)
-         order by e.created_at limit 1))), 0)::float8,
+        (select min(stored_at) from hapacs.task where {_NEW}),
+        (select e.created_at from hapacs.event e where {_UNPLANNED} order by e.created_at limit 1))), 0)::float8,
     r.past_at, r.past_ended,
     (select count(*) from hapacs.task where {_TOLD} and state in ('waiting', 'held', 'in flight')),
     (select count(*) from hapacs.task where {_TOLD} and state = 'dead')
@@ -72,7 +80,7 @@ from hapacs.replication r
 join hapacs.destination d on d.kind = '{REPLICATE}' and d.name = r.destination
 cross join lateral (
     select count(*) as images, coalesce(sum(size), 0)::bigint as bytes, count(*) filter (where state = 'dead') as dead
-    from hapacs.task where {_OPEN} and priority = {NEW}) as new
+    from hapacs.task where {_NEW}) as new
 cross join lateral (
     select count(*) as images, coalesce(sum(size), 0)::bigint as bytes, count(*) filter (where state = 'dead') as dead
     from hapacs.task where {_OPEN} and priority = {PAST}) as old
@@ -84,9 +92,10 @@ _MISSING = f"""
 (select sop.value from hapacs.event e
  join attachedfiles f on f.uuid = e.uuid::text and f.filetype = 1
  join dicomidentifiers sop on sop.id = f.id and sop.taggroup = 8 and sop.tagelement = 24
+ where {_UNPLANNED}
  order by e.created_at desc limit %(limit)s)
 union all
-(select sop from hapacs.task where {_OPEN} and priority = {NEW} order by stored_at desc limit %(limit)s)
+(select sop from hapacs.task where {_NEW} order by stored_at desc limit %(limit)s)
 union all
 (select sop from hapacs.task where {_OPEN} and priority = {PAST} order by stored_at desc limit %(limit)s)
 limit %(limit)s
@@ -191,9 +200,10 @@ def missing(connection: Connection, limit: int) -> list[str]:
 
 def wanted(image: Image, priority: int) -> Wanted:
     """Return the task that copies an image."""
+    rule = CANARY_RULE if image.is_canary else RULES[priority]
     # The file says its SOP class and its transfer syntax where they are needed.
     return Wanted(
-        image.uuid, LANE, image.study, image.series, image.sop, "", "", image.size, image.node, RULES[priority],
+        image.uuid, LANE, image.study, image.series, image.sop, "", "", image.size, image.node, rule,
         priority, stored_at=image.stored_at,
     )  # fmt: skip
 

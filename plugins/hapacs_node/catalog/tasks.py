@@ -14,6 +14,7 @@ from hapacs_node.catalog import gathering
 from hapacs_node.catalog.database import Connection
 from hapacs_node.catalog.gathering import Level, Touched
 from hapacs_node.outbox.answers import Ended
+from hapacs_node.replication.names import CANARY_RULE
 
 LANES = (0, 1, 2)
 """Priorities: urgent, normal, bulk. A lane is empty before the next one is served."""
@@ -100,17 +101,17 @@ where {LAPSED}
 returning destination
 """  # noqa: S608 - a constant
 
-COUNTED = """counted as (
+COUNTED = f"""counted as (
     update hapacs.destination d
     set confirmed = d.confirmed + c.images, confirmed_bytes = d.confirmed_bytes + c.bytes,
         confirmed_at = clock_timestamp()
     from (
         select kind, destination, count(*) as images, sum(size) as bytes from ended
-        where state = 'confirmed' group by kind, destination
+        where state = 'confirmed' and rule <> '{CANARY_RULE}' group by kind, destination
     ) as c
     where d.kind = c.kind and d.name = c.destination
-)"""
-"""Counts the tasks of a query `ended` that were confirmed at their destinations; so it has their states and sizes."""
+)"""  # noqa: S608 - a constant
+"""Counts the tasks of a query `ended` that were confirmed at their destinations; canaries are none of the images."""
 
 # An image that a destination confirmed counts as confirmed, also when its lease ended meanwhile. A repeated statement
 # finds no row, so that nothing is counted twice.
@@ -130,7 +131,7 @@ with given as (
     from given g
     where t.id = g.id
     and (t.holder = %(holder)s or (g.state = 'confirmed' and t.state in ('waiting', 'held', 'in flight')))
-    returning t.id, t.kind, t.destination, t.state, t.size
+    returning t.id, t.kind, t.destination, t.state, t.size, t.rule
 ), {COUNTED}
 select id from ended
 """  # noqa: S608 - a constant

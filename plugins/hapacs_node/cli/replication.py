@@ -5,7 +5,8 @@ from dataclasses import asdict
 import typer
 
 from hapacs_node import settings
-from hapacs_node.catalog import replication, ruleset, site
+from hapacs_node.catalog import canary, replication, ruleset, site
+from hapacs_node.catalog.canary import Canary
 from hapacs_node.catalog.replication import Lag
 from hapacs_node.cli import comparison
 from hapacs_node.cli.common import ConfigOption, JsonOption, errors, of_catalog, out, print_json
@@ -21,6 +22,7 @@ def status(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = F
     with errors(), of_catalog(config, "replication") as database:
         lag = database.run(replication.lag)
         standing = database.run(site.find)
+        sent = database.run(canary.find)
         _, document = database.run(ruleset.current)
         second = Outgoing.model_validate(document).second_site
     name = None if second is None else second.name
@@ -28,12 +30,15 @@ def status(config: ConfigOption = settings.DEFAULT_PATH, as_json: JsonOption = F
     if as_json:
         shown = None if lag is None else asdict(lag)
         state = None if standing is None else standing.state
-        print_json({"ok": ok, "second_site": name, "state": state, "lag": shown})
+        said = None if sent is None else asdict(sent)
+        print_json({"ok": ok, "second_site": name, "state": state, "lag": shown, "canary": said})
     elif lag is None:
         out.print("no image is copied: there is no second site, or policy.replicate is off")
     else:
         for line in _lines(str(name), lag):
             out.print(line)
+        if sent is not None:
+            out.print(f"canary: {_of_canary(sent)}")
     raise typer.Exit(0 if ok else 1)
 
 
@@ -54,3 +59,10 @@ def _lines(name: str, lag: Lag) -> list[str]:
     if lag.failures:
         lines.append(f"failed {lag.failures} times: {lag.error}")
     return lines
+
+
+def _of_canary(sent: Canary) -> str:
+    late = f"{sent.late:,} of {sent.canaries:,} late within an hour"
+    if sent.seconds is None:
+        return f"none was confirmed for {sent.age_s:.0f} s; {late}"
+    return f"one was confirmed {sent.age_s:.0f} s ago, {sent.seconds:.1f} s after it was stored; {late}"

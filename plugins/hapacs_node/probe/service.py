@@ -11,7 +11,7 @@ from typing import Self
 from prometheus_client import start_http_server
 
 from hapacs_node import log
-from hapacs_node.catalog import removals
+from hapacs_node.catalog import canary, removals
 from hapacs_node.catalog.database import Database
 from hapacs_node.errors import NodeError
 from hapacs_node.metrics import Metrics
@@ -113,7 +113,7 @@ class Probe:
     nodes : mapping
         What it asks of each node's own services.
     forget : callable
-        Removes rows of its images that were stored again.
+        Removes rows of images of probes that were stored again.
     metrics : Metrics
         Counts.
     stop : threading.Event
@@ -147,11 +147,14 @@ class Probe:
         """Build it without connecting anything; the database is to be closed at the end."""
         metrics = Metrics()
         database = Database(node.database, metrics, application=f"hapacs-probe@{node.node}")
-        study = ProbeImage(settings.site, settings.node, "dicom").study
 
         def forget() -> None:
-            while database.run(lambda c: removals.forget_resent(c, study, _KEPT_S, _BATCH)) == _BATCH:
-                pass
+            # Also of the other site's probes, whose images come here as canaries.
+            for study in database.run(canary.studies):
+                database.run(partial(canary.forget, study=study, kept_s=_KEPT_S))
+                resent = partial(removals.forget_resent, study=study, kept_s=_KEPT_S, limit=_BATCH)
+                while database.run(resent) == _BATCH:
+                    pass
 
         return cls(settings, through_the_entry(settings), past_the_balancer(settings), forget, metrics), database
 

@@ -1,5 +1,6 @@
 """Shows how far the second site is behind, as metrics."""
 
+from hapacs_node.catalog.canary import Canary
 from hapacs_node.catalog.compared import Compared
 from hapacs_node.catalog.replication import Lag
 from hapacs_node.metrics import Metrics
@@ -34,11 +35,33 @@ class Shown:
         self._differences = metrics.gauge(
             "hapacs_replication_differences", "Images that differed in the last comparison of both sites", ["kind"]
         )
+        self._canary = metrics.gauge(
+            "hapacs_replication_canary_confirmed_time_seconds",
+            "When a canary was confirmed at the second site last; before the first time, when canaries began",
+            ["destination"],
+        )
+        self._canary_seconds = metrics.gauge(
+            "hapacs_replication_canary_seconds",
+            "Time of the last confirmed canary from its acknowledgement to its confirmation",
+            ["destination"],
+        )
+        self._late = metrics.gauge(
+            "hapacs_replication_canaries_late",
+            "Canaries of the last hour that were not confirmed within a minute",
+            ["destination"],
+        )
 
-    def set(self, lag: Lag | None, compared: Compared | None) -> None:
+    def set(self, lag: Lag | None, compared: Compared | None, canary: Canary | None) -> None:
         """Show what was found; nothing when no image is copied."""
-        for gauge in (self._rpo, self._missing, self._compared, self._differences):
+        for gauge in (
+            self._rpo, self._missing, self._compared, self._differences, self._canary, self._canary_seconds, self._late,
+        ):  # fmt: skip
             gauge.clear()
+        if canary is not None:
+            self._canary.labels(DESTINATION).set((canary.confirmed_at or canary.since).timestamp())
+            self._late.labels(DESTINATION).set(canary.late)
+            if canary.seconds is not None:
+                self._canary_seconds.labels(DESTINATION).set(canary.seconds)
         if compared is not None:
             self._compared.labels(DESTINATION).set(compared.at.timestamp())
             for kind in DIFFERENCES:

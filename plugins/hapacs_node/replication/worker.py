@@ -17,6 +17,7 @@ from hapacs_node.outbox import answers
 from hapacs_node.outbox.answers import Ended
 from hapacs_node.replication import confirm
 from hapacs_node.replication.model import SecondSite
+from hapacs_node.replication.names import CANARY_RULE
 from hapacs_node.routing import stow
 from hapacs_node.routing.batches import BATCH_S, Batches, Reading
 from hapacs_node.routing.claims import Ends
@@ -33,8 +34,10 @@ def _may_be_there(task: Task) -> bool:
     """Return whether the second site is asked before an image is sent.
 
     Its answer may have been lost, or its copy was not whole yet. A past image may be there from before the copies were
-    switched off, or before the catalog was lost.
+    switched off, or before the catalog was lost. A canary is always sent: its bytes of before are there.
     """
+    if task.rule == CANARY_RULE:
+        return False
     return task.attempts > 1 or task.taken_s is not None or task.rule == replication.RULES[replication.PAST]
 
 
@@ -90,7 +93,9 @@ class Replicator(Batches[SecondSite]):
             row = rows.get(task.uuid)
             (gone if row is None or row.tombstoned_at is not None else present).append(task)
         # One that was under way may have come after the newer image, which then has to be sent again.
-        if instances := [(task.study, task.sop) for task in gone if task.attempts > 1 or task.taken_s is not None]:
+        # Canaries have the same bytes.
+        tried = [task for task in gone if task.rule != CANARY_RULE and (task.attempts > 1 or task.taken_s is not None)]
+        if instances := [(task.study, task.sop) for task in tried]:
             reason = "sent again: an older one was under way"
             self.database.run(partial(replication.again, instances=instances, reason=reason))
         for task in gone:
@@ -176,8 +181,8 @@ class Replicator(Batches[SecondSite]):
             self.stop.wait(sum(task.size for task in group) / rate)
 
     def count(self, lane: Lane, task: Task, ended: Ended) -> None:  # noqa: ARG002 - there is one lane
-        """Count the end of a copy."""
-        if ended.asked and ended.state == "waiting":
+        """Count the end of a copy. Canaries are no images of the site, and have metrics of their own."""
+        if task.rule == CANARY_RULE or (ended.asked and ended.state == "waiting"):
             return
         self._ended.labels("taken" if ended.taken else ended.state).inc()
         if ended.state == "confirmed":

@@ -70,9 +70,11 @@ class Planner:
         needed = Needed.of(routing)
         # Without rules nothing is compared: the file is not even read.
         compares = bool(routing.rules or routing.prefetch or routing.second_site is None)
+        compared = 0
         for uuid, image in images.items():
+            routed = compares and not image.is_canary
             try:
-                made = self._tasks(routing, needed, image, priors) if compares else []
+                made = self._tasks(routing, needed, image, priors) if routed else []
             except NodeError as error:
                 unread.append(uuid)
                 _LOG.warning(log.line("planning_postponed", sop=image.sop, error=error))
@@ -81,15 +83,16 @@ class Planner:
             wanted += made
             if routing.second_site is not None and not image.is_trial:
                 wanted.append(replication.wanted(image, replication.NEW))
-            if not made and compares:
+            compared += routed
+            if routed and not made:
                 unmatched.append(uuid)
         gone = self._gone(claimed, images)
         # Before the events are gone: the first image of a study may be its only one.
         self._priors.plan(priors)
-        touched = _touched(routing, images.values())
+        touched = _touched(routing, [image for image in images.values() if not image.is_canary])
         self.database.run(lambda c: tasks.plan(c, [*done, *gone], wanted, unmatched, touched))
         self._postpone(claimed, {*done, *gone}, unread)
-        self._planned.labels("matched").inc(len(done) - len(unmatched) if compares else 0)
+        self._planned.labels("matched").inc(compared - len(unmatched))
         self._planned.labels("unmatched").inc(len(unmatched))
         self._planned.labels("not in the index").inc(len(gone))
         return len(claimed)

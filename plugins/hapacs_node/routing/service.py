@@ -12,7 +12,7 @@ from prometheus_client import start_http_server
 from pydantic import ValidationError
 
 from hapacs_node import log
-from hapacs_node.catalog import compared, gathering, outbox, outlook, replication, ruleset, tasks
+from hapacs_node.catalog import canary, compared, gathering, outbox, outlook, replication, ruleset, tasks
 from hapacs_node.catalog.catalog import Catalog
 from hapacs_node.catalog.database import Database
 from hapacs_node.catalog.tasks import REPLICATE, TOMBSTONE, Lane, Task
@@ -265,7 +265,7 @@ class Service:
         self._unmatched.set(self.database.run(outbox.unmatched_today))
         self.exchange.show()
         lag = self.database.run(replication.lag)
-        self._second_site.set(lag, self.database.run(compared.last))
+        self._second_site.set(lag, self.database.run(compared.last), self.database.run(canary.find))
         if lag is not None:
             # It is a destination too. What counts is the age of images, not of tasks.
             self._counts.labels(DESTINATION, "waiting").set(lag.images + lag.past_images - lag.dead - lag.past_dead)

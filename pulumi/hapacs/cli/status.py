@@ -18,8 +18,8 @@ from hapacs.site.summary import summary
 
 # As long as a busy node takes to start its own program.
 _LAG_S = 10.0
-# As the alert SecondSiteBehind.
-_LATE_S = 900
+# As the alerts SecondSiteBehind and CanaryNotConfirmed.
+_LATE_S, _CANARY_S = 900, 600
 
 
 def status(name: Name = "lab", json: Json = False) -> None:
@@ -128,6 +128,11 @@ def _print_second(lag: Mapping[str, Any]) -> None:
         print_item(f"{about} {oldest},", f"the age of the oldest of {missing:,} images that are not confirmed there")
     else:
         print_item(f"{about} [green]RPO 0[/],", "every new image is confirmed there")
+    if (canary := lag.get("canary")) is not None:
+        colour = "yellow" if canary["age_s"] > _CANARY_S else "default"
+        took = "" if canary["seconds"] is None else f", {canary['seconds']:.1f} s after it was stored"
+        last = "no canary was confirmed yet" if not took else f"a canary was confirmed {canary['age_s']:.0f} s ago"
+        print_item(f"{about} [{colour}]{last}{took}[/];", f"{canary['late']} of {canary['canaries']} late in an hour")
     if not (lag["past_ended"] and not lag["past_images"]):
         rest = "" if lag["past_ended"] else f", and all of before {lag['past_at'] or 'the first copy'}"
         print_item(about, f"{lag['past_images']:,} images of the past are not there yet{rest}")

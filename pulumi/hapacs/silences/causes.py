@@ -76,7 +76,7 @@ _REFUSED = (
 )  # fmt: skip
 """What a fault raises that takes the whole service away."""
 
-_OTHER_SITE = ("OtherSiteSilent", "SecondSiteBehind", "WalNotArriving")
+_OTHER_SITE = ("CanaryNotConfirmed", "OtherSiteSilent", "SecondSiteBehind", "WalNotArriving")
 """What a site raises whose other one is off."""
 
 

@@ -44,8 +44,8 @@ def lag(site: Site, timeout_s: float) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``name``, ``state`` of this site, and the fields of `hapacs_node.catalog.replication.Lag`, or why they are
-        ``unknown``.
+        ``name``, ``state`` of this site, the fields of `hapacs_node.catalog.replication.Lag`, and as ``canary`` those
+        of `hapacs_node.catalog.canary.Canary` or None; or why they are ``unknown``.
     """
     second = site.contract["routing"].get("second_site")
     if second is None:
@@ -59,4 +59,4 @@ def lag(site: Site, timeout_s: float) -> dict[str, Any] | None:
         first = next(iter(answers))
         unknown = first.reason if isinstance(first, NodeError) else "no image was copied yet"
         return {"name": second["name"], "unknown": unknown}
-    return {"name": second["name"], "state": found.get("state"), **found["lag"]}
+    return {"name": second["name"], "state": found.get("state"), **found["lag"], "canary": found.get("canary")}

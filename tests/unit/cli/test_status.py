@@ -120,6 +120,14 @@ LAG: dict[str, Any] = {
             {"past_images": 50, "past_ended": False, "past_at": "2026-01-02 03:04:05+00:00"},
             "50 images of the past are not there yet, and all of before 2026-01-02 03:04:05+00:00",
         ),
+        (
+            {"canary": {"age_s": 31.4, "seconds": 2.26, "canaries": 120, "late": 1}},
+            "other site dr: a canary was confirmed 31 s ago, 2.3 s after it was stored; 1 of 120 late in an hour",
+        ),
+        (
+            {"canary": {"age_s": 700.0, "seconds": None, "canaries": 20, "late": 20}},
+            "other site dr: no canary was confirmed yet; 20 of 20 late in an hour",
+        ),
         ({"dead": 1, "past_dead": 1}, "2 images or deletions were set aside: `hapacs-node outbox list --state dead`"),
         ({"failures": 3, "error": "no route [to] host"}, "failed 3 times: no route [to] host"),
     ],

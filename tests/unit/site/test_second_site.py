@@ -37,7 +37,9 @@ def test_a_site_without_a_second_one_is_not_asked() -> None:
 
 def test_one_node_of_two_is_enough() -> None:
     site = FakeSite("pacs1", second={"name": "dr"}, lag={"rpo_s": 5})
-    assert second_site.lag(cast(Site, site), 1) == {"name": "dr", "state": "leads", "rpo_s": 5}
+    assert second_site.lag(cast(Site, site), 1) == {
+        "name": "dr", "state": "leads", "rpo_s": 5, "canary": None,
+    }  # fmt: skip
     assert sorted(site.asked) == ["pacs1", "pacs2"]
     assert site.words == ["status"]
 
