@@ -7,7 +7,7 @@ reference. It sends to the same peer, in turns with the site, in one run. The pe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -107,12 +107,12 @@ def run(subject: Subject, options: Options, on_step: OnStep = lambda _: None) ->
             refused = _store(subject, options, files, on_step)
             stored = options.instances - len(refused)
             on_step("waiting until the rules have been applied")
-            _wait(subject, DEAD, "waiting", stored)
+            wait(subject, DEAD, "waiting", stored)
             live.start()
             beside = _live(subject, stored, on_step)
             dead.start()
             sent, reference = _backlog(subject, stored, dead, files, on_step)
-            confirmed = _count(subject, DEAD, "confirmed")
+            confirmed = count(subject, DEAD, "confirmed")
         finally:
             on_step("removing the tasks")
             forget(subject)
@@ -158,18 +158,25 @@ def _store(subject: Subject, options: Options, files: Sequence[Path], on_step: O
     refused: list[str] = []
     for place in files:
         place.mkdir()
-    made, written = 0, 0
-    while made < options.instances:
-        on_step(f"storing, {options.instances - made:,} images to go")
-        sizes = [min(_STUDY, options.instances - made - _STUDY * number) for number in range(_ASIDE)]
-        studies = [made_study(size, options.rows) for size in sizes if size > 0]
+    written = 0
+    for left, studies in batches(options.instances, options.rows):
+        on_step(f"storing, {left:,} images to go")
         for image in (image for study in studies for image in study.images):
             if written < max(options.instances // 5, 1):
                 (files[written % len(files)] / image.sop_instance).write_bytes(_file(image))
                 written += 1
         refused += subject.store(studies)
-        made += sum(len(study.images) for study in studies)
     return refused
+
+
+def batches(instances: int, rows: int) -> Iterator[tuple[int, list[Study]]]:
+    """Make the studies of a backlog, as many at a time as are stored side by side, each time with what is to go."""
+    left = instances
+    while left:
+        sizes = [min(_STUDY, left - _STUDY * number) for number in range(_ASIDE)]
+        studies = [made_study(size, rows) for size in sizes if size > 0]
+        yield left, studies
+        left -= sum(len(study.images) for study in studies)
 
 
 def _file(image: Image) -> bytes:
@@ -182,9 +189,9 @@ def _live(subject: Subject, stored: int, on_step: OnStep) -> dict[bool, Series]:
     for turn, tried in enumerate(_BESIDE_DEAD):
         on_step(f"the live destination {'beside the dead one' if tried else 'alone'}, {turn + 1} of 4")
         if tried:
-            _release(subject, DEAD)
+            release(subject, DEAD)
         rates[tried].append(_rate(subject, LIVE, stored // _SHARES))
-        _hold(subject, DEAD)
+        hold(subject, DEAD)
     return {tried: Series(tuple(found)) for tried, found in rates.items()}
 
 
@@ -209,48 +216,56 @@ def _rate(subject: Subject, destination: str, share: int) -> float:
     The last ones of the backlog belong to it too: it ends when nothing waits, at the latest.
     """
     before, _ = _confirmed(subject, destination)
-    _release(subject, destination)
+    release(subject, destination)
     begun = last = time.monotonic()
     first: tuple[int, float] | None = None
-    count, at = before, 0.0
-    while count < before + share:
+    sent, at = before, 0.0
+    while sent < before + share:
         time.sleep(_POLL_S)
         now, at_now = _confirmed(subject, destination)
-        if now > count:
-            count, at, last = now, at_now, time.monotonic()
+        if now > sent:
+            sent, at, last = now, at_now, time.monotonic()
             # What is recorded first was sent since an unknown time: the release is noticed within a period.
-            first = first or (count, at)
-        elif not _count(subject, destination, "waiting") + _count(subject, destination, "in flight"):
+            first = first or (sent, at)
+        elif not count(subject, destination, "waiting") + count(subject, destination, "in flight"):
             # The last ones, or more than a share was under way when the destination was held before.
-            count, at = _confirmed(subject, destination)
+            sent, at = _confirmed(subject, destination)
             break
         elif time.monotonic() - last > _PATIENCE_S:
             raise HapacsError(
-                f"{destination} confirmed {count - before} of {share} images, and then none for {_PATIENCE_S} s.",
+                f"{destination} confirmed {sent - before} of {share} images, and then none for {_PATIENCE_S} s.",
                 "`journalctl -u hapacs-routing` on the nodes says why.",
             )
-    _hold(subject, destination)
+    hold(subject, destination)
     if first is None or at <= first[1]:
         raise HapacsError(f"{share} images were sent within {time.monotonic() - begun:.1f} s.", "Give more instances.")
-    return (count - first[0]) / (at - first[1])
+    return (sent - first[0]) / (at - first[1])
 
 
 def _confirmed(subject: Subject, destination: str) -> tuple[int, float]:
     """Return how many images a destination confirmed, and when it last did, seconds."""
     (row,) = subject.rows(_CONFIRMED.format(literal(destination)))
-    count, _, at = row.partition("|")
-    return int(count), float(at)
+    number, _, at = row.partition("|")
+    return int(number), float(at)
 
 
-def _count(subject: Subject, destination: str, state: str) -> int:
+def count(subject: Subject, destination: str, state: str) -> int:
+    """Return how many tasks of a destination are in a state."""
     return int(subject.rows(_COUNT.format(literal(destination), literal(state)))[0])
 
 
-def _wait(subject: Subject, destination: str, state: str, wanted: int) -> None:
-    count, last = -1, time.monotonic()
-    while (now := _count(subject, destination, state)) < wanted:
-        if now > count:
-            count, last = now, time.monotonic()
+def wait(subject: Subject, destination: str, state: str, wanted: int) -> None:
+    """Wait until so many tasks of a destination are in a state.
+
+    Raises
+    ------
+    HapacsError
+        When no more come for two minutes.
+    """
+    most, last = -1, time.monotonic()
+    while (now := count(subject, destination, state)) < wanted:
+        if now > most:
+            most, last = now, time.monotonic()
         elif time.monotonic() - last > _PATIENCE_S:
             raise HapacsError(
                 f"{now} of {wanted} images wait for {destination}, and no more come.",
@@ -259,13 +274,14 @@ def _wait(subject: Subject, destination: str, state: str, wanted: int) -> None:
         time.sleep(_POLL_S)
 
 
-def _release(subject: Subject, destination: str) -> None:
+def release(subject: Subject, destination: str) -> None:
+    """Let images go to a destination, at once."""
     subject.rows(_RELEASE.format(literal(destination)))
 
 
-def _hold(subject: Subject, destination: str) -> None:
+def hold(subject: Subject, destination: str) -> None:
     """Hold a destination, and wait until nothing is under way to it."""
     subject.rows(_HOLD.format(literal(destination)))
     end = time.monotonic() + _PATIENCE_S
-    while _count(subject, destination, "in flight") and time.monotonic() < end:
+    while count(subject, destination, "in flight") and time.monotonic() < end:
         time.sleep(_POLL_S)

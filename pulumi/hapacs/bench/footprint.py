@@ -22,8 +22,8 @@ from hapacs.site.database import Database, literal
 
 # Database, catalog and derived attachments need room beside the images.
 _SURCHARGE = 1.1
-# Copies that take longer are a backlog of before.
-_COPIES_S = 900.0
+COPIES_S = 900.0
+"""Copies that take longer, in seconds, are a backlog of before."""
 _LOOK_S, _LOOK_EVERY_S = 20.0, 3.0
 
 
@@ -48,7 +48,7 @@ def require_room(site: Site, image_bytes: int) -> None:
             )
 
 
-def wait_for_copies(site: Site, on_step: Callable[[str], None], wait_s: float = _COPIES_S) -> int:
+def wait_for_copies(site: Site, on_step: Callable[[str], None], wait_s: float = COPIES_S) -> int:
     """Wait until the other site has what was stored, which costs this one too; not for longer than some minutes.
 
     Returns

@@ -18,7 +18,8 @@ from hapacs.site.access import Site
 
 Side = Literal["bare", "site"]
 OnStep = Callable[[str], None]
-_SHOWN_FAILURES = 5
+SHOWN_FAILURES = 5
+"""Reasons of failed requests in a result."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,17 @@ class Rounds:
         }
 
 
-def order(rounds: int) -> Iterator[tuple[int, Side]]:
+def turns[T](rounds: int, one: T, other: T) -> Iterator[tuple[int, T]]:
     """Return the order of the rounds: the first side alternates, so that drift affects both. Round 0 isn't counted."""
     for number in range(rounds + 1):
-        sides: tuple[Side, Side] = ("bare", "site") if number % 2 else ("site", "bare")
-        for side in sides:
+        for side in (other, one) if number % 2 else (one, other):
             yield number, side
+
+
+def order(rounds: int) -> Iterator[tuple[int, Side]]:
+    """Return the order of the rounds of site and bare Orthanc."""
+    sides: tuple[Side, Side] = ("site", "bare")
+    return turns(rounds, *sides)
 
 
 def studies(options: Options) -> list[Study]:
@@ -131,7 +137,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
                     on_step(f"{side}, round {number} of {options.rounds}, {part.options.associations} at a time")
                     outcome, used = cpu.measured(site, partial(burst.send, site.caller, peers[side], part.made))
                     part.failures += outcome.failures
-                    _require_answers(outcome, side)
+                    require_answers(outcome, side)
                     if number:
                         part.sides[side].add(outcome, used)
         on_step("looking whether all of it is there")
@@ -145,7 +151,7 @@ def run(site: Site, options: Options, on_step: OnStep = lambda _: None) -> dict[
         **first,
         # Refused images count as missing too.
         "failed": max(len(failures), lost),
-        "failures": failures[:_SHOWN_FAILURES],
+        "failures": failures[:SHOWN_FAILURES],
         "rows": options.rows,
         **({"alone": alone[0]} if alone else {}),
     }
@@ -177,7 +183,14 @@ class _Part:
         }
 
 
-def _require_answers(outcome: Outcome, side: Side) -> None:
+def require_answers(outcome: Outcome, side: Side) -> None:
+    """Require that a side stored any image.
+
+    Raises
+    ------
+    HapacsError
+        When it did not.
+    """
     if not outcome.responses:
         reason = _first(outcome.failures)
         raise HapacsError(f"The {side} stored no image: {reason}.", "`hapacs verify --only c-store` tries the site.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hapacs.bench import backlog, footprint
 from hapacs.bench.backlog import OnStep, Options
 from hapacs.errors import HapacsError, RefusedError
 from hapacs.load import burst
+from hapacs.load.burst import Outcome
 from hapacs.load.images import Study
 from hapacs.site import node_program
 from hapacs.site.access import NodeError, Site
@@ -48,10 +49,16 @@ class Subject:
                 return
         raise HapacsError(f"No node of {self.site.name} takes rules.", "`hapacs status` says more.")
 
+    def send(self, studies: Sequence[Study]) -> Outcome:
+        """Store studies at the virtual address."""
+        for study in studies:
+            images = tuple(replace(image, dataset=b"") for image in study.images)
+            self.stored.append(replace(study, images=images))
+        return burst.send(self.site.caller, self.site.store_peer, studies)
+
     def store(self, studies: Sequence[Study]) -> list[str]:
         """Store studies at the virtual address, and return why images were refused."""
-        self.stored += [Study(study.uid, study.series, study.patient, ()) for study in studies]
-        return burst.send(self.site.caller, self.site.store_peer, studies).failures
+        return self.send(studies).failures
 
     def rows(self, sql: str) -> list[str]:
         """Run statements on the database."""

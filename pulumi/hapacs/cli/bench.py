@@ -214,6 +214,25 @@ def routing(
 
 
 @app.command()
+def copies(  # noqa: PLR0917 - typer calls it
+    name: Name = "lab",
+    backlog: Annotated[
+        int, typer.Option(min=1000, max=100_000, help="Images that wait for the other site before they are copied.")
+    ] = 10_000,
+    associations: Associations = 8,
+    instances: Instances = 200,
+    size: Rows = 512,
+    rounds: Rounds = 5,
+    json: Json = False,
+) -> None:
+    """Store with copies to the other site on and off in turns, and while a backlog is copied. For labs only."""
+    from hapacs.bench import copies as measure  # noqa: PLC0415
+
+    options = measure.Options(associations, instances, size, rounds, backlog)
+    _run("copies", name, json, lambda site, now: measure.run(site, options, now), _print_copies)
+
+
+@app.command()
 def report(
     name: Name = "lab",
     directory: Annotated[Path, typer.Option(help="Directory for results, tables and pictures.")] = PROJECT
@@ -337,6 +356,20 @@ def _print_routing(document: Mapping[str, Any]) -> None:
 
 def _seconds(series: Mapping[str, Any]) -> tuple[str, str]:
     return f"{series['median']:.2f}", f"{100 * series['spread'] / 2:.0f} %"
+
+
+def _print_copies(document: Mapping[str, Any]) -> None:
+    found = {f"copies {one}": rounds for one, rounds in document["copies"].items()}
+    found |= {f"beside {one}": rounds for one, rounds in document["beside"].items()}
+    rows = [
+        (what, *_rate(one["per_s"]), *(f"{value:.0f}" for value in one["response_ms"].values()))
+        for what, one in found.items()
+    ]
+    print_table("", ("", "images/s", "±", "p50 ms", "p95 ms", "p99 ms"), rows)
+    console.print(
+        f"ratio {document['ratio']:.2f}, p95_ratio {document['p95_ratio']:.2f} beside {document['backlog']:,} images, "
+        f"with {document['associations']} associations; {document['failed']} failed"
+    )
 
 
 def _rate(series: Mapping[str, Any]) -> tuple[str, str]:

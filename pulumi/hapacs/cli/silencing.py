@@ -56,13 +56,19 @@ def silenced(
 @contextmanager
 def silenced_drill(site: Site, drill: Drill, prepared: Prepared, warn: Callable[[str], None]) -> Iterator[None]:
     """Silence what the fault of a drill causes while the block runs."""
+    from hapacs.drills.model import OtherSite  # noqa: PLC0415
     from hapacs.silences import causes, during  # noqa: PLC0415
+    from hapacs.site.access import sites  # noqa: PLC0415
 
-    hit = [name for name in (*prepared.places, prepared.node) if name]
+    hit = [name for name in (*prepared.places, *prepared.nodes) if name]
     addresses = {name: node.address for name, node in site.nodes.items()}
     found = causes.of_drill(drill, hit, addresses, site.contract["members"])
     words, limit = f"hapacs drill run {drill.name}", timedelta(seconds=drill.hold_s) + _DRILL
-    with during.silenced(site, found, words, limit, warn):
+    # A site that is cut off raises the same alerts as this one.
+    raising = sites(site.deployment) if drill.fault == OtherSite("cut") else [site]
+    with ExitStack() as stack:
+        for one in raising:
+            stack.enter_context(during.silenced(one, found, words, limit, warn))
         yield
 
 

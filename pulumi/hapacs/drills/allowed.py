@@ -7,7 +7,7 @@ from datetime import datetime
 
 from hapacs.contract import partner
 from hapacs.drills import window
-from hapacs.drills.model import Drill, InARow, OnNode, OtherSiteOff, PowerOff
+from hapacs.drills.model import Drill, OnNode
 from hapacs.settings import Settings
 
 
@@ -21,7 +21,7 @@ def _impossible(drill: Drill, settings: Settings) -> str:
     target = settings.target
     if not (target.expendable or drill.production):
         return f"{drill.name} is not marked safe for a site that patients depend on"
-    if isinstance(drill.fault, PowerOff | InARow | OtherSiteOff) and not target.switches_power:
+    if drill.cuts_power and not target.switches_power:
         return f"{drill.name} cuts the power of a node, and the target {target.kind} can't"
     if drill.elsewhere and not any(partner(settings, site) for site in settings.sites.values()):
         return f"{drill.name} hits the other site, and there is none that gets copies (policy.replicate)"

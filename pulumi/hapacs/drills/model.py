@@ -48,8 +48,17 @@ class PowerOff:
 
 
 @dataclass(frozen=True)
-class OtherSiteOff:
-    """The power of all nodes of the deployment's other site is cut."""
+class OtherSite:
+    """The deployment's other site is away: all its nodes are off, or the line to it is cut.
+
+    Attributes
+    ----------
+    how
+        ``off``: the power of its nodes is cut. ``cut``: the playbook `drill_<name>.yml` lets every node of the storing
+        site drop all packets from and to it.
+    """
+
+    how: Literal["off", "cut"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ class InARow:
     after_s: float = 10
 
 
-Fault = OnNode | PowerOff | OtherSiteOff | Switchover | Restart | InARow
+Fault = OnNode | PowerOff | OtherSite | Switchover | Restart | InARow
 
 
 @dataclass(frozen=True)
@@ -122,12 +131,17 @@ class Drill:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether it hits the other site, which has to have all images again."""
-        return isinstance(self.fault, OtherSiteOff)
+        """Whether the other site is away, which has to have all images again."""
+        return isinstance(self.fault, OtherSite)
+
+    @property
+    def cuts_power(self) -> bool:
+        """Whether it needs a target that switches the power of nodes."""
+        return isinstance(self.fault, PowerOff | InARow) or self.fault == OtherSite("off")
 
     @property
     def playbook(self) -> str:
-        """The playbook that injects a fault on a node."""
+        """The playbook that injects a fault on nodes."""
         return f"drill_{self.name.replace('-', '_')}"
 
 
@@ -139,12 +153,12 @@ class Prepared:
     ----------
     places
         Where it has to be undone: nodes whose power is cut, and an empty text for every other fault.
-    node, fault, proof_s
-        Only of a fault on a node: which one, the fault as `hapacs-drill` takes it, and the time for its proof.
+    nodes, fault, proof_s
+        Only of a fault on nodes: which ones, the fault as `hapacs-drill` takes it, and the time for its proof.
     """
 
     places: tuple[str, ...] = ("",)
-    node: str = ""
+    nodes: tuple[str, ...] = ()
     fault: Mapping[str, Any] = field(default_factory=dict)
     proof_s: float = 0
 

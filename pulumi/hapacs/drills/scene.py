@@ -17,7 +17,7 @@ from hapacs.drills.model import (
     Injected,
     Lacking,
     OnNode,
-    OtherSiteOff,
+    OtherSite,
     PowerOff,
     Prepared,
     Restart,
@@ -132,11 +132,16 @@ class SiteScene:
         match drill.fault:
             case OnNode():
                 said = self._frame(drill.playbook, {"drill_inject": False, "drill_bytes": image_bytes.hex()})
-                return Prepared(("",), said["node"], said["fault"], said["proof_s"])
+                return Prepared(("",), (said["node"],), said["fault"], said["proof_s"])
             case PowerOff(subject, count):
                 return Prepared(tuple(self._nodes(subject, count)))
-            case OtherSiteOff():
+            case OtherSite("off"):
                 return Prepared(tuple(self._other().nodes))
+            case OtherSite("cut"):
+                self._other()
+                # Each node says the same fault.
+                said = self._frame(drill.playbook, {"drill_inject": False})
+                return Prepared(("",), tuple(self.site.nodes), said["fault"], said["proof_s"])
             case InARow(PowerOff(subject, count)):
                 return Prepared((*self._nodes(subject, count), ""))
         return Prepared()
@@ -178,9 +183,12 @@ class SiteScene:
         """Inject the fault by the node's program, by an operation, or by the power switch."""
         match drill.fault:
             case OnNode():
-                return self._on_node(prepared, _lease_s(drill))
-            case PowerOff() | OtherSiteOff():
+                return self._on_nodes(prepared, _lease_s(drill))
+            case PowerOff():
                 return self._power_off(prepared.places)
+            case OtherSite(how):
+                off = how == "off"
+                return self._power_off(prepared.places) if off else self._on_nodes(prepared, _lease_s(drill))
             case InARow(_, name, after_s):
                 first = self._power_off([place for place in prepared.places if place])
                 time.sleep(after_s)
@@ -257,11 +265,18 @@ class SiteScene:
         said: dict[str, Any] = json.loads(outcome.said[-1])
         return said
 
-    def _on_node(self, prepared: Prepared, lease_s: int) -> Injected:
+    def _on_nodes(self, prepared: Prepared, lease_s: int) -> Injected:
+        """Inject on all nodes at the same time."""
+        with interruption.Workers(max_workers=len(prepared.nodes)) as pool:
+            found = list(pool.map(lambda name: self._on_node(name, prepared, lease_s), prepared.nodes))
+        begun, proofs = [one.at for one in found], [one.proof for one in found]
+        return Injected(", ".join(prepared.nodes), min(begun), "; ".join(proofs), max(begun))
+
+    def _on_node(self, name: str, prepared: Prepared, lease_s: int) -> Injected:
         """Inject and prove in one call over SSH: under load a playbook takes most of a minute for it."""
         fault = shlex.quote(json.dumps(prepared.fault))
         command = f"sudo {_PROGRAM} inject {lease_s} {fault} && sudo {_PROGRAM} prove {prepared.proof_s:g}"
-        node, timeout_s = self.site.nodes[prepared.node], _INJECTION_S + prepared.proof_s
+        node, timeout_s = self.site.nodes[name], _INJECTION_S + prepared.proof_s
         try:
             printed = self.site.run(node, [command], "", timeout_s)
         except NodeError as error:

@@ -22,6 +22,7 @@ _CHOICE: dict[str, Callable[[RunningSite], list[str]]] = {
     "etcd_member": lambda site: [name for name in _spare(site, "etcd") if name != site.etcd_leader],
     "etcd_leader": lambda site: [site.etcd_leader] if site.etcd_leader else [],
     "spare": lambda site: _spare(site, "pacs"),
+    "site": lambda site: site.names,
 }
 
 
@@ -33,7 +34,7 @@ def nodes(site: RunningSite, subject: str) -> list[str]:
     subject
         ``storing``, ``database``, ``address``, ``archive_leader`` and ``etcd_leader`` are the nodes in that office;
         ``archive`` and ``spare`` are all nodes with the archive or with an Orthanc, and ``etcd_member`` those with an
-        etcd that does not lead: those without an office first.
+        etcd that does not lead: those without an office first. A fault on ``site`` hits all nodes.
 
     Raises
     ------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hapacs.drills.model import Drill, InARow, OnNode, OtherSiteOff, PowerOff, Restart, Switchover
+from hapacs.drills.model import Drill, InARow, OnNode, OtherSite, PowerOff, Restart, Switchover
 from hapacs.errors import UsageError
 
 DRILLS: tuple[Drill, ...] = (
@@ -54,7 +54,8 @@ DRILLS: tuple[Drill, ...] = (
         InARow(PowerOff("spare"), "drill_database_leader_killed"),
         60,
     ),
-    Drill("other-site-off", "The other site loses its power and comes back.", "data", OtherSiteOff(), 60),
+    Drill("other-site-off", "The other site loses its power and comes back.", "data", OtherSite("off"), 60),
+    Drill("other-site-cut", "The line to the other site is cut and comes back.", "data", OtherSite("cut"), 60),
     Drill("link-slow", "What the storing node sends to the others takes 200 ms longer.", "storing"),
     Drill("link-lossy", "Of the packets between the storing node and the others, 5 % are lost.", "storing"),
     Drill("certificate-expired", "The certificate of the storing node's Orthancs ends.", "storing", hold_s=120),

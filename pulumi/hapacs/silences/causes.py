@@ -76,8 +76,8 @@ _REFUSED = (
 )  # fmt: skip
 """What a fault raises that takes the whole service away."""
 
-_OTHER_SITE = ("CanaryNotConfirmed", "OtherSiteSilent", "SecondSiteBehind", "WalNotArriving")
-"""What a site raises whose other one is off."""
+_OTHER_SITE = ("CanaryNotConfirmed", "NotificationsFail", "OtherSiteSilent", "SecondSiteBehind", "WalNotArriving")
+"""What a site raises whose other one is away; its Alertmanagers send their Watchdog there."""
 
 
 @dataclass(frozen=True)
@@ -197,14 +197,14 @@ def of_drill(drill: Drill, hit: Collection[str], addresses: Mapping[str, str], m
     members
         Names of the site's nodes by group.
     """
-    from hapacs.drills.model import InARow, OtherSiteOff, Restart, Switchover  # noqa: PLC0415 - other commands need no drills
+    from hapacs.drills.model import InARow, OtherSite, Restart, Switchover  # noqa: PLC0415 - other commands need no drills
 
     match drill.fault:
         case Switchover(what):
             return of_switchover(what)
         case Restart(service):
             return of_restart(service)
-        case OtherSiteOff():
+        case OtherSite():
             return [Cause(_OTHER_SITE)]
     off = {name: addresses[name] for name in hit}
     found = [*of_nodes(off, members, off=True), Cause(_DRILLED[drill.hits])]

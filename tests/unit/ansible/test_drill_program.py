@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -161,6 +162,25 @@ def test_rules_drop_only_what_is_named(program: ModuleType) -> None:
             "ip saddr { 192.0.2.12, 192.0.2.13 } tcp dport { 2379 }",
         ]
     }
+
+
+def test_port_is_closed_to_everybody_but_the_node_itself(program: ModuleType) -> None:
+    fault = {"kind": "cut", "peers": ["192.0.2.12"], "closed": [8407]}
+    assert program.kind_of(fault).plan() == {
+        "in": ["ip saddr { 192.0.2.12 } ", 'iifname != "lo" tcp dport { 8407 }'],
+        "out": ["ip daddr { 192.0.2.12 } "],
+    }
+
+
+def test_port_that_still_answers_is_no_proof(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("drill_packets.run", lambda *_words, **_: counted(9, 3))
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+        cut = program.kind_of({"kind": "cut", "peers": ["192.0.2.12"], "address": "127.0.0.1", "port": str(port)})
+        assert cut.proof({}) == ""
+    assert f"127.0.0.1:{port} can't be reached" in cut.proof({})
+    monkeypatch.setattr("drill_packets.run", lambda *_words, **_: counted(9, 0))
+    assert cut.proof({}) == "", "it is away for another reason: no packet was dropped"
 
 
 def test_unit_without_a_process_is_refused(program: ModuleType) -> None:

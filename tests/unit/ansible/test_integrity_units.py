@@ -36,7 +36,7 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         }
     ]
     for off in (False, True):
-        for name in ("scrub", "reconcile"):
+        for name in ("scrub", "reconcile", "manifest"):
             for kind in ("service", "timer"):
                 lookup = f"lookup('template', '{TEMPLATES}/hapacs-integrity.{kind}.j2')"
                 dest = directory / f"{'off ' if off else ''}{name}.{kind}"
@@ -80,7 +80,16 @@ def test_the_comparison_repairs_nothing_and_may_only_read(units: dict[str, list[
     assert "ReadWritePaths=/var/lib/hapacs/integrity /srv/das" in units["scrub.service"]
 
 
-@pytest.mark.parametrize("name", [name for name, unit in node_facts.CHECKS.items() if unit == f"hapacs-{name}"])
+def test_the_manifest_is_written_to_the_archive_and_to_no_das(units: dict[str, list[str]]) -> None:
+    lines = units["manifest.service"]
+    assert READER not in lines
+    assert "ReadWritePaths=/var/lib/hapacs/integrity" in lines
+    assert "OnCalendar=*-*-* 01:10:00 UTC" in units["manifest.timer"]
+    # No setting turns it off.
+    assert node_facts.OFF not in units["off manifest.service"]
+
+
+@pytest.mark.parametrize("name", ["scrub", "reconcile"])
 def test_a_check_is_skipped_only_where_the_settings_turn_it_off(units: dict[str, list[str]], name: str) -> None:
     assert node_facts.OFF not in units[f"{name}.service"]
     assert node_facts.OFF in units[f"off {name}.service"]

@@ -139,6 +139,24 @@ def growth() -> dict[str, Any]:
     }
 
 
+def copies() -> dict[str, Any]:
+    """A result of the benchmark of copies."""
+    side = {"per_s": series(19, 20, 21), "response_ms": {"p50": 70.0, "p95": 90.0, "p99": 110.0}}
+    return {
+        "at": "2026-01-01T00:00:00Z",
+        "ratio": 0.93,
+        "p95_ratio": 1.08,
+        "failed": 0,
+        "failures": [],
+        "associations": 8,
+        "instances_per_round": 200,
+        "rows": 512,
+        "backlog": 10_000,
+        "copies": {"off": side, "on": side},
+        "beside": {"nothing": side, "backlog": side},
+    }
+
+
 def routing() -> dict[str, Any]:
     """A result of the benchmark of routing."""
     return {

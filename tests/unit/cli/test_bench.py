@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from hapacs.bench import growth, ingest, reconcile, retrieve, routing, viewer
+from hapacs.bench import copies, growth, ingest, reconcile, retrieve, routing, viewer
 from hapacs.cli import app
 from hapacs.deployment import Deployment
 from hapacs.site import access
@@ -16,6 +16,7 @@ RESULTS = {
     "retrieve": (retrieve, fakes.retrieve),
     "growth": (growth, fakes.growth),
     "routing": (routing, fakes.routing),
+    "copies": (copies, fakes.copies),
     "viewer": (viewer, fakes.viewer),
 }
 
@@ -60,6 +61,7 @@ def test_a_machine_gets_one_document_and_the_deployment_keeps_it(
         ("retrieve", "wado-rs"),
         ("growth", "1,000,000"),
         ("routing", "live_ratio 0.97"),
+        ("copies", "p95_ratio 1.08 beside 10,000 images"),
         ("viewer", "cold_ratio 0.90 for 500"),
     ],
 )
@@ -75,6 +77,12 @@ def test_options_reach_the_benchmark(asked: list[Any]) -> None:
     words = ["bench", "ingest", "--associations", "4", "--instances", "40", "--size", "64", "--rounds", "2", "--json"]
     assert CliRunner().invoke(app, words).exit_code == 0
     assert asked == [ingest.Options(associations=4, instances=40, rows=64, rounds=2)]
+
+
+def test_options_of_copies_are_those_of_ingest_and_a_backlog(asked: list[Any]) -> None:
+    words = ["bench", "copies", "--backlog", "2000", "--instances", "40", "--size", "64", "--rounds", "2", "--json"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert asked == [copies.Options(associations=8, instances=40, rows=64, rounds=2, backlog=2000)]
 
 
 def test_a_failed_image_is_an_exit_code(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,3 +124,13 @@ def test_drill_silences_what_its_fault_hits_for_as_long_as_it_may_take(done: Set
     assert done.happened == ["primary: hapacs drill run node-off-and-back", "drill", "primary: ends"]
     assert timedelta(seconds=drill.hold_s) < done.limits["primary"] <= timedelta(minutes=15)
     assert "NodeDown" in done.alerts["primary"]
+
+
+def test_drill_that_cuts_the_line_silences_both_sites(done: Set, deployment: Deployment) -> None:
+    (drill,) = table.named(["other-site-cut"])
+    site = access.sites(deployment)[0]
+    with silencing.silenced_drill(site, drill, Prepared(("",), tuple(site.nodes)), lambda _: None):
+        done.happened.append("drill")
+    words = "hapacs drill run other-site-cut"
+    assert done.happened == [f"primary: {words}", f"dr: {words}", "drill", "dr: ends", "primary: ends"]
+    assert done.alerts["primary"] == done.alerts["dr"] >= {"OtherSiteSilent", "NotificationsFail"}

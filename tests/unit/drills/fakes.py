@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self
 
-from hapacs.drills.model import Drill, Injected, Kept, Lacking, OtherSiteOff, Prepared, Times, UnprovedError
+from hapacs.drills.model import Drill, Injected, Kept, Lacking, OtherSite, Prepared, Times, UnprovedError
 from hapacs.drills.run import Conductor, Limits
 from hapacs.errors import HapacsError
 
 DRILL = Drill("storing-killed", "The storing service is killed.", "storing", hold_s=0.02)
-ELSEWHERE = Drill("other-site-off", "The other site loses its power.", "data", OtherSiteOff(), hold_s=0.02)
+ELSEWHERE = Drill("other-site-off", "The other site loses its power.", "data", OtherSite("off"), hold_s=0.02)
 SHORT = Limits(steady_s=0.05, after_s=0, back_s=0.05, equal_s=0.05, every_s=0.005)
 
 

@@ -12,7 +12,7 @@ import yaml
 from hapacs.deployment import PROJECT
 from hapacs.drills import allowed, probes, table, window
 from hapacs.drills.load import kept
-from hapacs.drills.model import DEADLINES_S, Drill, InARow, OnNode, OtherSiteOff, PowerOff
+from hapacs.drills.model import DEADLINES_S, Drill, InARow, OnNode, OtherSite
 from hapacs.errors import UsageError
 from hapacs.load.check import Problem, Reason, Verdict
 from hapacs.settings import Settings, load
@@ -35,7 +35,8 @@ def test_deadlines_are_those_that_the_documents_promise() -> None:
 def test_every_fault_on_a_node_has_its_playbook_and_no_playbook_is_left_over() -> None:
     shared = {"drill_heal", "drill_forbid", "drill_allow"}
     made = {path.stem for path in PLAYBOOKS.glob("drill_*.yml")}
-    assert made - shared == {drill.playbook for drill in table.DRILLS if isinstance(drill.fault, OnNode)}
+    on_nodes = [drill for drill in table.DRILLS if isinstance(drill.fault, OnNode) or drill.fault == OtherSite("cut")]
+    assert made - shared == {drill.playbook for drill in on_nodes}
 
 
 @pytest.mark.parametrize("drill", table.DRILLS, ids=lambda drill: drill.name)
@@ -105,7 +106,15 @@ def test_lab_says_why_a_wrong_clock_would_be_void() -> None:
 def test_hospital_offers_safe_drills_only_and_none_that_cuts_power() -> None:
     offered = allowed.possible(table.DRILLS, HOSPITAL)
     assert offered
-    assert all(drill.production and not isinstance(drill.fault, PowerOff | InARow | OtherSiteOff) for drill in offered)
+    assert all(drill.production and not drill.cuts_power for drill in offered)
+
+
+def test_only_drills_that_switch_nodes_off_need_a_target_that_can() -> None:
+    needed = {drill.name for drill in table.DRILLS if drill.cuts_power}
+    assert needed == {
+        "storing-off", "address-off", "database-leader-off", "node-off-and-back", "two-nodes-off",
+        "node-off-leader-killed", "other-site-off",
+    }  # fmt: skip
 
 
 def test_hospital_without_a_window_refuses_every_drill() -> None:
@@ -169,8 +178,8 @@ def test_no_answer_at_all_is_the_whole_time_without_one() -> None:
     assert probes.times([], 10.0, 40.0).longest_without_s == 30.0
 
 
-def test_drill_of_the_other_site_needs_one_that_gets_copies() -> None:
-    drills = table.named(["other-site-off"])
+def test_drills_of_the_other_site_need_one_that_gets_copies() -> None:
+    drills = table.named(["other-site-off", "other-site-cut"])
     alone = LAB.model_copy(update={"sites": {name: site for name, site in LAB.sites.items() if site.role == "primary"}})
     assert allowed.possible(drills, LAB) == drills
     assert allowed.possible(drills, alone) == []

@@ -78,12 +78,12 @@ def test_playbook_prepares_a_fault_and_injects_nothing(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(playbook, "run", run)
     subject, site = made()
-    assert subject.prepare(DRILL, b"\x01\xff") == Prepared(("",), "b", {"kind": "kill"}, 15)
+    assert subject.prepare(DRILL, b"\x01\xff") == Prepared(("",), ("b",), {"kind": "kill"}, 15)
     assert played == [("drill_storing_killed", {"drill_inject": False, "drill_bytes": "01ff", "site": "primary"})]
     assert site.commands == []
 
 
-PREPARED = Prepared(("",), "b", {"kind": "kill", "unit": "it's"}, 15)
+PREPARED = Prepared(("",), ("b",), {"kind": "kill", "unit": "it's"}, 15)
 
 
 def test_fault_is_injected_and_proved_in_one_call() -> None:
@@ -284,6 +284,31 @@ def test_power_of_all_nodes_of_the_other_site_is_cut(elsewhere: tuple[SiteScene,
     assert elsewhere[0].prepare(drill, b"") == Prepared(("dr1", "dr2"))
 
 
+def test_line_to_the_other_site_is_cut_on_every_node_of_the_site(
+    elsewhere: tuple[SiteScene, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (drill,) = table.named(["other-site-cut"])
+    said = [f'{{"node": "{node}", "fault": {{"kind": "cut"}}, "proof_s": 15}}' for node in "abc"]
+    played: list[str] = []
+
+    def run(name: str, **_: Any) -> Any:
+        played.append(name)
+        return SimpleNamespace(said=said)
+
+    monkeypatch.setattr(playbook, "run", run)
+    subject, _ = elsewhere
+    prepared = subject.prepare(drill, b"")
+    assert prepared == Prepared(("",), ("a", "b", "c"), {"kind": "cut"}, 15)
+    assert played == ["drill_other_site_cut"]
+    site = cast("FakeSite", subject.site)
+    assert site.commands == []
+    injected = subject.inject(drill, prepared)
+    assert sorted(node for node, _, _ in site.commands) == ["a", "b", "c"]
+    assert {shlex.split(command)[3] for _, command, _ in site.commands} == {"120"}
+    assert (injected.node, injected.at) == ("a, b, c", 7.5)
+    assert injected.proof.count("9 processes are gone") == 3
+
+
 def test_other_site_is_behind_until_both_are_equal(elsewhere: tuple[SiteScene, dict[str, Any]]) -> None:
     subject, said = elsewhere
     assert subject.behind() == []
@@ -305,8 +330,9 @@ def test_site_that_does_not_say_what_the_other_one_lacks_proves_nothing(
             subject.lacking()
 
 
-def test_site_without_another_one_refuses_the_drill(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["other-site-off", "other-site-cut"])
+def test_site_without_another_one_refuses_the_drill(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     subject, site = made()
     monkeypatch.setattr(scene, "sites", lambda _: [site])
     with pytest.raises(RefusedError, match="no other site that gets its images"):
-        subject.prepare(table.named(["other-site-off"])[0], b"")
+        subject.prepare(table.named([name])[0], b"")

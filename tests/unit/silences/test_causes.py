@@ -11,7 +11,7 @@ import yaml
 
 from hapacs.deployment import PROJECT
 from hapacs.drills import table
-from hapacs.drills.model import InARow, OtherSiteOff, PowerOff, Restart, Switchover
+from hapacs.drills.model import InARow, OtherSite, PowerOff, Restart, Switchover
 from hapacs.rotation import KINDS
 from hapacs.silences import causes
 from hapacs.silences.causes import Cause
@@ -59,7 +59,7 @@ def test_drill_silences_pages_of_the_site_only_when_every_store_must_be_refused(
 
 @pytest.mark.parametrize("drill", table.DRILLS, ids=lambda drill: drill.name)
 def test_drill_silences_what_is_about_the_nodes_that_it_hits(drill: Any) -> None:
-    planned = isinstance(drill.fault, Switchover | Restart | OtherSiteOff)
+    planned = isinstance(drill.fault, Switchover | Restart | OtherSite)
     down = [cause for cause in DRILLS[drill.name] if "NodeDown" in cause.alerts]
     assert [cause.matchers()["node"] for cause in down] == ([] if planned else ["a"])
     others = any("b" in cause.values for cause in DRILLS[drill.name])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 from drill_base import RefusedError, run
 
 TABLE = "hapacs_drill"
 ENOUGH_PACKETS = 500
+CONNECT_S = 2
 
 
 class Packets:
@@ -18,6 +20,8 @@ class Packets:
         self.peers, self.ports = list(fault["peers"]), [str(port) for port in fault.get("ports", ())]
         self.ways = list(fault.get("ways", ("in", "out")))
         self.percent = int(fault.get("percent", 100))
+        self.closed = [str(port) for port in fault.get("closed", ())]
+        self.door = (str(fault["address"]), int(fault["port"])) if "address" in fault else None
 
     def plan(self) -> dict[str, Any]:
         """Return the rules."""
@@ -29,6 +33,9 @@ class Packets:
             if way in self.ways:
                 matches = [f"tcp {end} {{ {ports} }}" for end in ("sport", "dport")] if ports else [""]
                 rules[way] = [f"ip {side} {{ {peers} }} {match}" for match in matches]
+        if self.closed:
+            # A router may have put its own address in place of a peer's. What the node sends to itself goes on.
+            rules["in"].append(f'iifname != "lo" tcp dport {{ {", ".join(self.closed)} }}')
         return rules
 
     def apply(self, plan: dict[str, Any]) -> None:
@@ -45,7 +52,9 @@ class Packets:
         return f"numgen random mod 100 < {self.percent}" if self.percent < 100 else ""  # noqa: PLR2004 - all of them
 
     def proof(self, _plan: dict[str, Any]) -> str:
-        """Return how many packets were dropped, or empty; a share is measured."""
+        """Return how many packets were dropped, or empty; a share is measured, and a port is tried."""
+        if self.door and self._opens(*self.door):
+            return ""
         listed = json.loads(run("nft", "--json", "list", "table", "inet", TABLE))["nftables"]
         rules = [entry["rule"]["expr"] for entry in listed if "rule" in entry]
         counts = [
@@ -60,7 +69,18 @@ class Packets:
         if self.percent < 100:  # noqa: PLR2004 - all of them
             enough = seen >= ENOUGH_PACKETS and self.percent / 2 <= 100 * dropped / seen <= self.percent * 2
             return f"{said}, {100 * dropped / seen:.1f} %" if enough else ""
+        if self.door:
+            said += f"; {self.door[0]}:{self.door[1]} can't be reached"
         return said if dropped else ""
+
+    @staticmethod
+    def _opens(address: str, port: int) -> bool:
+        """Return whether a connection is taken: an attempt also makes packets where nothing else is sent."""
+        try:
+            with socket.create_connection((address, port), CONNECT_S):
+                return True
+        except OSError:
+            return False
 
     def undo(self, _plan: dict[str, Any]) -> None:
         """Remove the table."""
