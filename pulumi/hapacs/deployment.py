@@ -120,6 +120,11 @@ class Deployment:
         return self.directory / "group_vars" / "all" / "secrets.sops.yaml"
 
     @property
+    def authorities_file(self) -> Path:
+        """The encrypted authorities, which come back from here to a controller that has lost them."""
+        return self.directory / "authorities.sops.yaml"
+
+    @property
     def age_key(self) -> Path:
         """The key that opens the secrets; ``HAPACS_AGE_KEY_FILE`` names another place for it."""
         given = os.environ.get("HAPACS_AGE_KEY_FILE")

@@ -125,8 +125,8 @@ class Authority:
             encrypted = serialization.BestAvailableEncryption(self._passphrase)
             pem = serialization.PrivateFormat.PKCS8
             # The certificate is written last: its presence means that the authority is complete.
-            _write(self._key_file, key.private_bytes(serialization.Encoding.PEM, pem, encrypted), 0o600)
-            _write(self.certificate_file, self._self_signed(key).public_bytes(serialization.Encoding.PEM), 0o644)
+            write(self._key_file, key.private_bytes(serialization.Encoding.PEM, pem, encrypted), 0o600)
+            write(self.certificate_file, self._self_signed(key).public_bytes(serialization.Encoding.PEM), 0o644)
             return True
 
     def certificate(self) -> x509.Certificate:
@@ -164,7 +164,7 @@ class Authority:
             encrypted = key.private_bytes(
                 serialization.Encoding.PEM, pem, serialization.BestAvailableEncryption(self._passphrase)
             )
-            _write(self._key_file, encrypted, 0o600)
+            write(self._key_file, encrypted, 0o600)
 
     def sign(self, request_pem: bytes, subject: Subject, lifetime: timedelta) -> bytes:
         """Sign a request.
@@ -234,8 +234,8 @@ class Authority:
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        _write(key_file, private, 0o600)
-        _write(certificate_file, signed, 0o644)
+        write(key_file, private, 0o600)
+        write(certificate_file, signed, 0o644)
         return True
 
     def _self_signed(self, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
@@ -295,7 +295,7 @@ def _issuer_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
+def write(path: Path, content: bytes, mode: int) -> None:
     """Write a file atomically, and flush it to disk before it is renamed."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

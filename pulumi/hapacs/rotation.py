@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hapacs import secrets
+from hapacs import authorities, secrets
 from hapacs.errors import HapacsError, RefusedError
 from hapacs.pki import AUTHORITIES, Authority
 
@@ -120,4 +120,5 @@ def _passphrase(deployment: Deployment) -> None:
                 "Restore it from your backup of the state directory, then run this again.",
             )
         Authority(deployment.pki_directory, authority, present[name]).reencrypt(present[FORMER_PASSPHRASE])
+    authorities.keep(deployment)
     secrets.replace(deployment, lambda _: {FORMER_PASSPHRASE: None})

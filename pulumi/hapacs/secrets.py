@@ -109,7 +109,7 @@ def replace(deployment: Deployment, change: Callable[[dict[str, Any]], Mapping[s
     present = read(deployment)
     changed = present | dict(change(present))
     kept = {name: value for name, value in changed.items() if value is not None}
-    _write(deployment.secrets_file, _ensure_key(deployment.age_key), deployment, kept)
+    seal(deployment, deployment.secrets_file, kept)
 
 
 def read(deployment: Deployment) -> dict[str, Any]:
@@ -126,10 +126,26 @@ def read(deployment: Deployment) -> dict[str, Any]:
             f"The deployment {deployment.name!r} has no secrets yet.",
             f"Run `hapacs init {deployment.name}` first: it makes them, and the key that opens them.",
         )
+    return unseal(deployment, file)
+
+
+def unseal(deployment: Deployment, file: Path) -> dict[str, Any]:
+    """Decrypt a file of the deployment.
+
+    Raises
+    ------
+    HapacsError
+        If the key does not open it.
+    """
     _require_key(deployment)
     command = ["--decrypt", "--input-type", "yaml", "--output-type", "json", str(file)]
-    plain: dict[str, Any] = json.loads(_sops(deployment, command))
+    plain: dict[str, Any] = json.loads(_sops(deployment, file, command))
     return plain
+
+
+def seal(deployment: Deployment, file: Path, content: dict[str, Any]) -> None:
+    """Write a file of the deployment that only its age key opens."""
+    _write(file, _ensure_key(deployment.age_key), deployment, content)
 
 
 def _require_key(deployment: Deployment) -> None:
@@ -160,20 +176,20 @@ def _ensure_key(path: Path) -> str:
 
 def _write(file: Path, recipient: str, deployment: Deployment, content: dict[str, Any]) -> None:
     command = ["--encrypt", "--age", recipient, "--input-type", "json", "--output-type", "yaml", "/dev/stdin"]
-    encrypted = _sops(deployment, command, json.dumps(content))
+    encrypted = _sops(deployment, file, command, json.dumps(content))
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f".{file.name}.new")
     new.write_text(encrypted, encoding="utf-8")
     new.replace(file)
 
 
-def _sops(deployment: Deployment, words: list[str], stdin: str | None = None) -> str:
+def _sops(deployment: Deployment, file: Path, words: list[str], stdin: str | None = None) -> str:
     done = subprocess.run(
         ["sops", *words], input=stdin, capture_output=True, text=True, env=deployment.environment(), check=False
     )
     if done.returncode:
         raise HapacsError(
-            f"sops failed on {deployment.secrets_file}: {done.stderr.strip()}",
+            f"sops failed on {file}: {done.stderr.strip()}",
             f"Check that {deployment.age_key} is the key of this deployment.",
         )
     return done.stdout

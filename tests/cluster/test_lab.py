@@ -13,7 +13,6 @@ from tests.cluster.conftest import Lab
 # Some of all drills, and whether a test holds them to their deadline; `make drills` holds every one to it.
 DRILLS = (
     ("storing-killed", False),
-    ("das-byte-flipped", False),
     ("database-answers-lost", False),
     ("database-leader-off", True),
     ("node-off-and-back", True),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from hapacs import secrets, ssh
+from hapacs import authorities, secrets, ssh
 from hapacs.cli.changes import machines_document, print_changes, settings_document
 from hapacs.cli.output import Step, Steps, console, duration, print_json, print_warning
 from hapacs.cli.parameters import Json, Name
@@ -29,10 +29,13 @@ def init(name: Name = "lab", json: Json = False) -> None:
     deployment = opened(name)
     print_warnings(deployment)
     with deployment.alone():
-        made = initialise(deployment)
+        made, back = initialise(deployment)
     if json:
-        print_json({"deployment": name, "secrets_made": made, "age_key": str(deployment.age_key)})
+        key = str(deployment.age_key)
+        print_json({"deployment": name, "secrets_made": made, "authorities_back": back, "age_key": key})
         return
+    if back:
+        console.print(f"[green]✓[/] {len(back)} authorities are back from {deployment.authorities_file}")
     if made:
         console.print(f"[green]✓[/] {len(made)} secrets made in {deployment.secrets_file}")
     else:
@@ -100,6 +103,7 @@ def _bring_up(deployment: Deployment, steps: Steps) -> tuple[Changes, Outcome]:
         found = Engine(deployment, on_change=follow(step)).up()
     with steps.step("Configuration") as step:
         outcome = configure(deployment, step)
+    authorities.keep(deployment)
     deployment.unfinished_file.unlink(missing_ok=True)
     return found, outcome
 
@@ -134,12 +138,18 @@ def print_warnings(deployment: Deployment) -> None:
         print_warning(str(warning))
 
 
-def initialise(deployment: Deployment) -> list[str]:
-    """Make keys and secrets that are missing, and return the names of the secrets made."""
+def initialise(deployment: Deployment) -> tuple[list[str], list[str]]:
+    """Make keys and secrets that are missing, and take back authorities that the tree has and the controller has not.
+
+    Returns
+    -------
+    tuple
+        Names of the secrets that were made, and of the authorities that are back.
+    """
     ssh.make_key(deployment.ssh_key, f"hapacs-{deployment.name}")
     # A stock Pulumi doesn't make the directory of its backend.
     deployment.backend.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return secrets.ensure(deployment)
+    return secrets.ensure(deployment), authorities.bring_back(deployment)
 
 
 def follow(step: Step) -> Callable[[Change], None]:

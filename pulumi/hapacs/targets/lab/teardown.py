@@ -30,6 +30,7 @@ def sweep(deployment: Deployment) -> None:
     if deployment.state.exists():
         shutil.rmtree(deployment.state)
     deployment.secrets_file.unlink(missing_ok=True)
+    deployment.authorities_file.unlink(missing_ok=True)
     for directory in (deployment.state.parent, deployment.secrets_file.parent, deployment.secrets_file.parent.parent):
         with contextlib.suppress(OSError):  # not empty: something else is in it
             directory.rmdir()
