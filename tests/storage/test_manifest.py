@@ -145,7 +145,7 @@ def test_rebuild_names_what_manifests_list_and_the_archive_has_lost(
     key = names.cas_key(names.digest_of(lost))
     monkeypatch.setattr(run, "listed", lambda *asked: (one for one in listing.listed(*asked) if one.key != key))
     counts = site.rebuild()
-    assert (counts.listed, counts.lost) == (2, 1)
+    assert (counts.in_manifests, counts.lost) == (2, 1)
     assert [digest for kind, _, digest, _ in site.problems if kind is Kind.MISSING] == [names.digest_of(lost)]
     assert [digest for kind, _, digest, _ in site.problems if kind is Kind.DELETED] == [names.digest_of(deleted)]
 
@@ -157,7 +157,7 @@ def test_rebuild_of_a_whole_archive_has_nothing_missing(site: Site) -> None:
     written(site)
     site.lose()
     counts = site.rebuild()
-    assert (counts.listed, counts.lost, site.problems) == (4, 0, [])
+    assert (counts.in_manifests, counts.lost, site.problems) == (4, 0, [])
 
 
 def test_first_day_of_an_empty_site_lacks_nothing(site: Site) -> None:

@@ -107,7 +107,7 @@ def _print(document: dict[str, Any]) -> None:
     out.print(
         f"{document['done']:,} of {document['objects']:,} archive objects read, {document['found']:,} images found"
         f"{f': {states}' if states else ''}; {document['lost']:,} lost or not stored; "
-        f"{document['listed']:,} listed by manifests; {document['images_per_s']:,} images/s"
+        f"{document['in_manifests']:,} listed by manifests; {document['images_per_s']:,} images/s"
     )
     if document["failure"] is not None:
         err.print(f"not complete, run it again: {document['failure']}", style="red")

@@ -105,7 +105,7 @@ class Counts:
         Problems, by their kind.
     lost : int
         Problems whose image was read whole nowhere, or not stored.
-    listed : int
+    in_manifests : int
         Different images that manifests list as being in the index.
     """
 
@@ -114,7 +114,7 @@ class Counts:
     images: dict[str, int]
     problems: dict[str, int]
     lost: int
-    listed: int
+    in_manifests: int
 
 
 class Progress:
@@ -289,7 +289,7 @@ class Progress:
                 "select count(*) from problem left join image using (digest) "
                 "where image.digest is null and kind in ('damaged', 'unreadable', 'refused', 'missing')"
             ),
-            listed=self._count("select count(*) from listed where removed is null"),
+            in_manifests=self._count("select count(*) from listed where removed is null"),
         )
 
     def problems(self, limit: int) -> list[tuple[Problem, bool]]:

@@ -93,4 +93,5 @@ def _print(report: dict[str, Any]) -> None:
         print_warning(f"{report['lost']:,} parts of the archive were not stored.")
     if report["failure"] is not None:
         print_warning(f"Not complete, run it again: {report['failure']}")
+    console.print(f"{report['in_manifests']:,} images are listed by manifests as being in the index")
     console.print(f"{report['images_per_s']:,} images/s on {report['node']}")

@@ -25,6 +25,7 @@ REPORT: dict[str, Any] = {
     "images": {"stored": 21, "superseded": 1},
     "problems": {},
     "lost": 0,
+    "in_manifests": 20,
     "found": 22,
     "listed": [],
     "seconds": 2.0,
