@@ -18,7 +18,12 @@ FOLDERS = ("pulumi", "ansible", "plugins", "docs", "inventories", "tests", "requ
 # What a reader replaces: NAME, VERSION, <role>, one of {a,b}.
 _PLACEHOLDER = re.compile(r"<[^>]*>|\b[A-Z][A-Z0-9_]+\b(?!\.md)|\{[^}]*\}|\.\.\.$")
 # Files of a deployment that git does not know, or that a run writes.
-GENERATED = ("inventories/*/group_vars/all/secrets.sops.yaml", "pulumi/Pulumi.*.yaml", ".venv/*")
+GENERATED = (
+    "inventories/*/group_vars/all/secrets.sops.yaml",
+    "inventories/*/authorities.sops.yaml",
+    "pulumi/Pulumi.*.yaml",
+    ".venv/*",
+)
 
 
 def links(document: Document, _tree: Tree) -> Iterator[str]:
