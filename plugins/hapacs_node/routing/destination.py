@@ -79,6 +79,10 @@ class DicomDestination(_Destination):
         image. ``response``: the status is enough.
     maximum_pdu
         Longest PDU that this side accepts.
+    operations
+        Images of one association that may wait for their answers at the same time, as far as the peer grants it (DICOM
+        PS3.7 D.3.3.3). 1: it is not asked for, because some peers end an association in which it was. It helps where
+        the way to the peer is long.
     transfer_syntax
         What images are converted to where the peer accepts it: ``explicit``, ``implicit``, or for images that are not
         compressed ``jpeg-2000-lossless`` or ``rle-lossless``. Not given: as they are stored. What the peer does not
@@ -96,6 +100,7 @@ class DicomDestination(_Destination):
     associations: Parallel = 2
     confirm: ConfirmDicom = "response"
     maximum_pdu: Annotated[int, Field(strict=True, ge=4096, le=1048576)] = 131072
+    operations: Annotated[int, Field(strict=True, ge=1, le=32)] = 1
     transfer_syntax: WantedSyntax | None = None
 
     @model_validator(mode="after")

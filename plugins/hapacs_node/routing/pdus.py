@@ -8,6 +8,7 @@ from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
+    AsynchronousOperationsWindowNegotiation,
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
@@ -100,6 +101,10 @@ def association_request(destination: DicomDestination, calling: str, proposed: S
     primitive.application_context_name = _APPLICATION
     primitive.called_ae_title, primitive.calling_ae_title = destination.ae_title, calling
     primitive.user_information = [length, implementation, version]
+    if destination.operations > 1:
+        window = AsynchronousOperationsWindowNegotiation()
+        window.maximum_number_operations_invoked = destination.operations
+        primitive.user_information.append(window)
     contexts = []
     for place, (sop_class, syntax) in enumerate(proposed):
         contexts.append(build_context(sop_class, [syntax]))

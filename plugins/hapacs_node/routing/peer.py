@@ -56,8 +56,7 @@ class Session(Protocol):
 class OneByOne(ABC):
     """Requests and answers of a session in which each image is a request of its own."""
 
-    @staticmethod
-    def requests(tasks: Sequence[Task]) -> list[list[Task]]:
+    def requests(self, tasks: Sequence[Task]) -> list[list[Task]]:
         """Divide tasks into requests of one image."""
         return [[task] for task in tasks]
 

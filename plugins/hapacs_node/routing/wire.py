@@ -8,7 +8,7 @@ pynetdicom encodes the negotiation, and decodes answers.
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -16,6 +16,7 @@ from io import BytesIO
 from pydicom import Dataset
 from pynetdicom.dsutils import decode
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_RELEASE_RP, A_RELEASE_RQ
+from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
 
 from hapacs_node.routing import pdus
 from hapacs_node.routing.destination import DicomDestination
@@ -44,12 +45,15 @@ class Association:
     ----------
     accepted : dict
         Presentation context identifiers by pair.
+    window : int
+        How many C-STOREs may wait for their answers at the same time (DICOM PS3.7 D.3.3.3).
     """
 
     accepted: dict[Pair, int]
     _socket: socket.socket
     _timeout_s: float
     _maximum_pdu: int
+    window: int = 1
     _came: bytearray = field(default_factory=bytearray)
 
     @classmethod
@@ -76,6 +80,7 @@ class Association:
             opened = cls({}, connection, destination.timeout_s, _UNLIMITED)
             connection.sendall(pdus.association_request(destination, calling, proposed))
             opened._accept(*opened._pdu(), proposed, where)
+            opened.window = min(opened.window, destination.operations)
         except (OSError, _EndedError) as error:
             connection.close()
             raise PeerError(f"{where} gives no association: {error}") from error
@@ -103,11 +108,36 @@ class Association:
         UnansweredError
             When there is no answer. The association can't be used any more.
         """
+        self.request(message, context, number, priority)
+        _, status, comment = self.answer({number})
+        return status, comment
+
+    def request(self, message: Message, context: int, number: int, priority: int) -> None:
+        """Send one image without waiting for its answer; not more than `window` at a time. For the rest see `store`.
+
+        Raises
+        ------
+        UnansweredError
+            When it could not be sent whole. The association can't be used any more.
+        """
         command = memoryview(pdus.store_request(message, number, priority))
         try:
             self._send([(pdus.COMMAND, command), (0, message.dataset)], context)
-            answer = self._answer(number)
-            return int(answer.Status), str(answer.get("ErrorComment") or "")
+        except OSError as error:
+            self.abort()
+            raise UnansweredError(f"no answer to a C-STORE: {error}") from error
+
+    def answer(self, numbers: Collection[int]) -> tuple[int, int, str]:
+        """Wait for the answer to any of some images, and return its Message ID, status and comment.
+
+        Raises
+        ------
+        UnansweredError
+            When none comes. The association can't be used any more.
+        """
+        try:
+            answer = self._answer(numbers)
+            return int(answer.MessageIDBeingRespondedTo), int(answer.Status), str(answer.get("ErrorComment") or "")
         except (OSError, _EndedError, pdus.MalformedError, AttributeError, TypeError, ValueError) as error:
             self.abort()
             raise UnansweredError(f"no answer to a C-STORE: {error}") from error
@@ -144,6 +174,10 @@ class Association:
             primitive = answer.to_primitive()
         except Exception as error:
             raise _EndedError(f"its answer can't be read: {type(error).__name__}") from error
+        for item in primitive.user_information:
+            if isinstance(item, AsynchronousOperationsWindowNegotiation):
+                # 0 is as many as this side likes.
+                self.window = item.maximum_number_operations_invoked or _UNLIMITED
         limit = primitive.maximum_length_received or _UNLIMITED
         self._maximum_pdu = max(min(limit, _UNLIMITED), _SHORTEST)
         results = primitive.presentation_context_definition_results_list
@@ -170,8 +204,8 @@ class Association:
         self._socket.settimeout(self._timeout_s)
         self._socket.sendall(b"".join(waiting))
 
-    def _answer(self, number: int) -> Dataset:
-        """Wait for the answer to a C-STORE, which has no data set."""
+    def _answer(self, numbers: Collection[int]) -> Dataset:
+        """Wait for the answer to one of some C-STOREs, which has no data set."""
         command = bytearray()
         while True:
             kind, body = self._pdu()
@@ -186,7 +220,8 @@ class Association:
                 if not control & pdus.LAST:
                     continue
                 answer = decode(BytesIO(command), is_implicit_vr=True, is_little_endian=True)
-                if (answer.get("CommandField"), answer.get("MessageIDBeingRespondedTo")) != (_C_STORE_RSP, number):
+                is_answer = answer.get("CommandField") == _C_STORE_RSP
+                if not is_answer or answer.get("MessageIDBeingRespondedTo") not in numbers:
                     raise _EndedError("the destination answers what was not asked")
                 return answer
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.pdu_primitives import A_ASSOCIATE, AsynchronousOperationsWindowNegotiation
 
 from hapacs.load.made import encoded, made_ct, part_10
 from hapacs_node.routing.destination import DicomDestination
@@ -104,7 +104,8 @@ def read_pdu(connection: socket.socket) -> bytes:
     return head + exactly(struct.unpack(">BxI", head)[1])
 
 
-def accept(connection: socket.socket) -> None:
+def accept(connection: socket.socket, operations: int | None = None) -> None:
+    """Accept all that is asked for, or so many operations at the same time."""
     request = A_ASSOCIATE_RQ()
     request.decode(read_pdu(connection))
     primitive: A_ASSOCIATE = request.to_primitive()
@@ -112,6 +113,9 @@ def accept(connection: socket.socket) -> None:
     for context in primitive.presentation_context_definition_list:
         context.result = 0
     primitive.presentation_context_definition_results_list = primitive.presentation_context_definition_list
+    for item in primitive.user_information:
+        if operations is not None and isinstance(item, AsynchronousOperationsWindowNegotiation):
+            item.maximum_number_operations_invoked = operations
     answer = A_ASSOCIATE_AC()
     answer.from_primitive(primitive)
     connection.sendall(answer.encode())
