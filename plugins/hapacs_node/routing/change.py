@@ -30,7 +30,13 @@ def _apply(dataset: Dataset, tag: BaseTag, change: Change) -> None:
     elif change.replace is not None:
         vr = dataset[tag].VR if tag in dataset else dictionary_VR(tag)
         dataset.add_new(tag, vr, change.replace)
+    elif change.add is not None:
+        if tag not in dataset or not dataset[tag].VM:
+            dataset.add_new(tag, dataset[tag].VR if tag in dataset else dictionary_VR(tag), change.add)
     elif tag in dataset:
         element = dataset[tag]
         several = element.value if element.VM > 1 else [element.value] if element.VM else []
-        element.value = [f"{change.prefix}{value}" for value in several] or element.value
+        mapped = change.map or {}
+        # A prefix and a map are never given together.
+        new = [f"{change.prefix}{value}" if change.prefix else mapped.get(str(value), value) for value in several]
+        element.value = new or element.value

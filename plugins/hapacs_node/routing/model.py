@@ -75,6 +75,10 @@ class Condition(Part):
         return " and ".join(limit for limit in limits if limit)
 
 
+Value = Annotated[str, StringConstraints(max_length=1024)]
+"""A value that a change writes."""
+
+
 class Change(Part):
     """A change of one attribute in the copy that leaves. What is stored never changes.
 
@@ -84,21 +88,28 @@ class Change(Part):
         A keyword or a tag. UIDs of the image and its pixel data can't be changed.
     replace
         The new value; the attribute is added where it is missing.
+    add
+        The value where the attribute is missing or empty.
     prefix
         Text before each present value.
+    map
+        New values by the present ones, each a whole value; a value that is not listed stays.
     remove
         Removes the attribute.
     """
 
     attribute: ChangedName
-    replace: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    replace: Value | None = None
+    add: Value | None = None
     prefix: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    map: Annotated[dict[Value, Value], Field(min_length=1, max_length=1000)] | None = None
     remove: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if sum([self.replace is not None, self.prefix is not None, self.remove]) != 1:
-            raise ValueError("give exactly one of replace, prefix and remove")
+        given = [one is not None for one in (self.replace, self.add, self.prefix, self.map)]
+        if sum([*given, self.remove]) != 1:
+            raise ValueError("give exactly one of replace, add, prefix, map and remove")
         return self
 
 
