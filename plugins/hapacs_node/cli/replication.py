@@ -8,12 +8,15 @@ from hapacs_node import settings
 from hapacs_node.catalog import canary, replication, ruleset, site
 from hapacs_node.catalog.canary import Canary
 from hapacs_node.catalog.replication import Lag
-from hapacs_node.cli import comparison
+from hapacs_node.cli import comparison, conflicts
 from hapacs_node.cli.common import ConfigOption, JsonOption, errors, of_catalog, out, print_json
 from hapacs_node.replication.model import Outgoing
 
 app = typer.Typer(no_args_is_help=True, help="Copies of the images at the second site.")
 app.command()(comparison.compare)
+app.command()(conflicts.aside)
+app.command()(conflicts.give_way)
+app.command()(conflicts.keep)
 
 
 @app.command()

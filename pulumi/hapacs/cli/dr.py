@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hapacs.cli import chosen, dr_compare
+from hapacs.cli import chosen, dr_compare, dr_conflicts
 from hapacs.cli.output import Steps, console, errors, print_json, print_table, print_warning
 from hapacs.cli.parameters import Json, Name
 from hapacs.deployment import Deployment
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Let the second site take the lead, and bring it back.")
 app.command("compare")(dr_compare.compare)
+app.command("conflicts")(dr_conflicts.conflicts)
+app.command("keep")(dr_conflicts.keep)
 
 Wait = Annotated[int, typer.Option("--wait", min=1, help="Seconds until both sites must have all images.")]
 
