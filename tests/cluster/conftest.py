@@ -156,7 +156,7 @@ def _turn(item: pytest.Item) -> int:
         return 4
     if item.path.stem in {"test_drills", "test_exhaustion", "test_input"}:
         return 1
-    if item.path.stem in {"test_operations", "test_retrieval"}:
+    if item.path.stem in {"test_operations", "test_retrieval", "test_split"}:
         return 3
     after = ("test_drill_loses_nothing", "test_each_site_verifies_after_the_faults")
     among = item.path.stem in {"test_alerts", "test_conformance", "test_integrity", "test_routing", "test_second_site"}
