@@ -12,7 +12,7 @@ from hapacs_node.integrity.record import Check, recorded
 from hapacs_node.manifest.run import Manifests
 from hapacs_node.node import Node
 
-_LOG = log.get("manifest")
+_LOG = log.get("integrity")
 
 
 def manifest(

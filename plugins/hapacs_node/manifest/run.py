@@ -16,7 +16,7 @@ from hapacs_node.storage.cas import Cas
 from hapacs_node.storage.client import Listed
 from hapacs_node.storage.listing import listed
 
-_LOG = log.get("manifest")
+_LOG = log.get("integrity")
 SETTLED = timedelta(hours=1)
 """A day is listed when it ended so long ago: far above the longest store."""
 
