@@ -302,7 +302,7 @@ def _catch_up(sites: Sites, wait_s: float, now: Now) -> None:
         if time.monotonic() > end:
             raise HapacsError(
                 f"Not all images and deletions are at the other site after {wait_s:g} s: {left}.",
-                "`hapacs-node replication status` on a node says why; images that were set aside have to be decided: "
-                "docs/runbooks/delivery-given-up.md. Give more time with --wait.",
+                "`hapacs-node replication status` on a node says why. Images that were set aside have to be decided: "
+                "`hapacs dr conflicts`, and docs/runbooks/delivery-given-up.md. Give more time with --wait.",
             )
         time.sleep(_PERIOD_S)
