@@ -24,8 +24,12 @@ _LIST_S = 60
 # A full backup and a restore of ten million images' rows take hours.
 _LONG_S = 24 * 3600
 _ARCHIVED_WITHIN_S = 300
-# Timelines share one count of segments (PostgreSQL, WAL file names).
-_ARCHIVED = "select coalesce(substr(last_archived_wal, 9) >= substr('{}', 9), false) from pg_stat_archiver"
+# Timelines share one count of segments (PostgreSQL, WAL file names). A new leader archives what its predecessor had of
+# the last one as `.partial` first: that is not the segment.
+_ARCHIVED = (
+    "select coalesce(last_archived_wal ~ '^[0-9A-F]{{24}}$' "
+    "and substr(last_archived_wal, 9) >= substr('{}', 9), false) from pg_stat_archiver"
+)
 _LAG = "select coalesce(extract(epoch from clock_timestamp() - last_archived_time)::text, '') from pg_stat_archiver"
 
 
