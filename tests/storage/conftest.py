@@ -21,6 +21,7 @@ from hapacs_node.settings import Settings
 from tests.storage import index
 from tests.storage.routed import TABLES
 from tests.storage.servers import ACCESS_KEY, BUCKET, PASSWORD, SECRET_KEY, Postgres, SeaweedFS, postgres_programs
+from tests.support.second_site import SecondSite, second_site
 
 # The part of Orthanc's tables that is read (orthanc-postgresql 5.0); the lab has the real ones.
 INDEX = """
@@ -250,3 +251,16 @@ def services(site: Node) -> Iterator[Callable[..., Service]]:
     yield build
     for service in made:
         service.close()
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Iterator[SecondSite]:
+    """The site that gets copies."""
+    with second_site(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def service(services: Callable[..., Service], second: SecondSite) -> Service:
+    """A service that copies to it, and sends by rules."""
+    return services(None, second.access)

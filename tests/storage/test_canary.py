@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from hapacs_node.routing.service import Service
 from tests.storage.routed import ALL_CT, image, load_peer, run_until, store
 from tests.storage.servers import Postgres
 from tests.storage.test_replication import again, lag, repeated, rows, switch_on
-from tests.support.second_site import SecondSite, second_site
+from tests.support.second_site import SecondSite
 
 pytestmark = pytest.mark.timeout(200)
 PROBE = {
@@ -35,17 +35,6 @@ PROBE = {
     "dicom": {"host": "127.0.0.1", "port": 1, "store_ae": "HAPACS", "query_ae": "HAPACS_QR"},
     "nodes": {"targets": [], "store_port": 1, "query_port": 1},
 }
-
-
-@pytest.fixture
-def second(tmp_path: Path) -> Iterator[SecondSite]:
-    with second_site(tmp_path) as site:
-        yield site
-
-
-@pytest.fixture
-def service(services: Callable[..., Service], second: SecondSite) -> Service:
-    return services(None, second.access)
 
 
 @pytest.fixture

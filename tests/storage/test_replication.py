@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http import HTTPStatus
 from io import BytesIO
 from pathlib import Path
@@ -24,20 +24,9 @@ from hapacs_node.replication.names import CALLER, DESTINATION
 from hapacs_node.routing.service import Service
 from tests.storage.routed import ALL_CT, image, run_until, store
 from tests.storage.servers import Postgres
-from tests.support.second_site import SecondSite, second_site
+from tests.support.second_site import SecondSite
 
 pytestmark = pytest.mark.timeout(200)
-
-
-@pytest.fixture
-def second(tmp_path: Path) -> Iterator[SecondSite]:
-    with second_site(tmp_path) as site:
-        yield site
-
-
-@pytest.fixture
-def service(services: Callable[..., Service], second: SecondSite) -> Service:
-    return services(None, second.access)
 
 
 def switch_on(node: Node, second: SecondSite, *, timeout_s: int = 20, past: bool = False, rules: bool = False) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -29,16 +29,10 @@ from hapacs_node.routing.service import Service
 from tests.storage.routed import image, run_until, store
 from tests.storage.servers import Postgres
 from tests.storage.test_replication import switch_on
-from tests.support.second_site import SecondSite, second_site
+from tests.support.second_site import SecondSite
 
 pytestmark = pytest.mark.timeout(200)
 CT1 = "title:CT1"
-
-
-@pytest.fixture
-def second(tmp_path: Path) -> Iterator[SecondSite]:
-    with second_site(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

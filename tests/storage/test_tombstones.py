@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from io import BytesIO
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -21,20 +19,9 @@ from tests.storage.routed import image, run_until, store
 from tests.storage.servers import Postgres
 from tests.storage.test_replication import again, lag, repeated, rows, switch_on
 from tests.storage.test_site import begin
-from tests.support.second_site import SecondSite, second_site
+from tests.support.second_site import SecondSite
 
 pytestmark = pytest.mark.timeout(200)
-
-
-@pytest.fixture
-def second(tmp_path: Path) -> Iterator[SecondSite]:
-    with second_site(tmp_path) as site:
-        yield site
-
-
-@pytest.fixture
-def service(services: Callable[..., Service], second: SecondSite) -> Service:
-    return services(None, second.access)
 
 
 def delete(node: Node, postgres: Postgres, uuid: UUID, content: bytes, caller: str | None = "user:op") -> None:

@@ -1,6 +1,7 @@
 """`hapacs-node replication aside`, `give-way` and `keep`: what was set aside, and what a person decides about it."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from hapacs_node.catalog import conflicts
 from hapacs_node.cli.common import SELF, ConfigOption, JsonOption, err, errors, of_catalog, out, print_json, to_journal
 
 _LOG = log.get("conflicts")
+type Decision = Callable[..., list[str]]
 Reason = Annotated[str, typer.Option(help="Why, for the records.")]
 Operator = Annotated[str, typer.Option(help="Who decides, for the records.")]
 
@@ -48,7 +50,7 @@ def give_way(
 
     Only images whose copies were set aside. Their bytes stay in the archive, and their rows as tombstones.
     """
-    _decide("give_way", reason, operator, config, as_json=as_json)
+    _decide(conflicts.give_way, reason, operator, config, as_json=as_json)
 
 
 def keep(
@@ -59,20 +61,19 @@ def keep(
     as_json: JsonOption = False,
 ) -> None:
     """Send images again whose copies were set aside; standard input has their SOP Instance UIDs."""
-    _decide("keep", reason, operator, config, as_json=as_json)
+    _decide(conflicts.keep, reason, operator, config, as_json=as_json)
 
 
-def _decide(what: str, reason: str, operator: str, config: Path, *, as_json: bool) -> None:
+def _decide(decision: Decision, reason: str, operator: str, config: Path, *, as_json: bool) -> None:
     sops = sys.stdin.read().split()
     if not sops:
         err.print("standard input names no image", style="red")
         raise typer.Exit(2)
     to_journal(_LOG)
-    action = conflicts.give_way if what == "give_way" else conflicts.keep
     with errors(), of_catalog(config, "replication") as database:
-        done = database.run(partial(action, sops=sops, reason=f"{reason} ({operator})"))
+        done = database.run(partial(decision, sops=sops, reason=f"{reason} ({operator})"))
     for sop in done:
-        _LOG.warning(log.line("conflict_decided", sop=sop, decision=what, operator=operator))
+        _LOG.warning(log.line("conflict_decided", sop=sop, decision=decision.__name__, operator=operator))
     if as_json:
         print_json({"done": done})
     else:
