@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from monitoring.tests.page.made import Site
+from monitoring.tests.page.made import UNITS, Site
 
 Look = Callable[..., Page]
 
@@ -48,7 +48,7 @@ def test_a_good_site_fits_each_screen(look: Look, size: str, dark: bool) -> None
     expect(page.locator("#stale")).to_be_empty()
     expect(page.locator("#site")).to_have_text("made")
     for name in ("pacs1", "pacs2", "pacs3"):
-        expect(node(page, name)).to_contain_text("all 22 services run")
+        expect(node(page, name)).to_contain_text(f"all {len(UNITS)} services run")
     expect(node(page, "pacs1")).to_contain_text("has the address")
     expect(node(page, "pacs2")).to_contain_text("leads the archive")
     expect(page.locator("#hours canvas")).to_have_count(4)
@@ -153,7 +153,7 @@ def test_a_service_that_does_not_run_is_named(look: Look, site: Site) -> None:
     site.stopped = {("pacs2", "haproxy")}
     page = look("service-off", "phone")
     expect(verdict(page)).to_have_text("! The site works; 1 thing to look at")
-    expect(node(page, "pacs2")).to_contain_text("1 of 22 services do not run")
+    expect(node(page, "pacs2")).to_contain_text(f"1 of {len(UNITS)} services do not run")
     expect(node(page, "pacs2").get_by_text("haproxy does not run").first).to_be_visible()
 
 
@@ -161,7 +161,7 @@ def test_one_prometheus_off_is_said_and_the_rest_is_shown(look: Look, site: Site
     site.prometheus_off = {"pacs2"}
     page = look("prometheus-off")
     expect(page.locator("#why")).to_contain_text("Prometheus of pacs2 is off; the other one goes on.")
-    expect(node(page, "pacs2")).to_contain_text("all 22 services run")
+    expect(node(page, "pacs2")).to_contain_text(f"all {len(UNITS)} services run")
     expect(page.locator("#stale")).to_be_empty()
 
 
