@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -91,9 +93,31 @@ class BackedUp:
             as_user(*self.postgres, command), input=given, capture_output=True, check=False, timeout=60
         )
 
-    def back_up(self, kind: str = "") -> subprocess.CompletedProcess[str]:
+    @contextmanager
+    def without_power(self) -> Iterator[str]:
+        """Give the address of a database node that answers nothing, not even that nobody listens."""
+        with socket.socket() as full, ExitStack() as waiting:
+            full.bind(("127.0.0.9", self._database_port))
+            # The kernel drops what a full queue can't take.
+            full.listen(0)
+            for _ in range(4):
+                client = waiting.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(full.getsockname())
+            yield "127.0.0.9"
+
+    def joined_by(self, address: str) -> str:
+        """Return the host's configuration, with another database node before the one that there is."""
+        text = (self.directory / "backup.conf").read_text()
+        stanza = [line for line in text.splitlines() if line.startswith("pg1-")]
+        there = [line.replace("pg1-", "pg2-", 1) for line in stanza]
+        text = text.replace(f"pg1-host={ADDRESS}\n", f"pg1-host={address}\n")
+        return text + "\n".join(there) + "\n"
+
+    def back_up(self, kind: str = "", configuration: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run the program of the timer on the host."""
-        program = [str(ROLE / "files/pgbackrest-backup"), f"{self.directory}/backup.conf", f"{self.directory}/stanzas"]
+        given = configuration or self.directory / "backup.conf"
+        program = [str(ROLE / "files/pgbackrest-backup"), str(given), f"{self.directory}/stanzas"]
         command = as_user(OWNER, GROUP, [*program, *([kind] if kind else [])])
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=self.directory)
 

@@ -116,6 +116,19 @@ def test_database_comes_back_as_of_a_time(site: BackedUp) -> None:
         server.kill()
 
 
+def test_backup_is_made_while_a_database_node_has_no_power(site: BackedUp) -> None:
+    configuration = site.directory / "one-off.conf"
+    with site.without_power() as address:
+        configuration.write_text(site.joined_by(address))
+        os.chown(configuration, 0, GROUP)
+        configuration.chmod(0o640)
+        before = site.backed_up_at()
+        done = site.back_up("diff", configuration)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"event=database_node_left_out address={address} reason=timed out" in done.stderr
+    assert site.backed_up_at() > before
+
+
 def test_rehearsed_restore_counts_what_was_committed_and_leaves_nothing(site: BackedUp) -> None:
     with site.connect() as connection:
         connection.execute("insert into images values ('before the rehearsal')")

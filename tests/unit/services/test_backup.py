@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -45,6 +46,58 @@ def backup(kind: str, began: float, *, error: bool = False) -> dict[str, Any]:
 )
 def test_backup_that_is_due(backups: list[dict[str, Any]], now: float, wanted: str) -> None:
     assert program.due(backups, 2, now) == wanted
+
+
+def configured(tmp_path: Path, *hosts: str) -> dict[str, str]:
+    lines = ["[global]", "repo1-path=/r", "[other]", "pg1-host=192.0.2.9", "[x]", "repo1-retention-full=2"]
+    for number, host in enumerate(hosts, 1):
+        lines += [f"pg{number}-path=/p", f"pg{number}-host={host}", f"pg{number}-host-port=8432"]
+    (tmp_path / "backup.conf").write_text("\n".join(lines) + "\n")
+    settings: dict[str, str] = program.stanza_settings(str(tmp_path / "backup.conf"), "x")
+    return settings
+
+
+@pytest.fixture
+def off(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Addresses that do not answer."""
+    found: set[str] = set()
+
+    def connect(address: tuple[str, int], _within_s: float) -> socket.socket:
+        assert address[1] == 8432
+        if address[0] in found:
+            raise TimeoutError("timed out")
+        return socket.socket()
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    return found
+
+
+def test_backup_asks_the_database_nodes_that_answer(
+    tmp_path: Path, off: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = configured(tmp_path, "192.0.2.1", "192.0.2.2", "192.0.2.3")
+    assert settings["repo1-path"] == "/r"
+    assert program.members(settings) == [], "pgBackRest finds all of them by itself"
+    off.add("192.0.2.1")
+    words = program.members(settings)
+    assert words[:2] == ["--pg1-host=192.0.2.2", "--pg2-host=192.0.2.3"]
+    assert words[2:] == ["--reset-pg3-path", "--reset-pg3-host", "--reset-pg3-host-port"]
+    assert "event=database_node_left_out address=192.0.2.1 reason=timed out" in capsys.readouterr().err
+    off |= {"192.0.2.2", "192.0.2.3"}
+    with pytest.raises(ConnectionError, match=r"no database node answers: 192\.0\.2\.1, .*\.2, .*\.3"):
+        program.members(settings)
+
+
+def test_backup_without_any_database_node_fails_with_that_reason(
+    tmp_path: Path, off: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured(tmp_path, "192.0.2.1")
+    off.add("192.0.2.1")
+    (tmp_path / "stanzas").write_text("x 2\n")
+    monkeypatch.setattr(program, "pgbackrest", lambda *_words: "[]")
+    assert program.main(str(tmp_path / "backup.conf"), str(tmp_path / "stanzas")) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "event=backup_failed stanza=x reason=no database node answers: 192.0.2.1"
 
 
 SEGMENT = 16 << 20
