@@ -49,7 +49,16 @@ def test_backup_that_is_due(backups: list[dict[str, Any]], now: float, wanted: s
 
 
 def configured(tmp_path: Path, *hosts: str) -> dict[str, str]:
-    lines = ["[global]", "repo1-path=/r", "[other]", "pg1-host=192.0.2.9", "[x]", "repo1-retention-full=2"]
+    lines = [
+        "[global]",
+        "repo1-path=/r",
+        "tls-server-auth=db1=x",
+        "tls-server-auth=db2=x",
+        "[other]",
+        "pg1-host=192.0.2.9",
+        "[x]",
+        "repo1-retention-full=2",
+    ]
     for number, host in enumerate(hosts, 1):
         lines += [f"pg{number}-path=/p", f"pg{number}-host={host}", f"pg{number}-host-port=8432"]
     (tmp_path / "backup.conf").write_text("\n".join(lines) + "\n")
