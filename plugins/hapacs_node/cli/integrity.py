@@ -23,6 +23,7 @@ from hapacs_node.integrity.scrub import Scrub
 from hapacs_node.node import Node
 from hapacs_node.storage.shelves import Shelves
 
+app = typer.Typer()
 # Far above the longest store: its deadlines, and the patience with a file of several gigabytes.
 _SETTLED_S = 3600
 _SHOWN_EVERY_S = 0.5
@@ -30,6 +31,7 @@ _ALL = "all"
 Operator = Annotated[str, typer.Option(help="Name for the journal.")]
 
 
+@app.command()
 def reconcile(
     *,
     config: ConfigOption = settings.DEFAULT_PATH,
@@ -72,6 +74,7 @@ def reconcile(
     raise typer.Exit(0 if report.ok else 1)
 
 
+@app.command()
 def scrub(
     *,
     config: ConfigOption = settings.DEFAULT_PATH,

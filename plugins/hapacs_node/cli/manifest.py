@@ -14,7 +14,10 @@ from hapacs_node.node import Node
 
 _LOG = log.get("integrity")
 
+app = typer.Typer()
 
+
+@app.command()
 def manifest(
     *,
     config: ConfigOption = settings.DEFAULT_PATH,

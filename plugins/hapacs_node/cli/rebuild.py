@@ -23,6 +23,7 @@ from hapacs_node.rebuild.progress import Kind, Progress
 from hapacs_node.rebuild.run import Rebuild
 from hapacs_node.restore import Orthanc
 
+app = typer.Typer()
 _PROGRESS = Path("/var/lib/hapacs/rebuild.sqlite")
 _SHOWN_EVERY_S = 1
 _LOGGED_EVERY_S = 60
@@ -30,6 +31,7 @@ _LISTED_PROBLEMS = 1000
 _LOG = log.get("rebuild")
 
 
+@app.command()
 def rebuild(
     *,
     store: Annotated[str, typer.Option(help="The storing Orthanc of a node, https://ADDRESS:PORT.")] = "",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import typer
 import yaml
 from typer.core import TyperGroup
 
@@ -83,10 +84,11 @@ def _wrong(program: Any, words: list[str]) -> Iterator[str]:
         if not rest or not re.fullmatch(r"[a-z][a-z-]*", rest[0]):
             break
         words = words[words.index(rest[0]) + 1 :]
-        if rest[0] not in command.commands:
+        found = command.get_command(typer.Context(command), rest[0])
+        if found is None:
             yield f"no command {rest[0]}"
             return
-        command = command.commands[rest[0]]
+        command = found
     for word in words:
         option = word.strip("[]").partition("=")[0]
         if re.fullmatch(r"--[a-z][a-z-]*", option) and option not in options | {"--help"}:

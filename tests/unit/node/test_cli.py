@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -6,9 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from hapacs_node import cli, journal
+from hapacs_node.cli import das as das_commands
+from hapacs_node.cli import whole_node
 from hapacs_node.cli.common import errors
 from hapacs_node.errors import CatalogUnavailableError
 from hapacs_node.settings import Das as DasSettings
@@ -59,7 +64,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     def give(_: Path) -> Iterator[FakeNode]:
         yield fake
 
-    monkeypatch.setattr(cli, "_node", give)
+    monkeypatch.setattr(whole_node, "opened", give)
     monkeypatch.setattr(journal, "find", fake.find)
     return fake
 
@@ -101,7 +106,7 @@ def das_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeDas:
         with errors():
             yield fake
 
-    monkeypatch.setattr(cli, "_node", give)
+    monkeypatch.setattr(das_commands, "opened", give)
     return fake
 
 
@@ -200,7 +205,7 @@ def test_a_dead_database_is_reported_without_a_traceback(monkeypatch: pytest.Mon
         with errors():
             yield node
 
-    monkeypatch.setattr(cli, "_node", give)
+    monkeypatch.setattr(whole_node, "opened", give)
     result = run("object", "a" * 64)
     assert result.exit_code == 1
     assert result.stderr.strip() == "no database leader"
@@ -211,3 +216,26 @@ def test_tasks_at_their_end_are_listed_of_one_study_only(state: str) -> None:
     done = run("outbox", "list", "--state", state)
     assert done.exit_code == 2
     assert "give --study" in done.stderr
+
+
+def test_each_command_has_a_module_that_describes_it() -> None:
+    program: Any = typer.main.get_command(cli.app)
+    context = typer.Context(program)
+    found = {name: program.get_command(context, name) for name in program.list_commands(context)}
+    assert {name: command.name for name, command in found.items()} == {name: name for name in found}
+    assert all(command.help for command in found.values())
+    assert run("nonsense").exit_code == 2
+
+
+@pytest.mark.parametrize("service", ["probe", "commitment", "route"])
+def test_a_service_loads_no_other_commands(service: str) -> None:
+    script = (
+        "import sys; from hapacs_node.cli import main; sys.argv[1:] = [sys.argv[1], '--help']\n"
+        "try: main()\nfinally: print('loaded', *sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, service], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert f"hapacs_node.cli.{service}" in loaded
+    assert {one for one in loaded if one.startswith("hapacs_node.cli.")} <= {
+        f"hapacs_node.cli.{name}" for name in (service, "common")
+    }
