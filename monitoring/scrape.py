@@ -1,13 +1,15 @@
 """Which metrics a running site gives: keeps their names, types and labels, never a value.
 
-    .venv/bin/python -m monitoring.scrape lab
+    .venv/bin/python -m monitoring.scrape [--add] lab
 
 asks every node of a deployment as Prometheus does, with the controller's certificate, and replaces
-``monitoring/scrapes/metrics.json``. Rules may use only what is there.
+``monitoring/scrapes/metrics.json``. Rules may use only what is there. ``--add`` keeps what is there already: some
+metrics come with a drill, a destination or a failure only, and not all of them at the same time.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import ssl
@@ -93,12 +95,16 @@ def of_site(site: Mapping[str, Any], sizing: Any, tls: ssl.SSLContext) -> list[d
 
 def main() -> None:
     """Refresh the kept scrape from a running deployment."""
-    deployment = Deployment.load(sys.argv[1])
+    parser = argparse.ArgumentParser(prog="monitoring.scrape")
+    parser.add_argument("--add", action="store_true", help="keep the metrics of the kept scrape")
+    parser.add_argument("deployment")
+    given = parser.parse_args()
+    deployment = Deployment.load(given.deployment)
     deployment.require_up()
     found = contract.read(deployment.contract_file) or {}
     tls = context(deployment.pki_directory)
     parts = [part for site in found["sites"].values() for part in of_site(site, found["sizing"], tls)]
-    write(merged(parts))
+    write(merged([*parts, kept()] if given.add else parts))
     sys.stdout.write(f"{FILE}: {len(kept())} metrics\n")
 
 
