@@ -13,7 +13,9 @@ from hapacs_node.errors import RefusedError
 from hapacs_node.query import attributes
 from hapacs_node.query.attributes import Level
 from hapacs_node.query.criteria import Criterion, Found, Search, criterion
+from hapacs_node.query.dicom_json import CHARACTER_SET
 from hapacs_node.query.qido import computed
+from hapacs_node.query.spoken import spoken
 
 _LOG = log.get("query")
 _LEVEL, _CHARACTER_SET, _PATIENT_ID = 0x00080052, 0x00080005, 0x00100020
@@ -37,12 +39,15 @@ class Query:
         What is searched.
     ignored : tuple of Path
         Keys with a value that searches don't know; they are ignored.
+    character_set : str
+        In which the caller would like the answers.
     """
 
     level: str
     keys: tuple[int, ...]
     search: Search
     ignored: tuple[Path, ...]
+    character_set: str
 
     @classmethod
     def of(cls, keys: Mapping[Path, str], limit: int) -> Self:
@@ -81,6 +86,7 @@ class Query:
             tuple(path[0] for path in keys if len(path) == 1),
             Search(_LEVELS[level], tuple(criteria), most),
             tuple(ignored),
+            keys.get((_CHARACTER_SET,), ""),
         )
 
     def answers(self, found: Sequence[Found], title: str) -> Iterable[dict[str, dict[str, Any]]]:
@@ -108,7 +114,7 @@ class Query:
             }
             answer["00080052"] = {"vr": "CS", "Value": [self.level]}
             answer["00080054"] = {"vr": "AE", "Value": [title]}
-            answer["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
+            answer[CHARACTER_SET] = {"vr": "CS", "Value": spoken(answer, self.character_set)}
             yield answer
 
 
@@ -119,7 +125,7 @@ class Answers:
     Attributes
     ----------
     answers : tuple of Dataset
-        Identifiers, whose text is UTF-8.
+        Identifiers, each in the character set that it names.
     complete : bool
         False when there are more than the limit.
     ignored : bool

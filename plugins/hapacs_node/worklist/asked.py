@@ -2,25 +2,23 @@
 
 import fnmatch
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Self
-
-from pydicom import charset
+from typing import Self
 
 from hapacs_node.query import attributes, criteria, matching
 from hapacs_node.query.attributes import Level
 from hapacs_node.query.cfind import Path
 from hapacs_node.query.criteria import Criterion
 from hapacs_node.query.dicom_json import Json
+from hapacs_node.query.spoken import spoken
 from hapacs_node.worklist.entry import DATE, STEPS, TIME
 
 _CHARACTER_SET = 0x00080005
 _FIRST_GROUP = 0x0008
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _START = tuple((int(STEPS, 16), int(key, 16)) for key in (DATE, TIME))
-_UTF8 = "ISO_IR 192"
 type _Tree = dict[int, "_Tree"]
 
 
@@ -63,7 +61,7 @@ class Asked:
             (first, last), (begin, end) = (found.pop(path).span or ("", "") for path in _START)
             # Without a date there is nothing that a time could belong to.
             period = first and first + begin, last and last + end
-        return cls(tuple(found.values()), period, keys.get((_CHARACTER_SET,), "").strip(" \0"), tree)
+        return cls(tuple(found.values()), period, keys.get((_CHARACTER_SET,), ""), tree)
 
     def matches(self, entry: Json) -> bool:
         """Whether an entry matches."""
@@ -77,20 +75,8 @@ class Asked:
     def answer(self, entry: Json) -> Json:
         """Return the attributes of an entry that the identifier names."""
         answer = _shown(entry, self._tree)
-        answer[attributes.key(_CHARACTER_SET)] = {"vr": "CS", "Value": [self._spoken(answer)]}
+        answer[attributes.key(_CHARACTER_SET)] = {"vr": "CS", "Value": spoken(answer, self.character_set)}
         return answer
-
-    def _spoken(self, answer: Json) -> str:
-        """Return the character set that the caller asked for if it has all characters; some can't read UTF-8."""
-        codec = charset.python_encoding.get(self.character_set)
-        # For the default repertoire pydicom has a codec that knows more than that.
-        if codec is None or self.character_set in {"", "ISO_IR 6"} or "ISO 2022" in self.character_set:
-            return _UTF8
-        try:
-            "".join(_texts(answer)).encode(codec)
-        except (UnicodeEncodeError, LookupError):
-            return _UTF8
-        return self.character_set
 
 
 def _shown(entry: Json, tree: _Tree) -> Json:
@@ -141,18 +127,3 @@ def _values(entry: Json, path: Path) -> Iterator[str]:
             yield "=".join(str(value.get(group, "")) for group in _GROUPS).rstrip("=")
         elif value is not None:
             yield str(value)
-
-
-def _texts(answer: Json) -> Iterator[str]:
-    for element in answer.values():
-        yield from _texts_of(element.get("Value", []))
-
-
-def _texts_of(values: Iterable[Any]) -> Iterator[str]:
-    for value in values:
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict):
-            # An item has objects, and a name has texts.
-            inner = list(value.values())
-            yield from _texts_of(inner) if all(isinstance(one, str) for one in inner) else _texts(value)

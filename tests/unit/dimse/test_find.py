@@ -42,6 +42,42 @@ def test_a_key_is_read_in_its_character_set(archive: Archive, serve: Serve, char
     assert (criterion.path, criterion.values) == ("00100010", ("muller%",))
 
 
+@pytest.mark.parametrize(
+    ("asked", "name", "spoken"),
+    [
+        ("ISO_IR 100", "Müller^Jürgen", "ISO_IR 100"),
+        ("ISO 2022 IR 100", "Müller^Jürgen", "ISO 2022 IR 100"),
+        ("ISO_IR 100", "Иванов^Пётр", "ISO_IR 192"),
+        ("ISO_IR 144", "Иванов^Пётр", "ISO_IR 144"),
+        ("GB18030", "王^小东", "GB18030"),
+        ("ISO_IR 13", "ﾔﾏﾀﾞ^ﾀﾛｳ", "ISO_IR 13"),
+        ("ISO_IR 13", "山田^太郎", "ISO_IR 192"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう", ["", "ISO 2022 IR 87"]),
+        (["", "ISO 2022 IR 87"], "Müller^漢", "ISO_IR 192"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동", ["", "ISO 2022 IR 149"]),
+        (["", "ISO 2022 IR 58"], "Zhang^XiaoDong=张^小东", ["", "ISO 2022 IR 58"]),
+        (
+            ["ISO 2022 IR 6", "ISO 2022 IR 126", "ISO 2022 IR 100"],
+            "Müller^Διον",
+            ["ISO 2022 IR 6", "ISO 2022 IR 126", "ISO 2022 IR 100"],
+        ),
+        (["", "no such"], "Müller^Jürgen", "ISO_IR 192"),
+        ("ISO 2022 IR 87", "山田^太郎", "ISO_IR 192"),
+        (None, "Müller^Jürgen", "ISO_IR 192"),
+    ],
+)
+def test_answers_are_in_the_callers_character_set_if_it_has_all_characters(
+    archive: Archive, serve: Serve, asked: str | list[str] | None, name: str, spoken: str | list[str]
+) -> None:
+    archive.found = [study("1.2.3", PatientName=name, StudyDescription="Schädel" if "ü" in name else "Skull")]
+    declared = {} if asked is None else {"SpecificCharacterSet": asked}
+    identifier = key("STUDY", PatientName="", StudyDescription="", **declared)
+    (_, answer), _ = find(serve(), identifier)
+    assert answer is not None
+    assert (answer.SpecificCharacterSet, str(answer.PatientName)) == (spoken, name)
+    assert answer.StudyDescription in {"Schädel", "Skull"}
+
+
 def test_keys_inside_of_sequences_restrict_the_search(archive: Archive, serve: Serve) -> None:
     code = Dataset()
     code.CodeValue = "CTHEAD"
