@@ -24,6 +24,8 @@ _SINGLE, _EXTENDED = re.compile(r"ISO_IR (\d+)"), re.compile(r"ISO 2022 IR (\d+)
 _NEVER_ALONE = {"6", "87", "159", "149", "58"}
 # JIS X 0201 has one byte for a character; the codec knows Kanji of two bytes besides.
 _ONE_BYTE = "13"
+# JIS X 0212 has none of JIS X 0208; its codec knows both.
+_KANJI, _SUPPLEMENT = "87", "159"
 
 
 def spoken(answer: Json, asked: str) -> list[str]:
@@ -71,14 +73,17 @@ def _sets(terms: Sequence[str]) -> tuple[str, ...] | None:
 
 @lru_cache(maxsize=65536)
 def _has(sets: tuple[str, ...], character: str) -> bool:
-    for one in sets:
-        try:
-            encoded = character.encode(_CODECS.get(one, one))
-        except UnicodeEncodeError:
-            continue
-        if one != _ONE_BYTE or len(encoded) == 1:
-            return True
-    return False
+    return any(_is_in(one, character) for one in sets)
+
+
+def _is_in(one: str, character: str) -> bool:
+    try:
+        encoded = character.encode(_CODECS.get(one, one))
+    except UnicodeEncodeError:
+        return False
+    if one == _SUPPLEMENT:
+        return not _is_in(_KANJI, character)
+    return one != _ONE_BYTE or len(encoded) == 1
 
 
 def _comes_back(answer: Json, terms: Sequence[str]) -> bool:

@@ -54,6 +54,8 @@ def test_a_key_is_read_in_its_character_set(archive: Archive, serve: Serve, char
         ("ISO_IR 13", "山田^太郎", "ISO_IR 192"),
         (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう", ["", "ISO 2022 IR 87"]),
         (["", "ISO 2022 IR 87"], "Müller^漢", "ISO_IR 192"),
+        (["", "ISO 2022 IR 159"], "Aida^Hiroshi=麤^麤", ["", "ISO 2022 IR 159"]),
+        (["", "ISO 2022 IR 159"], "Yamada^Tarou=山田^太郎", "ISO_IR 192"),
         (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동", ["", "ISO 2022 IR 149"]),
         (["", "ISO 2022 IR 58"], "Zhang^XiaoDong=张^小东", ["", "ISO 2022 IR 58"]),
         (
