@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_mitogen import affinity
 from ansible_mitogen.plugins.strategy import mitogen_linear
+
+# Mitogen binds itself to one processor and all else to the others: on a machine of two, all connections, and what a
+# playbook starts on the machine itself, such as the containers of tests, share one while the other one is idle.
+affinity.policy = affinity.Policy()
 
 
 class StrategyModule(mitogen_linear.StrategyModule):

@@ -46,6 +46,21 @@ def test_playbook_continues_without_a_lost_node(tmp_path: Path) -> None:
     assert mark.exists()
 
 
+def test_tasks_and_what_they_start_use_all_processors(tmp_path: Path) -> None:
+    playbook = """
+- hosts: here
+  gather_facts: false
+  tasks:
+    - ansible.builtin.command: nproc
+      register: task
+    - ansible.builtin.debug:
+        msg: "processors {{ task.stdout }} {{ lookup('pipe', 'nproc') }}"
+"""
+    done = _run(tmp_path, playbook)
+    there = len(os.sched_getaffinity(0))
+    assert f"processors {there} {there}" in done.stdout, done.stdout
+
+
 def _run(directory: Path, playbook: str) -> subprocess.CompletedProcess[str]:
     (directory / "hosts.ini").write_text(_INVENTORY.format(python=sys.executable), encoding="utf-8")
     (directory / "playbook.yml").write_text(playbook, encoding="utf-8")
