@@ -12,7 +12,7 @@ from ansible_mitogen.plugins.strategy import mitogen_linear
 
 # Mitogen binds itself to one processor and all else to the others: on a machine of two, all connections, and what a
 # playbook starts on the machine itself, such as the containers of tests, share one while the other one is idle.
-affinity.policy = affinity.Policy()
+affinity.policy = affinity.Policy()  # type: ignore[assignment] # its base, which binds nothing
 
 
 class StrategyModule(mitogen_linear.StrategyModule):
