@@ -20,6 +20,8 @@ _CODECS = {
 }  # fmt: skip
 _WHOLE = {"GB18030": "gb18030", "GBK": "gbk"}
 _SINGLE, _EXTENDED = re.compile(r"ISO_IR (\d+)"), re.compile(r"ISO 2022 IR (\d+)")
+# What has characters of a set (PS3.5 6.2).
+_TEXTS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
 # The default repertoire, for which UTF-8 is as good where a text is ASCII; and those of several bytes.
 _NEVER_ALONE = {"6", "87", "159", "149", "58"}
 # JIS X 0201 has one byte for a character; the codec knows Kanji of two bytes besides.
@@ -94,15 +96,15 @@ def _comes_back(answer: Json, terms: Sequence[str]) -> bool:
         return False
     read = decode(BytesIO(encoded), is_implicit_vr=True, is_little_endian=True)
     # Not the data sets: numbers may be written in another way.
-    return sorted(_texts(read.to_json_dict())) == sorted(_texts(written.to_json_dict()))
+    before, after = ([str(one.value) for one in each.iterall() if one.VR in _TEXTS] for each in (written, read))
+    return before == after
 
 
 def _texts(answer: Json) -> Iterator[str]:
     for element in answer.values():
         for value in element.get("Value", []):
-            if element["vr"] == "PN":
-                yield from (str(group) for group in value.values())
-            elif isinstance(value, dict):
-                yield from _texts(value)
-            elif isinstance(value, str):
+            if isinstance(value, str):
                 yield value
+            elif isinstance(value, dict):
+                # A name has groups, an item has elements. An empty one of several values is null (PS3.18 F.2.5).
+                yield from map(str, value.values()) if element["vr"] == "PN" else _texts(value)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 import pytest
 from pydicom import Dataset
@@ -10,6 +11,7 @@ from pynetdicom import build_context
 from pynetdicom.dimse_primitives import C_FIND
 from pynetdicom.dsutils import encode
 
+from hapacs_node.query.spoken import spoken
 from tests.unit.dimse.archive import Archive, study
 from tests.unit.dimse.conftest import FIND, Outcome, call, key
 
@@ -78,6 +80,17 @@ def test_answers_are_in_the_callers_character_set_if_it_has_all_characters(
     assert answer is not None
     assert (answer.SpecificCharacterSet, str(answer.PatientName)) == (spoken, name)
     assert answer.StudyDescription in {"Schädel", "Skull"}
+
+
+def test_an_empty_one_of_several_names_says_nothing_about_the_character_set() -> None:
+    names: dict[str, Any] = {"vr": "PN", "Value": [None, {"Alphabetic": "Müller"}]}
+    item: dict[str, Any] = {"vr": "SQ", "Value": [{"00081030": {"vr": "LO", "Value": [None, "Шмидт"]}}]}
+    assert spoken({"00101001": names}, "ISO_IR 100") == ["ISO_IR 100"]
+    assert spoken({"00101001": names, "00081110": item}, "ISO_IR 100") == ["ISO_IR 192"]
+    assert spoken({"00101001": names, "00081110": item}, "ISO 2022 IR 100\\ISO 2022 IR 144") == [
+        "ISO 2022 IR 100",
+        "ISO 2022 IR 144",
+    ]
 
 
 def test_keys_inside_of_sequences_restrict_the_search(archive: Archive, serve: Serve) -> None:
