@@ -31,7 +31,7 @@ down: ## Remove the lab and everything it made
 	@$(bin)/hapacs down lab --yes
 
 .PHONY: test
-test: setup static ## What CI checks: static checks, and all tests but those marked `long` (under an hour)
+test: setup static ## What CI checks: static checks, and all tests but those marked `long` (over an hour on two cores)
 	@$(pytest) -m "not long" $(unit_tests) $(molecule_tests) $(cluster_tests)
 
 .PHONY: lint
