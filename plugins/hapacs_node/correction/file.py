@@ -10,12 +10,10 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pydicom import charset
-
 from hapacs_node.correction import original, patient, unicode
 from hapacs_node.correction.patient import Move
 from hapacs_node.errors import UncorrectedError
-from hapacs_node.query import attributes
+from hapacs_node.query import attributes, repertoire
 from hapacs_node.query.dicom_json import PIXELS, Json
 from hapacs_node.record import identity
 from hapacs_node.record.elements import LONG, Elements
@@ -146,18 +144,9 @@ def _spans(content: bytes, start: int, *, implicit: bool, big: bool) -> tuple[li
 def _characters(spans: Iterable[tuple[int, bytes]], elements: Json) -> str | None:
     """Return the encoding for the text of the patient; None when the character set of the file has no such letters."""
     texts = "".join(patient.text(element) for element in elements.values())
-    if texts.isascii():
-        # All character sets of DICOM have ASCII.
-        return "ascii"
     declared = next((span for tag, span in spans if tag == _CHARACTER_SET), b"")[8:].decode("ascii").strip(" \0")
-    if (encoding := charset.python_encoding.get(declared)) is None or not declared or "\\" in declared:
-        # With code extensions, text has escape sequences.
-        return None
-    try:
-        texts.encode(encoding)
-    except UnicodeEncodeError:
-        return None
-    return encoding
+    # Several values are no character set: with code extensions, text has escape sequences.
+    return repertoire.codec(declared, texts)
 
 
 def _items(span: bytes, encoding: _Encoding) -> bytes:

@@ -136,6 +136,11 @@ def test_a_second_correction_keeps_the_history_of_the_file(undefined: bool) -> N
         ("ISO_IR 100", "Wróng", "Müller^Jürgen", "ISO_IR 100"),
         ("ISO_IR 100", "Mäller", "Иванов^Пётр", "ISO_IR 192"),
         ("ISO_IR 192", "Wróng", "山田^太郎", "ISO_IR 192"),
+        # JIS X 0201 has Katakana of half width, and no Kanji: codecs for it know both.
+        ("ISO_IR 13", "ｱﾅｶﾞ", "ﾔﾏﾀﾞ^ﾀﾛｳ", "ISO_IR 13"),
+        ("ISO_IR 13", "ｱﾅｶﾞ", "山田^太郎", "ISO_IR 192"),
+        ("ISO_IR 166", "กข", "คง^จฉ", "ISO_IR 166"),
+        ("GB18030", "王", "李^四", "GB18030"),
         ("GB18030", "王^小东", "山田^太郎", "GB18030"),
         (None, "Mäller", "Müller^Jürgen", "ISO_IR 192"),
         (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎", "Müller^Jürgen", "ISO_IR 192"),
