@@ -7,13 +7,13 @@ from pydicom._uid_dict import UID_dictionary
 
 from hapacs import sop_classes
 
-# Encapsulated but not compressed, fragmentable video, JPEG XL, HTJ2K, MIME, XML, real-time video, Papyrus, deflated
+# Encapsulated but not compressed, fragmentable video, JPIP of HTJ2K, MIME, XML, real-time video, Papyrus, deflated
 # frames.
 UNKNOWN_TO_ORTHANC = frozenset(
     {
         "1.2.840.10008.1.2.1.98",
         *(f"1.2.840.10008.1.2.4.{number}.1" for number in range(100, 107)),
-        *(f"1.2.840.10008.1.2.4.{number}" for number in (110, 111, 112, 201, 202, 203, 204)),
+        *(f"1.2.840.10008.1.2.4.{number}" for number in (204,)),
         *(f"1.2.840.10008.1.2.{end}" for end in ("6.1", "6.2", "7.1", "7.2", "7.3", "8.1")),
         "1.2.840.10008.1.20",
     }

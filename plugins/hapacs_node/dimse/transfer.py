@@ -16,7 +16,7 @@ from hapacs_node.catalog.selection import Selected
 from hapacs_node.correction import file as file_
 from hapacs_node.dimse import contexts
 from hapacs_node.dimse.contexts import Context
-from hapacs_node.dimse.transcoded import without_additions
+from hapacs_node.dimse.transcoded import as_jpeg_2000, without_additions
 from hapacs_node.dimse.wire import EndedError
 from hapacs_node.errors import BusyError, NodeError
 from hapacs_node.retrieve.budget import Budget
@@ -138,7 +138,7 @@ class Transcoder:
             return None
         with self._one:
             try:
-                return without_additions(content, self.transcode(content, syntax))
+                return without_additions(content, self.transcode(as_jpeg_2000(content), syntax))
             except Exception as error:  # noqa: BLE001 - Orthanc's own exception, or memory, or no DICOM file
                 _LOG.warning(log.line("not_transcoded", syntax=syntax, error=repr(error)))
                 return None

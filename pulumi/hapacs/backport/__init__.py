@@ -1,13 +1,14 @@
 """Packages for Orthanc that the controller builds: Debian's with our changes, and one of ours. Nodes only install them.
 
-They are built in a Debian 13 that is made for this and removed again (mmdebstrap). The cache keeps the packages under a
-hash of all that is ours: recipes, programs, order (`docs/adr/0044-the-engine-is-built-from-debians-sources.md`).
+They are built in a Debian 13 that is made for this and removed again (mmdebstrap). The cache keeps each of them under a
+hash of all that is ours in it: recipe, program, script (`docs/adr/0044-the-engine-is-built-from-debians-sources.md`).
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
     from hapacs.settings import Settings
 
 _HERE = Path(__file__).parent
-_BUILD = _HERE / "build.sh"
 _STEP = "step: "
 _KEPT_LINES = 30
+# How far CMake is, which takes minutes for the server.
+_PERCENT = re.compile(r"\[ *(\d{1,3})%\]")
+_TENTH = 10
 _TOOLS = "ca-certificates,debhelper,dpkg-dev"
 _REMEDY = (
     "The controller needs a Debian mirror with sources of Debian 13 or testing: check its network and apt sources.\n"
@@ -61,7 +64,7 @@ class Source:
     @property
     def files(self) -> tuple[Path, ...]:
         """What the build needs; the first is the script that builds."""
-        return _BUILD, self.recipe
+        return _HERE / "build.sh", self.recipe
 
     def words(self, suffix: str) -> list[str]:
         """Return the arguments of the script."""
@@ -93,16 +96,19 @@ class Program:
         return [suffix, *self.packages]
 
 
-SOURCES = (Source("civetweb", "1.16+dfsg", ("libcivetweb1",)),)
+SOURCES = (Source("civetweb", "1.16+dfsg", ("libcivetweb1",)), Source("orthanc", "1.13.0+dfsg", ("orthanc",)))
 PROGRAMS = (Program("nesting", ("hapacs-nesting",)),)
+
+
+def identity(built: Source | Program) -> str:
+    """Return a hash of all that is ours in one of the packages."""
+    parts = [debian.SUITE, str(built), *(file.read_text(encoding="utf-8") for file in built.files)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def identifier() -> str:
     """Return a hash of all that is ours in the packages."""
-    parts = [debian.SUITE]
-    for built in (*SOURCES, *PROGRAMS):
-        parts += [str(built), *(file.read_text(encoding="utf-8") for file in built.files)]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256(" ".join(identity(built) for built in (*SOURCES, *PROGRAMS)).encode()).hexdigest()[:16]
 
 
 def directory() -> Path:
@@ -138,14 +144,21 @@ def ensure(on_step: Callable[[str], None] = lambda _: None) -> list[Path]:
     with (final.parent / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not final.is_dir():
-            # mmdebstrap drops root for the download: the directory must let others through.
-            with tempfile.TemporaryDirectory(prefix="hapacs-backport-") as temporary:
-                made = Path(temporary)
-                made.chmod(0o755)
-                for built in (*SOURCES, *PROGRAMS):
-                    _build(built, made, on_step)
-                _publish(made / "out", final)
+            _publish([_built(it, on_step) for it in (*SOURCES, *PROGRAMS)], final)
     return packages()
+
+
+def _built(built: Source | Program, on_step: Callable[[str], None]) -> Path:
+    """Return the directory of what one of them is made into, which is kept as long as nothing of it changes."""
+    final = cache_directory() / "backport" / f"{built.name}-{identity(built)}"
+    if not final.is_dir():
+        # mmdebstrap drops root for the download: the directory must let others through.
+        with tempfile.TemporaryDirectory(prefix="hapacs-backport-") as temporary:
+            made = Path(temporary)
+            made.chmod(0o755)
+            _build(built, made, on_step)
+            _publish([made / "out"], final)
+    return final
 
 
 def _build(built: Source | Program, made: Path, on_step: Callable[[str], None]) -> None:
@@ -153,7 +166,7 @@ def _build(built: Source | Program, made: Path, on_step: Callable[[str], None]) 
         raise HapacsError(
             "mmdebstrap is not installed: Orthanc's packages cannot be built.", "Run `make setup`, which installs it."
         )
-    words = " ".join(built.words(f"+hapacs.{identifier()[:8]}"))
+    words = " ".join(built.words(f"+hapacs.{identity(built)[:8]}"))
     command = [
         "mmdebstrap", "--variant=minbase", f"--include={_TOOLS}", "--format=null", "--dpkgopt=force-unsafe-io",
         f"--customize-hook=copy-in {' '.join(map(str, built.files))} /",
@@ -176,6 +189,7 @@ def _build(built: Source | Program, made: Path, on_step: Callable[[str], None]) 
 def _run(command: Sequence[str], log: Path, on_step: Callable[[str], None]) -> str | None:
     """Run a command, keep what it printed, and return its last lines when it failed."""
     last: deque[str] = deque(maxlen=_KEPT_LINES)
+    step, tenths = "", 0
     with (
         log.open("w", encoding="utf-8") as file,
         subprocess.Popen(
@@ -187,13 +201,18 @@ def _run(command: Sequence[str], log: Path, on_step: Callable[[str], None]) -> s
             file.write(line)
             last.append(line)
             if line.startswith(_STEP):
-                on_step(line.removeprefix(_STEP).strip())
+                step, tenths = line.removeprefix(_STEP).strip(), 0
+                on_step(step)
+            elif (percent := _PERCENT.match(line)) and int(percent[1]) // _TENTH > tenths:
+                tenths = int(percent[1]) // _TENTH
+                on_step(f"{step}: {tenths * _TENTH} %")
     return "".join(last) if process.returncode else None
 
 
-def _publish(made: Path, final: Path) -> None:
-    """Give the finished directory its name, beside which no half one is seen."""
+def _publish(made: Sequence[Path], final: Path) -> None:
+    """Put the files of finished directories together under a name, beside which no half one is seen."""
     with tempfile.TemporaryDirectory(dir=final.parent, prefix=".new-") as temporary:
         copied = Path(temporary) / "made"
-        shutil.copytree(made, copied)
+        for one in made:
+            shutil.copytree(one, copied, dirs_exist_ok=True)
         copied.replace(final)

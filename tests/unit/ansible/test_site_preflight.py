@@ -41,7 +41,7 @@ def site(tmp_path: Path) -> Play:
     playbooks.mkdir()
     packages = tmp_path / "packages"
     packages.mkdir()
-    for name in ("libcivetweb1_1.16", "hapacs-nesting_1"):
+    for name in ("libcivetweb1_1.16", "orthanc_1.13.0", "hapacs-nesting_1"):
         (packages / f"{name}+hapacs.0_amd64.deb").touch()
     given = GIVEN | {"hapacs_backport_directory": str(packages)}
     for name in ("group_vars", "tasks"):

@@ -132,7 +132,7 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[
     playbook.write_text(yaml.safe_dump([{"hosts": NODE, "gather_facts": False, "tasks": tasks}]), encoding="utf-8")
     packages = directory / "packages"
     packages.mkdir()
-    for name in ("libcivetweb1_1.16", "hapacs-nesting_1"):
+    for name in ("libcivetweb1_1.16", "orthanc_1.13.0", "hapacs-nesting_1"):
         (packages / f"{name}+hapacs.0_amd64.deb").touch()
     given = GIVEN | {"hapacs_backport_directory": str(packages)}
     (directory / "given.json").write_text(json.dumps(given), encoding="utf-8")
