@@ -40,7 +40,7 @@ def codec(term: str, text: str) -> str | None:
     if term == UTF8:
         return "utf-8"
     sets = sets_of((term,))
-    if sets is None or not all(has(sets, character) for character in set(text) if not character.isascii()):
+    if sets is None or not has_all(sets, text):
         return None
     return _CODECS.get(sets[0], sets[0])
 
@@ -61,9 +61,13 @@ def sets_of(terms: Sequence[str]) -> tuple[str, ...] | None:
     return tuple(numbers)
 
 
+def has_all(sets: tuple[str, ...], text: str) -> bool:
+    """Return whether each character of a text is in one of the sets."""
+    return all(_has(sets, character) for character in set(text) if not character.isascii())
+
+
 @lru_cache(maxsize=65536)
-def has(sets: tuple[str, ...], character: str) -> bool:
-    """Return whether one of the sets has a character."""
+def _has(sets: tuple[str, ...], character: str) -> bool:
     return any(_is_in(one, character) for one in sets)
 
 

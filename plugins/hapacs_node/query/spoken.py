@@ -33,7 +33,7 @@ def spoken(answer: Json, asked: str) -> list[str]:
     if sets is None:
         return [repertoire.UTF8]
     foreign = [text for text in _texts(answer) if not text.isascii()]
-    if not all(repertoire.has(sets, character) for character in set("".join(foreign)) if not character.isascii()):
+    if not repertoire.has_all(sets, "".join(foreign)):
         return [repertoire.UTF8]
     if len(terms) > 1 and foreign and not _comes_back(answer, terms):
         return [repertoire.UTF8]
